@@ -1,0 +1,282 @@
+//! Copying a node as a whole: verbatim where that is possible, else value by value, block by block, into the
+//! current encoding.
+
+use std::ops::Range;
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail};
+use tracing::warn;
+
+use super::encoding::{Encoding, array_attrs};
+use super::old;
+use super::rows::{Block, Leaf};
+use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
+use crate::store::{Array, Group, Node, Rows};
+
+/// One node to be copied.
+pub struct Copy {
+    parent: Group,
+    name: String,
+    to: String,
+}
+
+impl Copy {
+    pub fn new(parent: &Group, name: &str, to: &str) -> Copy {
+        Copy {
+            parent: parent.clone(),
+            name: name.into(),
+            to: to.into(),
+        }
+    }
+}
+
+/// Bytes that are copied at a time.
+const BLOCK: u64 = 16 << 20;
+
+pub fn run(copy: &Copy, out: &Group) -> Result<()> {
+    // What anndata does not know keeps even its lack of attributes.
+    let known = ["obs", "obsm", "layers", "var", "uns", "varm", "varp", "raw"];
+    let known = known.contains(&copy.to.split('/').next().unwrap_or_default());
+    if !known && copy.parent.copy_verbatim(&copy.name, out, &copy.to)? {
+        return Ok(());
+    }
+    node(&copy.parent, &copy.name, out, &copy.to).with_context(|| format!("Copy '{}'", copy.to))
+}
+
+fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
+    let Some(found) = parent.get(name)? else {
+        bail!("It is missing");
+    };
+    if is_current(&found)? && parent.copy_verbatim(name, out, to)? {
+        return Ok(());
+    }
+    let encoding = Encoding::of(&found)?;
+    match (encoding, found) {
+        (_, Node::Array(array)) => self::array(array, parent, name, out, to),
+        (Encoding::OldDataFrame, Node::Group(group)) => {
+            old_frame(old::frame(&group, parent)?, out, to)
+        }
+        (encoding, Node::Group(group)) => {
+            let attrs = group_attrs(&group, &encoding)?;
+            out.create_group(to, &attrs)?;
+            let plain = matches!(encoding, Encoding::Csr | Encoding::Csc);
+            for name in group.names()? {
+                let path = format!("{to}/{name}");
+                match (plain, group.get(&name)?) {
+                    // The three arrays of a sparse matrix carry no attributes.
+                    (true, Some(Node::Array(part))) => {
+                        values(&part, out, &path, &part.attrs()?, part.spec().clone())?
+                    }
+                    _ => node(&group, &name, out, &path)?,
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether a node says what it is in today's terms; below such a node everything does.
+fn is_current(node: &Node) -> Result<bool> {
+    let attrs = match node {
+        Node::Group(group) => group.attrs()?,
+        Node::Array(array) => array.attrs()?,
+    };
+    Ok(match attrs.text("encoding-type") {
+        Some("dataframe") => attrs.text("encoding-version") != Some("0.1.0"),
+        // anndata 0.7 labelled raw, but not what is in it.
+        Some("raw") | None => false,
+        Some(_) => true,
+    })
+}
+
+fn group_attrs(group: &Group, encoding: &Encoding) -> Result<Attrs> {
+    let mut attrs = group.attrs()?;
+    if attrs.get("encoding-type").is_some() {
+        return Ok(attrs);
+    }
+    let kind = match encoding {
+        Encoding::Csr => "csr_matrix",
+        Encoding::Csc => "csc_matrix",
+        _ => "dict",
+    };
+    attrs.remove("h5sparse_format");
+    if let Some(shape) = attrs.remove("h5sparse_shape") {
+        attrs.set("shape", shape);
+    }
+    let mut full = Attrs::encoding(kind, "0.1.0");
+    attrs.iter().for_each(|(n, v)| full.set(n, v.clone()));
+    Ok(full)
+}
+
+fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
+    let attrs = array.attrs()?;
+    let unlabelled = attrs.get("encoding-type").is_none();
+    let spec = array.spec().clone();
+    if unlabelled && let Dtype::Record { fields, .. } = &spec.dtype {
+        if matches!(to, "var" | "raw/var") {
+            return old_frame(old::record_frame(array, parent)?, out, to);
+        }
+        if to == "varm" || to == "raw/varm" {
+            out.create_group(to, &Attrs::encoding("dict", "0.1.0"))?;
+            let fields = fields.clone();
+            let array = Rc::new(array);
+            for field in fields {
+                let leaf = Leaf {
+                    path: format!("{to}/{}", field.name),
+                    attrs: Attrs::encoding("array", "0.2.0"),
+                    source: super::rows::Source::Field(array.clone(), field),
+                };
+                whole_leaf(&leaf, out)?;
+            }
+            return Ok(());
+        }
+    }
+    let why = match &spec.dtype {
+        Dtype::Unsupported(why) => Some(why.as_str()),
+        dtype if dtype.is_record_with_text() => Some("its records hold text of any length"),
+        _ => None,
+    };
+    if let Some(why) = why {
+        if parent.copy_verbatim(name, out, to)? {
+            return out.set_attrs(to, &array_attrs(&array)?);
+        }
+        warn!("'{to}' is left out: it cannot be converted between formats: {why}");
+        return Ok(());
+    }
+    if matches!(spec.dtype, Dtype::FixedString { .. }) && (unlabelled || spec.shape.is_empty()) {
+        return fixed_text(&array, out, to, unlabelled);
+    }
+    let mut attrs = array_attrs(&array)?;
+    // Of categories, before anndata 0.8; now their group says it.
+    attrs.remove("ordered");
+    values(&array, out, to, &attrs, spec)
+}
+
+/// Text of a fixed width, which anndata wrote before it had attributes; alone in its array it stood for a scalar.
+fn fixed_text(array: &Array, out: &Group, to: &str, unlabelled: bool) -> Result<()> {
+    let shape = &array.spec().shape;
+    if !unlabelled {
+        let attrs = array_attrs(array)?;
+        return values(array, out, to, &attrs, array.spec().clone());
+    }
+    let scalar = shape.is_empty() || shape == &[1];
+    let (kind, shape) = match scalar {
+        true => ("string", vec![]),
+        false => ("string-array", shape.clone()),
+    };
+    let spec = ArraySpec::new(shape, Dtype::String);
+    let mut writer = out.create_array(to, &spec, Rows::Known, &Attrs::encoding(kind, "0.2.0"))?;
+    writer.append_strings(&array.read_strings(std::slice::from_ref(&(0..array.spec().rows())))?)?;
+    writer.finish().map(drop)
+}
+
+/// Copies the values of an array in blocks.
+pub fn values(array: &Array, out: &Group, to: &str, attrs: &Attrs, spec: ArraySpec) -> Result<()> {
+    let mut writer = out.create_array(to, &spec, Rows::Known, attrs)?;
+    if !spec.null {
+        let text = spec.dtype == Dtype::String;
+        let row = if text {
+            64 * spec.row_items()
+        } else {
+            spec.row_bytes()
+        };
+        for rows in blocks(spec.rows(), row) {
+            let rows = std::slice::from_ref(&rows);
+            match text {
+                true => writer.append_strings(&array.read_strings(rows)?)?,
+                false => writer.append(&array.read(rows)?)?,
+            }
+        }
+    }
+    writer.finish().map(drop)
+}
+
+/// Row ranges of about [`BLOCK`] bytes each.
+pub fn blocks(rows: u64, row_bytes: u64) -> impl Iterator<Item = Range<u64>> {
+    let step = (BLOCK / row_bytes.max(1)).max(1);
+    (0..rows.div_ceil(step)).map(move |i| i * step..((i + 1) * step).min(rows))
+}
+
+fn whole_leaf(leaf: &Leaf, out: &Group) -> Result<()> {
+    let rows = leaf.rows();
+    let mut writer = leaf.create(out, rows, 0)?;
+    for rows in blocks(rows, leaf.cost()?.fixed) {
+        let block: Block = leaf.read(std::slice::from_ref(&rows))?;
+        writer.append(&block)?;
+    }
+    writer.finish()
+}
+
+/// A frame of an old layout, all rows.
+fn old_frame(frame: old::Frame, out: &Group, to: &str) -> Result<()> {
+    out.create_group(to, &frame.attrs)?;
+    for column in frame.columns {
+        let mut path = format!("{to}/{}", column.name);
+        let mut attrs = column.source.attrs()?;
+        if let Some(categories) = &column.categories {
+            let ordered = Attr::bool(categories.ordered);
+            let group = Attrs::encoding("categorical", "0.2.0").with("ordered", ordered);
+            out.create_group(&path, &group)?;
+            node(
+                &categories.parent,
+                &categories.name,
+                out,
+                &format!("{path}/categories"),
+            )?;
+            path += "/codes";
+            attrs = Attrs::encoding("array", "0.2.0");
+        }
+        let leaf = Leaf {
+            path,
+            attrs,
+            source: column.source.into_source(),
+        };
+        whole_leaf(&leaf, out)?;
+    }
+    Ok(())
+}
+
+/// Whether the nodes at `path` in two files hold the same, values included.
+pub fn same(a: &Group, b: &Group, path: &str) -> Result<bool> {
+    match (a.get(path)?, b.get(path)?) {
+        (None, None) => Ok(true),
+        (Some(Node::Group(a)), Some(Node::Group(b))) => {
+            let names = a.names()?;
+            if names != b.names()? || a.attrs()?.sorted() != b.attrs()?.sorted() {
+                return Ok(false);
+            }
+            for name in names {
+                if !same(&a, &b, &name)? {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        }
+        (Some(Node::Array(a)), Some(Node::Array(b))) => same_values(&a, &b),
+        _ => Ok(false),
+    }
+}
+
+fn same_values(a: &Array, b: &Array) -> Result<bool> {
+    let spec = a.spec();
+    if spec != b.spec() || matches!(spec.dtype, Dtype::Unsupported(_)) {
+        return Ok(false);
+    }
+    let text = spec.dtype == Dtype::String;
+    let row = if text {
+        64 * spec.row_items()
+    } else {
+        spec.row_bytes()
+    };
+    for rows in blocks(spec.rows(), row) {
+        let rows = std::slice::from_ref(&rows);
+        let equal = match text {
+            true => a.read_strings(rows)? == b.read_strings(rows)?,
+            false => a.read(rows)? == b.read(rows)?,
+        };
+        if !equal {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,100 @@
+//! What an element is: `encoding-type` and `encoding-version` as an enum, guessed for files older than the
+//! attributes (anndata 0.5 to 0.7).
+
+use anyhow::Result;
+
+use crate::store::spec::{Attrs, Dtype};
+use crate::store::{Array, Group, Node};
+
+/// The kinds of element of the anndata format ("On disk format", anndata documentation).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// A folder of elements: `dict`, the root, `raw`, and every group without attributes.
+    Dict,
+    /// Values of a fixed width, any rank.
+    Array,
+    StringArray,
+    /// A scalar of any kind, and `null`.
+    Scalar,
+    Csr,
+    Csc,
+    DataFrame,
+    /// `dataframe 0.1.0`: categories in a group `__categories`.
+    OldDataFrame,
+    Categorical,
+    /// `values` and `mask`: nullable-integer, -boolean and -string-array.
+    Nullable,
+    Awkward,
+    /// Anything else, by the name it gives itself.
+    Unknown(String),
+}
+
+impl Encoding {
+    pub fn of(node: &Node) -> Result<Encoding> {
+        match node {
+            Node::Group(group) => Encoding::of_group(group),
+            Node::Array(array) => Encoding::of_array(array),
+        }
+    }
+
+    pub fn of_group(group: &Group) -> Result<Encoding> {
+        let attrs = group.attrs()?;
+        let Some(kind) = attrs.text("encoding-type") else {
+            return Ok(match attrs.text("h5sparse_format") {
+                Some("csc") => Encoding::Csc,
+                Some(_) => Encoding::Csr,
+                None => Encoding::Dict,
+            });
+        };
+        Ok(match kind {
+            "anndata" | "raw" | "dict" => Encoding::Dict,
+            "csr_matrix" => Encoding::Csr,
+            "csc_matrix" => Encoding::Csc,
+            "dataframe" if attrs.text("encoding-version") == Some("0.1.0") => {
+                Encoding::OldDataFrame
+            }
+            "dataframe" => Encoding::DataFrame,
+            "categorical" => Encoding::Categorical,
+            "nullable-integer" | "nullable-boolean" | "nullable-string-array" => Encoding::Nullable,
+            "awkward-array" => Encoding::Awkward,
+            other => Encoding::Unknown(other.into()),
+        })
+    }
+
+    pub fn of_array(array: &Array) -> Result<Encoding> {
+        let spec = array.spec();
+        Ok(match (&spec.dtype, spec.shape.is_empty()) {
+            (_, true) => Encoding::Scalar,
+            (Dtype::String, _) => Encoding::StringArray,
+            (Dtype::FixedString { .. }, _)
+                if array.attrs()?.text("encoding-type") == Some("string-array") =>
+            {
+                Encoding::StringArray
+            }
+            _ => Encoding::Array,
+        })
+    }
+}
+
+/// The attributes that the current format asks for on an array that has none.
+pub fn array_attrs(array: &Array) -> Result<Attrs> {
+    let attrs = array.attrs()?;
+    if attrs.get("encoding-type").is_some() {
+        return Ok(attrs);
+    }
+    let spec = array.spec();
+    let (kind, version) = match (&spec.dtype, spec.shape.is_empty()) {
+        _ if spec.null => ("null", "0.1.0"),
+        (Dtype::String, true) => ("string", "0.2.0"),
+        (Dtype::FixedString { .. }, true) => ("bytes", "0.2.0"),
+        (_, true) => ("numeric-scalar", "0.2.0"),
+        (Dtype::String, false) => ("string-array", "0.2.0"),
+        (Dtype::Record { .. }, false) => ("rec-array", "0.2.0"),
+        (_, false) => ("array", "0.2.0"),
+    };
+    let mut full = Attrs::encoding(kind, version);
+    attrs
+        .iter()
+        .for_each(|(name, value)| full.set(name, value.clone()));
+    Ok(full)
+}

@@ -1,0 +1,401 @@
+//! A sparse matrix on disk: rows read as blocks, blocks appended.
+//!
+//! CSR and CSC are the same three arrays; "row" here means a row of a CSR matrix and a column of a CSC one.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::csr::{CsrBlock, Pieces};
+use super::ints;
+use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
+use crate::store::{Appender, Array, Group, Node, Rows};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    Csr,
+    Csc,
+}
+
+/// A sparse matrix that is read by rows.
+pub struct Sparse {
+    path: String,
+    pub layout: Layout,
+    /// Rows and columns, whatever the layout.
+    pub shape: [u64; 2],
+    /// Those of its group, in the current format, without `shape`.
+    attrs: Attrs,
+    pub data: Array,
+    pub indices: Array,
+    pub indptr: Array,
+}
+
+impl Sparse {
+    /// Opens a group that says it is a sparse matrix; an error where its parts do not fit together.
+    pub fn open(group: &Group, layout: Layout) -> Result<Sparse> {
+        let path = group.path();
+        let open = || -> Result<Sparse> {
+            let part = |name: &str| match group.get(name)? {
+                Some(Node::Array(array)) if array.spec().shape.len() == 1 => Ok(array),
+                _ => bail!("it has no list '{name}'"),
+            };
+            let (shape, attrs) = describe(group)?;
+            let sparse = Sparse {
+                path: path.clone(),
+                layout,
+                shape,
+                attrs,
+                data: part("data")?,
+                indices: part("indices")?,
+                indptr: part("indptr")?,
+            };
+            sparse.check()?;
+            Ok(sparse)
+        };
+        open().with_context(|| format!("Open sparse matrix '{path}'"))
+    }
+
+    fn check(&self) -> Result<()> {
+        let rows = self.rows();
+        ensure!(
+            self.indptr.spec().rows().checked_sub(1) == Some(rows),
+            "its indptr has {} entries, which is not one more than the {rows} of its shape",
+            self.indptr.spec().rows()
+        );
+        let ends = [0..1, rows..rows + 1];
+        let ends = &ends[..1 + usize::from(rows > 0)];
+        let ends = ints::read(&self.indptr.read(ends)?, &self.indptr.spec().dtype)?;
+        let (first, last) = (ends[0], ends[ends.len() - 1]);
+        let nnz = self.data.spec().rows();
+        ensure!(first == 0, "its indptr begins at {first}, not at 0");
+        ensure!(
+            self.indices.spec().rows() == nnz && last == nnz,
+            "its indptr ends at {last}, but it has {} indices and {nnz} values",
+            self.indices.spec().rows()
+        );
+        ensure!(
+            self.indices.spec().dtype.is_integer(),
+            "its indices are {}",
+            self.indices.spec().dtype
+        );
+        ensure!(
+            self.data.spec().dtype.size() > 0,
+            "its values are {}",
+            self.data.spec().dtype
+        );
+        Ok(())
+    }
+
+    /// Rows of a CSR matrix, columns of a CSC one.
+    pub fn rows(&self) -> u64 {
+        match self.layout {
+            Layout::Csr => self.shape[0],
+            Layout::Csc => self.shape[1],
+        }
+    }
+
+    /// What every index is smaller than.
+    pub fn width(&self) -> u64 {
+        match self.layout {
+            Layout::Csr => self.shape[1],
+            Layout::Csc => self.shape[0],
+        }
+    }
+
+    pub fn nnz(&self) -> u64 {
+        self.data.spec().rows()
+    }
+
+    /// Bytes of one stored element.
+    pub fn element_bytes(&self) -> u64 {
+        (self.data.spec().dtype.size() + self.indices.spec().dtype.size()) as u64
+    }
+
+    /// Where the rows in `ranges` (sorted, disjoint) lie among the elements, and where each row begins among those.
+    fn spans(&self, ranges: &[Range<u64>]) -> Result<(Vec<Range<u64>>, Vec<u64>)> {
+        let with_ends: Vec<_> = ranges.iter().map(|r| r.start..r.end + 1).collect();
+        let bytes = self.indptr.read(&with_ends)?;
+        let offsets = ints::read(&bytes, &self.indptr.spec().dtype)?;
+        let nnz = self.nnz();
+        let mut spans: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+        let mut ptr = Vec::with_capacity(offsets.len() + 1 - ranges.len());
+        ptr.push(0);
+        let (mut at, mut total, mut before) = (0, 0, 0);
+        for range in ranges {
+            let count = (range.end - range.start) as usize;
+            let here = &offsets[at..=at + count];
+            ensure!(
+                before <= here[0] && here.is_sorted() && here[count] <= nnz,
+                "The indptr of '{}' decreases or overruns its {nnz} elements in rows {} to {}",
+                self.path,
+                range.start,
+                range.end
+            );
+            ptr.extend(here[1..].iter().map(|end| total + end - here[0]));
+            total += here[count] - here[0];
+            before = here[count];
+            at += count + 1;
+            match spans.last_mut() {
+                Some(last) if last.end == here[0] => last.end = here[count],
+                _ if here[0] < here[count] => spans.push(here[0]..here[count]),
+                _ => {}
+            }
+        }
+        Ok((spans, ptr))
+    }
+
+    /// All rows in runs of about `bytes` bytes; a row that is larger stands alone.
+    pub fn blocks(&self, bytes: u64) -> Result<Vec<Range<u64>>> {
+        /// Entries of indptr that are read at a time.
+        const STEP: u64 = 1 << 20;
+        let most = (bytes / (self.element_bytes() + 1)).max(1);
+        let (mut blocks, mut start, mut held) = (vec![], 0, 0);
+        for first in (0..self.rows()).step_by(STEP as usize) {
+            let end = (first + STEP).min(self.rows());
+            let (_, ptr) = self.spans(std::slice::from_ref(&(first..end)))?;
+            for (row, ends) in (first..end).zip(ptr.windows(2)) {
+                let more = ends[1] - ends[0];
+                if row > start && (held + more > most || row - start >= most) {
+                    blocks.push(start..row);
+                    (start, held) = (row, 0);
+                }
+                held += more;
+            }
+        }
+        if start < self.rows() {
+            blocks.push(start..self.rows());
+        }
+        Ok(blocks)
+    }
+
+    /// Elements in the rows of `ranges` (sorted, disjoint).
+    pub fn count(&self, ranges: &[Range<u64>]) -> Result<u64> {
+        Ok(self.spans(ranges)?.1.last().copied().unwrap_or(0))
+    }
+
+    /// The rows of `ranges` (sorted, disjoint); every index is checked against the width.
+    pub fn read(&self, ranges: &[Range<u64>]) -> Result<CsrBlock> {
+        self.read_over(ranges, (vec![], vec![]))
+    }
+
+    /// As [`Sparse::read`], into the memory of indices and data that are no longer needed.
+    pub fn read_over(&self, ranges: &[Range<u64>], old: (Vec<u8>, Vec<u8>)) -> Result<CsrBlock> {
+        let (spans, ptr) = self.spans(ranges)?;
+        let index = self.indices.spec().dtype.clone();
+        let indices = self.indices.read_over(&spans, old.0)?;
+        if !indices.is_empty() {
+            let most = ints::largest(&indices, &index)?;
+            ensure!(
+                most < self.width(),
+                "An index of '{}' is {}, beyond its {} {}",
+                self.path,
+                most as i64,
+                self.width(),
+                if self.layout == Layout::Csr {
+                    "columns"
+                } else {
+                    "rows"
+                }
+            );
+        }
+        Ok(CsrBlock {
+            ptr,
+            indices,
+            index,
+            data: self.data.read_over(&spans, old.1)?,
+            item: self.data.spec().dtype.size(),
+        })
+    }
+
+    fn check_indices(&self, bytes: &[u8]) -> Result<()> {
+        let most = ints::largest(bytes, &self.indices.spec().dtype)?;
+        ensure!(
+            bytes.is_empty() || most < self.width(),
+            "An index of '{}' is {}, beyond its {} {}",
+            self.path,
+            most as i64,
+            self.width(),
+            if self.layout == Layout::Csr {
+                "columns"
+            } else {
+                "rows"
+            }
+        );
+        Ok(())
+    }
+
+    /// What a matrix needs that holds the same types; `shape` is its own.
+    pub fn like(&self, shape: [u64; 2]) -> SparseSpec {
+        SparseSpec {
+            layout: self.layout,
+            shape,
+            attrs: self.attrs.clone(),
+            data: self.data.spec().dtype.clone(),
+            indices: self.indices.spec().dtype.clone(),
+            indptr: self.indptr.spec().dtype.clone(),
+        }
+    }
+}
+
+/// Shape and attributes of a sparse group, as written today or by anndata before 0.7.
+pub fn describe(group: &Group) -> Result<([u64; 2], Attrs)> {
+    let mut attrs = group.attrs()?;
+    let shape = ["shape", "h5sparse_shape"]
+        .iter()
+        .find_map(|name| attrs.remove(name))
+        .and_then(|shape| <[u64; 2]>::try_from(shape.as_ints()?).ok())
+        .context("it has no attribute 'shape' of two sizes")?;
+    let old = attrs.remove("h5sparse_format");
+    if attrs.get("encoding-type").is_none() {
+        let kind = match old.as_ref().and_then(Attr::as_text) {
+            Some("csc") => "csc_matrix",
+            _ => "csr_matrix",
+        };
+        attrs = Attrs::encoding(kind, "0.1.0");
+    }
+    Ok((shape, attrs))
+}
+
+/// What a sparse matrix is before it is written.
+#[derive(Clone, Debug)]
+pub struct SparseSpec {
+    pub layout: Layout,
+    pub shape: [u64; 2],
+    pub attrs: Attrs,
+    pub data: Dtype,
+    pub indices: Dtype,
+    /// Becomes int64 where it cannot hold the number of elements.
+    pub indptr: Dtype,
+}
+
+/// How many elements a matrix will have.
+#[derive(Clone, Copy, Debug)]
+pub enum Count {
+    Exactly(u64),
+    /// Only the writing will tell.
+    AtMost(u64),
+}
+
+/// A sparse matrix that is being written.
+pub struct SparseWriter {
+    path: String,
+    data: Appender,
+    indices: Appender,
+    indptr: Appender,
+    indptr_type: Dtype,
+    /// Elements so far.
+    written: u64,
+    rows: u64,
+}
+
+impl SparseWriter {
+    /// Creates the matrix at `path` below `group`.
+    pub fn create(
+        group: &Group,
+        path: &str,
+        spec: &SparseSpec,
+        nnz: Count,
+    ) -> Result<SparseWriter> {
+        let attrs = spec.attrs.clone().with("shape", Attr::ints(&spec.shape));
+        let node = group.create_group(path, &attrs)?;
+        let (Count::Exactly(most) | Count::AtMost(most)) = nnz;
+        let indptr_type = ints::holding(&spec.indptr, most);
+        let (elements, nnz) = match nnz {
+            Count::Exactly(nnz) => (Rows::Known, nnz),
+            Count::AtMost(_) => (Rows::Growing, 0),
+        };
+        let rows = match spec.layout {
+            Layout::Csr => spec.shape[0],
+            Layout::Csc => spec.shape[1],
+        };
+        let list = |name: &str, dtype: &Dtype, len, rows| {
+            let spec = ArraySpec::new(vec![len], dtype.clone());
+            node.create_array(name, &spec, rows, &Attrs::default())
+        };
+        let mut writer = SparseWriter {
+            path: path.into(),
+            data: list("data", &spec.data, nnz, elements)?,
+            indices: list("indices", &spec.indices, nnz, elements)?,
+            indptr: list("indptr", &indptr_type, rows + 1, Rows::Known)?,
+            indptr_type,
+            written: 0,
+            rows,
+        };
+        writer
+            .indptr
+            .append(&ints::write(&[0], &writer.indptr_type)?)?;
+        Ok(writer)
+    }
+
+    pub fn append(&mut self, block: &CsrBlock) -> Result<()> {
+        let ends: Vec<u64> = block.ptr[1..]
+            .iter()
+            .map(|end| self.written + end)
+            .collect();
+        self.data.append(&block.data)?;
+        self.indices.append(&block.indices)?;
+        self.indptr
+            .append(&ints::write(&ends, &self.indptr_type)?)?;
+        self.written += block.nnz();
+        Ok(())
+    }
+
+    /// Appends the rows at `picks` of a block.
+    pub fn append_picked(&mut self, block: &CsrBlock, picks: &[u32]) -> Result<()> {
+        let ptr = block.picked_ptr(picks);
+        let nnz = ptr.last().copied().unwrap_or(0);
+        let pieces = |from, item| Pieces {
+            ptr: &ptr,
+            starts: &block.ptr,
+            picks,
+            from,
+            item,
+        };
+        let data = pieces(&block.data, block.item);
+        let fill = |range, out: &mut [u8]| data.fill(range, out);
+        self.data.append_filled(nnz * block.item as u64, &fill)?;
+        let indices = pieces(&block.indices, block.index.size());
+        let fill = |range, out: &mut [u8]| indices.fill(range, out);
+        let bytes = nnz * block.index.size() as u64;
+        self.indices.append_filled(bytes, &fill)?;
+        let ends: Vec<u64> = ptr[1..].iter().map(|end| self.written + end).collect();
+        self.indptr
+            .append(&ints::write(&ends, &self.indptr_type)?)?;
+        self.written += nnz;
+        Ok(())
+    }
+
+    /// Appends rows of a matrix of the same types, as they are stored.
+    pub fn append_from(&mut self, from: &Sparse, rows: Range<u64>) -> Result<()> {
+        /// Rows whose indptr is held at a time.
+        const STEP: u64 = 1 << 20;
+        for start in rows.clone().step_by(STEP as usize) {
+            let part = start..(start + STEP).min(rows.end);
+            let (spans, ptr) = from.spans(std::slice::from_ref(&part))?;
+            for span in spans {
+                self.data.append_from(&from.data, span.clone(), None)?;
+                let check = |bytes: &[u8]| from.check_indices(bytes);
+                self.indices
+                    .append_from(&from.indices, span, Some(&check))?;
+            }
+            let ends: Vec<u64> = ptr[1..].iter().map(|end| self.written + end).collect();
+            self.indptr
+                .append(&ints::write(&ends, &self.indptr_type)?)?;
+            self.written += ptr.last().copied().unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    /// Checks that as many elements were written as indptr says; returns their number.
+    pub fn finish(self) -> Result<u64> {
+        let (data, indices) = (self.data.finish()?, self.indices.finish()?);
+        let rows = self.indptr.finish()?;
+        ensure!(
+            data == self.written && indices == self.written && rows == self.rows + 1,
+            "Write '{}': {data} values and {indices} indices for an indptr that ends at {}",
+            self.path,
+            self.written
+        );
+        Ok(self.written)
+    }
+}

@@ -1,0 +1,23 @@
+//! The anndata layout on disk; the files of this folder mirror it.
+//!
+//! [`select`] sorts a file into what lies on the obs axis ([`rows`]) and what is copied ([`copy`]).
+
+pub mod awkward;
+pub mod categories;
+pub mod column;
+pub mod concat;
+pub mod copy;
+pub mod csc;
+pub mod csr;
+pub mod encoding;
+pub mod frame;
+pub mod ints;
+pub mod join;
+pub mod matrix;
+pub mod old;
+pub mod promote;
+pub mod rows;
+pub mod select;
+pub mod stack;
+pub mod unify;
+pub mod values;

@@ -1,0 +1,410 @@
+//! What becomes of each node of a file when rows of it are taken: one match over [`Encoding`].
+//!
+//! The tree is walked once. What lies on the obs axis becomes [`Leaf`]s; everything else is copied as it is; groups in
+//! between are made anew with their attributes. Files older than the current format come out in the current one.
+
+use std::rc::Rc;
+
+use anyhow::{Context, Result, bail, ensure};
+use tracing::warn;
+
+use super::awkward::Awkward;
+use super::copy::{self, Copy};
+use super::encoding::{Encoding, array_attrs};
+use super::matrix::{Layout, Sparse};
+use super::old;
+use super::rows::{Leaf, Source, check_rows};
+use crate::store::spec::{Attr, Attrs, Dtype};
+use crate::store::{Array, Group, Node};
+
+/// A file, sorted by what taking rows of it means for each node.
+pub struct Selection {
+    pub cells: u64,
+    root: Group,
+    /// Groups to make, parents first.
+    groups: Vec<(String, Attrs)>,
+    copies: Vec<Copy>,
+    pub leaves: Vec<Leaf>,
+    /// CSC matrices: they are read by columns, so their rows are taken in a sweep of their own.
+    pub csc: Vec<(String, Sparse)>,
+    /// Consumed on the way: nodes of old layouts that the new one keeps elsewhere.
+    moved: Vec<String>,
+}
+
+impl Selection {
+    /// Walks an AnnData file; an error where it has no obs or var, or where lengths disagree with obs.
+    pub fn of(root: &Group) -> Result<Selection> {
+        let names = root.names()?;
+        for needed in ["obs", "var"] {
+            ensure!(
+                names.iter().any(|n| n == needed),
+                "It has no '{needed}', so it is no AnnData file"
+            );
+        }
+        let mut attrs = Attrs::encoding("anndata", "0.1.0");
+        root.attrs()?
+            .iter()
+            .for_each(|(n, v)| attrs.set(n, v.clone()));
+        let mut selection = Selection {
+            cells: super::frame::length(root, "obs")?,
+            root: root.clone(),
+            groups: vec![(String::new(), attrs)],
+            copies: vec![],
+            leaves: vec![],
+            csc: vec![],
+            moved: vec![],
+        };
+        selection.moved = old::categories_in_uns(root)?;
+        for name in &names {
+            selection
+                .top(root, name)
+                .with_context(|| format!("Read '{name}'"))?;
+        }
+        Ok(selection)
+    }
+
+    fn top(&mut self, root: &Group, name: &str) -> Result<()> {
+        match name {
+            "X" | "obs" | "layers" | "obsm" => self.take(root, name, name),
+            "obsp" => self.square_all(root, name),
+            "raw" => self.raw(root),
+            "raw.X" => {
+                self.groups
+                    .push(("raw".into(), Attrs::encoding("raw", "0.1.0")));
+                self.take(root, name, "raw/X")
+            }
+            "raw.var" | "raw.varm" => self.copy(root, name, &name.replace('.', "/")),
+            "raw.cat" => Ok(()),
+            "uns" => self.uns(root),
+            _ => self.copy(root, name, name),
+        }
+    }
+
+    /// Rows of X; var and varm whole.
+    fn raw(&mut self, root: &Group) -> Result<()> {
+        let Some(Node::Group(raw)) = root.get("raw")? else {
+            return self.copy(root, "raw", "raw");
+        };
+        self.groups.push(("raw".into(), labelled(&raw, "raw")?));
+        for name in raw.names()? {
+            match name.as_str() {
+                "X" => self.take(&raw, "X", "raw/X")?,
+                _ => self.copy(&raw, &name, &format!("raw/{name}"))?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything, but what an old layout kept there: categories of obs and var, and neighbour graphs.
+    fn uns(&mut self, root: &Group) -> Result<()> {
+        let Some(Node::Group(uns)) = root.get("uns")? else {
+            return self.copy(root, "uns", "uns");
+        };
+        let graphs = old::graphs_in_uns(root, self.cells)?;
+        if graphs.is_empty() && self.moved.is_empty() {
+            return self.copy(root, "uns", "uns");
+        }
+        self.groups.push(("uns".into(), labelled(&uns, "dict")?));
+        for name in uns.names()? {
+            if self.moved.contains(&name) {
+                continue;
+            }
+            if name != "neighbors" || graphs.is_empty() {
+                self.copy(&uns, &name, &format!("uns/{name}"))?;
+                continue;
+            }
+            let Some(Node::Group(neighbors)) = uns.get(&name)? else {
+                continue;
+            };
+            self.groups
+                .push(("uns/neighbors".into(), labelled(&neighbors, "dict")?));
+            for name in neighbors.names()? {
+                match graphs.contains(&name) {
+                    true => self.square(&neighbors, &name, &format!("obsp/{name}"))?,
+                    false => self.copy(&neighbors, &name, &format!("uns/neighbors/{name}"))?,
+                }
+            }
+        }
+        if !self.groups.iter().any(|(path, _)| path == "obsp") {
+            self.groups
+                .push(("obsp".into(), Attrs::encoding("dict", "0.1.0")));
+        }
+        Ok(())
+    }
+
+    fn copy(&mut self, parent: &Group, name: &str, to: &str) -> Result<()> {
+        self.copies.push(Copy::new(parent, name, to));
+        Ok(())
+    }
+
+    /// Takes rows of node `name`: the one place that says what that means for each encoding.
+    fn take(&mut self, parent: &Group, name: &str, to: &str) -> Result<()> {
+        let node = parent
+            .get(name)?
+            .with_context(|| format!("'{to}' is missing"))?;
+        let encoding = Encoding::of(&node)?;
+        match (encoding, node) {
+            (Encoding::Dict, Node::Group(group)) => {
+                self.groups.push((to.into(), labelled(&group, "dict")?));
+                for name in group.names()? {
+                    self.take(&group, &name, &format!("{to}/{name}"))?;
+                }
+                Ok(())
+            }
+            (Encoding::Array, Node::Array(array)) => self.array(array, to),
+            (Encoding::StringArray, Node::Array(array)) => {
+                let attrs = array_attrs(&array)?;
+                self.leaf(to, attrs, Source::Text(array))
+            }
+            (Encoding::Csr, Node::Group(group)) => {
+                let sparse = Sparse::open(&group, Layout::Csr)?;
+                self.leaf(to, Attrs::default(), Source::Sparse(sparse))
+            }
+            (Encoding::Csc, Node::Group(group)) => {
+                let sparse = Sparse::open(&group, Layout::Csc)?;
+                check_rows(to, sparse.shape[0], self.cells)?;
+                self.csc.push((to.into(), sparse));
+                Ok(())
+            }
+            (Encoding::DataFrame, Node::Group(group)) => self.frame(&group, to),
+            (Encoding::OldDataFrame, Node::Group(group)) => {
+                let frame = old::frame(&group, &self.root)?;
+                self.groups.push((to.into(), frame.attrs));
+                for column in frame.columns {
+                    self.old_column(column, to)?;
+                }
+                Ok(())
+            }
+            (Encoding::Categorical, Node::Group(group)) => self.categorical(&group, to),
+            (Encoding::Nullable, Node::Group(group)) => self.parts(&group, to, &["values", "mask"]),
+            (Encoding::Awkward, Node::Group(group)) => self.leaf(
+                to,
+                Attrs::default(),
+                Source::Awkward(Awkward::open(&group)?),
+            ),
+            // `None`, and an X that was written as nothing.
+            (Encoding::Scalar, Node::Array(array)) if array.spec().null || is_null(&array)? => {
+                self.copy(parent, name, to)
+            }
+            (encoding, _) => bail!(
+                "Rows of '{to}' cannot be taken: it is {encoding:?}, which annslicer does not know; remove it or \
+                 convert it first"
+            ),
+        }
+    }
+
+    /// An array of a fixed width; a compound one is a frame (obs) or a folder of arrays (obsm) of old.
+    fn array(&mut self, array: Array, to: &str) -> Result<()> {
+        let Dtype::Record { fields, .. } = &array.spec().dtype else {
+            let attrs = array_attrs(&array)?;
+            return self.leaf(to, attrs, Source::Fixed(array));
+        };
+        if array.attrs()?.get("encoding-type").is_some() {
+            let attrs = array_attrs(&array)?;
+            return self.leaf(to, attrs, Source::Fixed(array));
+        }
+        if to != "obs" {
+            let fields = fields.clone();
+            let array = Rc::new(array);
+            self.groups
+                .push((to.into(), Attrs::encoding("dict", "0.1.0")));
+            for field in fields {
+                let path = format!("{to}/{}", field.name);
+                let attrs = Attrs::encoding("array", "0.2.0");
+                self.leaf(&path, attrs, Source::Field(array.clone(), field))?;
+            }
+            return Ok(());
+        }
+        let frame = old::record_frame(array, &self.root)?;
+        self.groups.push((to.into(), frame.attrs));
+        for column in frame.columns {
+            self.old_column(column, to)?;
+        }
+        Ok(())
+    }
+
+    fn old_column(&mut self, column: old::Column, frame: &str) -> Result<()> {
+        let to = format!("{frame}/{}", column.name);
+        let Some(categories) = column.categories else {
+            let attrs = column.source.attrs()?;
+            return self.leaf(&to, attrs, column.source.into_source());
+        };
+        let attrs =
+            Attrs::encoding("categorical", "0.2.0").with("ordered", Attr::bool(categories.ordered));
+        self.groups.push((to.clone(), attrs));
+        let codes = Attrs::encoding("array", "0.2.0");
+        self.leaf(&format!("{to}/codes"), codes, column.source.into_source())?;
+        let categories = Copy::new(
+            &categories.parent,
+            &categories.name,
+            &format!("{to}/categories"),
+        );
+        self.copies.push(categories);
+        Ok(())
+    }
+
+    /// A dataframe: the columns that it lists, and whatever else lies in its group.
+    fn frame(&mut self, group: &Group, to: &str) -> Result<()> {
+        let attrs = group.attrs()?;
+        let listed = super::frame::columns(group)?;
+        self.groups.push((to.into(), attrs));
+        for name in &listed {
+            self.take(group, name, &format!("{to}/{name}"))?;
+        }
+        for name in group.names()? {
+            let folder = format!("{name}/");
+            if listed.iter().any(|l| *l == name || l.starts_with(&folder)) {
+                continue;
+            }
+            warn!("'{to}/{name}' is not listed in 'column-order'; it is copied whole");
+            self.copy(group, &name, &format!("{to}/{name}"))?;
+        }
+        Ok(())
+    }
+
+    fn categorical(&mut self, group: &Group, to: &str) -> Result<()> {
+        let categories = group
+            .get("categories")?
+            .with_context(|| format!("'{to}' has no 'categories'"))?;
+        let categories = super::frame::column_length(&categories)
+            .with_context(|| format!("Read '{to}/categories'"))?;
+        let Some(Node::Array(codes)) = group.get("codes")? else {
+            bail!("'{to}' has no 'codes'");
+        };
+        self.groups.push((to.into(), group.attrs()?));
+        for name in group.names()?.iter().filter(|n| *n != "codes") {
+            self.copy(group, name, &format!("{to}/{name}"))?;
+        }
+        let attrs = array_attrs(&codes)?;
+        self.leaf(
+            &format!("{to}/codes"),
+            attrs,
+            Source::Codes(codes, categories),
+        )
+    }
+
+    /// A group some of whose arrays hold rows; the others are copied.
+    fn parts(&mut self, group: &Group, to: &str, on_axis: &[&str]) -> Result<()> {
+        self.groups.push((to.into(), group.attrs()?));
+        let names = group.names()?;
+        for part in on_axis {
+            ensure!(names.iter().any(|n| n == part), "'{to}' has no '{part}'");
+        }
+        for name in names {
+            let path = format!("{to}/{name}");
+            match on_axis.contains(&name.as_str()) {
+                true => self.take(group, &name, &path)?,
+                false => self.copy(group, &name, &path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn square_all(&mut self, parent: &Group, name: &str) -> Result<()> {
+        let Some(Node::Group(group)) = parent.get(name)? else {
+            return self.copy(parent, name, name);
+        };
+        self.groups.push((name.into(), labelled(&group, "dict")?));
+        for name in group.names()? {
+            self.square(&group, &name, &format!("obsp/{name}"))?;
+        }
+        Ok(())
+    }
+
+    /// A matrix of cells by cells. CSC is CSR of the transposed matrix, and both axes take the same cells.
+    fn square(&mut self, parent: &Group, name: &str, to: &str) -> Result<()> {
+        let node = parent
+            .get(name)?
+            .with_context(|| format!("'{to}' is missing"))?;
+        let encoding = Encoding::of(&node)?;
+        let (source, attrs, columns) = match (encoding, node) {
+            (encoding @ (Encoding::Csr | Encoding::Csc), Node::Group(group)) => {
+                let layout = match encoding {
+                    Encoding::Csc => Layout::Csc,
+                    _ => Layout::Csr,
+                };
+                let sparse = Sparse::open(&group, layout)?;
+                let columns = sparse.width();
+                (Source::SquareSparse(sparse), Attrs::default(), columns)
+            }
+            (Encoding::Array, Node::Array(array)) if array.spec().shape.len() == 2 => {
+                let (attrs, columns) = (array_attrs(&array)?, array.spec().shape[1]);
+                (Source::SquareFixed(array), attrs, columns)
+            }
+            (encoding, _) => bail!("'{to}' is {encoding:?}, which is no matrix of cells by cells"),
+        };
+        check_rows(to, columns, self.cells)?;
+        self.leaf(to, attrs, source)
+    }
+
+    fn leaf(&mut self, to: &str, attrs: Attrs, source: Source) -> Result<()> {
+        let leaf = Leaf {
+            path: to.into(),
+            attrs,
+            source,
+        };
+        check_rows(to, leaf.rows(), self.cells)?;
+        if let Source::Fixed(array) | Source::SquareFixed(array) = &leaf.source
+            && let Dtype::Unsupported(why) = &array.spec().dtype
+        {
+            bail!("Rows of '{to}' cannot be taken: {why}");
+        }
+        self.leaves.push(leaf);
+        Ok(())
+    }
+
+    /// Whether `path` is a dataframe, or lies in one.
+    pub fn frame_of<'p>(&self, path: &'p str) -> Option<&'p str> {
+        self.groups
+            .iter()
+            .filter(|(_, attrs)| attrs.text("encoding-type") == Some("dataframe"))
+            .filter_map(|(group, _)| {
+                let rest = path.strip_prefix(group.as_str())?;
+                (rest.is_empty() || rest.starts_with('/')).then(|| &path[..group.len()])
+            })
+            .next()
+    }
+
+    /// The dataframes below `folder`.
+    pub fn frames(&self, folder: &str) -> Vec<String> {
+        self.groups
+            .iter()
+            .filter(|(path, attrs)| {
+                attrs.text("encoding-type") == Some("dataframe")
+                    && path
+                        .strip_prefix(folder)
+                        .is_some_and(|rest| rest.starts_with('/'))
+            })
+            .map(|(path, _)| path.clone())
+            .collect()
+    }
+
+    /// Writes to a new file all that is the same whatever rows are taken.
+    pub fn write_skeleton(&self, out: &Group) -> Result<()> {
+        for (path, attrs) in &self.groups {
+            match path.is_empty() {
+                true => out.set_attrs("", attrs)?,
+                false => drop(out.create_group(path, attrs)?),
+            }
+        }
+        for copy in &self.copies {
+            copy::run(copy, out)?;
+        }
+        Ok(())
+    }
+}
+
+fn is_null(array: &Array) -> Result<bool> {
+    Ok(array.attrs()?.text("encoding-type") == Some("null"))
+}
+
+/// The attributes of a group, with an encoding where it has none.
+fn labelled(group: &Group, kind: &str) -> Result<Attrs> {
+    let attrs = group.attrs()?;
+    if attrs.get("encoding-type").is_some() {
+        return Ok(attrs);
+    }
+    let mut full = Attrs::encoding(kind, "0.1.0");
+    attrs.iter().for_each(|(n, v)| full.set(n, v.clone()));
+    Ok(full)
+}

@@ -1,0 +1,298 @@
+//! What the columns of one name become in a merged frame: the rules, and the values under them.
+//!
+//! - The same type everywhere stays; numbers promote as numpy does; a categorical column makes all categorical.
+//! - Where numpy would round an integer, the values become int64 or uint64 if these hold them all, else text.
+//! - What is missing is -1 in codes and NaN in floats; integers become float64 if that holds them all, and are
+//!   nullable otherwise, as bools and text are.
+//! - Bools, numbers and text mixed become text.
+
+use std::ops::Range;
+
+use anyhow::{Result, bail};
+use tracing::info;
+
+use super::categories::Categories;
+use super::column::{Column, ColumnKind};
+use super::promote;
+use super::values::{Data, Values};
+use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Kind, Strings};
+use crate::store::{Appender, Group, Rows};
+
+/// What a merged column is.
+pub enum Plan {
+    /// Numbers or text; what is missing is NaN.
+    Plain(Dtype),
+    /// Integers, bools or text with a mask, and the attributes of their group.
+    Nullable(Dtype, Attrs),
+    Categorical(Categories),
+}
+
+impl Plan {
+    /// `columns` are those of the inputs, `None` where an input has none; `absent` says that rows will be missing.
+    /// `name` is for messages.
+    pub fn of(columns: &[Option<&Column>], absent: bool, name: &str) -> Result<Plan> {
+        let present: Vec<&Column> = columns.iter().flatten().copied().collect();
+        if present
+            .iter()
+            .any(|c| matches!(c.kind, ColumnKind::Categorical { .. }))
+        {
+            return Plan::categorical(columns, &present, name);
+        }
+        let nullable = present
+            .iter()
+            .any(|c| matches!(c.kind, ColumnKind::Nullable(_)));
+        let missing = absent || nullable;
+        let Some(dtype) = common(&present)? else {
+            log_text(&present, name);
+            return Ok(match missing || any_nan(&present)? {
+                true => Plan::nullable(Dtype::String, &present),
+                false => Plan::Plain(Dtype::String),
+            });
+        };
+        let holds_nan = matches!(dtype.kind(), Some(Kind::Float | Kind::Complex));
+        if holds_nan || !missing {
+            return Ok(Plan::Plain(dtype));
+        }
+        if dtype.is_integer() && !nullable && all_fit(&present, &Dtype::FLOAT64)? {
+            return Ok(Plan::Plain(Dtype::FLOAT64));
+        }
+        Ok(Plan::nullable(dtype, &present))
+    }
+
+    fn categorical(columns: &[Option<&Column>], present: &[&Column], name: &str) -> Result<Plan> {
+        let values: Vec<&Column> = present.iter().map(|c| c.values_or_categories()).collect();
+        let mut used: Vec<&Column> = values.iter().copied().filter(|c| c.rows() > 0).collect();
+        if used.is_empty() {
+            used = values;
+        }
+        let dtype = match common(&used)? {
+            // pandas has no index of float16.
+            Some(dtype) if dtype.kind() == Some(Kind::Float) && dtype.size() == 2 => {
+                Dtype::native(Kind::Float, 4)
+            }
+            Some(dtype) if dtype.kind() != Some(Kind::Complex) => dtype,
+            _ => {
+                log_text(&used, name);
+                Dtype::String
+            }
+        };
+        let categories = Categories::unite(columns, &dtype)?;
+        if !categories.ordered && present.iter().any(|c| c.is_ordered()) {
+            info!(
+                "Categories of '{name}' are not the same, in one order, in all inputs: they come out without order"
+            );
+        }
+        Ok(Plan::Categorical(categories))
+    }
+
+    fn nullable(dtype: Dtype, present: &[&Column]) -> Plan {
+        let kind = match dtype.kind() {
+            None => "nullable-string-array",
+            Some(Kind::Bool) => "nullable-boolean",
+            Some(_) => "nullable-integer",
+        };
+        let mut attrs = Attrs::encoding(kind, "0.1.0");
+        // Which of pandas's two missing values it is.
+        let mut marks = present.iter().map(|c| c.attrs.get("na-value"));
+        if let Some(Some(mark)) = marks.next()
+            && marks.all(|m| m == Some(mark))
+        {
+            attrs.set("na-value", mark.clone());
+        }
+        Plan::Nullable(dtype, attrs)
+    }
+
+    /// Some rows of the column of input `input`, as they are to be written.
+    pub fn convert(&self, input: usize, column: &Column, rows: Range<u64>) -> Result<Values> {
+        match self {
+            Plan::Categorical(categories) => categories.encode(input, column, rows),
+            Plan::Plain(dtype) => with_nan(column.read(rows)?.cast(dtype)?),
+            Plan::Nullable(dtype, _) => {
+                let mut values = column.read(rows)?.cast(dtype)?;
+                values.missing.resize(values.data.len(), false);
+                Ok(values)
+            }
+        }
+    }
+
+    /// As many missing values.
+    pub fn missing(&self, rows: usize) -> Result<Values> {
+        let (dtype, byte) = match self {
+            Plan::Plain(dtype) | Plan::Nullable(dtype, _) => (dtype.clone(), 0),
+            Plan::Categorical(categories) => (categories.code_dtype(), 0xff),
+        };
+        let data = match dtype.is_string() {
+            true => Data::Text(Strings {
+                ends: vec![0; rows],
+                bytes: vec![],
+            }),
+            false => Data::Numbers {
+                bytes: vec![byte; rows * dtype.size()],
+                dtype,
+            },
+        };
+        let missing = vec![true; rows];
+        match self {
+            Plan::Plain(_) => with_nan(Values { data, missing }),
+            Plan::Nullable(..) => Ok(Values { data, missing }),
+            Plan::Categorical(_) => Ok(data.into()),
+        }
+    }
+
+    /// Creates the column for `rows` rows.
+    pub fn create(&self, out: &Group, path: &str, rows: u64) -> Result<Writer> {
+        let (values, mask) = match self {
+            Plan::Plain(dtype) => (array(out, path, rows, dtype)?, None),
+            Plan::Nullable(dtype, attrs) => {
+                out.create_group(path, attrs)?;
+                let values = array(out, &format!("{path}/values"), rows, dtype)?;
+                let mask = array(out, &format!("{path}/mask"), rows, &Dtype::BOOL)?;
+                (values, Some(mask))
+            }
+            Plan::Categorical(categories) => {
+                let attrs = Attrs::encoding("categorical", "0.2.0");
+                out.create_group(path, &attrs.with("ordered", Attr::bool(categories.ordered)))?;
+                let all = categories.values();
+                let to = format!("{path}/categories");
+                let mut writer = array(out, &to, all.len() as u64, &all.dtype())?;
+                append(&mut writer, all)?;
+                writer.finish()?;
+                let codes = array(
+                    out,
+                    &format!("{path}/codes"),
+                    rows,
+                    &categories.code_dtype(),
+                )?;
+                (codes, None)
+            }
+        };
+        Ok(Writer { values, mask })
+    }
+}
+
+/// A merged column that is being written.
+pub struct Writer {
+    values: Appender,
+    mask: Option<Appender>,
+}
+
+impl Writer {
+    /// Appends what [`Plan::convert`] and [`Plan::missing`] give.
+    pub fn append(&mut self, values: &Values) -> Result<()> {
+        append(&mut self.values, &values.data)?;
+        let Some(mask) = &mut self.mask else {
+            return Ok(());
+        };
+        let bytes: Vec<u8> = values.missing.iter().map(|m| *m as u8).collect();
+        mask.append(&bytes)
+    }
+
+    pub fn finish(self) -> Result<()> {
+        self.values.finish()?;
+        self.mask.map_or(Ok(0), Appender::finish).map(drop)
+    }
+}
+
+/// Creates an array of one axis.
+pub fn array(out: &Group, path: &str, rows: u64, dtype: &Dtype) -> Result<Appender> {
+    let kind = if dtype.is_string() {
+        "string-array"
+    } else {
+        "array"
+    };
+    let spec = ArraySpec::new(vec![rows], dtype.clone());
+    out.create_array(path, &spec, Rows::Known, &Attrs::encoding(kind, "0.2.0"))
+}
+
+fn append(writer: &mut Appender, data: &Data) -> Result<()> {
+    match data {
+        Data::Numbers { bytes, .. } => writer.append(bytes),
+        Data::Text(strings) => writer.append_strings(strings),
+    }
+}
+
+/// The type that holds all values of `columns`, none of them categorical; `None` where only text does.
+fn common(columns: &[&Column]) -> Result<Option<Dtype>> {
+    let dtypes: Vec<Dtype> = columns.iter().map(|c| c.dtype()).collect();
+    let is_bool = |d: &Dtype| d.kind() == Some(Kind::Bool);
+    if dtypes.iter().all(Dtype::is_string) {
+        return Ok(Some(Dtype::String));
+    }
+    if dtypes.iter().any(is_bool) && !dtypes.iter().all(is_bool) {
+        return Ok(None);
+    }
+    let Some(numpy) = promote::result_type(&dtypes) else {
+        return Ok(None);
+    };
+    let mut candidates = vec![numpy];
+    if dtypes.iter().all(Dtype::is_integer) {
+        candidates.extend([Dtype::INT64, Dtype::native(Kind::Uint, 8)]);
+    }
+    for dtype in candidates {
+        if all_fit(columns, &dtype)? {
+            return Ok(Some(dtype));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a type of numbers holds every value exactly. Values are read only where the types do not tell.
+fn all_fit(columns: &[&Column], dtype: &Dtype) -> Result<bool> {
+    for column in columns {
+        if promote::is_exact(&column.dtype(), dtype) {
+            continue;
+        }
+        for rows in column.blocks()? {
+            if column.read(rows)?.cast(dtype).is_err() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn any_nan(columns: &[&Column]) -> Result<bool> {
+    for column in columns {
+        if column.dtype().is_string() || column.dtype().is_integer() {
+            continue;
+        }
+        for rows in column.blocks()? {
+            if column
+                .read(rows)?
+                .cast(&Dtype::String)?
+                .missing
+                .contains(&true)
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Puts NaN where a value is missing. In a type without NaN nothing may be missing.
+fn with_nan(mut values: Values) -> Result<Values> {
+    if !values.missing.contains(&true) {
+        values.missing.clear();
+        return Ok(values);
+    }
+    match &mut values.data {
+        Data::Numbers { dtype, bytes } => {
+            let nan = promote::nan(dtype)?;
+            let stored = bytes.chunks_exact_mut(nan.len()).zip(&values.missing);
+            let masked = stored.filter(|(_, missing)| **missing);
+            masked.for_each(|(value, _)| value.copy_from_slice(&nan));
+        }
+        Data::Text(_) => bail!("Text is missing where none was when it was read first"),
+    }
+    values.missing.clear();
+    Ok(values)
+}
+
+fn log_text(columns: &[&Column], name: &str) {
+    let mut kinds: Vec<String> = columns.iter().map(|c| c.dtype().to_string()).collect();
+    kinds.sort();
+    kinds.dedup();
+    let kinds = kinds.join(" and ");
+    info!("'{name}' becomes text: no other type holds its values of {kinds} exactly");
+}

@@ -1,0 +1,276 @@
+//! The command line as typed, and nothing else: each subcommand resolves its own arguments.
+//!
+//! A drop-in for the Python tool's: long options may be shortened to any unambiguous start, and a
+//! usage error exits with 2.
+
+use std::{
+    num::{NonZeroU64, NonZeroUsize},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{compression::Compression, permutation::Seed, resources::parse_size};
+
+/// Cut large AnnData files (.h5ad, .zarr) into shards and merge them, out of core
+#[derive(Debug, Parser)]
+#[command(version, infer_long_args = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub messages: Messages,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Debug)]
+pub struct Messages {
+    /// Also tell which way each array is read and written
+    #[arg(long, global = true, help_heading = "Messages")]
+    pub debug: bool,
+
+    /// Only warnings and errors: no progress, no notes
+    #[arg(short, long, global = true, help_heading = "Messages")]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Cut a file into shards of so many cells, in order or shuffled
+    ///
+    /// Every element of the file comes through: X, layers, obs, var, obsm, varm, obsp, varp, uns
+    /// and raw. The shards appear together, when all of them are whole.
+    #[command(after_help = SLICE_EXAMPLES)]
+    Slice(SliceArgs),
+
+    /// Join files along the cells into one
+    ///
+    /// Genes are united or intersected, obs columns united. What cannot be carried is named in a
+    /// warning.
+    #[command(after_help = MERGE_EXAMPLES)]
+    Merge(MergeArgs),
+}
+
+const SLICE_EXAMPLES: &str = "\
+EXAMPLES
+  Shards of 10000 cells: out/pbmc_shard_0.h5ad, out/pbmc_shard_1.h5ad, ...
+      annslicer slice pbmc.h5ad out/pbmc
+
+  Each shard a random sample, the same again with the same seed
+      annslicer slice pbmc.h5ad out/pbmc --size 5000 --shuffle --seed 0
+
+  Compressed shards of a Zarr store, with 4 threads in about 8 GB
+      annslicer slice atlas.zarr shards/atlas --compression gzip -j 4 --memory-limit 8GB";
+
+const MERGE_EXAMPLES: &str = "\
+EXAMPLES
+  All shards, shard_2 before shard_10
+      annslicer merge pbmc.h5ad 'out/pbmc_shard_*.h5ad' --natural-sort
+
+  Only the genes that both files have, as a Zarr store
+      annslicer merge both.zarr donor1.h5ad donor2.h5ad --join inner";
+
+#[derive(Args, Debug)]
+pub struct SliceArgs {
+    /// The file to cut: .h5ad or .zarr
+    pub input: PathBuf,
+
+    /// Start of the shards' names: PREFIX_shard_0.h5ad, ...; missing folders are made
+    pub prefix: PathBuf,
+
+    #[command(flatten)]
+    pub order: OrderArgs,
+    #[command(flatten)]
+    pub output: OutputArgs,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+
+    /// Folder for scratch files, where --shuffle needs any [default: the system's]
+    #[arg(long, value_name = "PATH", help_heading = "Resources")]
+    pub tmpdir: Option<PathBuf>,
+}
+
+/// Which cells go into which shard.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Shards")]
+pub struct OrderArgs {
+    /// Cells per shard; the last one holds the rest
+    #[arg(long, value_name = "N", default_value = "10000")]
+    #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
+    pub size: NonZeroU64,
+
+    /// Deal the cells out at random, so that each shard is a sample of the whole
+    #[arg(long)]
+    pub shuffle: bool,
+
+    /// Any unsigned integer; the order is numpy's default_rng(N).permutation [default: drawn, and
+    /// logged]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub seed: Option<Seed>,
+}
+
+#[derive(Args, Debug)]
+pub struct MergeArgs {
+    /// The file to write: .h5ad or .zarr
+    pub output: PathBuf,
+
+    /// Files or quoted glob patterns, in order; the matches of a pattern are sorted by name
+    #[arg(required = true, value_name = "INPUT")]
+    pub inputs: Vec<PathBuf>,
+
+    /// Genes that differ between files: keep those of every file, or of any
+    #[arg(long, value_enum, default_value_t, help_heading = "Merging")]
+    pub join: Join,
+
+    /// Sort the matches of a pattern by the numbers in them: shard_2 before shard_10
+    #[arg(long, help_heading = "Merging")]
+    pub natural_sort: bool,
+
+    #[command(flatten)]
+    pub output_options: OutputArgs,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// How the genes of files are joined.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Join {
+    /// The genes that every file has
+    Inner,
+    /// The genes of all files
+    #[default]
+    Outer,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Compress the arrays: gzip (level 4), gzip:1 to gzip:9, or lzf [default: none]
+    #[arg(long, value_name = "FILTER")]
+    pub compression: Option<Compression>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Resources")]
+pub struct MachineArgs {
+    /// Threads [default: the CPUs this process may use]
+    #[arg(short, long, value_name = "N")]
+    #[arg(value_parser = positive::<NonZeroUsize>, allow_hyphen_values = true)]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// Memory to work in, as 16GB (10^9 bytes each) or 16GiB (2^30) [default: 2GiB, or half of
+    /// what is free if that is less]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
+    pub memory_limit: Option<u64>,
+}
+
+fn positive<N: FromStr>(text: &str) -> Result<N, &'static str> {
+    text.parse().map_err(|_| "give a whole number of 1 or more")
+}
+
+/// A usage error on one line, without the summary of the usage.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let paragraphs = text.trim_start_matches("error: ").split("\n\n");
+    let said = paragraphs.map(|lines| lines.split_whitespace().collect::<Vec<_>>().join(" "));
+    let said = said.take_while(|said| !said.starts_with("Usage:") && !said.starts_with("For more"));
+    format!("{}; try '--help'", said.collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    fn slice(line: &str) -> SliceArgs {
+        match parse(line).unwrap().command {
+            Command::Slice(args) => args,
+            Command::Merge(_) => panic!("parsed as merge: {line}"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_the_python_tools() {
+        let args = slice("annslicer slice a.h5ad out/p");
+        assert_eq!(args.order.size.get(), 10_000);
+        assert!(!args.order.shuffle && args.order.seed.is_none());
+        assert_eq!(args.output.compression, None);
+        let Command::Merge(args) = parse("annslicer merge o.h5ad a b*").unwrap().command else {
+            panic!("parsed as slice");
+        };
+        assert_eq!(args.join, Join::Outer);
+        assert_eq!(args.inputs, [PathBuf::from("a"), PathBuf::from("b*")]);
+    }
+
+    #[test]
+    fn long_options_may_be_shortened_and_stand_anywhere() {
+        let args = slice("annslicer slice --comp gzip a.h5ad --shuf p --mem=1.5GB -j4 --si 7");
+        assert_eq!(args.output.compression, Some(Compression::Gzip(4)));
+        assert_eq!(args.machine.memory_limit, Some(1_500_000_000));
+        assert_eq!(args.machine.jobs.unwrap().get(), 4);
+        assert_eq!(args.order.size.get(), 7);
+        assert!(args.order.shuffle);
+        assert!(parse("annslicer slice a p --s 7").is_err(), "ambiguous");
+    }
+
+    #[test]
+    fn debug_and_quiet_stand_before_or_after_the_subcommand() {
+        for line in [
+            "annslicer --debug -q slice a p",
+            "annslicer slice a p --deb --quiet",
+        ] {
+            let messages = parse(line).unwrap().messages;
+            assert!(messages.debug && messages.quiet);
+        }
+    }
+
+    #[test]
+    fn bad_values_are_usage_errors_on_one_line_that_name_the_option() {
+        let cases = [
+            ("--size 0", "whole number of 1 or more"),
+            ("--size -5", "invalid value '-5' for '--size <N>'"),
+            ("--size ten", "whole number"),
+            ("--jobs 0", "'--jobs <N>'"),
+            ("-j -2", "'-2'"),
+            ("--shuffle --seed -1", "'--seed <N>'"),
+            ("--compression zstd", "gzip:1 to gzip:9, and lzf"),
+            ("--memory-limit -4GB", "'-4GB'"),
+            ("--memory-limit lots", "'--memory-limit <SIZE>'"),
+            ("--sise 3", "--size"),
+        ];
+        for (options, expected) in cases {
+            let error = parse(&format!("annslicer slice a p {options}")).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            let line = one_line(&error);
+            assert!(line.contains(expected), "{options}: {line}");
+            assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let line = one_line(&parse("annslicer merge out.h5ad").unwrap_err());
+        assert!(line.contains("<INPUT>"), "{line}");
+        let line = one_line(&parse("annslicer merge o a --join left").unwrap_err());
+        assert!(line.contains("inner, outer"), "{line}");
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        let version = parse("annslicer --version").unwrap_err();
+        assert_eq!(version.kind(), ErrorKind::DisplayVersion);
+        let help = parse("annslicer slice --help").unwrap_err();
+        assert_eq!(help.exit_code(), 0);
+        assert!(help.to_string().contains("EXAMPLES"));
+    }
+}

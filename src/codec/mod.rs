@@ -1,0 +1,203 @@
+//! The filters of HDF5 chunks, and the codecs with which Zarr chunks are written: pure functions on slices,
+//! one file per filter, named as the filter is. A pipeline runs in the order of the list when writing and
+//! backwards when reading. Sizes that data declare are checked against the chunk's own before use, so
+//! hostile bytes end in an error and take no memory. Buffers are kept per thread.
+
+mod bitshuffle;
+mod blosc;
+pub mod deflate;
+mod fletcher32;
+mod lz4;
+mod lzf;
+mod shuffle;
+pub mod zstd;
+
+use std::cell::RefCell;
+use std::mem;
+
+use anyhow::{Result, bail, ensure};
+
+/// One filter of an HDF5 chunk's pipeline, in the order in which it was applied when writing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// The level, 0 to 9.
+    Deflate(u32),
+    /// Bytes per item.
+    Shuffle(usize),
+    Fletcher32,
+    Lzf,
+    Blosc,
+    Lz4,
+    Bitshuffle(bitshuffle::Layout),
+    /// The level.
+    Zstd(i32),
+}
+
+thread_local! {
+    /// A chunk between two filters.
+    static BETWEEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Filter {
+    /// From the numbers of a dataset-creation property list: filter id, its client data, and the bytes of
+    /// the dataset's type. The error names a filter that is not decoded here.
+    pub fn from_hdf5(id: u32, client_data: &[u32], item_size: usize) -> Result<Filter> {
+        let first = client_data.first().copied();
+        Ok(match id {
+            1 => Filter::Deflate(first.unwrap_or(6)),
+            2 => Filter::Shuffle(first.map_or(item_size, |size| size as usize)),
+            3 => Filter::Fletcher32,
+            32000 => Filter::Lzf,
+            32001 => Filter::Blosc,
+            32004 => Filter::Lz4,
+            32008 => Filter::Bitshuffle(bitshuffle::Layout::new(client_data, item_size)?),
+            32015 => Filter::Zstd(first.unwrap_or(3).cast_signed()),
+            _ => match registered_name(id) {
+                Some(name) => bail!("HDF5 filter {name} ({id}) is not supported"),
+                None => bail!("HDF5 filter {id} is not supported"),
+            },
+        })
+    }
+
+    /// The id and client data to create a dataset with. `chunk_bytes` is the size of a whole chunk.
+    pub fn to_hdf5(&self, chunk_bytes: usize) -> Result<(u32, Vec<u32>)> {
+        Ok(match *self {
+            Filter::Deflate(level) => (1, vec![level]),
+            Filter::Shuffle(size) => (2, vec![u32::try_from(size)?]),
+            // h5py's revision of its filter, LibLZF's version, and what the filter allocates for reading.
+            Filter::Lzf => (32000, vec![4, 0x0105, u32::try_from(chunk_bytes)?]),
+            Filter::Zstd(level) => (32015, vec![level.cast_unsigned()]),
+            _ => bail!("HDF5 filter {self:?} is only read"),
+        })
+    }
+
+    fn changes_nothing(&self) -> bool {
+        matches!(self, Filter::Shuffle(0 | 1))
+    }
+
+    /// Returns the bytes written to `dst`; more than fit is an error.
+    fn decode(&self, src: &[u8], dst: &mut [u8]) -> Result<usize> {
+        match self {
+            Filter::Deflate(_) => deflate::decode(src, dst),
+            Filter::Shuffle(size) => {
+                let Some(dst) = dst.get_mut(..src.len()) else {
+                    bail!("Corrupt chunk: more data than its shape allows");
+                };
+                shuffle::unshuffle(src, *size, dst);
+                Ok(src.len())
+            }
+            Filter::Fletcher32 => fletcher32::decode(src, dst),
+            Filter::Lzf => lzf::decode(src, dst),
+            Filter::Blosc => blosc::decode(src, dst),
+            Filter::Lz4 => lz4::decode(src, dst),
+            Filter::Bitshuffle(layout) => bitshuffle::decode(layout, src, dst),
+            Filter::Zstd(_) => zstd::decode(src, dst),
+        }
+    }
+
+    /// Returns whether the filter was applied: an optional one may decline.
+    fn encode(&self, src: &[u8], dst: &mut Vec<u8>) -> Result<bool> {
+        match self {
+            Filter::Deflate(level) => deflate::encode(src, *level, dst)?,
+            Filter::Shuffle(size) => {
+                dst.resize(src.len(), 0);
+                shuffle::shuffle(src, *size, dst);
+            }
+            Filter::Lzf => return Ok(lzf::encode(src, dst)),
+            Filter::Zstd(level) => zstd::encode(src, *level, dst)?,
+            _ => bail!("HDF5 filter {self:?} is only read"),
+        }
+        Ok(true)
+    }
+}
+
+/// Registered filters that occur in the field and are not decoded here.
+fn registered_name(id: u32) -> Option<&'static str> {
+    Some(match id {
+        4 => "szip",
+        5 => "nbit",
+        6 => "scaleoffset",
+        305 => "lzo",
+        307 => "bzip2",
+        32003 => "snappy",
+        32013 => "zfp",
+        32014 => "fpzip",
+        32017 => "sz",
+        32024 => "sz3",
+        32026 => "blosc2",
+        _ => return None,
+    })
+}
+
+/// Undoes the filters of a chunk of `len` bytes; `dst` is replaced by these. Bit i of `mask`, HDF5's filter
+/// mask, says that filter i was skipped. Data of any other length are an error.
+pub fn decode(
+    filters: &[Filter],
+    mask: u32,
+    src: &[u8],
+    dst: &mut Vec<u8>,
+    len: usize,
+) -> Result<()> {
+    // What compressors may add to data that do not shrink, in a pipeline that goes on after one.
+    let room = len + len / 64 + 1024;
+    let skipped = |i: usize| u32::try_from(i).is_ok_and(|i| mask.unbounded_shr(i) & 1 == 1);
+    let mut steps = (filters.iter().enumerate().rev())
+        .filter(|(i, filter)| !skipped(*i) && !filter.changes_nothing())
+        .peekable();
+    let mut decoded = None;
+    BETWEEN.with_borrow_mut(|between| {
+        while let Some((_, filter)) = steps.next() {
+            let input = match decoded {
+                Some(count) => {
+                    mem::swap(between, dst);
+                    &between[..count]
+                }
+                None => src,
+            };
+            dst.resize(if steps.peek().is_some() { room } else { len }, 0);
+            decoded = Some(filter.decode(input, dst)?);
+        }
+        anyhow::Ok(())
+    })?;
+    let count = decoded.unwrap_or(src.len());
+    ensure!(
+        count == len,
+        "Corrupt chunk: {count} bytes instead of {len} after its filters"
+    );
+    if decoded.is_none() {
+        dst.clear();
+        dst.extend_from_slice(src);
+    }
+    Ok(())
+}
+
+/// Applies filters to a chunk; `dst` is replaced by the result. Returns HDF5's filter mask: bit i says that
+/// filter i was skipped, as lzf is where it does not shrink the chunk.
+pub fn encode(filters: &[Filter], src: &[u8], dst: &mut Vec<u8>) -> Result<u32> {
+    let mut mask = 0;
+    let mut encoded = false;
+    BETWEEN.with_borrow_mut(|between| {
+        for (i, filter) in filters.iter().enumerate() {
+            let input = if encoded { between.as_slice() } else { src };
+            if filter.changes_nothing() {
+                continue;
+            }
+            if filter.encode(input, dst)? {
+                mem::swap(between, dst);
+                encoded = true;
+            } else {
+                mask |= 1 << i;
+            }
+        }
+        mem::swap(between, dst);
+        anyhow::Ok(())
+    })?;
+    if !encoded {
+        dst.clear();
+        dst.extend_from_slice(src);
+    }
+    Ok(mask)
+}
+
+#[cfg(test)]
+mod tests;

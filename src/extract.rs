@@ -1,0 +1,410 @@
+//! The one engine behind slice and filter: rows of one input into many outputs, wave by wave.
+//!
+//! The rows of all outputs form one long sequence. A wave is a part of it that fits the memory budget: its rows are
+//! read in the order of the file, once each, then handed to the outputs in the order of the sequence. A wave may
+//! hold many outputs, or a part of one. One output is open at a time.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
+use tracing::{debug, info};
+
+use crate::anndata::csc::{Sweeper, Targets};
+use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter, RowCost, Source};
+use crate::anndata::select::Selection;
+use crate::compression::Compression;
+use crate::plan::{self, Budget};
+use crate::progress::Progress;
+use crate::resources::{format_size, free_space};
+use crate::store::{self, Format, Group};
+
+/// The cells of all outputs, one output after another.
+pub enum Order {
+    /// All cells of the file, as they come.
+    AsIs,
+    Cells(Vec<u32>),
+}
+
+/// Which rows go where.
+pub struct Request<'a> {
+    pub order: Order,
+    /// Where each output begins in the order, and the end of the last.
+    pub cuts: Vec<u64>,
+    /// Where each output is written.
+    pub outputs: Vec<PathBuf>,
+    pub format: Format,
+    pub compression: Compression,
+    pub budget: Budget,
+    /// A folder of this run's own.
+    pub scratch: &'a Path,
+    pub progress: &'a Progress,
+}
+
+/// Rows of the input that are in memory together.
+struct Wave {
+    /// Rows of the file, sorted, disjoint.
+    ranges: Vec<Range<u64>>,
+    /// For each place of the sequence, which of those rows stands there.
+    picks: Vec<u32>,
+}
+
+pub fn run(selection: &mut Selection, request: &Request) -> Result<()> {
+    let mut engine = Engine::new(selection, request)?;
+    match request.order {
+        Order::AsIs => engine.stream(),
+        Order::Cells(_) => engine.run_waves(),
+    }
+}
+
+struct Engine<'a> {
+    selection: &'a Selection,
+    request: &'a Request<'a>,
+    /// Of each leaf, what a row costs and how many elements it has in the mean.
+    costs: Vec<RowCost>,
+    means: Vec<f64>,
+    wave: Budget,
+    /// What all outputs have in common, as a file to begin each with.
+    template: Option<PathBuf>,
+    sweepers: Vec<Sweeper<'a>>,
+}
+
+/// The output that is being written.
+struct Open {
+    output: usize,
+    root: Group,
+    writers: Vec<LeafWriter>,
+    /// Where the cells of this output are columns.
+    columns: Option<Columns>,
+}
+
+impl<'a> Engine<'a> {
+    fn new(selection: &'a mut Selection, request: &'a Request<'a>) -> Result<Engine<'a>> {
+        let costs = selection
+            .leaves
+            .iter()
+            .map(Leaf::cost)
+            .collect::<Result<Vec<_>>>()?;
+        let means: Vec<f64> = selection.leaves.iter().map(mean_elements).collect();
+        let mut wave = request.budget;
+        if !selection.csc.is_empty() {
+            wave.wave = (wave.wave / 2).max(1);
+        }
+        let total = request.cuts.last().copied().unwrap_or(0);
+        let at_once = plan::first_guess(wave, &costs, &means, total);
+        log_plan(request, total, at_once);
+        if matches!(request.order, Order::Cells(_)) && at_once < total {
+            unpack(&mut selection.leaves, request.scratch)?;
+        }
+        for leaf in &selection.leaves {
+            debug!("'{}': {}", leaf.path, leaf.storage());
+        }
+        let mut engine = Engine {
+            selection,
+            request,
+            costs,
+            means,
+            wave,
+            template: None,
+            sweepers: vec![],
+        };
+        engine.sweepers = engine.start_sweeps()?;
+        if request.outputs.len() > 1 && request.format == Format::H5ad {
+            let path = request.scratch.join("template.h5ad");
+            let template = store::create(&path, request.format, request.compression)?;
+            engine.selection.write_skeleton(&template)?;
+            template.finish()?;
+            engine.template = Some(path);
+        }
+        Ok(engine)
+    }
+
+    /// Rows in the order of the file go straight to their outputs.
+    fn stream(&mut self) -> Result<()> {
+        for (output, cut) in self.request.cuts.windows(2).enumerate() {
+            let context = || format!("Write {}", self.request.name(output));
+            let mut open = self.open(output, &[], None).with_context(context)?;
+            for (leaf, writer) in self.leaves().iter().zip(&mut open.writers) {
+                let columns = open.columns.as_ref().filter(|_| leaf.is_square());
+                writer
+                    .append_from(leaf, cut[0]..cut[1], columns)
+                    .with_context(|| format!("Write '{}'", leaf.path))
+                    .with_context(context)?;
+            }
+            self.close(open)
+                .with_context(|| format!("Write {}", self.request.name(output)))?;
+            self.request.progress.add(cut[1] - cut[0]);
+        }
+        Ok(())
+    }
+
+    fn run_waves(&mut self) -> Result<()> {
+        let total = self.request.cuts.last().copied().unwrap_or(0);
+        let (mut start, mut file) = (0, None);
+        let mut blocks: Vec<Block> = vec![];
+        while start < total {
+            let (end, wave) = self.next_wave(start)?;
+            let mut old = blocks.into_iter();
+            blocks = self
+                .leaves()
+                .iter()
+                .map(|leaf| leaf.read_over(&wave.ranges, old.next()))
+                .collect::<Result<_>>()?;
+            let bytes: u64 = blocks.iter().map(Block::bytes).sum();
+            debug!(
+                "Wave: rows {start} to {end} of the order, {}",
+                format_size(bytes)
+            );
+            self.write_wave(&mut file, start..end, &wave, &blocks)?;
+            self.request.progress.add(end - start);
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn leaves(&self) -> &'a [Leaf] {
+        &self.selection.leaves
+    }
+
+    /// The next rows of the sequence that fit the budget: where they end, and the wave.
+    fn next_wave(&self, start: u64) -> Result<(u64, Wave)> {
+        let cuts = &self.request.cuts;
+        let total = cuts.last().copied().unwrap_or(0);
+        let mut rows = plan::first_guess(self.wave, &self.costs, &self.means, total - start);
+        loop {
+            let wave = self.request.wave(start..start + rows);
+            let counts = self
+                .leaves()
+                .iter()
+                .map(|leaf| leaf.count(&wave.ranges))
+                .collect::<Result<Vec<_>>>()?;
+            let bytes = plan::bytes(&self.costs, &counts, rows);
+            if bytes > self.wave.wave && rows > 1 {
+                rows = plan::fewer(self.wave, rows, bytes);
+                continue;
+            }
+            // Ends with an output where it holds one, so that few outputs are cut in two.
+            let whole = cuts[cuts.partition_point(|&c| c <= start + rows) - 1];
+            if whole > start && whole < start + rows {
+                return Ok((whole, self.request.wave(start..whole)));
+            }
+            return Ok((start + rows, wave));
+        }
+    }
+
+    /// Hands the rows of a wave to the outputs that they belong to.
+    fn write_wave(
+        &mut self,
+        file: &mut Option<Open>,
+        rows: Range<u64>,
+        wave: &Wave,
+        blocks: &[Block],
+    ) -> Result<()> {
+        let cuts = &self.request.cuts;
+        let mut output = cuts.partition_point(|&c| c <= rows.start) - 1;
+        let mut start = rows.start;
+        while start < rows.end {
+            let end = cuts[output + 1].min(rows.end);
+            let here = (start - rows.start) as usize..(end - rows.start) as usize;
+            let context = || format!("Write {}", self.request.name(output));
+            let mut open = match file.take() {
+                Some(open) if open.output == output => open,
+                _ => {
+                    let whole = cuts[output] == start && cuts[output + 1] == end;
+                    let whole = whole.then_some(&wave.picks[here.clone()]);
+                    self.open(output, blocks, whole).with_context(context)?
+                }
+            };
+            for ((leaf, writer), block) in self.leaves().iter().zip(&mut open.writers).zip(blocks) {
+                let columns = open.columns.as_ref().filter(|_| leaf.is_square());
+                writer
+                    .append_picked(block, &wave.picks[here.clone()], columns)
+                    .with_context(|| format!("Write '{}'", leaf.path))
+                    .with_context(context)?;
+            }
+            if cuts[output + 1] == end {
+                self.close(open).with_context(context)?;
+                output += 1;
+            } else {
+                *file = Some(open);
+            }
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Creates an output; `whole` are its rows where the wave holds all of them.
+    fn open(&self, output: usize, blocks: &[Block], whole: Option<&[u32]>) -> Result<Open> {
+        let request = self.request;
+        let path = &request.outputs[output];
+        let root = match &self.template {
+            Some(template) => {
+                std::fs::copy(template, path)?;
+                store::extend(path, request.compression)?
+            }
+            None => {
+                let root = store::create(path, request.format, request.compression)?;
+                self.selection.write_skeleton(&root)?;
+                root
+            }
+        };
+        let span = request.cuts[output]..request.cuts[output + 1];
+        let writers = self
+            .leaves()
+            .iter()
+            .enumerate()
+            .map(|(at, leaf)| {
+                let count = match (whole, blocks.get(at)) {
+                    (Some(picks), Some(block)) => block.count(picks),
+                    _ => request.count(leaf, span.clone())?,
+                };
+                leaf.create(&root, span.end - span.start, count)
+                    .with_context(|| format!("Create '{}'", leaf.path))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let columns = self.leaves().iter().any(Leaf::is_square).then(|| {
+            let cells = request.order.cells(span);
+            Columns::new(self.selection.cells, &cells)
+        });
+        Ok(Open {
+            output,
+            root,
+            writers,
+            columns,
+        })
+    }
+
+    fn close(&mut self, open: Open) -> Result<()> {
+        open.writers.into_iter().try_for_each(LeafWriter::finish)?;
+        for sweeper in &mut self.sweepers {
+            sweeper.write(open.output, &open.root)?;
+        }
+        open.root.finish()
+    }
+
+    fn start_sweeps(&self) -> Result<Vec<Sweeper<'a>>> {
+        let (csc, request) = (&self.selection.csc, self.request);
+        if csc.is_empty() {
+            return Ok(vec![]);
+        }
+        let total = request.cuts.last().copied().unwrap_or(0);
+        let order = request.order.cells(0..total);
+        let targets = Rc::new(Targets::new(self.selection.cells, &order, &request.cuts));
+        let lengths: Vec<u64> = request.cuts.windows(2).map(|c| c[1] - c[0]).collect();
+        let budget = self.wave.wave / csc.len() as u64;
+        csc.iter()
+            .map(|(path, matrix)| {
+                Sweeper::new(path, matrix, targets.clone(), lengths.clone(), budget)
+                    .with_context(|| format!("Take rows of '{path}'"))
+            })
+            .collect()
+    }
+}
+
+impl Order {
+    /// The cells at places `span` of the sequence.
+    fn cells(&self, span: Range<u64>) -> Cow<'_, [u32]> {
+        match self {
+            Order::AsIs => (span.start as u32..span.end as u32).collect(),
+            Order::Cells(cells) => cells[span.start as usize..span.end as usize].into(),
+        }
+    }
+}
+
+impl Request<'_> {
+    /// The output's name as a person knows it: that of its file.
+    fn name(&self, output: usize) -> String {
+        let name = self.outputs[output].file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
+    fn wave(&self, span: Range<u64>) -> Wave {
+        let Order::Cells(cells) = &self.order else {
+            return Wave {
+                picks: (0..(span.end - span.start) as u32).collect(),
+                ranges: vec![span],
+            };
+        };
+        let cells = &cells[span.start as usize..span.end as usize];
+        let mut places: Vec<u64> = cells
+            .par_iter()
+            .enumerate()
+            .map(|(place, &cell)| u64::from(cell) << 32 | place as u64)
+            .collect();
+        places.par_sort_unstable();
+        let mut picks = vec![0; cells.len()];
+        let mut ranges: Vec<Range<u64>> = vec![];
+        let mut rows = 0;
+        for place in places {
+            let (cell, at) = (place >> 32, place as u32 as usize);
+            match ranges.last_mut() {
+                Some(last) if last.end == cell + 1 => {}
+                Some(last) if last.end == cell => (last.end, rows) = (cell + 1, rows + 1),
+                _ => {
+                    ranges.push(cell..cell + 1);
+                    rows += 1;
+                }
+            }
+            picks[at] = rows - 1;
+        }
+        Wave { ranges, picks }
+    }
+
+    /// Elements that a leaf has in the rows at `span` of the sequence.
+    fn count(&self, leaf: &Leaf, span: Range<u64>) -> Result<u64> {
+        /// Rows that are looked up at a time.
+        const STEP: usize = 1 << 20;
+        if leaf.cost()?.element == 0 {
+            return Ok(0);
+        }
+        let mut count = 0;
+        for start in span.clone().step_by(STEP) {
+            let end = (start + STEP as u64).min(span.end);
+            count += leaf.count(&self.wave(start..end).ranges)?;
+        }
+        Ok(count)
+    }
+}
+
+/// Decodes compressed arrays once, where waves would decode them again and again.
+fn unpack(leaves: &mut [Leaf], scratch: &Path) -> Result<()> {
+    let needed = leaves
+        .iter()
+        .map(Leaf::unpacked_bytes)
+        .fold(0, u64::saturating_add);
+    if needed == 0 {
+        return Ok(());
+    }
+    let free = free_space(scratch)?;
+    ensure!(
+        needed <= free,
+        "The input must be unpacked to scratch, which takes {}, but {} has {} free; choose another folder with \
+         --tmpdir, or more memory with --memory-limit",
+        format_size(needed),
+        scratch.display(),
+        format_size(free)
+    );
+    info!("Unpacking {} to scratch...", format_size(needed));
+    leaves.iter_mut().try_for_each(|leaf| leaf.unpack(scratch))
+}
+
+fn mean_elements(leaf: &Leaf) -> f64 {
+    match &leaf.source {
+        Source::Sparse(s) | Source::SquareSparse(s) => s.nnz() as f64 / s.rows().max(1) as f64,
+        _ => 0.0,
+    }
+}
+
+fn log_plan(request: &Request, total: u64, at_once: u64) {
+    info!(
+        "Plan: {} outputs, {total} rows, about {} waves of {} rows ({} each), {} threads",
+        request.outputs.len(),
+        total.div_ceil(at_once.max(1)),
+        at_once.min(total),
+        format_size(request.budget.wave),
+        rayon::current_num_threads(),
+    );
+}

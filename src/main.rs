@@ -1,0 +1,81 @@
+//! Cuts large AnnData files (.h5ad, .zarr) into shards and merges them, out of core.
+//!
+//! An AnnData file is a tree of arrays. Slicing copies the tree and takes rows wherever a node lies
+//! on the obs axis; merging appends rows. Values stay bytes. From the top floor down, each using
+//! only those below:
+//!
+//! - `cli`: the command line as typed; `slice`, `merge`: one file per subcommand
+//! - `extract`: rows of one input into many outputs, wave by wave; `plan`: sizes and memory to waves
+//! - `permutation`: numpy's order for a seed; `output`: write aside, then rename; `resources`:
+//!   CPUs, memory, disk; `progress`, `logging`: what the user sees; `compression`: the filters
+//! - `anndata`: the layout of the format: encodings, matrices, frames, joins
+//! - `store`: the only place that knows HDF5 and Zarr; `codec`: filters as functions on slices
+
+mod anndata;
+mod cli;
+mod codec;
+mod compression;
+mod extract;
+mod logging;
+mod merge;
+mod output;
+mod permutation;
+mod plan;
+mod progress;
+mod resources;
+mod slice;
+mod store;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, error::ErrorKind};
+use rayon::ThreadPoolBuilder;
+use tracing::error;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return usage(&e),
+    };
+    logging::init(cli.messages.debug, cli.messages.quiet);
+    std::panic::set_hook(Box::new(|panic| {
+        error!("This is a bug, please report it: {panic}")
+    }));
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            logging::report(&e);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Help and version go to stdout; a usage error is one line and exits with 2.
+fn usage(e: &clap::Error) -> ExitCode {
+    let is_help = e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help || !e.use_stderr() {
+        let _ = e.print(); // a reader that has gone, as in `| head -1`, is no error
+    } else {
+        logging::init(false, false);
+        error!("{}", cli::one_line(e));
+    }
+    ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
+}
+
+fn run(cli: Cli) -> Result<()> {
+    let (Command::Slice(cli::SliceArgs { machine, .. })
+    | Command::Merge(cli::MergeArgs { machine, .. })) = &cli.command;
+    let jobs = machine.jobs.map_or_else(resources::cpus, usize::from);
+    ThreadPoolBuilder::new()
+        .num_threads(jobs)
+        .build_global()
+        .with_context(|| format!("Cannot start {jobs} threads"))?;
+    let quiet = cli.messages.quiet;
+    match cli.command {
+        Command::Slice(args) => slice::run(args, quiet),
+        Command::Merge(args) => merge::run(args, quiet),
+    }
+}

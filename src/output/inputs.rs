@@ -1,0 +1,208 @@
+//! Which files a merge reads, and in which order.
+
+use std::{
+    cmp::Ordering,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use glob::MatchOptions;
+
+/// The inputs of a merge, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Inputs {
+    pub paths: Vec<PathBuf>,
+    /// The patterns whose matches the natural order of the numbers in their names puts in another
+    /// order than the lexicographic one.
+    pub orders_differ: Vec<String>,
+}
+
+/// What a pattern means to Python's `glob`: `*` stays inside a folder and skips hidden files.
+const PYTHON_GLOB: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: true,
+};
+
+/// Turns paths and glob patterns into paths. One that exists as typed is itself; the matches of
+/// a pattern come in code-point order as from Python's `sorted(glob.glob(..))`, or, if `natural`,
+/// with numbers compared as numbers.
+///
+/// # Errors
+/// A path that is missing, a pattern that matches nothing or cannot be read.
+pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
+    let mut inputs = Inputs {
+        paths: Vec::new(),
+        orders_differ: Vec::new(),
+    };
+    for arg in args {
+        let shown = arg.display();
+        let pattern = arg.to_str().filter(|text| text.contains(['*', '?', '[']));
+        match (arg.exists(), pattern) {
+            (true, _) => inputs.paths.push(arg.clone()),
+            (false, None) => bail!("Input {shown} does not exist"),
+            (false, Some(pattern)) => {
+                let found = matches(pattern)?;
+                ensure!(!found.is_empty(), "Pattern {shown} matches no file");
+                let mut by_number = found.clone();
+                by_number.sort_by(|a, b| natural_order(bytes(a), bytes(b)));
+                if by_number != found {
+                    inputs.orders_differ.push(pattern.to_owned());
+                }
+                inputs.paths.extend(if natural { by_number } else { found });
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
+    let found = glob::glob_with(pattern, PYTHON_GLOB)
+        .with_context(|| format!("Input {pattern} neither exists nor is a pattern"))?;
+    let mut found: Vec<_> = found
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("Expand pattern {pattern}"))?;
+    // A path's own order goes by components; Python sorts its text.
+    found.sort_by(|a: &PathBuf, b| bytes(a).cmp(bytes(b)));
+    Ok(found)
+}
+
+/// In UTF-8 the order of bytes is that of code points.
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
+}
+
+/// The order of bytes, but runs of digits by their value.
+fn natural_order(mut a: &[u8], mut b: &[u8]) -> Ordering {
+    loop {
+        let ((x, rest_a), (y, rest_b)) = (number(a), number(b));
+        if x.is_empty() || y.is_empty() {
+            match (a.split_first(), b.split_first()) {
+                (Some((x, rest_a)), Some((y, rest_b))) if x == y => (a, b) = (rest_a, rest_b),
+                (x, y) => return x.map(|x| x.0).cmp(&y.map(|y| y.0)),
+            }
+            continue;
+        }
+        let (x, y) = (significant(x), significant(y));
+        match (x.len(), x).cmp(&(y.len(), y)) {
+            Ordering::Equal => (a, b) = (rest_a, rest_b),
+            unequal => return unequal,
+        }
+    }
+}
+
+/// The digits that `text` starts with, and the rest.
+fn number(text: &[u8]) -> (&[u8], &[u8]) {
+    let end = text.iter().position(|byte| !byte.is_ascii_digit());
+    text.split_at(end.unwrap_or(text.len()))
+}
+
+fn significant(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    digits.split_at(zeros).1
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn folder(files: &[&str]) -> tempfile::TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = dir.path().join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+        dir
+    }
+
+    fn names(dir: &Path, pattern: &str, natural: bool) -> Vec<String> {
+        let inputs = expand_inputs(&[dir.join(pattern)], natural).unwrap();
+        let relative = |path: &PathBuf| path.strip_prefix(dir).unwrap().display().to_string();
+        inputs.paths.iter().map(relative).collect()
+    }
+
+    #[test]
+    fn patterns_come_in_the_order_of_their_text_or_their_numbers() {
+        let dir = folder(&["s_2", "s_10", "s_1", ".s_3", "t_1", "d/s_4", "S_5"]);
+        assert_eq!(names(dir.path(), "s_*", false), ["s_1", "s_10", "s_2"]);
+        assert_eq!(names(dir.path(), "s_*", true), ["s_1", "s_2", "s_10"]);
+        assert_eq!(names(dir.path(), "s_[0-9]", false), ["s_1", "s_2"]);
+    }
+
+    #[test]
+    fn text_order_is_not_that_of_components() {
+        let dir = folder(&["a/x", "a-b/x"]);
+        assert_eq!(names(dir.path(), "*/x", false), ["a-b/x", "a/x"]);
+    }
+
+    #[test]
+    fn a_path_that_exists_wins_over_its_pattern_and_order_of_arguments_is_kept() {
+        let dir = folder(&["s[1]", "s1", "b", "a"]);
+        assert_eq!(names(dir.path(), "s[1]", false), ["s[1]"]);
+        let args = ["b", "a", "b"].map(|name| dir.path().join(name));
+        assert_eq!(expand_inputs(&args, true).unwrap().paths, args);
+    }
+
+    #[test]
+    fn patterns_whose_orders_differ_are_named() {
+        let dir = folder(&["s_2", "s_10", "t_1", "t_2", "u.h5ad", "u1.h5ad", "u-1.h5ad"]);
+        let args = ["s_*", "t_*", "u*"].map(|name| dir.path().join(name));
+        let inputs = expand_inputs(&args, false).unwrap();
+        assert_eq!(inputs.orders_differ, [args[0].to_str().unwrap()]);
+    }
+
+    #[test]
+    fn what_is_not_there_is_an_error_that_names_it() {
+        let dir = folder(&[]);
+        for (name, said) in [
+            ("a.h5ad", "does not exist"),
+            ("a*", "matches no file"),
+            ("a[", "a["),
+        ] {
+            let error = expand_inputs(&[dir.path().join(name)], false).unwrap_err();
+            assert!(error.to_string().contains(said), "{error}");
+            assert!(error.to_string().contains(name));
+        }
+    }
+
+    #[test]
+    fn natural_order_goes_by_value_at_any_length() {
+        let sorted = [
+            "a",
+            "a1",
+            "a01b",
+            "a2",
+            "a10",
+            "a99999999999999999999998",
+            "a99999999999999999999999",
+            "b",
+        ];
+        for pair in sorted.windows(2) {
+            let order = natural_order(pair[0].as_bytes(), pair[1].as_bytes());
+            assert_eq!(order, Ordering::Less, "{pair:?}");
+        }
+        assert_eq!(natural_order(b"a01", b"a1"), Ordering::Equal);
+    }
+
+    const NAME: &str = "[a-c_.]{0,2}[0-9]{3}[a-c_.]{0,2}";
+
+    proptest! {
+        #[test]
+        fn natural_order_of_equally_wide_numbers_is_text_order(a in NAME, b in NAME) {
+            prop_assert_eq!(natural_order(a.as_bytes(), b.as_bytes()), a.cmp(&b));
+        }
+
+        #[test]
+        fn natural_order_is_an_order(mut names in prop::collection::vec("[a0-2_]{0,5}", 3)) {
+            names.sort_by(|a, b| natural_order(a.as_bytes(), b.as_bytes()));
+            let order = |i: usize, j: usize| natural_order(names[i].as_bytes(), names[j].as_bytes());
+            prop_assert_ne!(order(0, 2), Ordering::Greater);
+            prop_assert_eq!(order(0, 1), order(1, 0).reverse());
+        }
+    }
+}

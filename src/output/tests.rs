@@ -1,0 +1,261 @@
+//! Runs that end well, fail, are told to stop, or are killed.
+
+use std::{
+    env,
+    os::unix::{fs::symlink, process::ExitStatusExt},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::Duration,
+};
+
+use super::*;
+
+fn write(outputs: &mut Outputs, path: &Path, text: &str) {
+    fs::write(outputs.aside(path).unwrap(), text).unwrap();
+}
+
+fn write_store(outputs: &mut Outputs, path: &Path, text: &str) {
+    let aside = outputs.aside(path).unwrap();
+    fs::create_dir_all(aside.join("X")).unwrap();
+    fs::write(aside.join(".zgroup"), "{}").unwrap();
+    fs::write(aside.join("X/0.0"), text).unwrap();
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn outputs_appear_together_and_replace_what_stood_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b, z) = (
+        dir.path().join("a.h5ad"),
+        dir.path().join("new/b.h5ad"),
+        dir.path().join("z.zarr"),
+    );
+    for round in ["one", "two"] {
+        let mut outputs = Outputs::new().unwrap();
+        write(&mut outputs, &a, round);
+        write(&mut outputs, &b, round);
+        write_store(&mut outputs, &z, round);
+        let before = fs::read_to_string(&a).unwrap_or_default();
+        assert_ne!(before, round);
+        assert_eq!(
+            outputs.publish().unwrap(),
+            [a.clone(), b.clone(), z.clone()]
+        );
+        for file in [&a, &b, &z.join("X/0.0")] {
+            assert_eq!(fs::read_to_string(file).unwrap(), round);
+        }
+        assert_eq!(names(dir.path()), ["a.h5ad", "new", "z.zarr"]);
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_all_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = dir.path().join("a.h5ad");
+    fs::write(&a, "old").unwrap();
+    let mut outputs = Outputs::new().unwrap();
+    write(&mut outputs, &a, "new");
+    let scratch = outputs.scratch_dir(dir.path()).unwrap();
+    fs::write(scratch.join("x"), "x").unwrap();
+    drop(outputs);
+    assert_eq!(fs::read_to_string(&a).unwrap(), "old");
+    assert_eq!(names(dir.path()), ["a.h5ad"]);
+}
+
+#[test]
+fn if_one_cannot_be_placed_none_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("a.h5ad"), "old").unwrap();
+    let mut earlier = Outputs::new().unwrap();
+    write_store(&mut earlier, &at("z.zarr"), "old");
+    earlier.publish().unwrap();
+
+    let mut outputs = Outputs::new().unwrap();
+    write(&mut outputs, &at("a.h5ad"), "new");
+    write(&mut outputs, &at("b.h5ad"), "new");
+    write_store(&mut outputs, &at("z.zarr"), "new");
+    write(&mut outputs, &at("c.h5ad"), "new");
+    fs::create_dir_all(outputs.outputs[3].old.join("in the way")).unwrap();
+    fs::create_dir(at("c.h5ad")).unwrap();
+    fs::write(at("c.h5ad/theirs"), "").unwrap();
+    let error = format!("{:#}", outputs.publish().unwrap_err());
+    assert!(error.contains("c.h5ad in its place"), "{error}");
+    assert_eq!(names(dir.path()), ["a.h5ad", "c.h5ad", "z.zarr"]);
+    assert_eq!(fs::read_to_string(at("a.h5ad")).unwrap(), "old");
+    assert_eq!(fs::read_to_string(at("z.zarr/X/0.0")).unwrap(), "old");
+    assert!(at("c.h5ad/theirs").exists());
+}
+
+#[test]
+fn an_output_that_was_not_written_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut outputs = Outputs::new().unwrap();
+    write(&mut outputs, &dir.path().join("a.h5ad"), "a");
+    outputs.aside(&dir.path().join("b.h5ad")).unwrap();
+    let error = outputs.publish().unwrap_err().to_string();
+    assert!(error.contains("b.h5ad"), "{error}");
+    assert!(names(dir.path()).is_empty());
+}
+
+#[test]
+fn what_may_not_be_replaced_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for folder in ["d.h5ad", "mine.zarr/thesis", "empty.zarr"] {
+        fs::create_dir_all(at(folder)).unwrap();
+    }
+    fs::write(at("kept.h5ad"), "").unwrap();
+    let mut kept = fs::metadata(at("kept.h5ad")).unwrap().permissions();
+    kept.set_readonly(true);
+    fs::set_permissions(at("kept.h5ad"), kept).unwrap();
+    let long = "n".repeat(300);
+    let cases = [
+        ("d.h5ad", "is a folder"),
+        ("mine.zarr", "no Zarr store"),
+        ("kept.h5ad", "write-protected"),
+        ("kept.h5ad/a.h5ad", "Cannot make folder"),
+        (&long, "Cannot write"),
+        ("/dev/null", "neither a file nor a folder"),
+        ("/", "no name for a file"),
+    ];
+    let mut outputs = Outputs::new().unwrap();
+    for (name, said) in cases {
+        let error = outputs.aside(&at(name)).unwrap_err().to_string();
+        assert!(error.contains(said), "{name}: {error}");
+    }
+    outputs.aside(&at("empty.zarr")).unwrap();
+    let twice = outputs.aside(&at("d.h5ad/../empty.zarr")).unwrap_err();
+    assert!(twice.to_string().contains("twice"));
+}
+
+#[test]
+fn links_are_followed_and_long_names_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("far")).unwrap();
+    fs::write(at("far/a.h5ad"), "old").unwrap();
+    symlink("far/a.h5ad", at("link.h5ad")).unwrap();
+    let long = format!("{}.h5ad", "n".repeat(250));
+    let mut outputs = Outputs::new().unwrap();
+    write(&mut outputs, &at("link.h5ad"), "new");
+    write(&mut outputs, &at(&long), "long");
+    outputs.publish().unwrap();
+    assert!(at("link.h5ad").is_symlink());
+    assert_eq!(fs::read_to_string(at("far/a.h5ad")).unwrap(), "new");
+    assert_eq!(fs::read_to_string(at(&long)).unwrap(), "long");
+}
+
+#[test]
+fn two_runs_do_not_write_the_same_output() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut first = Outputs::new().unwrap();
+    write(&mut first, &dir.path().join("a.h5ad"), "first");
+    let mut second = Outputs::new().unwrap();
+    write(&mut second, &dir.path().join("b.h5ad"), "second");
+    let error = second
+        .aside(&dir.path().join("a.h5ad"))
+        .unwrap_err()
+        .to_string();
+    assert!(error.starts_with(&format!("Process {} is writing", std::process::id())));
+    first.publish().unwrap();
+    second.publish().unwrap();
+    assert_eq!(names(dir.path()), ["a.h5ad", "b.h5ad"]);
+}
+
+/// A run for the tests below to end: writes until it is told to stop.
+#[test]
+#[ignore = "run by other tests"]
+fn endless_run() {
+    let Ok(dir) = env::var("ANNSLICER_TEST_DIR") else {
+        return;
+    };
+    crate::logging::init(false, false);
+    let mut outputs = Outputs::new().unwrap();
+    let aside = outputs.aside(&Path::new(&dir).join("a.zarr")).unwrap();
+    outputs.scratch_dir(Path::new(&dir)).unwrap();
+    for i in 0.. {
+        let folder = aside.join(format!("{}", i % 1000));
+        let written =
+            fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("0"), "chunk"));
+        if written.is_err() {
+            return; // and wait for the end where the outputs are dropped
+        }
+    }
+}
+
+fn start(dir: &Path) -> Child {
+    let child = Command::new(env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "output::tests::endless_run",
+            "--ignored",
+            "--nocapture",
+        ])
+        .env("ANNSLICER_TEST_DIR", dir)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let started = || fs::read_dir(dir).unwrap().count() == 2;
+    while !started() {
+        sleep(Duration::from_millis(5));
+    }
+    sleep(Duration::from_millis(20));
+    child
+}
+
+fn end(child: Child, signal: &str) -> std::process::Output {
+    let kill = Command::new("kill")
+        .args([signal, &child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_run_told_to_stop_leaves_nothing_and_says_so_on_one_line() {
+    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = end(start(dir.path()), signal);
+        assert_eq!(ended.status.code(), Some(code));
+        let said = String::from_utf8(ended.stderr).unwrap();
+        let line = format!(
+            "ERROR: Interrupted by SIG{}; nothing was written\n",
+            &signal[1..]
+        );
+        assert_eq!(said, line);
+        assert!(names(dir.path()).is_empty());
+    }
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed_by_the_next() {
+    let dir = tempfile::tempdir().unwrap();
+    let a = dir.path().join("a.zarr");
+    let run = start(dir.path());
+    let mut outputs = Outputs::new().unwrap();
+    assert!(
+        outputs
+            .aside(&a)
+            .unwrap_err()
+            .to_string()
+            .contains(&run.id().to_string())
+    );
+    drop(outputs);
+    assert_eq!(end(run, "-KILL").status.signal(), Some(9));
+    assert_eq!(names(dir.path()).len(), 2);
+    let mut outputs = Outputs::new().unwrap();
+    write_store(&mut outputs, &a, "whole");
+    outputs.publish().unwrap();
+    assert_eq!(names(dir.path()), ["a.zarr"]);
+}

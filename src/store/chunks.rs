@@ -1,0 +1,345 @@
+//! Reading rows from a grid of chunks, whatever stores them: which chunks hold the rows asked for, each of them
+//! decoded once and in the thread pool, and the pieces of each copied to their place.
+//!
+//! A chunk row is the set of chunks that hold the same rows. Its rows land next to each other in the
+//! destination, so chunk rows are the unit of parallel work.
+
+use std::ops::Range;
+use std::sync::Mutex;
+
+use anyhow::{Result, ensure};
+use rayon::prelude::*;
+
+/// An array cut into chunks of equal shape; those at the upper edges reach beyond the array.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    chunk: Vec<u64>,
+    /// Bytes of one row of the array, and of one row of a chunk.
+    row_bytes: usize,
+    chunk_row_bytes: usize,
+    /// For each chunk of a chunk row: its runs of bytes, one row each.
+    columns: Vec<Vec<Run>>,
+}
+
+/// `len` bytes at `chunk` in a chunk's row that belong at `row` in the array's row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Run {
+    chunk: usize,
+    row: usize,
+    len: usize,
+}
+
+/// The last chunk row of a read that ended inside it, kept for the next read.
+#[derive(Default)]
+pub struct Kept(Mutex<Option<(u64, Vec<Vec<u8>>)>>);
+
+/// One chunk row of a read: which of its rows are wanted, and how many.
+struct Job {
+    chunk_row: u64,
+    pieces: Range<usize>,
+    rows: usize,
+}
+
+impl Grid {
+    /// `shape` and `chunk` have the same rank, which is at least 1.
+    pub fn new(shape: &[u64], chunk: &[u64], item: usize) -> Result<Grid> {
+        ensure!(
+            !shape.is_empty() && shape.len() == chunk.len() && !chunk.contains(&0),
+            "Chunks of shape {chunk:?} do not fit an array of shape {shape:?}"
+        );
+        let bytes = |dims: &[u64]| {
+            dims.iter()
+                .try_fold(item as u64, |n, &d| n.checked_mul(d))
+                .and_then(|n| usize::try_from(n).ok())
+        };
+        let (Some(row_bytes), Some(chunk_row_bytes), Some(_)) =
+            (bytes(&shape[1..]), bytes(&chunk[1..]), bytes(chunk))
+        else {
+            anyhow::bail!(
+                "Rows of shape {shape:?} in chunks of {chunk:?} are too large to address"
+            );
+        };
+        let counts: Vec<u64> = shape[1..]
+            .iter()
+            .zip(&chunk[1..])
+            .map(|(s, c)| s.div_ceil(*c))
+            .collect();
+        let columns = positions(&counts)
+            .map(|at| runs(&shape[1..], &chunk[1..], &at, item))
+            .collect();
+        Ok(Grid {
+            chunk: chunk.to_vec(),
+            row_bytes,
+            chunk_row_bytes,
+            columns,
+        })
+    }
+
+    /// Bytes of one whole chunk.
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk[0] as usize * self.chunk_row_bytes
+    }
+
+    /// Chunks that hold the same rows.
+    pub fn chunks_per_row(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Rows in one chunk.
+    pub fn chunk_rows(&self) -> u64 {
+        self.chunk[0]
+    }
+
+    /// Copies the rows in `ranges` (sorted, disjoint) to `dst`, which holds exactly those rows.
+    ///
+    /// `decode(chunk row, column, buffer)` makes `buffer` the whole chunk; it is called at most once for each
+    /// chunk, from many threads.
+    pub fn read<F>(
+        &self,
+        ranges: &[Range<u64>],
+        dst: &mut [u8],
+        kept: &Kept,
+        decode: F,
+    ) -> Result<()>
+    where
+        F: Fn(u64, usize, &mut Vec<u8>) -> Result<()> + Sync,
+    {
+        if self.row_bytes == 0 || dst.is_empty() {
+            return Ok(());
+        }
+        let (jobs, pieces) = self.jobs(ranges);
+        let wanted: usize = jobs.iter().map(|j| j.rows).sum();
+        ensure!(
+            wanted.checked_mul(self.row_bytes) == Some(dst.len()),
+            "A read of {wanted} rows into {} bytes",
+            dst.len()
+        );
+        let mut work = Vec::with_capacity(jobs.len());
+        let mut rest = dst;
+        for job in jobs {
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(job.rows * self.row_bytes);
+            work.push((job, head));
+            rest = tail;
+        }
+        let mut slot = lock(kept);
+        if let (Some((job, out)), Some((row, chunks))) = (work.first_mut(), slot.as_ref())
+            && job.chunk_row == *row
+        {
+            self.copy(chunks, &pieces[job.pieces.clone()], out);
+            work.remove(0);
+        }
+        let Some((last, last_out)) = work.pop() else {
+            return Ok(());
+        };
+        let decode_row = |chunk_row: u64| {
+            (0..self.columns.len())
+                .into_par_iter()
+                .map(|column| {
+                    let mut chunk = Vec::new();
+                    decode(chunk_row, column, &mut chunk)?;
+                    debug_assert_eq!(chunk.len(), self.chunk_bytes());
+                    Ok(chunk)
+                })
+                .collect::<Result<Vec<_>>>()
+        };
+        let (body, tail) = rayon::join(
+            || {
+                work.into_par_iter().try_for_each_init(
+                    Vec::new,
+                    |scratch: &mut Vec<u8>, (job, out)| -> Result<()> {
+                        let pieces = &pieces[job.pieces];
+                        if self.columns.len() > 1 {
+                            self.copy(&decode_row(job.chunk_row)?, pieces, out);
+                        } else {
+                            decode(job.chunk_row, 0, scratch)?;
+                            self.copy(std::slice::from_ref(scratch), pieces, out);
+                        }
+                        Ok(())
+                    },
+                )
+            },
+            || decode_row(last.chunk_row),
+        );
+        body?;
+        let chunks = tail?;
+        self.copy(&chunks, &pieces[last.pieces.clone()], last_out);
+        let ends_inside = pieces[last.pieces]
+            .last()
+            .is_some_and(|p| p.end < self.chunk[0]);
+        *slot = ends_inside.then_some((last.chunk_row, chunks));
+        Ok(())
+    }
+
+    /// The chunk rows that hold `ranges`, and the ranges cut at their edges, counted from each one's first row.
+    fn jobs(&self, ranges: &[Range<u64>]) -> (Vec<Job>, Vec<Range<u64>>) {
+        let rows = self.chunk[0];
+        let mut jobs: Vec<Job> = Vec::new();
+        let mut pieces = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let mut start = range.start;
+            while start < range.end {
+                let chunk_row = start / rows;
+                let first = chunk_row * rows;
+                let end = range.end.min(first.saturating_add(rows));
+                if jobs.last().is_none_or(|j| j.chunk_row != chunk_row) {
+                    let at = pieces.len();
+                    jobs.push(Job {
+                        chunk_row,
+                        pieces: at..at,
+                        rows: 0,
+                    });
+                }
+                pieces.push(start - first..end - first);
+                if let Some(job) = jobs.last_mut() {
+                    job.pieces.end = pieces.len();
+                    job.rows += (end - start) as usize;
+                }
+                start = end;
+            }
+        }
+        (jobs, pieces)
+    }
+
+    /// Copies `pieces` of one chunk row to `out`.
+    fn copy(&self, chunks: &[Vec<u8>], pieces: &[Range<u64>], out: &mut [u8]) {
+        let mut at = 0;
+        for piece in pieces {
+            let (start, end) = (piece.start as usize, piece.end as usize);
+            if let [chunk] = chunks
+                && self.chunk_row_bytes == self.row_bytes
+            {
+                let len = (end - start) * self.row_bytes;
+                out[at..at + len].copy_from_slice(&chunk[start * self.row_bytes..][..len]);
+                at += len;
+                continue;
+            }
+            for row in start..end {
+                let dst = &mut out[at..at + self.row_bytes];
+                for (chunk, runs) in chunks.iter().zip(&self.columns) {
+                    let src = &chunk[row * self.chunk_row_bytes..][..self.chunk_row_bytes];
+                    for run in runs {
+                        dst[run.row..run.row + run.len]
+                            .copy_from_slice(&src[run.chunk..run.chunk + run.len]);
+                    }
+                }
+                at += self.row_bytes;
+            }
+        }
+    }
+}
+
+/// A poisoned cache is only a cache: its content is used as it stands.
+fn lock(kept: &Kept) -> std::sync::MutexGuard<'_, Option<(u64, Vec<Vec<u8>>)>> {
+    kept.0
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// Every position of a grid with `counts` cells on each axis, last axis fastest.
+fn positions(counts: &[u64]) -> impl Iterator<Item = Vec<u64>> + '_ {
+    let total = counts.iter().product::<u64>();
+    (0..total).map(|mut i| {
+        let mut at = vec![0; counts.len()];
+        for (axis, &n) in counts.iter().enumerate().rev() {
+            at[axis] = i % n;
+            i /= n;
+        }
+        at
+    })
+}
+
+/// The runs of one row that the chunk at `at` holds; `shape` and `chunk` are those of a row.
+fn runs(shape: &[u64], chunk: &[u64], at: &[u64], item: usize) -> Vec<Run> {
+    let origin: Vec<u64> = at.iter().zip(chunk).map(|(a, c)| a * c).collect();
+    let extent: Vec<u64> = (0..shape.len())
+        .map(|d| chunk[d].min(shape[d] - origin[d]))
+        .collect();
+    let Some((&last, outer)) = extent.split_last() else {
+        return vec![Run {
+            chunk: 0,
+            row: 0,
+            len: item,
+        }];
+    };
+    let flat = |dims: &[u64], at: &dyn Fn(usize) -> u64| {
+        (0..dims.len()).fold(0, |n, d| n * dims[d] + at(d)) as usize * item
+    };
+    positions(outer)
+        .map(|within| {
+            let inner = |d: usize| within.get(d).copied().unwrap_or(0);
+            Run {
+                chunk: flat(chunk, &inner),
+                row: flat(shape, &|d| origin[d] + inner(d)),
+                len: last as usize * item,
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Chunk (row, column) of an array whose elements are numbered in order; 255 beyond the edges.
+    fn chunk_of(shape: &[u64], chunk: &[u64], row: u64, column: usize) -> Vec<u8> {
+        let counts: Vec<u64> = (1..shape.len())
+            .map(|d| shape[d].div_ceil(chunk[d]))
+            .collect();
+        let mut at = vec![row];
+        at.extend(positions(&counts).nth(column).unwrap());
+        positions(chunk)
+            .map(|within| {
+                let here: Vec<u64> = (0..chunk.len())
+                    .map(|d| at[d] * chunk[d] + within[d])
+                    .collect();
+                match here.iter().zip(shape).all(|(h, s)| h < s) {
+                    true => here.iter().zip(shape).fold(0, |n, (h, s)| n * s + h) as u8,
+                    false => 255,
+                }
+            })
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn any_rows_of_any_grid(
+            shape in prop::collection::vec(1u64..7, 1..4),
+            sizes in prop::collection::vec(1u64..5, 4),
+            picks in prop::collection::vec(any::<bool>(), 7),
+        ) {
+            let chunk = &sizes[..shape.len()];
+            let grid = Grid::new(&shape, chunk, 1).unwrap();
+            let rows: Vec<u64> = (0..shape[0]).filter(|&r| picks[r as usize]).collect();
+            let ranges: Vec<_> = rows.iter().map(|&r| r..r + 1).collect();
+            let width: u64 = shape[1..].iter().product();
+            let mut dst = vec![0; rows.len() * width as usize];
+            let decoded = AtomicUsize::new(0);
+            let decode = |row, column, out: &mut Vec<u8>| {
+                decoded.fetch_add(1, Ordering::Relaxed);
+                *out = chunk_of(&shape, chunk, row, column);
+                Ok(())
+            };
+            let kept = Kept::default();
+            grid.read(&ranges, &mut dst, &kept, decode).unwrap();
+            let want: Vec<u8> = rows.iter().flat_map(|r| r * width..(r + 1) * width).map(|v| v as u8).collect();
+            prop_assert_eq!(&dst, &want);
+            let mut touched: Vec<u64> = rows.iter().map(|r| r / chunk[0]).collect();
+            touched.dedup();
+            prop_assert_eq!(decoded.load(Ordering::Relaxed), touched.len() * grid.chunks_per_row());
+
+            // Row by row through the same cache: still once for each chunk.
+            decoded.store(0, Ordering::Relaxed);
+            let kept = Kept::default();
+            let mut again = vec![0; dst.len()];
+            for (range, out) in ranges.iter().zip(again.chunks_mut(width as usize)) {
+                grid.read(std::slice::from_ref(range), out, &kept, decode).unwrap();
+            }
+            prop_assert_eq!(&again, &want);
+            prop_assert_eq!(decoded.load(Ordering::Relaxed), touched.len() * grid.chunks_per_row());
+        }
+    }
+}

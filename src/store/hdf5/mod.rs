@@ -1,0 +1,236 @@
+//! HDF5 files: groups through the library, values past it where that is faster.
+//!
+//! The library is called from one thread; `read.rs` and `write.rs` move the bytes of large arrays in the pool.
+
+mod ffi;
+mod read;
+mod write;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail};
+use tracing::debug;
+
+use super::Rows;
+use super::spec::{ArraySpec, Attr, Attrs};
+use crate::compression::Compression;
+pub use read::Array;
+pub use write::Appender;
+
+/// A group, and the file that it belongs to.
+#[derive(Clone)]
+pub struct Group {
+    id: ffi::Id,
+    file: Arc<OpenFile>,
+}
+
+/// What all nodes of one opened file share.
+struct OpenFile {
+    id: ffi::Id,
+    compression: Compression,
+    /// Handles for reading or writing past the library, by path: links lead into other files.
+    handles: Mutex<Vec<(std::path::PathBuf, Arc<File>)>>,
+    writable: bool,
+}
+
+pub enum Node {
+    Group(Group),
+    Array(Array),
+}
+
+/// The largest attribute that an object header of the oldest format holds, less what describes it.
+const LARGE_ATTRIBUTE: usize = 60_000;
+
+pub fn open(path: &Path) -> Result<Group> {
+    if !is_hdf5(path)? {
+        bail!("It is neither an HDF5 file nor a Zarr folder, or it is truncated");
+    }
+    Group::root(ffi::open_file(path)?, Compression::None, false)
+}
+
+/// Whether one of the places where a superblock may stand (0, 512, 1024, 2048, ... ; HDF5 file format, "Disk Format:
+/// Level 0A") holds its signature.
+fn is_hdf5(path: &Path) -> Result<bool> {
+    use std::os::unix::fs::FileExt;
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut at = 0;
+    while at + 8 <= size {
+        let mut found = [0; 8];
+        file.read_exact_at(&mut found, at)?;
+        if &found == b"\x89HDF\r\n\x1a\n" {
+            return Ok(true);
+        }
+        at = if at == 0 { 512 } else { at * 2 };
+    }
+    Ok(false)
+}
+
+pub fn create(path: &Path, compression: Compression) -> Result<Group> {
+    Group::root(ffi::create_file(path)?, compression, true)
+}
+
+/// Opens a file that [`create`] made, to add to it.
+pub fn extend(path: &Path, compression: Compression) -> Result<Group> {
+    Group::root(ffi::extend_file(path)?, compression, true)
+}
+
+impl Group {
+    fn root(file: ffi::Id, compression: Compression, writable: bool) -> Result<Group> {
+        let ffi::Object::Group(id) = ffi::open_object(&file, "/")? else {
+            bail!("It has no root group");
+        };
+        let file = Arc::new(OpenFile {
+            id: file,
+            compression,
+            handles: Mutex::default(),
+            writable,
+        });
+        Ok(Group { id, file })
+    }
+
+    pub fn path(&self) -> String {
+        path_of(&self.id)
+    }
+
+    pub fn names(&self) -> Result<Vec<String>> {
+        ffi::names(&self.id).with_context(|| format!("List '{}'", self.path()))
+    }
+
+    pub fn get(&self, path: &str) -> Result<Option<Node>> {
+        let context = || format!("Open '{}'", join(&self.path(), path));
+        if !ffi::exists(&self.id, path).with_context(context)? {
+            return Ok(None);
+        }
+        Ok(Some(
+            match ffi::open_object(&self.id, path).with_context(context)? {
+                ffi::Object::Group(id) => Node::Group(Group {
+                    id,
+                    file: self.file.clone(),
+                }),
+                ffi::Object::Dataset(id) => {
+                    Node::Array(Array::open(id, self.file.clone()).with_context(context)?)
+                }
+            },
+        ))
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        attrs(&self.id).with_context(|| format!("Read the attributes of '{}'", self.path()))
+    }
+
+    pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
+        let context = || format!("Create '{}'", join(&self.path(), path));
+        let large = attrs
+            .iter()
+            .any(|(_, a)| attribute_bytes(a) > LARGE_ATTRIBUTE);
+        let id = ffi::create_group(&self.id, path, large).with_context(context)?;
+        let group = Group {
+            id,
+            file: self.file.clone(),
+        };
+        group.set_attrs("", attrs)?;
+        Ok(group)
+    }
+
+    pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
+        let set = || match path {
+            "" => write_attrs(&self.id, attrs),
+            _ => match ffi::open_object(&self.id, path)? {
+                ffi::Object::Group(id) | ffi::Object::Dataset(id) => write_attrs(&id, attrs),
+            },
+        };
+        set().with_context(|| format!("Write '{}'", join(&self.path(), path)))
+    }
+
+    pub fn create_array(
+        &self,
+        path: &str,
+        spec: &ArraySpec,
+        rows: Rows,
+        attrs: &Attrs,
+    ) -> Result<Appender> {
+        Appender::create(self, path, spec, rows, attrs)
+            .with_context(|| format!("Create '{}'", join(&self.path(), path)))
+    }
+
+    /// False where the library cannot: what lies in other files, and formats newer than the target's.
+    pub fn copy(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
+        let whole = join(&self.path(), name);
+        if !ffi::is_self_contained(&self.id, name).with_context(|| format!("Copy '{whole}'"))? {
+            return Ok(false);
+        }
+        if let Err(error) = ffi::copy_object(&self.id, name, &to.id, new_name) {
+            debug!("'{whole}' is copied value by value: {error:#}");
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    pub fn finish(self) -> Result<()> {
+        drop(self.id);
+        let Some(file) = Arc::into_inner(self.file) else {
+            bail!("Close the file: nodes of it are still open");
+        };
+        ffi::close_file(file.id).context("Close the file")
+    }
+}
+
+impl OpenFile {
+    /// A handle of this program's own on the file that holds `object`.
+    fn handle(&self, object: &ffi::Id) -> Result<Arc<File>> {
+        let path = ffi::file_name(object)?;
+        let mut handles = self.handles.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((_, file)) = handles.iter().find(|(p, _)| *p == path) {
+            return Ok(file.clone());
+        }
+        let file = std::fs::OpenOptions::new()
+            .read(true)
+            .write(self.writable)
+            .open(&path)
+            .with_context(|| format!("Open {}", path.display()))?;
+        let file = Arc::new(file);
+        handles.push((path, file.clone()));
+        Ok(file)
+    }
+}
+
+fn path_of(id: &ffi::Id) -> String {
+    ffi::object_path(id)
+        .map(|p| p.trim_start_matches('/').to_string())
+        .unwrap_or_default()
+}
+
+fn join(group: &str, name: &str) -> String {
+    match group {
+        "" => name.to_string(),
+        _ => format!("{group}/{name}"),
+    }
+}
+
+fn attrs(id: &ffi::Id) -> Result<Attrs> {
+    let mut attrs = Attrs::default();
+    for name in ffi::attr_names(id)? {
+        let value = ffi::read_attr(id, &name).with_context(|| format!("Attribute '{name}'"))?;
+        attrs.set(&name, value);
+    }
+    Ok(attrs)
+}
+
+fn write_attrs(id: &ffi::Id, attrs: &Attrs) -> Result<()> {
+    for (name, value) in attrs.iter() {
+        ffi::write_attr(id, name, value)?;
+    }
+    Ok(())
+}
+
+fn attribute_bytes(attr: &Attr) -> usize {
+    match attr {
+        // A length, an address and an index for each text of variable length.
+        Attr::Texts { values, .. } => values.len() * 16,
+        Attr::Bytes { bytes, .. } => bytes.len(),
+        _ => 16,
+    }
+}

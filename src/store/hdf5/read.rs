@@ -1,0 +1,302 @@
+//! Reading a dataset: past the library where its storage allows, else through it.
+//!
+//! The library decodes under its global lock, on one thread. So the list of chunks is taken from it once, and the
+//! pool reads and decodes them; contiguous data is read from its address. Everything else goes through `H5Dread`.
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::super::chunks::{Grid, Kept};
+use super::super::raw;
+use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Strings};
+use super::{OpenFile, ffi};
+use crate::codec::{self, Filter};
+
+pub struct Array {
+    id: ffi::Id,
+    spec: ArraySpec,
+    file: Arc<OpenFile>,
+    storage: OnceLock<Storage>,
+}
+
+/// How the values are reached.
+enum Storage {
+    /// Chunks, by their list.
+    Direct(Box<Chunked>),
+    /// In one piece at an address.
+    Contiguous(u64, Arc<File>),
+    /// By the library, and why.
+    Library(String),
+}
+
+struct Chunked {
+    grid: Grid,
+    filters: Vec<Filter>,
+    index: Vec<ffi::RawChunk>,
+    fill: Vec<u8>,
+    file: Arc<File>,
+    kept: Kept,
+}
+
+impl Array {
+    pub(super) fn open(id: ffi::Id, file: Arc<OpenFile>) -> Result<Array> {
+        let spec = ffi::spec(&id)?;
+        Ok(Array {
+            id,
+            spec,
+            file,
+            storage: OnceLock::new(),
+        })
+    }
+
+    pub fn path(&self) -> String {
+        super::path_of(&self.id)
+    }
+
+    pub fn spec(&self) -> &ArraySpec {
+        &self.spec
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        super::attrs(&self.id).with_context(|| format!("Read the attributes of '{}'", self.path()))
+    }
+
+    pub fn storage(&self) -> String {
+        match self.reach() {
+            Ok(Storage::Direct(c)) => format!("Direct ({} chunks)", c.index.len()),
+            Ok(Storage::Contiguous(at, _)) => format!("Contiguous (at {at})"),
+            Ok(Storage::Library(why)) => format!("Library ({why})"),
+            Err(error) => format!("Unreadable ({error:#})"),
+        }
+    }
+
+    /// Where its values lie, if in one piece.
+    pub fn piece(&self) -> Option<raw::Piece<'_>> {
+        match self.reach() {
+            Ok(Storage::Contiguous(at, file)) => Some(raw::Piece { file, at: *at }),
+            _ => None,
+        }
+    }
+
+    pub fn chunk_bytes(&self) -> u64 {
+        match self.reach() {
+            Ok(Storage::Direct(c)) => c.grid.chunk_bytes() as u64,
+            _ => 1,
+        }
+    }
+
+    fn reach(&self) -> Result<&Storage> {
+        if let Some(found) = self.storage.get() {
+            return Ok(found);
+        }
+        let found = self.find_storage()?;
+        Ok(self.storage.get_or_init(|| found))
+    }
+
+    fn find_storage(&self) -> Result<Storage> {
+        let shape = &self.spec.shape;
+        let item = self.spec.dtype.size();
+        let dtype = &self.spec.dtype;
+        if shape.is_empty() || self.spec.null || item == 0 || dtype.is_record_with_text() {
+            return Ok(Storage::Library("a scalar or text".into()));
+        }
+        let (layout, filters) = ffi::storage(&self.id, shape.len())?;
+        let chunk = match layout {
+            ffi::Layout::Contiguous(Some(at)) => {
+                return Ok(Storage::Contiguous(at, self.file.handle(&self.id)?));
+            }
+            ffi::Layout::Contiguous(None) => {
+                return Ok(Storage::Library("nothing was written".into()));
+            }
+            ffi::Layout::Other(why) => return Ok(Storage::Library(why.into())),
+            ffi::Layout::Chunked(chunk) => chunk,
+        };
+        let filters = filters
+            .iter()
+            .map(|(id, values, name)| {
+                Filter::from_hdf5(*id, values, item).map_err(|e| (e, name.clone()))
+            })
+            .collect::<Result<Vec<_>, _>>();
+        let filters = match filters {
+            Ok(filters) => filters,
+            Err((why, name)) if name.is_empty() => return Ok(Storage::Library(why.to_string())),
+            Err((why, name)) => return Ok(Storage::Library(format!("{why} ('{name}')"))),
+        };
+        let grid = Grid::new(shape, &chunk, item)?;
+        let index = ffi::chunks(&self.id, shape, &chunk)?;
+        Ok(Storage::Direct(Box::new(Chunked {
+            grid,
+            filters,
+            index,
+            fill: ffi::fill_value(&self.id, item)?,
+            file: self.file.handle(&self.id)?,
+            kept: Kept::default(),
+        })))
+    }
+
+    pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        self.check(ranges)?;
+        match &self.spec.dtype {
+            Dtype::String => bail!("Text of any length is no row of bytes"),
+            Dtype::Unsupported(why) => bail!("It cannot be read: {why}"),
+            dtype if dtype.is_record_with_text() => bail!("Records with text are no rows of bytes"),
+            _ => {}
+        }
+        match self.reach()? {
+            Storage::Direct(chunked) => chunked.read(ranges, dst),
+            Storage::Contiguous(at, file) => {
+                raw::read(file, *at, self.spec.row_bytes() as usize, ranges, dst)
+            }
+            Storage::Library(why) => self
+                .read_by_library(ranges, dst)
+                .with_context(|| format!("Read through the HDF5 library, because of {why}")),
+        }
+    }
+
+    pub fn read_field(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+        self.check(ranges)?;
+        let size = field.shape.iter().product::<u64>() as usize * field.dtype.size();
+        let mut bytes = vec![];
+        for range in ranges {
+            let from = bytes.len();
+            bytes.resize(from + (range.end - range.start) as usize * size, 0);
+            ffi::read_field(
+                &self.id,
+                self.spec.rows(),
+                field,
+                range.start,
+                &mut bytes[from..],
+            )?;
+        }
+        Ok(bytes)
+    }
+
+    pub fn read_field_strings(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Strings> {
+        if let Dtype::FixedString { size } = field.dtype {
+            return Ok(ffi::unpad(&self.read_field(field, ranges)?, size));
+        }
+        self.check(ranges)?;
+        ensure!(
+            field.shape.is_empty(),
+            "Text of any length in an array of a compound"
+        );
+        let mut all = Strings::default();
+        for range in ranges {
+            let count = range.end - range.start;
+            let shape = &self.spec.shape;
+            let part = ffi::read_strings(&self.id, shape, Some(field), range.start, count)?;
+            part.iter().for_each(|text| all.push(text));
+        }
+        Ok(all)
+    }
+
+    fn check(&self, ranges: &[Range<u64>]) -> Result<()> {
+        let end = ranges.last().map_or(0, |r| r.end);
+        let rows = self.spec.rows();
+        ensure!(end <= rows, "Row {end} of an array of {rows} rows");
+        Ok(())
+    }
+
+    fn read_by_library(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        let row = self.spec.row_bytes() as usize;
+        let mut rest = dst;
+        for range in ranges {
+            let len = (range.end - range.start) as usize * row;
+            ensure!(len <= rest.len(), "A read into too few bytes");
+            let (head, tail) = rest.split_at_mut(len);
+            ffi::read_rows(&self.id, &self.spec, range.start, head)?;
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
+        self.check(ranges)?;
+        if let Dtype::FixedString { size } = self.spec.dtype {
+            let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+            let mut bytes = vec![0; (rows * self.spec.row_bytes()) as usize];
+            self.read_into(ranges, &mut bytes)?;
+            return Ok(ffi::unpad(&bytes, size));
+        }
+        ensure!(
+            self.spec.dtype == Dtype::String,
+            "It holds {}, not text",
+            self.spec.dtype
+        );
+        let width = self.spec.row_items() as usize;
+        let mut all = Strings::default();
+        let mut rest = ranges;
+        while let Some(first) = rest.first() {
+            let near = near(rest);
+            let (group, tail) = rest.split_at(near);
+            let end = group.last().map_or(first.end, |r| r.end);
+            let part = ffi::read_strings(
+                &self.id,
+                &self.spec.shape,
+                None,
+                first.start,
+                end - first.start,
+            )?;
+            for wanted in group {
+                let from = (wanted.start - first.start) as usize * width;
+                let to = (wanted.end - first.start) as usize * width;
+                (from..to).for_each(|i| all.push(part.get(i)));
+            }
+            rest = tail;
+        }
+        Ok(all)
+    }
+}
+
+/// How many of the first ranges are read together: one call of the library costs as much as reading many texts.
+fn near(ranges: &[Range<u64>]) -> usize {
+    let apart = ranges
+        .windows(2)
+        .position(|w| w[1].start - w[0].end > 64 || w[1].end - ranges[0].start > 1 << 16);
+    apart.map_or(ranges.len(), |at| at + 1)
+}
+
+impl Chunked {
+    fn read(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        let len = self.grid.chunk_bytes();
+        self.grid.read(ranges, dst, &self.kept, |row, column, out| {
+            let number = row * self.grid.chunks_per_row() as u64 + column as u64;
+            match self.index.binary_search_by_key(&number, |c| c.number) {
+                Ok(at) => self.decode(&self.index[at], out, len),
+                Err(_) => {
+                    fill(&self.fill, out, len);
+                    Ok(())
+                }
+            }
+        })
+    }
+
+    fn decode(&self, chunk: &ffi::RawChunk, out: &mut Vec<u8>, len: usize) -> Result<()> {
+        let context = || format!("Chunk {} at byte {}", chunk.number, chunk.address);
+        if self.filters.is_empty() {
+            ensure!(
+                chunk.size as usize == len,
+                "{}: its size is wrong",
+                context()
+            );
+            out.resize(len, 0);
+            return raw::exact(&self.file, out, chunk.address).with_context(context);
+        }
+        let mut encoded = vec![0; chunk.size as usize];
+        raw::exact(&self.file, &mut encoded, chunk.address).with_context(context)?;
+        codec::decode(&self.filters, chunk.mask, &encoded, out, len).with_context(context)
+    }
+}
+
+/// Makes `out` a chunk of `len` bytes that repeats `value`.
+fn fill(value: &[u8], out: &mut Vec<u8>, len: usize) {
+    out.clear();
+    if value.iter().all(|&b| b == 0) {
+        out.resize(len, 0);
+        return;
+    }
+    out.extend(value.iter().copied().cycle().take(len));
+}

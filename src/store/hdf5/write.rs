@@ -1,0 +1,362 @@
+//! Writing a dataset, row after row.
+//!
+//! Without compression its space is taken at once and the pool writes to its address. With it, rows are gathered to
+//! whole chunks, which the pool encodes and the library takes as they are.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
+
+use super::super::Rows;
+use super::super::raw;
+use super::super::spec::{ArraySpec, Attrs, Dtype, Strings};
+use super::{Group, ffi};
+use crate::codec::{self, Filter};
+use crate::compression::Compression;
+
+/// Raw bytes of a chunk: small enough for the chunk cache that readers have by default (1 MiB), large enough that a
+/// chunk's own cost does not count.
+const CHUNK: u64 = 256 << 10;
+
+pub struct Appender {
+    id: ffi::Id,
+    path: String,
+    spec: ArraySpec,
+    target: Target,
+    /// Rows appended so far.
+    rows: u64,
+}
+
+enum Target {
+    Contiguous {
+        at: u64,
+        file: Arc<File>,
+    },
+    Chunked(Chunked),
+    /// Text, and what has no rows.
+    Library {
+        growing: bool,
+    },
+}
+
+struct Chunked {
+    chunk: Vec<u64>,
+    filters: Vec<Filter>,
+    growing: bool,
+    /// Rows that do not fill a chunk yet.
+    open: Vec<u8>,
+    /// Rows that went into chunks.
+    written: u64,
+}
+
+impl Appender {
+    pub(super) fn create(
+        group: &Group,
+        path: &str,
+        spec: &ArraySpec,
+        rows: Rows,
+        attrs: &Attrs,
+    ) -> Result<Appender> {
+        let growing = rows == Rows::Growing;
+        let mut spec = spec.clone();
+        if growing && let Some(first) = spec.shape.first_mut() {
+            *first = 0;
+        }
+        let filters = filters(group.file.compression, &spec.dtype);
+        let chunk = chunk_shape(&spec, growing, !filters.is_empty());
+        let raw_bytes = chunk.iter().flatten().product::<u64>() * spec.dtype.size() as u64;
+        let encoded = filters
+            .iter()
+            .map(|f| f.to_hdf5(raw_bytes as usize))
+            .collect::<Result<Vec<_>>>()?;
+        let how = ffi::Creation {
+            chunk: chunk.as_deref(),
+            filters: &encoded,
+            growing,
+        };
+        let id = ffi::create_dataset(&group.id, path, &spec, &how)?;
+        super::write_attrs(&id, attrs)?;
+        let target = match chunk {
+            Some(chunk) if spec.dtype != Dtype::String => Target::Chunked(Chunked {
+                chunk,
+                filters,
+                growing,
+                open: vec![],
+                written: 0,
+            }),
+            _ => match ffi::offset(&id) {
+                Some(at) if spec.dtype != Dtype::String => Target::Contiguous {
+                    at,
+                    file: group.file.handle(&id)?,
+                },
+                _ => Target::Library { growing },
+            },
+        };
+        Ok(Appender {
+            path: super::join(&group.path(), path),
+            id,
+            spec,
+            target,
+            rows: 0,
+        })
+    }
+
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let context = || format!("Write '{}'", self.path);
+        let row = self.spec.row_bytes();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        ensure!(
+            row > 0 && (bytes.len() as u64).is_multiple_of(row),
+            "Write '{}': {} bytes are no whole rows",
+            self.path,
+            bytes.len()
+        );
+        let count = bytes.len() as u64 / row;
+        self.room(count)?;
+        match &mut self.target {
+            Target::Contiguous { at, file } => {
+                raw::write(file, bytes, *at + self.rows * row).with_context(context)?;
+            }
+            Target::Chunked(chunked) => {
+                chunked
+                    .append(&self.id, &mut self.spec, bytes)
+                    .with_context(context)?;
+            }
+            Target::Library { .. } => {
+                ensure!(self.spec.dtype != Dtype::String, "'{}' is text", self.path);
+                anyhow::bail!("Write '{}': it has no room for values", self.path);
+            }
+        }
+        self.rows += count;
+        Ok(())
+    }
+
+    pub fn spec(&self) -> &ArraySpec {
+        &self.spec
+    }
+
+    /// Appends `len` bytes as `fill` gives them. False where this array is not in one piece.
+    pub fn append_filled(&mut self, len: u64, fill: raw::Fill) -> Result<bool> {
+        let row = self.spec.row_bytes();
+        let Target::Contiguous { at, file } = &self.target else {
+            return Ok(false);
+        };
+        if row == 0 || !len.is_multiple_of(row) {
+            return Ok(false);
+        }
+        self.room(len / row)?;
+        raw::write_filled(file, len, *at + self.rows * row, fill)
+            .with_context(|| format!("Write '{}'", self.path))?;
+        self.rows += len / row;
+        Ok(true)
+    }
+
+    /// Appends `count` rows from row `start` of an array that begins at `piece`. False where it is of another type
+    /// or this array is not in one piece.
+    pub fn append_piece(
+        &mut self,
+        piece: raw::Piece,
+        count: u64,
+        spec: &ArraySpec,
+        start: u64,
+        check: Option<raw::Check>,
+    ) -> Result<bool> {
+        let row = self.spec.row_bytes();
+        let Target::Contiguous { at, file } = &self.target else {
+            return Ok(false);
+        };
+        if spec.dtype != self.spec.dtype || spec.row_bytes() != row {
+            return Ok(false);
+        }
+        self.room(count)?;
+        let from = raw::Piece {
+            file: piece.file,
+            at: piece.at + start * row,
+        };
+        let to = raw::Piece {
+            file,
+            at: *at + self.rows * row,
+        };
+        raw::transfer(from, to, count * row, self.spec.dtype.size(), check)
+            .with_context(|| format!("Copy to '{}'", self.path))?;
+        self.rows += count;
+        Ok(true)
+    }
+
+    /// An error when more rows come than were announced.
+    fn room(&self, count: u64) -> Result<()> {
+        let growing = match &self.target {
+            Target::Chunked(c) => c.growing,
+            Target::Library { growing } => *growing,
+            Target::Contiguous { .. } => false,
+        };
+        ensure!(
+            growing || self.rows + count <= self.spec.rows(),
+            "Write '{}': more than the {} rows that were announced",
+            self.path,
+            self.spec.rows()
+        );
+        Ok(())
+    }
+
+    pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
+        if let Dtype::FixedString { size } = self.spec.dtype {
+            let mut bytes = Vec::with_capacity(strings.len() * size);
+            for text in strings.iter() {
+                ensure!(
+                    text.len() <= size,
+                    "'{}': a text longer than {size} bytes",
+                    self.path
+                );
+                bytes.extend_from_slice(text);
+                bytes.resize(bytes.len() + size - text.len(), 0);
+            }
+            return self.append(&bytes);
+        }
+        let width = self.spec.row_items().max(1);
+        ensure!(
+            (strings.len() as u64).is_multiple_of(width),
+            "Write '{}': {} texts are no whole rows",
+            self.path,
+            strings.len()
+        );
+        let count = strings.len() as u64 / width;
+        self.room(count)?;
+        if let Target::Library { growing: true } = self.target {
+            self.spec.shape[0] = self.rows + count;
+            ffi::set_extent(&self.id, &self.spec.shape)?;
+        }
+        ffi::write_strings(&self.id, &self.spec.shape, self.rows, strings)
+            .with_context(|| format!("Write '{}'", self.path))?;
+        self.rows += count;
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> Result<u64> {
+        if let Target::Chunked(chunked) = &mut self.target {
+            chunked
+                .finish(&self.id, &mut self.spec)
+                .with_context(|| format!("Write '{}'", self.path))?;
+        }
+        let empty = self.spec.null || self.spec.shape.contains(&0);
+        let rows = if empty { self.spec.rows() } else { self.rows };
+        ensure!(
+            rows == self.spec.rows(),
+            "Write '{}': {} rows of the {} that were announced",
+            self.path,
+            self.rows,
+            self.spec.rows()
+        );
+        Ok(rows)
+    }
+}
+
+/// Shuffling bytes helps integers (indices, codes, counts) and hurts floats: measured, see the README.
+fn filters(compression: Compression, dtype: &Dtype) -> Vec<Filter> {
+    let mut filters = vec![];
+    match compression {
+        Compression::None => return filters,
+        Compression::Gzip(level) => {
+            if dtype.is_integer() && dtype.size() > 1 {
+                filters.push(Filter::Shuffle(dtype.size()));
+            }
+            filters.push(Filter::Deflate(level.into()));
+        }
+        Compression::Lzf => filters.push(Filter::Lzf),
+    }
+    filters
+}
+
+/// The chunks of a new dataset: whole rows of about [`CHUNK`] bytes. `None` where it is stored in one piece.
+fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool) -> Option<Vec<u64>> {
+    if spec.shape.is_empty() || spec.null || !(growing || filtered) {
+        return None;
+    }
+    if !growing && spec.shape.contains(&0) {
+        return None;
+    }
+    // A reference to text takes 16 bytes.
+    let item = spec
+        .dtype
+        .size()
+        .max(16 * usize::from(spec.dtype == Dtype::String)) as u64;
+    let row = spec.row_items().saturating_mul(item).max(1);
+    let mut chunk: Vec<u64> = spec.shape.iter().map(|&d| d.max(1)).collect();
+    let rows = (CHUNK / row).max(1);
+    chunk[0] = if growing { rows } else { rows.min(chunk[0]) };
+    Some(chunk)
+}
+
+impl Chunked {
+    fn append(&mut self, id: &ffi::Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
+        let size = self.chunk_bytes(spec);
+        let mut rest = bytes;
+        if !self.open.is_empty() {
+            let missing = (size - self.open.len()).min(rest.len());
+            self.open.extend_from_slice(&rest[..missing]);
+            rest = &rest[missing..];
+            if self.open.len() < size {
+                return Ok(());
+            }
+            let full = std::mem::take(&mut self.open);
+            self.write(id, spec, &full)?;
+            self.open = full;
+            self.open.clear();
+        }
+        let whole = rest.len() - rest.len() % size;
+        self.write(id, spec, &rest[..whole])?;
+        self.open.extend_from_slice(&rest[whole..]);
+        Ok(())
+    }
+
+    fn chunk_bytes(&self, spec: &ArraySpec) -> usize {
+        (self.chunk[0] * spec.row_bytes()) as usize
+    }
+
+    /// Encodes and writes whole chunks.
+    fn write(&mut self, id: &ffi::Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
+        let size = self.chunk_bytes(spec);
+        if self.growing && !bytes.is_empty() {
+            spec.shape[0] = self.written + (bytes.len() / size) as u64 * self.chunk[0];
+            ffi::set_extent(id, &spec.shape)?;
+        }
+        let batch = size * 4 * rayon::current_num_threads();
+        for batch in bytes.chunks(batch) {
+            let encoded = batch
+                .par_chunks(size)
+                .map(|chunk| {
+                    let mut out = Vec::new();
+                    let mask = codec::encode(&self.filters, chunk, &mut out)?;
+                    Ok((mask, out))
+                })
+                .collect::<Result<Vec<_>>>()?;
+            for (mask, chunk) in encoded {
+                let mut origin = vec![0; self.chunk.len()];
+                origin[0] = self.written;
+                ffi::write_chunk(id, &origin, mask, &chunk)?;
+                self.written += self.chunk[0];
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the last chunk, padded with zeros, and sets the number of rows where it was not known.
+    fn finish(&mut self, id: &ffi::Id, spec: &mut ArraySpec) -> Result<()> {
+        let row = spec.row_bytes().max(1);
+        let rows = self.written + self.open.len() as u64 / row;
+        if !self.open.is_empty() {
+            let mut last = std::mem::take(&mut self.open);
+            last.resize(self.chunk_bytes(spec), 0);
+            self.write(id, spec, &last)?;
+        }
+        if self.growing {
+            spec.shape[0] = rows;
+            ffi::set_extent(id, &spec.shape)?;
+        }
+        Ok(())
+    }
+}

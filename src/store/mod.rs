@@ -1,0 +1,420 @@
+//! The only place that knows HDF5 and Zarr exist: groups, arrays and appenders over either.
+//!
+//! The facades are concrete types over a private enum: two backends, chosen for each file at run time, and a
+//! merge mixes both. Reading never changes a file. An appender carries its own cursor, and only
+//! [`Appender::finish`] makes what it wrote valid.
+
+mod chunks;
+mod hdf5;
+mod raw;
+pub mod spec;
+mod zarr;
+
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::compression::Compression;
+pub use raw::{Check, Fill};
+use spec::{ArraySpec, Attrs, Field, Strings};
+
+/// A folder of named nodes, open for reading or for writing.
+#[derive(Clone)]
+pub struct Group(GroupOf);
+
+#[derive(Clone)]
+enum GroupOf {
+    Hdf5(hdf5::Group),
+    Zarr(zarr::Group),
+}
+
+/// An array, open for reading.
+pub struct Array(ArrayOf);
+
+enum ArrayOf {
+    Hdf5(Box<hdf5::Array>),
+    Zarr(Box<zarr::Array>),
+    /// Decoded into a scratch file.
+    Unpacked(Box<raw::Unpacked>),
+}
+
+/// An array that is being written, row after row.
+pub struct Appender(AppenderOf);
+
+enum AppenderOf {
+    Hdf5(Box<hdf5::Appender>),
+    Zarr(Box<zarr::Appender>),
+}
+
+pub enum Node {
+    Group(Group),
+    Array(Array),
+}
+
+/// How many rows an array will get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    /// As many as its shape says.
+    Known,
+    /// Found out while it is written; the first entry of its shape is not looked at.
+    Growing,
+}
+
+/// Opens what stands at `path` by its content: an HDF5 file or a Zarr group (v2 or v3).
+pub fn open(path: &Path) -> Result<Group> {
+    let name = path.display();
+    let found = std::fs::metadata(path).with_context(|| format!("Open {name}"))?;
+    if found.is_dir() {
+        let group = zarr::open(path).with_context(|| format!("Open {name}"))?;
+        return Ok(Group(GroupOf::Zarr(group)));
+    }
+    let group = hdf5::open(path).with_context(|| format!("Open {name}"))?;
+    Ok(Group(GroupOf::Hdf5(group)))
+}
+
+/// What a new file is, by its extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    H5ad,
+    Zarr,
+}
+
+impl Format {
+    /// An error for any extension but `.h5ad`, `.h5` and `.zarr`.
+    pub fn of(path: &Path) -> Result<Format> {
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("h5ad" | "h5") => Ok(Format::H5ad),
+            Some("zarr") => Ok(Format::Zarr),
+            _ => bail!(
+                "{}: the name must end in .h5ad or .zarr, which chooses the format",
+                path.display()
+            ),
+        }
+    }
+}
+
+/// Creates a file (or a folder) at `path`, where nothing stands yet; the root group gets no attributes.
+pub fn create(path: &Path, format: Format, compression: Compression) -> Result<Group> {
+    let context = || format!("Create {}", path.display());
+    Ok(Group(match format {
+        Format::H5ad => GroupOf::Hdf5(hdf5::create(path, compression).with_context(context)?),
+        Format::Zarr => GroupOf::Zarr(zarr::create(path, compression).with_context(context)?),
+    }))
+}
+
+/// Opens an HDF5 file that this program made, to add to it.
+pub fn extend(path: &Path, compression: Compression) -> Result<Group> {
+    let group = hdf5::extend(path, compression);
+    Ok(Group(GroupOf::Hdf5(
+        group.with_context(|| format!("Open {}", path.display()))?,
+    )))
+}
+
+impl Group {
+    /// The path inside its file, without a leading slash; empty for the root.
+    pub fn path(&self) -> String {
+        match &self.0 {
+            GroupOf::Hdf5(g) => g.path(),
+            GroupOf::Zarr(g) => g.path(),
+        }
+    }
+
+    /// The names of its nodes, sorted by code point.
+    pub fn names(&self) -> Result<Vec<String>> {
+        match &self.0 {
+            GroupOf::Hdf5(g) => g.names(),
+            GroupOf::Zarr(g) => g.names(),
+        }
+    }
+
+    /// The node at `path` below this group (names joined by slashes); `None` where there is none.
+    pub fn get(&self, path: &str) -> Result<Option<Node>> {
+        match &self.0 {
+            GroupOf::Hdf5(g) => Ok(g.get(path)?.map(|n| match n {
+                hdf5::Node::Group(g) => Node::Group(Group(GroupOf::Hdf5(g))),
+                hdf5::Node::Array(a) => Node::Array(Array(ArrayOf::Hdf5(Box::new(a)))),
+            })),
+            GroupOf::Zarr(g) => Ok(g.get(path)?.map(|n| match n {
+                zarr::Node::Group(g) => Node::Group(Group(GroupOf::Zarr(g))),
+                zarr::Node::Array(a) => Node::Array(Array(ArrayOf::Zarr(Box::new(a)))),
+            })),
+        }
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        match &self.0 {
+            GroupOf::Hdf5(g) => g.attrs(),
+            GroupOf::Zarr(g) => g.attrs(),
+        }
+    }
+
+    /// Creates the group `path`, and those that lead to it where they are missing.
+    pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
+        Ok(Group(match &self.0 {
+            GroupOf::Hdf5(g) => GroupOf::Hdf5(g.create_group(path, attrs)?),
+            GroupOf::Zarr(g) => GroupOf::Zarr(g.create_group(path, attrs)?),
+        }))
+    }
+
+    /// Sets attributes of the node at `path` (this group where it is empty); those of the same names are replaced.
+    pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
+        match &self.0 {
+            GroupOf::Hdf5(g) => g.set_attrs(path, attrs),
+            GroupOf::Zarr(g) => g.set_attrs(path, attrs),
+        }
+    }
+
+    /// Creates the array `path`, and the groups that lead to it where they are missing.
+    pub fn create_array(
+        &self,
+        path: &str,
+        spec: &ArraySpec,
+        rows: Rows,
+        attrs: &Attrs,
+    ) -> Result<Appender> {
+        Ok(Appender(match &self.0 {
+            GroupOf::Hdf5(g) => {
+                AppenderOf::Hdf5(Box::new(g.create_array(path, spec, rows, attrs)?))
+            }
+            GroupOf::Zarr(g) => {
+                AppenderOf::Zarr(Box::new(g.create_array(path, spec, rows, attrs)?))
+            }
+        }))
+    }
+
+    /// Copies node `name`, whatever it holds, to `to/new_name` without looking at its values. False, and nothing
+    /// done, where source and target are of different formats.
+    pub fn copy_verbatim(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
+        match (&self.0, &to.0) {
+            (GroupOf::Hdf5(from), GroupOf::Hdf5(to)) => from.copy(name, to, new_name),
+            (GroupOf::Zarr(from), GroupOf::Zarr(to)) => from.copy(name, to, new_name),
+            _ => Ok(false),
+        }
+    }
+
+    /// Ends the writing of a file: everything is handed to the file system, and a Zarr root gets its consolidated
+    /// metadata. Called once, on the root, after every appender is finished.
+    pub fn finish(self) -> Result<()> {
+        match self.0 {
+            GroupOf::Hdf5(g) => g.finish(),
+            GroupOf::Zarr(g) => g.finish(),
+        }
+    }
+}
+
+impl Array {
+    pub fn path(&self) -> String {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.path(),
+            ArrayOf::Zarr(a) => a.path(),
+            ArrayOf::Unpacked(a) => a.path(),
+        }
+    }
+
+    pub fn spec(&self) -> &ArraySpec {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.spec(),
+            ArrayOf::Zarr(a) => a.spec(),
+            ArrayOf::Unpacked(a) => a.spec(),
+        }
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.attrs(),
+            ArrayOf::Zarr(a) => a.attrs(),
+            ArrayOf::Unpacked(a) => a.attrs(),
+        }
+    }
+
+    /// Reads the rows in `ranges` (sorted, disjoint) as they are stored, into exactly as many bytes. A scalar is
+    /// one row. For every type but text of any length.
+    pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.read_into(ranges, dst),
+            ArrayOf::Zarr(a) => a.read_into(ranges, dst),
+            ArrayOf::Unpacked(a) => a.read_into(ranges, dst),
+        }
+        .with_context(|| format!("Read '{}'", self.path()))
+    }
+
+    /// As [`Array::read_into`], into a buffer of its own.
+    pub fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+        self.read_over(ranges, Vec::new())
+    }
+
+    /// As [`Array::read`], into the memory of a buffer that is no longer needed.
+    pub fn read_over(&self, ranges: &[Range<u64>], mut dst: Vec<u8>) -> Result<Vec<u8>> {
+        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        let len = rows
+            .checked_mul(self.spec().row_bytes())
+            .and_then(|n| usize::try_from(n).ok())
+            .with_context(|| format!("Read '{}': its shape is too large", self.path()))?;
+        dst.try_reserve_exact(len.saturating_sub(dst.len()))
+            .with_context(|| format!("Read '{}': {len} bytes", self.path()))?;
+        dst.resize(len, 0);
+        self.read_into(ranges, &mut dst)?;
+        Ok(dst)
+    }
+
+    /// Reads the rows in `ranges` (sorted, disjoint) of an array of text, fixed width or not (padding is taken
+    /// off), in order of storage: a row of several elements gives as many texts.
+    pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.read_strings(ranges),
+            ArrayOf::Zarr(a) => a.read_strings(ranges),
+            ArrayOf::Unpacked(_) => bail!("It holds no text"),
+        }
+        .with_context(|| format!("Read '{}'", self.path()))
+    }
+
+    /// Reads the rows in `ranges` of one field of a compound dataset, whose type is of a fixed width.
+    pub fn read_field(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.read_field(field, ranges),
+            _ => bail!("It is no compound dataset"),
+        }
+        .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
+    }
+
+    /// As [`Array::read_field`], for a field of text.
+    pub fn read_field_strings(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Strings> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.read_field_strings(field, ranges),
+            _ => bail!("It is no compound dataset"),
+        }
+        .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
+    }
+
+    /// The same array, decoded once into a file in `scratch`, so that any row can be read by itself.
+    pub fn unpacked(&self, scratch: &Path) -> Result<Array> {
+        /// Bytes decoded at a time.
+        const BLOCK: u64 = 32 << 20;
+        let spec = self.spec();
+        let mut unpacked =
+            raw::Unpacked::create(scratch, self.path(), spec.clone(), self.attrs()?)?;
+        let step = (BLOCK / spec.row_bytes().max(1)).max(1);
+        let mut start = 0;
+        while start < spec.rows() {
+            let end = spec.rows().min(start.saturating_add(step));
+            unpacked.append(&self.read(std::slice::from_ref(&(start..end)))?)?;
+            start = end;
+        }
+        Ok(Array(ArrayOf::Unpacked(Box::new(unpacked))))
+    }
+
+    /// Where its values lie, if in one piece.
+    fn piece(&self) -> Option<raw::Piece<'_>> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.piece(),
+            ArrayOf::Zarr(_) => None,
+            ArrayOf::Unpacked(a) => Some(a.piece()),
+        }
+    }
+
+    /// How its values are stored and read, for the log: `Direct`, `Contiguous` or `Library(why)`.
+    pub fn storage(&self) -> String {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.storage(),
+            ArrayOf::Zarr(a) => a.storage(),
+            ArrayOf::Unpacked(a) => a.storage(),
+        }
+    }
+
+    /// Bytes that must be decoded to reach any one row; 1 where rows can be read by themselves.
+    pub fn chunk_bytes(&self) -> u64 {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.chunk_bytes(),
+            ArrayOf::Zarr(a) => a.chunk_bytes(),
+            ArrayOf::Unpacked(a) => a.chunk_bytes(),
+        }
+    }
+}
+
+impl Appender {
+    /// Appends whole rows, as they are to be stored.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        match &mut self.0 {
+            AppenderOf::Hdf5(a) => a.append(bytes),
+            AppenderOf::Zarr(a) => a.append(bytes),
+        }
+    }
+
+    /// Appends `len` bytes of whole rows, as `fill` gives them: it is called from many threads with a range of those
+    /// bytes and a buffer of that size.
+    pub fn append_filled(&mut self, len: u64, fill: Fill) -> Result<()> {
+        /// Bytes that are held at a time.
+        const SLAB: u64 = 16 << 20;
+        if let AppenderOf::Hdf5(to) = &mut self.0
+            && to.append_filled(len, fill)?
+        {
+            return Ok(());
+        }
+        let row = match &self.0 {
+            AppenderOf::Hdf5(a) => a.spec().row_bytes(),
+            AppenderOf::Zarr(a) => a.spec().row_bytes(),
+        };
+        let step = (SLAB - SLAB % row.max(1)).max(row);
+        let mut slab = vec![];
+        for start in (0..len).step_by(usize::try_from(step)?) {
+            let end = len.min(start.saturating_add(step));
+            slab.resize((end - start) as usize, 0);
+            raw::fill_all(start, &mut slab, fill);
+            self.append(&slab)?;
+        }
+        Ok(())
+    }
+
+    /// Appends rows of an array of the same type, past memory where both lie in one piece. `check` sees all bytes.
+    pub fn append_from(
+        &mut self,
+        from: &Array,
+        rows: Range<u64>,
+        check: Option<Check>,
+    ) -> Result<()> {
+        /// Bytes that are held at a time.
+        const BLOCK: u64 = 24 << 20;
+        let spec = from.spec();
+        let whole = |what: &Range<u64>| format!("Read rows {what:?} of '{}'", from.path());
+        ensure!(
+            rows.start <= rows.end && rows.end <= spec.rows(),
+            "{}: it has {}",
+            whole(&rows),
+            spec.rows()
+        );
+        if let (AppenderOf::Hdf5(to), Some(piece)) = (&mut self.0, from.piece())
+            && to.append_piece(piece, rows.end - rows.start, spec, rows.start, check)?
+        {
+            return Ok(());
+        }
+        let step = (BLOCK / spec.row_bytes().max(1)).max(1);
+        let mut start = rows.start;
+        while start < rows.end {
+            let end = rows.end.min(start.saturating_add(step));
+            let bytes = from.read(std::slice::from_ref(&(start..end)))?;
+            if let Some(check) = check {
+                check(&bytes)?;
+            }
+            self.append(&bytes)?;
+            start = end;
+        }
+        Ok(())
+    }
+
+    /// Appends elements of text.
+    pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
+        match &mut self.0 {
+            AppenderOf::Hdf5(a) => a.append_strings(strings),
+            AppenderOf::Zarr(a) => a.append_strings(strings),
+        }
+    }
+
+    /// Makes the array valid and returns its rows; an error when they are not as many as were announced.
+    pub fn finish(self) -> Result<u64> {
+        match self.0 {
+            AppenderOf::Hdf5(a) => a.finish(),
+            AppenderOf::Zarr(a) => a.finish(),
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! Rows that lie one after another in a file, read and written by position, in parallel.
+
+use std::fs::File;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
+
+use super::spec::{ArraySpec, Attrs};
+
+/// Bytes of one parallel task: large enough that a system call costs nothing beside it.
+const TASK: usize = 1 << 20;
+/// Pieces closer than this are read together with what lies between them: a seek costs more than the copy.
+const GAP: u64 = 8 << 10;
+/// Most bytes that are read at once to serve many pieces.
+const WINDOW: u64 = 1 << 20;
+
+/// Reads the rows in `ranges` (sorted, disjoint), each `row` bytes, of an array that begins at `base`.
+pub fn read(
+    file: &File,
+    base: u64,
+    row: usize,
+    ranges: &[Range<u64>],
+    dst: &mut [u8],
+) -> Result<()> {
+    if row == 0 || dst.is_empty() {
+        return Ok(());
+    }
+    let row = row as u64;
+    let last = ranges.last().map_or(0, |r| r.end);
+    let end = last.checked_mul(row).and_then(|n| n.checked_add(base));
+    ensure!(end.is_some(), "Row {last} lies beyond every file");
+    let bytes: u64 = ranges.iter().map(|r| (r.end - r.start) * row).sum();
+    ensure!(
+        bytes == dst.len() as u64,
+        "A read of {bytes} bytes into {}",
+        dst.len()
+    );
+    let spans = ranges
+        .iter()
+        .map(|r| base + r.start * row..base + r.end * row);
+    tasks(spans, dst)
+        .into_par_iter()
+        .try_for_each_init(Vec::new, |window, (spans, dst)| {
+            read_spans(file, &spans, dst, window)
+        })
+}
+
+type Task<'a> = (Vec<Range<u64>>, &'a mut [u8]);
+
+/// Cuts spans of a file and their destination into tasks of about [`TASK`] bytes.
+fn tasks(spans: impl Iterator<Item = Range<u64>>, dst: &mut [u8]) -> Vec<Task<'_>> {
+    let mut tasks: Vec<Task> = vec![];
+    let mut rest = dst;
+    let (mut open, mut size) = (vec![], 0usize);
+    let mut close = |open: &mut Vec<Range<u64>>, size: &mut usize| {
+        let (head, tail) = std::mem::take(&mut rest).split_at_mut(*size);
+        tasks.push((std::mem::take(open), head));
+        rest = tail;
+        *size = 0;
+    };
+    for mut span in spans {
+        while span.start < span.end {
+            let cut = span.end.min(span.start + (TASK - size) as u64);
+            open.push(span.start..cut);
+            size += (cut - span.start) as usize;
+            span.start = cut;
+            if size == TASK {
+                close(&mut open, &mut size);
+            }
+        }
+    }
+    if size > 0 {
+        close(&mut open, &mut size);
+    }
+    tasks
+}
+
+fn read_spans(
+    file: &File,
+    spans: &[Range<u64>],
+    dst: &mut [u8],
+    window: &mut Vec<u8>,
+) -> Result<()> {
+    let mut at = 0;
+    let mut next = 0;
+    while next < spans.len() {
+        let first = next;
+        let start = spans[first].start;
+        let mut end = spans[first].end;
+        next += 1;
+        while let Some(span) = spans.get(next)
+            && span.start - end <= GAP
+            && span.end - start <= WINDOW
+        {
+            end = span.end;
+            next += 1;
+        }
+        let len = (end - start) as usize;
+        if next == first + 1 {
+            exact(file, &mut dst[at..at + len], start)?;
+            at += len;
+            continue;
+        }
+        window.resize(window.len().max(len), 0);
+        exact(file, &mut window[..len], start)?;
+        for span in &spans[first..next] {
+            let piece = &window[(span.start - start) as usize..(span.end - start) as usize];
+            dst[at..at + piece.len()].copy_from_slice(piece);
+            at += piece.len();
+        }
+    }
+    Ok(())
+}
+
+/// Reads exactly `dst.len()` bytes; a file that ends before them is truncated.
+pub fn exact(file: &File, dst: &mut [u8], at: u64) -> Result<()> {
+    file.read_exact_at(dst, at).map_err(|e| match e.kind() {
+        std::io::ErrorKind::UnexpectedEof => anyhow::anyhow!(
+            "The file ends before byte {}: it is truncated",
+            at.saturating_add(dst.len() as u64)
+        ),
+        _ => anyhow::Error::from(e).context(format!("{} bytes at {at}", dst.len())),
+    })
+}
+
+/// Writes `bytes` at `at`, in parallel.
+pub fn write(file: &File, bytes: &[u8], at: u64) -> Result<()> {
+    bytes
+        .par_chunks(TASK)
+        .enumerate()
+        .try_for_each(|(i, part)| file.write_all_at(part, at + (i * TASK) as u64))
+        .with_context(|| format!("Write {} bytes", bytes.len()))
+}
+
+/// Bytes that lie in a file in one piece.
+pub struct Piece<'a> {
+    pub file: &'a File,
+    pub at: u64,
+}
+
+/// Looks at bytes on their way from one file to another.
+pub type Check<'a> = &'a (dyn Fn(&[u8]) -> Result<()> + Sync);
+
+/// Copies `len` bytes from one place to another in parallel, through buffers that stay in the processor's cache.
+/// `check` sees them in parts of whole multiples of `item` bytes; where there is none, the kernel may copy by itself.
+pub fn transfer(from: Piece, to: Piece, len: u64, item: usize, check: Option<Check>) -> Result<()> {
+    if check.is_none() && copied_by_kernel(&from, &to, len)? {
+        return Ok(());
+    }
+    let step = (TASK - TASK % item.max(1)).max(item) as u64;
+    (0..len.div_ceil(step)).into_par_iter().try_for_each_init(
+        Vec::new,
+        |buffer: &mut Vec<u8>, i| {
+            let start = i * step;
+            let part = step.min(len - start) as usize;
+            buffer.resize(part, 0);
+            exact(from.file, buffer, from.at + start)?;
+            if let Some(check) = check {
+                check(buffer)?;
+            }
+            to.file
+                .write_all_at(buffer, to.at + start)
+                .with_context(|| format!("Write {part} bytes"))
+        },
+    )
+}
+
+/// False where the kernel cannot, such as between some file systems; then nothing counts as copied.
+fn copied_by_kernel(from: &Piece, to: &Piece, len: u64) -> Result<bool> {
+    let (mut read, mut written) = (from.at, to.at);
+    while written < to.at + len {
+        let left = usize::try_from(to.at + len - written).unwrap_or(usize::MAX);
+        let step = rustix::fs::copy_file_range(
+            from.file,
+            Some(&mut read),
+            to.file,
+            Some(&mut written),
+            left.min(1 << 30),
+        );
+        match step {
+            Ok(0) => bail!(
+                "The file ends before byte {}: it is truncated",
+                from.at + len
+            ),
+            Ok(_) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            // Whatever is wrong, plain reading and writing tells it better.
+            Err(_) => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Gives the bytes of a range of something that is being written.
+pub type Fill<'a> = &'a (dyn Fn(Range<u64>, &mut [u8]) + Sync);
+
+/// Fills a buffer that begins at `start`, in parallel.
+pub fn fill_all(start: u64, buffer: &mut [u8], fill: Fill) {
+    buffer
+        .par_chunks_mut(TASK)
+        .enumerate()
+        .for_each(|(i, part)| {
+            let at = start + (i * TASK) as u64;
+            fill(at..at + part.len() as u64, part);
+        });
+}
+
+/// Writes `len` bytes at `at`, in parallel, as `fill` gives them in parts.
+pub fn write_filled(file: &File, len: u64, at: u64, fill: Fill) -> Result<()> {
+    let step = TASK as u64;
+    (0..len.div_ceil(step)).into_par_iter().try_for_each_init(
+        Vec::new,
+        |buffer: &mut Vec<u8>, i| {
+            let part = i * step..len.min((i + 1) * step);
+            buffer.resize((part.end - part.start) as usize, 0);
+            fill(part.clone(), buffer);
+            file.write_all_at(buffer, at + part.start)
+                .with_context(|| format!("Write {} bytes", buffer.len()))
+        },
+    )
+}
+
+/// An array of a fixed width in a scratch file of its own, which is gone from its folder at once and from the disk
+/// when it is dropped.
+pub struct Unpacked {
+    path: String,
+    spec: ArraySpec,
+    attrs: Attrs,
+    file: File,
+    written: u64,
+}
+
+impl Unpacked {
+    pub fn create(folder: &Path, path: String, spec: ArraySpec, attrs: Attrs) -> Result<Unpacked> {
+        let name = folder.join("unpacked.raw");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&name)
+            .with_context(|| format!("Create scratch file {}", name.display()))?;
+        std::fs::remove_file(&name)
+            .with_context(|| format!("Remove scratch file {}", name.display()))?;
+        Ok(Unpacked {
+            path,
+            spec,
+            attrs,
+            file,
+            written: 0,
+        })
+    }
+
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        write(&self.file, bytes, self.written).context("Write to scratch (see --tmpdir)")?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub fn path(&self) -> String {
+        self.path.clone()
+    }
+
+    pub fn spec(&self) -> &ArraySpec {
+        &self.spec
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        Ok(self.attrs.clone())
+    }
+
+    pub fn storage(&self) -> String {
+        "Contiguous (in scratch)".into()
+    }
+
+    pub fn chunk_bytes(&self) -> u64 {
+        1
+    }
+
+    /// Where its values lie.
+    pub fn piece(&self) -> Piece<'_> {
+        Piece {
+            file: &self.file,
+            at: 0,
+        }
+    }
+
+    pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        read(&self.file, 0, self.spec.row_bytes() as usize, ranges, dst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_ranges_of_any_rows(
+            row in 1usize..9,
+            steps in prop::collection::vec((0u64..70_000, 1u64..40_000), 0..40),
+        ) {
+            let (mut ranges, mut end) = (vec![], 0);
+            for (gap, len) in steps {
+                ranges.push(end + gap..end + gap + len);
+                end += gap + len;
+            }
+            let content: Vec<u8> = (0..end * row as u64 + 5).map(|i| (i % 251) as u8).collect();
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&content).unwrap();
+            let want: Vec<u8> = ranges
+                .iter()
+                .flat_map(|r| content[5 + r.start as usize * row..5 + r.end as usize * row].to_vec())
+                .collect();
+            let mut dst = vec![0; want.len()];
+            read(&file, 5, row, &ranges, &mut dst).unwrap();
+            prop_assert!(dst == want);
+        }
+    }
+
+    #[test]
+    fn a_short_file_is_truncated() {
+        let file = tempfile::tempfile().unwrap();
+        write(&file, &[1; 10], 0).unwrap();
+        let error = read(&file, 0, 1, std::slice::from_ref(&(5..12)), &mut [0; 7]).unwrap_err();
+        assert!(error.to_string().contains("truncated"), "{error}");
+    }
+}

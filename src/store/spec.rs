@@ -1,0 +1,371 @@
+//! What an array or an attribute is, in terms that HDF5 and Zarr share.
+//!
+//! Values stay bytes: a [`Dtype`] says how wide they are and how they are read, so that a row can be copied
+//! without conversion and written back in the width and byte order that it came in.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// Byte order of a stored number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    Little,
+    Big,
+}
+
+/// The byte order of this machine.
+pub const NATIVE: Order = if cfg!(target_endian = "big") {
+    Order::Big
+} else {
+    Order::Little
+};
+
+/// How the bytes of a number are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One byte, 0 or 1 (in HDF5 an enum of int8 with FALSE and TRUE, as h5py writes it).
+    Bool,
+    Int,
+    Uint,
+    Float,
+    /// Two floats, real then imaginary (in HDF5 a compound of `r` and `i`).
+    Complex,
+}
+
+/// The type of one element.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Dtype {
+    /// A number of `size` bytes.
+    Number {
+        kind: Kind,
+        size: usize,
+        order: Order,
+    },
+    /// Text of any length, UTF-8.
+    String,
+    /// Text of exactly `size` bytes, padded with NUL (numpy's `S`).
+    FixedString { size: usize },
+    /// numpy's structured type.
+    Record { size: usize, fields: Vec<Field> },
+    /// What only HDF5 can express, as `H5Tencode` gives it: rows are copied, nothing else.
+    Hdf5 { size: usize, encoded: Arc<[u8]> },
+    /// What cannot be read here, and why; the node can still be copied as a whole.
+    Unsupported(String),
+}
+
+/// One field of a [`Dtype::Record`]; `shape` is empty for a scalar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    pub name: String,
+    pub offset: usize,
+    pub dtype: Dtype,
+    pub shape: Vec<u64>,
+}
+
+impl Dtype {
+    /// A number in this machine's byte order.
+    pub const fn native(kind: Kind, size: usize) -> Dtype {
+        Dtype::Number {
+            kind,
+            size,
+            order: NATIVE,
+        }
+    }
+
+    pub const BOOL: Dtype = Dtype::native(Kind::Bool, 1);
+    pub const INT64: Dtype = Dtype::native(Kind::Int, 8);
+    pub const FLOAT64: Dtype = Dtype::native(Kind::Float, 8);
+
+    /// Bytes of one element; 0 for text of any length.
+    pub fn size(&self) -> usize {
+        match self {
+            Dtype::Number { size, .. }
+            | Dtype::FixedString { size }
+            | Dtype::Record { size, .. }
+            | Dtype::Hdf5 { size, .. } => *size,
+            Dtype::String | Dtype::Unsupported(_) => 0,
+        }
+    }
+
+    /// The kind of a number; `None` for everything else.
+    pub fn kind(&self) -> Option<Kind> {
+        match self {
+            Dtype::Number { kind, .. } => Some(*kind),
+            _ => None,
+        }
+    }
+
+    pub fn is_integer(&self) -> bool {
+        matches!(self.kind(), Some(Kind::Int | Kind::Uint))
+    }
+
+    /// Whether it is a record with text of any length in it: such rows are no plain bytes.
+    pub fn is_record_with_text(&self) -> bool {
+        match self {
+            Dtype::Record { fields, .. } => fields
+                .iter()
+                .any(|f| f.dtype == Dtype::String || f.dtype.is_record_with_text()),
+            _ => false,
+        }
+    }
+
+    pub fn is_string(&self) -> bool {
+        matches!(self, Dtype::String | Dtype::FixedString { .. })
+    }
+}
+
+impl std::fmt::Display for Dtype {
+    /// numpy's name where there is one.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Dtype::Number {
+                kind: Kind::Bool, ..
+            } => write!(f, "bool"),
+            Dtype::Number { kind, size, order } => {
+                let big = if *order == Order::Big { ">" } else { "" };
+                let name = match kind {
+                    Kind::Int => "int",
+                    Kind::Uint => "uint",
+                    Kind::Float => "float",
+                    _ => "complex",
+                };
+                write!(f, "{big}{name}{}", size * 8)
+            }
+            Dtype::String => write!(f, "string"),
+            Dtype::FixedString { size } => write!(f, "S{size}"),
+            Dtype::Record { fields, .. } => write!(f, "record of {} fields", fields.len()),
+            Dtype::Hdf5 { size, .. } => write!(f, "an HDF5 type of {size} bytes"),
+            Dtype::Unsupported(why) => write!(f, "a type that cannot be read: {why}"),
+        }
+    }
+}
+
+/// What an array is before a value of it is read or written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ArraySpec {
+    /// Empty for a scalar.
+    pub shape: Vec<u64>,
+    pub dtype: Dtype,
+    /// A null dataspace of HDF5, which holds no value at all (`None` in uns).
+    pub null: bool,
+}
+
+impl ArraySpec {
+    pub fn new(shape: Vec<u64>, dtype: Dtype) -> ArraySpec {
+        ArraySpec {
+            shape,
+            dtype,
+            null: false,
+        }
+    }
+
+    /// Rows along axis 0; 1 for a scalar.
+    pub fn rows(&self) -> u64 {
+        self.shape.first().copied().unwrap_or(1)
+    }
+
+    /// Elements in one row; saturates for shapes that no machine holds.
+    pub fn row_items(&self) -> u64 {
+        self.shape
+            .iter()
+            .skip(1)
+            .fold(1u64, |n, &d| n.saturating_mul(d))
+    }
+
+    /// Bytes of one row; 0 for text of any length.
+    pub fn row_bytes(&self) -> u64 {
+        self.row_items().saturating_mul(self.dtype.size() as u64)
+    }
+}
+
+/// The value of one attribute.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Attr {
+    Text(String),
+    /// An array of text.
+    Texts {
+        shape: Vec<u64>,
+        values: Vec<String>,
+    },
+    /// Values of a fixed width; `shape` is empty for a scalar.
+    Bytes {
+        dtype: Dtype,
+        shape: Vec<u64>,
+        bytes: Vec<u8>,
+    },
+    /// A null dataspace of HDF5.
+    Null(Dtype),
+    /// The path that an HDF5 object reference leads to (`categories` as anndata 0.7 wrote it).
+    Reference(String),
+    /// What only Zarr can express.
+    Json(Value),
+}
+
+impl Attr {
+    pub fn bool(value: bool) -> Attr {
+        Attr::Bytes {
+            dtype: Dtype::BOOL,
+            shape: vec![],
+            bytes: vec![value as u8],
+        }
+    }
+
+    pub fn ints(values: &[u64]) -> Attr {
+        Attr::Bytes {
+            dtype: Dtype::INT64,
+            shape: vec![values.len() as u64],
+            bytes: values.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+        }
+    }
+
+    pub fn texts(values: Vec<String>) -> Attr {
+        Attr::Texts {
+            shape: vec![values.len() as u64],
+            values,
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Attr::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The texts of an array of text. An empty array counts whatever its type: h5py stores one as float64.
+    pub fn as_texts(&self) -> Option<Vec<String>> {
+        match self {
+            Attr::Texts { values, .. } => Some(values.clone()),
+            Attr::Bytes { shape, .. } if shape.contains(&0) => Some(vec![]),
+            Attr::Null(_) => Some(vec![]),
+            _ => None,
+        }
+    }
+
+    /// The integers of an integer (or bool) scalar or array; `None` for other types and for negative values.
+    pub fn as_ints(&self) -> Option<Vec<u64>> {
+        let Attr::Bytes { dtype, bytes, .. } = self else {
+            return None;
+        };
+        match dtype {
+            Dtype::Number {
+                kind: Kind::Int | Kind::Uint | Kind::Bool,
+                size,
+                order,
+            } if (1..=8).contains(size) => bytes
+                .chunks_exact(*size)
+                .map(|b| int_from(b, dtype.kind(), *order).and_then(|v| u64::try_from(v).ok()))
+                .collect(),
+            _ => None,
+        }
+    }
+
+    pub fn as_bool(&self) -> Option<bool> {
+        match self.as_ints()?.as_slice() {
+            [v] => Some(*v != 0),
+            _ => None,
+        }
+    }
+}
+
+/// One integer of up to 8 bytes.
+fn int_from(bytes: &[u8], kind: Option<Kind>, order: Order) -> Option<i128> {
+    let mut wide = [0u8; 8];
+    for (i, &b) in bytes.iter().enumerate() {
+        let at = match order {
+            Order::Little => i,
+            Order::Big => bytes.len() - 1 - i,
+        };
+        wide[at] = b;
+    }
+    let value = u64::from_le_bytes(wide);
+    let unused = 64 - 8 * bytes.len() as u32;
+    Some(match kind? {
+        Kind::Int => i128::from(((value << unused) as i64) >> unused),
+        _ => i128::from(value),
+    })
+}
+
+/// The attributes of one node, in the order in which they are stored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Attrs(Vec<(String, Attr)>);
+
+impl Attrs {
+    /// The two attributes that every anndata element carries.
+    pub fn encoding(kind: &str, version: &str) -> Attrs {
+        Attrs::default()
+            .with("encoding-type", Attr::Text(kind.into()))
+            .with("encoding-version", Attr::Text(version.into()))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Attr> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v)
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.get(name)?.as_text()
+    }
+
+    /// Adds an attribute, or replaces its value in place.
+    pub fn set(&mut self, name: &str, value: Attr) {
+        match self.0.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((name.into(), value)),
+        }
+    }
+
+    pub fn with(mut self, name: &str, value: Attr) -> Attrs {
+        self.set(name, value);
+        self
+    }
+
+    pub fn remove(&mut self, name: &str) -> Option<Attr> {
+        let at = self.0.iter().position(|(n, _)| n == name)?;
+        Some(self.0.remove(at).1)
+    }
+
+    /// The attributes by name, for comparing sets of them.
+    pub fn sorted(&self) -> std::collections::BTreeMap<&str, &Attr> {
+        self.iter().collect()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Attr)> {
+        self.0.iter().map(|(n, v)| (n.as_str(), v))
+    }
+}
+
+/// A block of text: the values one after another in `bytes`, each ending at its entry of `ends`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Strings {
+    pub ends: Vec<u64>,
+    pub bytes: Vec<u8>,
+}
+
+impl Strings {
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn push(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        self.ends.push(self.bytes.len() as u64);
+    }
+
+    pub fn get(&self, i: usize) -> &[u8] {
+        let start = if i == 0 { 0 } else { self.ends[i - 1] };
+        &self.bytes[start as usize..self.ends[i] as usize]
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|i| self.get(i))
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for Strings {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(values: I) -> Strings {
+        let mut strings = Strings::default();
+        values.into_iter().for_each(|v| strings.push(v));
+        strings
+    }
+}

@@ -1,0 +1,229 @@
+//! Attributes as JSON, and JSON as attributes.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Map, Value, json};
+
+use crate::store::spec::{Attr, Attrs, Dtype, Kind, Order};
+
+pub fn from_json(json: &Map<String, Value>) -> Attrs {
+    json.iter().fold(Attrs::default(), |attrs, (name, value)| {
+        attrs.with(name, attr(value))
+    })
+}
+
+/// Adds attributes to those of a node; those of the same names are replaced.
+pub fn add_json(json: &mut Map<String, Value>, attrs: &Attrs) -> Result<()> {
+    for (name, attr) in attrs.iter() {
+        let value = value(attr).with_context(|| format!("Attribute '{name}'"))?;
+        json.insert(name.into(), value);
+    }
+    Ok(())
+}
+
+fn attr(value: &Value) -> Attr {
+    match value {
+        Value::Null => Attr::Null(Dtype::FLOAT64),
+        Value::String(text) => Attr::Text(text.clone()),
+        Value::Bool(_) | Value::Number(_) => numbers(std::slice::from_ref(value), vec![])
+            .unwrap_or_else(|| Attr::Json(value.clone())),
+        Value::Array(values) => {
+            let texts: Option<Vec<_>> = values.iter().map(|v| v.as_str().map(Into::into)).collect();
+            texts
+                .map(Attr::texts)
+                .or_else(|| numbers(values, vec![values.len() as u64]))
+                .unwrap_or_else(|| Attr::Json(value.clone()))
+        }
+        Value::Object(_) => Attr::Json(value.clone()),
+    }
+}
+
+/// Values of one kind: bools, integers or floats, never mixed.
+fn numbers(values: &[Value], shape: Vec<u64>) -> Option<Attr> {
+    let all = |kind, size, bytes: &dyn Fn(&Value) -> Option<Vec<u8>>| {
+        let bytes: Option<Vec<_>> = values.iter().map(bytes).collect();
+        bytes.map(|b| (Dtype::native(kind, size), b.concat()))
+    };
+    let (dtype, bytes) = all(Kind::Bool, 1, &|v| Some(vec![v.as_bool()? as u8]))
+        .or_else(|| all(Kind::Int, 8, &|v| Some(v.as_i64()?.to_ne_bytes().into())))
+        .or_else(|| all(Kind::Uint, 8, &|v| Some(v.as_u64()?.to_ne_bytes().into())))
+        .or_else(|| {
+            let float = |v: &Value| v.as_f64().filter(|_| v.is_f64());
+            all(Kind::Float, 8, &|v| Some(float(v)?.to_ne_bytes().into()))
+        })?;
+    Some(Attr::Bytes {
+        dtype,
+        shape,
+        bytes,
+    })
+}
+
+fn value(attr: &Attr) -> Result<Value> {
+    match attr {
+        Attr::Text(text) | Attr::Reference(text) => Ok(json!(text)),
+        Attr::Texts { shape, values } => nest(values.iter().map(|v| json!(v)).collect(), shape),
+        Attr::Bytes {
+            dtype,
+            shape,
+            bytes,
+        } => {
+            let Dtype::Number { kind, size, order } = *dtype else {
+                bail!("JSON has no values of type {dtype}");
+            };
+            ensure!(size > 0, "Numbers of no width");
+            let values = bytes.chunks(size).map(|b| number(b, kind, order));
+            let values: Option<Vec<_>> = values.collect();
+            nest(
+                values.with_context(|| format!("JSON has no numbers of type {dtype}"))?,
+                shape,
+            )
+        }
+        Attr::Null(_) => Ok(Value::Null),
+        Attr::Json(value) => Ok(value.clone()),
+    }
+}
+
+/// Lists of lists, as deep as `shape` is long.
+fn nest(mut values: Vec<Value>, shape: &[u64]) -> Result<Value> {
+    let count = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d));
+    ensure!(
+        count == Some(values.len() as u64),
+        "{} values of shape {shape:?}",
+        values.len()
+    );
+    for &size in shape.iter().skip(1).rev() {
+        ensure!(size > 0, "JSON has no values of shape {shape:?}");
+        values = values.chunks(size as usize).map(|c| json!(c)).collect();
+    }
+    match shape {
+        [] => Ok(values.swap_remove(0)),
+        _ => Ok(json!(values)),
+    }
+}
+
+/// NaN and infinities, which JSON does not have, become text as in Zarr's fill values.
+fn number(bytes: &[u8], kind: Kind, order: Order) -> Option<Value> {
+    let mut little = [0; 8];
+    little.get_mut(..bytes.len())?.copy_from_slice(bytes);
+    if order == Order::Big {
+        little[..bytes.len()].reverse();
+    }
+    let bits = u64::from_le_bytes(little);
+    let unused = 64 - 8 * bytes.len() as u32;
+    Some(match (kind, bytes.len()) {
+        (Kind::Bool, 1) => json!(bits != 0),
+        (Kind::Int, 1 | 2 | 4 | 8) => json!(((bits << unused) as i64) >> unused),
+        (Kind::Uint, 1 | 2 | 4 | 8) => json!(bits),
+        (Kind::Float, 2) => float(half(bits as u16)),
+        (Kind::Float, 4) => float(f32::from_bits(bits as u32).into()),
+        (Kind::Float, 8) => float(f64::from_bits(bits)),
+        _ => return None,
+    })
+}
+
+fn float(value: f64) -> Value {
+    match value {
+        v if v.is_nan() => json!("NaN"),
+        f64::INFINITY => json!("Infinity"),
+        f64::NEG_INFINITY => json!("-Infinity"),
+        v => json!(v),
+    }
+}
+
+/// A number of IEEE 754's binary16.
+fn half(bits: u16) -> f64 {
+    let fraction = f64::from(bits & 0x3ff) / 1024.0;
+    let magnitude = match i32::from(bits >> 10 & 0x1f) {
+        0 => fraction * 2f64.powi(-14),
+        31 if fraction == 0.0 => f64::INFINITY,
+        31 => f64::NAN,
+        e => (1.0 + fraction) * 2f64.powi(e - 15),
+    };
+    if bits >> 15 == 1 {
+        -magnitude
+    } else {
+        magnitude
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::spec::NATIVE;
+
+    fn back(attr: Attr) -> Attr {
+        let mut json = Map::new();
+        add_json(&mut json, &Attrs::default().with("a", attr)).unwrap();
+        from_json(&json).remove("a").unwrap()
+    }
+
+    #[test]
+    fn values_come_back() {
+        let float = |v: f64| Attr::Bytes {
+            dtype: Dtype::FLOAT64,
+            shape: vec![],
+            bytes: v.to_ne_bytes().into(),
+        };
+        let big = Attr::Bytes {
+            dtype: Dtype::native(Kind::Uint, 8),
+            shape: vec![1],
+            bytes: u64::MAX.to_ne_bytes().into(),
+        };
+        for attr in [
+            Attr::Text("😀".into()),
+            Attr::texts(vec![]),
+            Attr::texts(vec!["a".into(), "".into()]),
+            Attr::bool(true),
+            Attr::ints(&[3, 5]),
+            float(0.1),
+            float(-1e300),
+            big,
+            Attr::Null(Dtype::FLOAT64),
+            Attr::Json(json!({"a": [1, 2.5, "x"]})),
+            Attr::Json(json!([1, 2.5])),
+            Attr::Json(json!([[1], [2]])),
+        ] {
+            assert_eq!(back(attr.clone()), attr);
+        }
+        assert_eq!(back(Attr::Reference("/a".into())), Attr::Text("/a".into()));
+    }
+
+    #[test]
+    fn numbers_of_every_width() {
+        let of = |kind, order, bytes: &[u8]| number(bytes, kind, order);
+        assert_eq!(of(Kind::Int, Order::Big, &[0xff, 0xfe]), Some(json!(-2)));
+        assert_eq!(of(Kind::Uint, Order::Little, &[1, 0, 0, 0]), Some(json!(1)));
+        assert_eq!(
+            of(Kind::Float, Order::Big, &1.5f32.to_be_bytes()),
+            Some(json!(1.5))
+        );
+        assert_eq!(
+            of(Kind::Float, Order::Little, &f64::NAN.to_le_bytes()),
+            Some(json!("NaN"))
+        );
+        for (bits, value) in [
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x0001, 2f64.powi(-24)),
+            (0x7bff, 65504.0),
+        ] {
+            assert_eq!(half(bits), value);
+        }
+        assert_eq!(of(Kind::Complex, NATIVE, &[0; 8]), None);
+    }
+
+    #[test]
+    fn shapes_are_nested() {
+        let grid = Attr::Bytes {
+            dtype: Dtype::BOOL,
+            shape: vec![2, 2],
+            bytes: vec![1, 0, 0, 1],
+        };
+        assert_eq!(value(&grid).unwrap(), json!([[true, false], [false, true]]));
+        let short = Attr::Bytes {
+            dtype: Dtype::BOOL,
+            shape: vec![3],
+            bytes: vec![1],
+        };
+        assert!(value(&short).is_err());
+    }
+}

@@ -1,0 +1,437 @@
+//! What the metadata of an array say about its elements, and what is said of those that are written.
+//!
+//! zarrs is told that an element is raw bytes where it does not know the type: fixed text and records.
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use super::meta::Meta;
+use crate::store::spec::{ArraySpec, Dtype, Field, Kind, NATIVE, Order};
+
+/// How one element is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Element {
+    /// What is made of it.
+    pub dtype: Dtype,
+    /// Bytes in a decoded chunk; 0 for text of any length.
+    pub size: usize,
+    /// zarrs does not know the type and gets it as bytes without meaning.
+    pub opaque: bool,
+    /// Where it holds text of numpy's `U`: offset, bytes and byte order.
+    pub utf32: Vec<(usize, usize, Order)>,
+}
+
+impl Element {
+    fn number(kind: Kind, size: usize, order: Order) -> Result<Element> {
+        let known = match kind {
+            Kind::Bool => size == 1,
+            Kind::Int | Kind::Uint => [1, 2, 4, 8].contains(&size),
+            Kind::Float => [2, 4, 8].contains(&size),
+            Kind::Complex => [8, 16].contains(&size),
+        };
+        let dtype = Dtype::Number { kind, size, order };
+        ensure!(known, "numbers of type {dtype}");
+        Ok(Element {
+            dtype,
+            size,
+            opaque: false,
+            utf32: vec![],
+        })
+    }
+
+    fn text() -> Element {
+        Element {
+            dtype: Dtype::String,
+            size: 0,
+            opaque: false,
+            utf32: vec![],
+        }
+    }
+
+    fn fixed(size: usize) -> Result<Element> {
+        ensure!(size > 0, "text of no width");
+        let dtype = Dtype::FixedString { size };
+        Ok(Element {
+            dtype,
+            size,
+            opaque: true,
+            utf32: vec![],
+        })
+    }
+
+    /// numpy's `U`. A code point takes 4 bytes here and at most 4 in UTF-8, so the text is converted in its place.
+    fn utf32(size: usize, order: Order) -> Result<Element> {
+        ensure!(size.is_multiple_of(4), "UTF-32 in {size} bytes");
+        let utf32 = vec![(0, size, order)];
+        Ok(Element {
+            utf32,
+            ..Element::fixed(size)?
+        })
+    }
+
+    /// Fields that lie one after another.
+    fn record(parts: Vec<(String, Element, Vec<u64>)>) -> Result<Element> {
+        let mut whole = Element::text();
+        let mut fields = vec![];
+        for (name, element, shape) in parts {
+            ensure!(
+                element.size > 0,
+                "records with text of any length (field '{name}')"
+            );
+            let offset = whole.size;
+            let count = items(&shape).and_then(|n| usize::try_from(n).ok());
+            let bytes = count.and_then(|n| n.checked_mul(element.size));
+            let end = bytes.and_then(|n| n.checked_add(offset));
+            whole.size = end
+                .filter(|&n| n <= 1 << 30)
+                .context("records too large to address")?;
+            let each = (offset..whole.size).step_by(element.size);
+            whole.utf32.extend(each.flat_map(|at| {
+                element
+                    .utf32
+                    .iter()
+                    .map(move |&(o, n, order)| (at + o, n, order))
+            }));
+            fields.push(Field {
+                name,
+                offset,
+                dtype: element.dtype,
+                shape,
+            });
+        }
+        ensure!(whole.size > 0, "records of no width");
+        whole.dtype = Dtype::Record {
+            size: whole.size,
+            fields,
+        };
+        whole.opaque = true;
+        Ok(whole)
+    }
+}
+
+/// Elements in an array of this shape; `None` if they cannot be counted.
+pub fn items(shape: &[u64]) -> Option<u64> {
+    shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))
+}
+
+/// A list of sizes.
+pub fn dims(json: &Value) -> Option<Vec<u64>> {
+    json.as_array()?.iter().map(Value::as_u64).collect()
+}
+
+/// The element of an array; the error names what is not supported.
+pub fn element(meta: &Meta) -> Result<Element> {
+    let json = &meta.json;
+    let element = if meta.version == 3 {
+        v3_element(&json["data_type"], endian(&json["codecs"]))?
+    } else if json["dtype"].as_str() == Some("|O") {
+        let filter = json["filters"][0]["id"].as_str().unwrap_or("none");
+        ensure!(filter == "vlen-utf8", "objects (filter {filter})");
+        Element::text()
+    } else {
+        v2_element(&json["dtype"])?
+    };
+    // zarrs hands out numbers in this machine's byte order.
+    let dtype = match element.dtype {
+        Dtype::Number { kind, size, .. } => Dtype::Number {
+            kind,
+            size,
+            order: NATIVE,
+        },
+        other => other,
+    };
+    Ok(Element { dtype, ..element })
+}
+
+fn v2_element(dtype: &Value) -> Result<Element> {
+    if let Some(fields) = dtype.as_array() {
+        let part = |field: &Value| {
+            let name = field[0].as_str().context("a field without a name")?;
+            let shape = match &field[2] {
+                Value::Null => vec![],
+                shape => dims(shape).context("a field without a shape")?,
+            };
+            Ok((name.into(), v2_element(&field[1])?, shape))
+        };
+        return Element::record(fields.iter().map(part).collect::<Result<_>>()?);
+    }
+    let unknown = || format!("data type {dtype}");
+    let name = dtype.as_str().with_context(unknown)?;
+    let (order, rest) = match name.split_at_checked(1).with_context(unknown)? {
+        (">", rest) => (Order::Big, rest),
+        ("<" | "|", rest) => (Order::Little, rest),
+        _ => bail!(unknown()),
+    };
+    let (kind, size) = rest.split_at_checked(1).with_context(unknown)?;
+    let size: usize = size.parse().ok().with_context(unknown)?;
+    match kind {
+        "b" => Element::number(Kind::Bool, size, order),
+        "i" => Element::number(Kind::Int, size, order),
+        "u" => Element::number(Kind::Uint, size, order),
+        "f" => Element::number(Kind::Float, size, order),
+        "c" => Element::number(Kind::Complex, size, order),
+        "S" => Element::fixed(size),
+        "U" => Element::utf32(size.saturating_mul(4), order),
+        _ => bail!(unknown()),
+    }
+}
+
+fn v3_element(data_type: &Value, order: Order) -> Result<Element> {
+    let unknown = || format!("data type {data_type}");
+    let name = data_type.as_str().or(data_type["name"].as_str());
+    let config = &data_type["configuration"];
+    let bytes = || {
+        let bytes = config["length_bytes"].as_u64().with_context(unknown)?;
+        usize::try_from(bytes).with_context(unknown)
+    };
+    match name.with_context(unknown)? {
+        "bool" => Element::number(Kind::Bool, 1, order),
+        "string" => Ok(Element::text()),
+        "null_terminated_bytes" => Element::fixed(bytes()?),
+        "fixed_length_utf32" => Element::utf32(bytes()?, order),
+        // The fields were pairs of name and type under the older of these names.
+        "struct" | "structured" => {
+            let part = |field: &Value| {
+                let (name, data_type) = match field {
+                    Value::Array(_) => (&field[0], &field[1]),
+                    _ => (&field["name"], &field["data_type"]),
+                };
+                let name = name.as_str().with_context(unknown)?;
+                Ok((name.into(), v3_element(data_type, order)?, vec![]))
+            };
+            let fields = config["fields"].as_array().with_context(unknown)?;
+            Element::record(fields.iter().map(part).collect::<Result<_>>()?)
+        }
+        name => {
+            let digits = name.find(|c: char| c.is_ascii_digit());
+            let (kind, bits) = name.split_at(digits.with_context(unknown)?);
+            let bits: usize = bits.parse().ok().with_context(unknown)?;
+            let kind = match kind {
+                "int" => Kind::Int,
+                "uint" => Kind::Uint,
+                "float" => Kind::Float,
+                "complex" => Kind::Complex,
+                _ => bail!(unknown()),
+            };
+            ensure!(bits.is_multiple_of(8), unknown());
+            Element::number(kind, bits / 8, order)
+        }
+    }
+}
+
+/// The byte order that version 3 keeps in its codec `bytes`.
+fn endian(codecs: &Value) -> Order {
+    for codec in codecs.as_array().into_iter().flatten() {
+        match codec["name"].as_str() {
+            Some("bytes") if codec["configuration"]["endian"] == "big" => return Order::Big,
+            Some("sharding_indexed") => return endian(&codec["configuration"]["codecs"]),
+            _ => {}
+        }
+    }
+    Order::Little
+}
+
+/// The metadata of an array of opaque elements, made into what zarrs reads: raw bytes.
+pub fn as_opaque(meta: &Meta, element: &Element) -> Result<Value> {
+    let mut json = meta.json.clone();
+    let fill = &mut json["fill_value"];
+    let is_utf32 = matches!(element.dtype, Dtype::FixedString { .. }) && !element.utf32.is_empty();
+    match fill {
+        _ if is_zero(fill) => *fill = json!(vec![0u8; element.size]),
+        // The element in base64, which zarrs takes for raw bytes as well.
+        Value::String(text) if !is_utf32 && text.len() == element.size.div_ceil(3) * 4 => {}
+        _ => bail!("fill value {fill}"),
+    }
+    match meta.version {
+        3 => json["data_type"] = json!(format!("r{}", 8 * element.size)),
+        _ => json["dtype"] = json!(format!("|V{}", element.size)),
+    }
+    Ok(json)
+}
+
+/// Whether a fill value is all zeros, in any of the ways in which it is written.
+fn is_zero(fill: &Value) -> bool {
+    match fill {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(n) => n.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Object(fields) => fields.values().all(is_zero),
+        _ => false,
+    }
+}
+
+/// The `.zarray` of an array without filters and compressor: type, fill value and filters of a version 2 array,
+/// as anndata writes them.
+pub fn describe(spec: &ArraySpec) -> Result<Value> {
+    let (dtype, fill) = if spec.null {
+        (json!("|b1"), json!(false))
+    } else {
+        (v2_dtype(&spec.dtype)?, v2_fill(&spec.dtype))
+    };
+    let filters = match spec.dtype {
+        Dtype::String if !spec.null => json!([{"id": "vlen-utf8"}]),
+        _ => Value::Null,
+    };
+    Ok(json!({
+        "zarr_format": 2,
+        "shape": spec.shape,
+        "dtype": dtype,
+        "fill_value": fill,
+        "order": "C",
+        "filters": filters,
+        "dimension_separator": ".",
+    }))
+}
+
+fn v2_dtype(dtype: &Dtype) -> Result<Value> {
+    Ok(match dtype {
+        Dtype::Number { kind, size, order } => {
+            Element::number(*kind, *size, *order).context("Zarr has no such numbers")?;
+            let order = match order {
+                _ if *size == 1 => '|',
+                Order::Little => '<',
+                Order::Big => '>',
+            };
+            let kind = match kind {
+                Kind::Bool => 'b',
+                Kind::Int => 'i',
+                Kind::Uint => 'u',
+                Kind::Float => 'f',
+                Kind::Complex => 'c',
+            };
+            json!(format!("{order}{kind}{size}"))
+        }
+        Dtype::String => json!("|O"),
+        Dtype::FixedString { size } if *size > 0 => json!(format!("|S{size}")),
+        Dtype::Record { size, fields } => v2_record(*size, fields)?,
+        _ => bail!("Zarr cannot store {dtype}"),
+    })
+}
+
+fn v2_record(size: usize, fields: &[Field]) -> Result<Value> {
+    let mut end = 0;
+    let mut list = vec![];
+    for Field {
+        name,
+        offset,
+        dtype,
+        shape,
+    } in fields
+    {
+        ensure!(
+            *offset == end,
+            "Zarr cannot store a record with gaps (before field '{name}')"
+        );
+        ensure!(
+            *dtype != Dtype::String,
+            "Zarr cannot store text of any length in a record (field '{name}')"
+        );
+        let dtype_json = v2_dtype(dtype).with_context(|| format!("Field '{name}'"))?;
+        list.push(match shape.is_empty() {
+            true => json!([name, dtype_json]),
+            false => json!([name, dtype_json, shape]),
+        });
+        let bytes = items(shape).and_then(|n| n.checked_mul(dtype.size() as u64));
+        end += bytes.context("Records too large to address")? as usize;
+    }
+    ensure!(
+        end == size && size > 0,
+        "Zarr cannot store a record with gaps (at its end)"
+    );
+    Ok(json!(list))
+}
+
+fn v2_fill(dtype: &Dtype) -> Value {
+    match dtype {
+        Dtype::Number { kind, .. } => match kind {
+            Kind::Bool => json!(false),
+            Kind::Int | Kind::Uint => json!(0),
+            Kind::Float => json!(0.0),
+            Kind::Complex => json!([0.0, 0.0]),
+        },
+        // Zeros in base64.
+        Dtype::Record { size, .. } => {
+            json!("AAAA".repeat(size / 3) + ["", "AA==", "AAA="][size % 3])
+        }
+        _ => json!(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn v2(dtype: Value) -> Result<Dtype> {
+        Ok(v2_element(&dtype)?.dtype)
+    }
+
+    #[test]
+    fn types_of_both_versions() {
+        let number = |kind, size, order| Dtype::Number { kind, size, order };
+        assert_eq!(v2(json!("|b1")).unwrap(), Dtype::BOOL);
+        assert_eq!(v2(json!(">i8")).unwrap(), number(Kind::Int, 8, Order::Big));
+        assert_eq!(
+            v2(json!("<c16")).unwrap(),
+            number(Kind::Complex, 16, Order::Little)
+        );
+        assert_eq!(v2(json!("|S5")).unwrap(), Dtype::FixedString { size: 5 });
+        assert_eq!(v2(json!("<U5")).unwrap(), Dtype::FixedString { size: 20 });
+        for unknown in ["", "<", "|S0", "<M8[s]", "<f16", "é", "<f3", "=i4", "|O"] {
+            assert!(v2(json!(unknown)).is_err(), "{unknown}");
+        }
+        let v3 = |json| v3_element(&json, Order::Little).map(|e| e.dtype);
+        assert_eq!(
+            v3(json!("uint16")).unwrap(),
+            number(Kind::Uint, 2, Order::Little)
+        );
+        assert_eq!(
+            v3(json!({"name": "float32"})).unwrap(),
+            number(Kind::Float, 4, Order::Little)
+        );
+        for unknown in [
+            "int4",
+            "float8_e5m2",
+            "r16",
+            "bfloat16",
+            "numpy.datetime64",
+            "",
+        ] {
+            assert!(v3(json!(unknown)).is_err(), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn fields_of_records() {
+        let record = v2_element(&json!([["a", "<i2"], ["b", "<U2", [2]], ["c", ">f4"]])).unwrap();
+        assert_eq!(record.size, 22);
+        assert_eq!(
+            record.utf32,
+            [(2, 8, Order::Little), (10, 8, Order::Little)]
+        );
+        let pairs = json!({"name": "structured", "configuration": {"fields": [["a", "int16"]]}});
+        let objects = json!({"name": "struct", "configuration": {"fields": [
+            {"name": "a", "data_type": "int16"}
+        ]}});
+        let a = v3_element(&pairs, Order::Little).unwrap();
+        assert_eq!(a, v3_element(&objects, Order::Little).unwrap());
+        assert_eq!(a, v2_element(&json!([["a", "<i2"]])).unwrap());
+    }
+
+    #[test]
+    fn what_is_written_is_understood() {
+        let spec = ArraySpec::new(
+            vec![2],
+            v2(json!([["a", "<i2", [3]], ["b", "|S4"]])).unwrap(),
+        );
+        let json = describe(&spec).unwrap();
+        assert_eq!(json["dtype"], json!([["a", "<i2", [3]], ["b", "|S4"]]));
+        assert_eq!(json["fill_value"], "AAAAAAAAAAAAAA==");
+        assert_eq!(v2(json["dtype"].clone()).unwrap(), spec.dtype);
+        let text = describe(&ArraySpec::new(vec![], Dtype::String)).unwrap();
+        assert_eq!(text["filters"], json!([{"id": "vlen-utf8"}]));
+        assert_eq!(
+            (&text["dtype"], &text["fill_value"]),
+            (&json!("|O"), &json!(""))
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! The JSON of one node: what `.zarray`, `.zgroup`, `.zattrs` (v2) and `zarr.json` (v3) say.
+//!
+//! Metadata is read from the node's own folder. Consolidated metadata may be stale and is not looked at.
+
+use std::io::ErrorKind;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Map, Value};
+
+/// The file that makes a folder a node of version 3, and those of version 2.
+const V3: &str = "zarr.json";
+pub const ARRAY: &str = ".zarray";
+pub const GROUP: &str = ".zgroup";
+pub const ATTRS: &str = ".zattrs";
+/// Consolidated metadata of version 2.
+pub const CONSOLIDATED: &str = ".zmetadata";
+
+/// File names that no node may have.
+pub const RESERVED: [&str; 5] = [V3, ARRAY, GROUP, ATTRS, CONSOLIDATED];
+
+/// The metadata of one node.
+pub struct Meta {
+    pub is_array: bool,
+    /// 2 or 3.
+    pub version: u8,
+    pub json: Value,
+    pub attrs: Map<String, Value>,
+}
+
+/// Whether a path is a node.
+pub fn is_node(path: &Path) -> Result<bool> {
+    let found = std::fs::metadata(path).with_context(|| path.display().to_string())?;
+    if !found.is_dir() {
+        return Ok(false);
+    }
+    for file in [V3, ARRAY, GROUP] {
+        let file = path.join(file);
+        if file
+            .try_exists()
+            .with_context(|| file.display().to_string())?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The metadata of the node in `folder`; `None` where there is no node.
+pub fn load(folder: &Path) -> Result<Option<Meta>> {
+    if let Some(json) = read_json(&folder.join(V3))? {
+        let is_array = match json["node_type"].as_str() {
+            Some("array") => true,
+            Some("group") => false,
+            _ => bail!("{}: neither a group nor an array", folder.display()),
+        };
+        let attrs = json["attributes"].as_object().cloned().unwrap_or_default();
+        return Ok(Some(Meta {
+            is_array,
+            version: 3,
+            json,
+            attrs,
+        }));
+    }
+    for (file, is_array) in [(ARRAY, true), (GROUP, false)] {
+        if let Some(json) = read_json(&folder.join(file))? {
+            let attrs = load_attrs(folder)?;
+            return Ok(Some(Meta {
+                is_array,
+                version: 2,
+                json,
+                attrs,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// The attributes of a node of version 2; none where there is no such file.
+pub fn load_attrs(folder: &Path) -> Result<Map<String, Value>> {
+    match read_json(&folder.join(ATTRS))? {
+        None => Ok(Map::new()),
+        Some(Value::Object(attrs)) => Ok(attrs),
+        Some(_) => bail!("{}: attributes that are not an object", folder.display()),
+    }
+}
+
+/// The JSON in a file; `None` where there is no such file.
+pub fn read_json(path: &Path) -> Result<Option<Value>> {
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .with_context(|| format!("{}: not valid JSON", path.display())),
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("Read {}", path.display())),
+    }
+}
+
+pub fn write_json(path: &Path, json: &Value) -> Result<()> {
+    let text = serde_json::to_vec_pretty(json)?;
+    std::fs::write(path, text).with_context(|| format!("Write {}", path.display()))
+}

@@ -1,0 +1,247 @@
+//! Reading arrays: zarrs decodes chunks, the grid of chunks says which and where their rows go.
+//!
+//! A chunk of a sharded array is an inner chunk: its bytes alone are read, and the index of its shard once.
+//! Numbers come in this machine's byte order, whatever order they are stored in.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use zarrs::array::{
+    Array as Chunks, ArrayBytes, ArrayMetadata, ArrayShardedExt, ArrayShardedReadableExt,
+    ArrayShardedReadableExtCache, CodecOptions,
+};
+use zarrs::filesystem::FilesystemStore;
+
+use super::attrs;
+use super::dtype::{self, Element};
+use super::meta::Meta;
+use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
+use crate::store::chunks::{Grid, Kept};
+use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
+
+pub struct Array {
+    path: String,
+    spec: ArraySpec,
+    attrs: Attrs,
+    /// Nothing where the array has no elements, or none that can be read.
+    chunked: Option<Box<Chunked>>,
+    version: u8,
+}
+
+/// What decodes the chunks of an array, and what is kept of them.
+pub struct Chunked {
+    element: Element,
+    pub shape: Vec<u64>,
+    chunk: Vec<u64>,
+    pub grid: Grid,
+    chunks: Chunks<FilesystemStore>,
+    shards: ArrayShardedReadableExtCache,
+    options: CodecOptions,
+    kept: Kept,
+    pub texts: Mutex<Option<(u64, Arc<Texts>)>>,
+}
+
+impl Array {
+    /// The array in `folder`. One that cannot be read opens as well; its type says why.
+    pub(super) fn open(path: String, folder: &Path, meta: Meta) -> Result<Array> {
+        let shape = dtype::dims(&meta.json["shape"]).context("An array without a shape")?;
+        let attrs = attrs::from_json(&meta.attrs);
+        let version = meta.version;
+        let (dtype, chunked) = match Chunked::open(folder, &meta, &shape) {
+            Ok(opened) => opened,
+            Err(why) => (Dtype::Unsupported(format!("{why:#}")), None),
+        };
+        let mut spec = ArraySpec::new(shape, dtype);
+        // anndata's `None` is a scalar without a value.
+        spec.null = spec.shape.is_empty() && attrs.text("encoding-type") == Some("null");
+        Ok(Array {
+            path,
+            spec,
+            attrs,
+            chunked,
+            version,
+        })
+    }
+
+    pub fn path(&self) -> String {
+        self.path.clone()
+    }
+
+    pub fn spec(&self) -> &ArraySpec {
+        &self.spec
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        Ok(self.attrs.clone())
+    }
+
+    pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        ensure!(self.spec.dtype != Dtype::String, "Text has no fixed width");
+        self.check(ranges)?;
+        match &self.chunked {
+            Some(chunked) => chunked.elements(ranges, dst),
+            None => {
+                let len = dst.len();
+                ensure!(len == 0, "A read of {len} bytes from an empty array");
+                Ok(())
+            }
+        }
+    }
+
+    pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
+        self.check(ranges)?;
+        ensure!(
+            self.spec.dtype.is_string(),
+            "It holds {}, not text",
+            self.spec.dtype
+        );
+        let Some(chunked) = &self.chunked else {
+            return Ok(Strings::default());
+        };
+        let size = chunked.element.size;
+        if size == 0 {
+            return chunked.texts(ranges);
+        }
+        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        let items = rows.checked_mul(self.spec.row_items());
+        let len = items.and_then(|n| usize::try_from(n).ok()?.checked_mul(size));
+        let mut bytes = vec![0; len.context("Its shape is too large")?];
+        chunked.elements(ranges, &mut bytes)?;
+        Ok(bytes.chunks(size).map(unpadded).collect())
+    }
+
+    pub fn storage(&self) -> String {
+        let version = self.version;
+        let Some(chunked) = &self.chunked else {
+            return format!("Zarr v{version}, no chunks");
+        };
+        let inner = if chunked.shards.array_is_sharded() {
+            "inner "
+        } else {
+            ""
+        };
+        format!(
+            "Zarr v{version}, {inner}chunks of shape {:?}",
+            chunked.chunk
+        )
+    }
+
+    pub fn chunk_bytes(&self) -> u64 {
+        let Some(chunked) = &self.chunked else {
+            return 1;
+        };
+        let bytes = chunked.grid.chunk_bytes() as u64 * chunked.grid.chunks_per_row() as u64;
+        match chunked.element.size {
+            0 => bytes / PLACE as u64 * TEXT_BYTES as u64,
+            _ => bytes,
+        }
+    }
+
+    fn check(&self, ranges: &[Range<u64>]) -> Result<()> {
+        if let Dtype::Unsupported(why) = &self.spec.dtype {
+            bail!("This program cannot read it: {why}");
+        }
+        ensure!(!self.spec.null, "It has no value");
+        let rows = self.spec.rows();
+        let end = ranges.last().map_or(0, |r| r.end);
+        ensure!(end <= rows, "Row {end} of an array of {rows} rows");
+        Ok(())
+    }
+}
+
+impl Chunked {
+    /// The type of an array, and what decodes its chunks if it has elements; the error says why it cannot be read.
+    fn open(folder: &Path, meta: &Meta, shape: &[u64]) -> Result<(Dtype, Option<Box<Chunked>>)> {
+        let element = dtype::element(meta)?;
+        // numpy's `U` is text of any length to everyone else.
+        let dtype = match &element.dtype {
+            Dtype::FixedString { .. } if !element.utf32.is_empty() => Dtype::String,
+            dtype => dtype.clone(),
+        };
+        if shape.contains(&0) {
+            return Ok((dtype, None));
+        }
+        let chunks = zarrs_array(folder, meta, &element)?;
+        let mut chunk = chunk_shape(&meta.json)?;
+        if let Some(shape) = chunks.effective_subchunk_shape() {
+            chunk = shape.iter().map(|n| n.get()).collect();
+        }
+        let item = match element.size {
+            0 => PLACE,
+            size => size,
+        };
+        // A scalar is a row.
+        let grid = match shape {
+            [] => Grid::new(&[1], &[1], item)?,
+            _ => Grid::new(shape, &chunk, item)?,
+        };
+        let chunked = Chunked {
+            element,
+            shape: shape.to_vec(),
+            chunk,
+            grid,
+            shards: ArrayShardedReadableExtCache::new(&chunks),
+            chunks,
+            // Chunks are decoded in parallel; one by itself is not.
+            options: CodecOptions::default().with_concurrent_target(1),
+            kept: Kept::default(),
+            texts: Mutex::default(),
+        };
+        Ok((dtype, Some(Box::new(chunked))))
+    }
+
+    fn elements(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        let want = self.grid.chunk_bytes();
+        let decode = |row, column, chunk: &mut Vec<u8>| {
+            *chunk = self.decode(row, column)?.into_fixed()?.into_owned();
+            let len = chunk.len();
+            ensure!(len == want, "A chunk of {len} bytes, not {want}");
+            utf32_to_utf8(chunk, &self.element)
+        };
+        self.grid.read(ranges, dst, &self.kept, decode)
+    }
+
+    /// A whole chunk, from its chunk row and its place in it.
+    pub fn decode(&self, row: u64, column: usize) -> Result<ArrayBytes<'static>> {
+        let mut at = vec![0; self.shape.len()];
+        let mut rest = column as u64;
+        for axis in (1..at.len()).rev() {
+            let count = self.shape[axis].div_ceil(self.chunk[axis]);
+            at[axis] = rest % count;
+            rest /= count;
+        }
+        if let Some(first) = at.first_mut() {
+            *first = row;
+        }
+        self.chunks
+            .retrieve_subchunk_opt(&self.shards, &at, &self.options)
+            .with_context(|| format!("Chunk {at:?}"))
+    }
+}
+
+fn zarrs_array(folder: &Path, meta: &Meta, element: &Element) -> Result<Chunks<FilesystemStore>> {
+    let json = match element.opaque {
+        true => dtype::as_opaque(meta, element)?,
+        false => meta.json.clone(),
+    };
+    let metadata = match meta.version {
+        3 => ArrayMetadata::V3(serde_json::from_value(json)?),
+        _ => ArrayMetadata::V2(serde_json::from_value(json)?),
+    };
+    // A store of its own for each array: zarrs would refuse names such as `__categories` on the way to it.
+    let store = Arc::new(FilesystemStore::new(folder)?);
+    Ok(Chunks::new_with_metadata(store, "/", metadata)?)
+}
+
+fn chunk_shape(json: &Value) -> Result<Vec<u64>> {
+    let grid = &json["chunk_grid"];
+    let shape = match grid["name"].as_str() {
+        Some("regular") => &grid["configuration"]["chunk_shape"],
+        Some(name) => bail!("chunk grid '{name}'"),
+        None => &json["chunks"],
+    };
+    dtype::dims(shape).context("chunks without a shape")
+}

@@ -1,0 +1,440 @@
+//! Writing arrays of Zarr version 2, which every anndata reads, with the metadata that anndata writes.
+//!
+//! A chunk is a run of consecutive elements, so a stream of rows is cut without being rearranged. Chunks are
+//! encoded and written in the thread pool; `.zarray`, which makes the array exist, is written last.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use rayon::prelude::*;
+use serde_json::{Value, json};
+use zarrs::array::codec::{BloscCodec, BloscCompressor, BloscShuffleMode};
+use zarrs::array::{BytesToBytesCodecTraits, CodecOptions};
+
+use super::cut::{CHUNK_BYTES, Cut, MAX_ROW_BYTES};
+use super::dtype;
+use super::meta;
+use super::text::TEXT_BYTES;
+use crate::codec::deflate;
+use crate::compression::Compression;
+use crate::store::Rows;
+use crate::store::spec::{ArraySpec, Dtype, Strings};
+
+/// What encodes chunks.
+enum Codec {
+    /// As zarr-python and anndata do by default: lz4 at level 5 after shuffling bytes.
+    Blosc(BloscCodec),
+    Gzip(u8),
+}
+
+impl Codec {
+    /// `item` is the bytes of one element, or 1.
+    fn new(compression: Compression, item: usize) -> Result<Codec> {
+        Ok(match compression {
+            Compression::Gzip(level) => Codec::Gzip(level),
+            Compression::Lzf => bail!(NO_LZF),
+            Compression::None => {
+                let level = 5u8
+                    .try_into()
+                    .map_err(|l| anyhow!("Blosc has no level {l}"))?;
+                let shuffle = BloscShuffleMode::Shuffle;
+                Codec::Blosc(BloscCodec::new(
+                    BloscCompressor::LZ4,
+                    level,
+                    None,
+                    shuffle,
+                    Some(item),
+                )?)
+            }
+        })
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Codec::Blosc(_) => {
+                json!({"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize": 0})
+            }
+            Codec::Gzip(level) => json!({"id": "gzip", "level": level}),
+        }
+    }
+
+    fn encode(&self, chunk: Cow<[u8]>) -> Result<Vec<u8>> {
+        match self {
+            Codec::Blosc(codec) => {
+                let options = CodecOptions::default().with_concurrent_target(1);
+                Ok(codec.encode(chunk, &options)?.into_owned())
+            }
+            Codec::Gzip(level) => {
+                let mut out = vec![];
+                deflate::gzip(&chunk, (*level).into(), &mut out)?;
+                Ok(out)
+            }
+        }
+    }
+}
+
+pub const NO_LZF: &str = "Zarr has no lzf: choose gzip, or none for Zarr's own default (blosc)";
+
+pub struct Appender {
+    folder: PathBuf,
+    path: String,
+    spec: ArraySpec,
+    rows: Rows,
+    zarray: Value,
+    codec: Codec,
+    cut: Cut,
+    /// The start of a chunk that is not complete.
+    bytes: Vec<u8>,
+    texts: Strings,
+    /// Elements that were appended, and chunks that were written.
+    items: u64,
+    chunks: u64,
+}
+
+impl Appender {
+    pub fn spec(&self) -> &ArraySpec {
+        &self.spec
+    }
+
+    /// `folder` is made before the first chunk is written.
+    pub(super) fn new(
+        folder: PathBuf,
+        path: String,
+        spec: &ArraySpec,
+        rows: Rows,
+        compression: Compression,
+    ) -> Result<Appender> {
+        let item = match spec.dtype {
+            Dtype::String => TEXT_BYTES,
+            _ => spec.dtype.size(),
+        };
+        Ok(Appender {
+            zarray: dtype::describe(spec)?,
+            codec: Codec::new(compression, spec.dtype.size().max(1))?,
+            cut: Cut::new(&spec.shape, rows, item, CHUNK_BYTES, MAX_ROW_BYTES)?,
+            folder,
+            path,
+            spec: spec.clone(),
+            rows,
+            bytes: vec![],
+            texts: Strings::default(),
+            items: 0,
+            chunks: 0,
+        })
+    }
+
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let size = self.spec.dtype.size();
+        ensure!(size > 0, "Append bytes to text '{}'", self.path);
+        let whole = bytes.len().is_multiple_of(size);
+        ensure!(whole, "Append a part of an element to '{}'", self.path);
+        self.count(bytes.len() / size)?;
+        let chunk = self.cut.items.saturating_mul(size);
+        let missing = match self.bytes.len() {
+            0 => 0,
+            held => bytes.len().min(chunk - held),
+        };
+        let (head, rest) = bytes.split_at(missing);
+        self.bytes.extend_from_slice(head);
+        let mut pieces = vec![];
+        if self.bytes.len() == chunk {
+            pieces.push(self.bytes.as_slice());
+        }
+        let mut tail: &[u8] = &[];
+        for piece in self.cut.pieces(rest.len() / size) {
+            let piece = &rest[piece.start * size..piece.end * size];
+            match self.cut.axis == 0 && piece.len() < chunk {
+                true => tail = piece,
+                false => pieces.push(piece),
+            }
+        }
+        self.write(pieces.len(), |i| padded(pieces[i], chunk))?;
+        self.chunks += pieces.len() as u64;
+        if self.bytes.len() == chunk {
+            self.bytes.clear();
+        }
+        self.bytes.extend_from_slice(tail);
+        Ok(())
+    }
+
+    pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
+        ensure!(
+            self.spec.dtype == Dtype::String,
+            "Append text to '{}', which holds {}",
+            self.path,
+            self.spec.dtype
+        );
+        self.count(strings.len())?;
+        strings.iter().for_each(|text| self.texts.push(text));
+        let mut pieces = self.cut.pieces(self.texts.len());
+        let incomplete = |p: &mut Range<usize>| self.cut.axis == 0 && p.len() < self.cut.items;
+        let tail = pieces.pop_if(incomplete);
+        self.write(pieces.len(), |i| self.vlen(pieces[i].clone()))?;
+        self.chunks += pieces.len() as u64;
+        let tail = tail.unwrap_or(0..0);
+        if !pieces.is_empty() {
+            self.texts = tail.map(|i| self.texts.get(i)).collect();
+        }
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> Result<u64> {
+        let per_row = self.spec.row_items();
+        let rows = match self.items.checked_div(per_row) {
+            Some(rows) => rows,
+            // Rows of no width cannot be counted.
+            None => self.spec.rows(),
+        };
+        let growing = self.rows == Rows::Growing;
+        ensure!(
+            per_row > 0 || !growing,
+            "Rows of no width cannot grow: '{}'",
+            self.path
+        );
+        let whole = rows * per_row == self.items;
+        let done = self.spec.null || (whole && (growing || rows == self.spec.rows()));
+        ensure!(
+            done,
+            "Wrote {} elements to '{}', not {} rows",
+            self.items,
+            self.path,
+            self.spec.rows()
+        );
+        if growing
+            && let (Some(n), Some(chunk)) =
+                (self.spec.shape.first_mut(), self.cut.chunk.first_mut())
+        {
+            *n = rows;
+            // The only chunk needs no padding.
+            if self.chunks == 0 && self.cut.axis == 0 {
+                *chunk = rows.clamp(1, *chunk);
+                self.cut.items = usize::try_from(dtype::items(&self.cut.chunk).unwrap_or(0))?;
+            }
+        }
+        if !self.bytes.is_empty() {
+            let chunk = self.cut.items * self.spec.dtype.size();
+            self.write(1, |_| padded(&self.bytes, chunk))?;
+        }
+        if self.texts.len() > 0 {
+            self.write(1, |_| self.vlen(0..self.texts.len()))?;
+        }
+        self.zarray["shape"] = json!(self.spec.shape);
+        self.zarray["chunks"] = json!(self.cut.chunk);
+        self.zarray["compressor"] = self.codec.json();
+        meta::write_json(&self.folder.join(meta::ARRAY), &self.zarray)?;
+        Ok(rows)
+    }
+
+    fn count(&mut self, items: usize) -> Result<()> {
+        ensure!(
+            !self.spec.null,
+            "Append to '{}', which holds no value",
+            self.path
+        );
+        self.items += items as u64;
+        if self.rows == Rows::Known {
+            let most = dtype::items(&self.spec.shape).context("Its shape is too large")?;
+            let fits = self.items <= most;
+            ensure!(
+                fits,
+                "Append {} elements to '{}', which has {most}",
+                self.items,
+                self.path
+            );
+        }
+        Ok(())
+    }
+
+    /// Encodes and writes the next `count` chunks.
+    fn write<'a, F>(&'a self, count: usize, chunk: F) -> Result<()>
+    where
+        F: Fn(usize) -> Result<Cow<'a, [u8]>> + Sync,
+    {
+        (0..count).into_par_iter().try_for_each(|i| {
+            let key = self.cut.key(self.chunks + i as u64, &self.spec.shape);
+            chunk(i)
+                .and_then(|chunk| self.codec.encode(chunk))
+                .and_then(|bytes| Ok(std::fs::write(self.folder.join(&key), bytes)?))
+                .with_context(|| format!("Write chunk {key} of '{}'", self.path))
+        })
+    }
+
+    /// A chunk of text as numcodecs' `vlen-utf8` stores it: the number of texts, then for each its bytes and the
+    /// text itself; numbers are u32, little-endian.
+    fn vlen(&self, texts: Range<usize>) -> Result<Cow<'static, [u8]>> {
+        let padding = self.cut.items - texts.len();
+        let mut out = vec![];
+        out.extend(u32::try_from(self.cut.items)?.to_le_bytes());
+        for i in texts {
+            let text = self.texts.get(i);
+            ensure!(
+                std::str::from_utf8(text).is_ok(),
+                "Text {i} of a chunk is not UTF-8"
+            );
+            let len = u32::try_from(text.len()).context("A text of over 4 GiB")?;
+            out.extend(len.to_le_bytes());
+            out.extend(text);
+        }
+        out.resize(out.len() + 4 * padding, 0);
+        Ok(out.into())
+    }
+}
+
+/// A chunk at an edge is stored whole, its end filled with zeros.
+fn padded(piece: &[u8], chunk: usize) -> Result<Cow<'_, [u8]>> {
+    let mut piece = Cow::Borrowed(piece);
+    if piece.len() < chunk {
+        piece.to_mut().resize(chunk, 0);
+    }
+    Ok(piece)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice::from_ref;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::spec::{Attrs, Kind, NATIVE};
+    use crate::store::zarr::{Array, Group, Node, create, open};
+
+    fn array(group: &Group, name: &str) -> Array {
+        match group.get(name).unwrap() {
+            Some(Node::Array(array)) => array,
+            _ => panic!("No array '{name}'"),
+        }
+    }
+
+    /// An appender that cuts an array into small chunks.
+    fn small(group: &Group, spec: &ArraySpec, rows: Rows) -> Appender {
+        let mut out = group
+            .create_array("a", spec, rows, &Attrs::default())
+            .unwrap();
+        let item = spec.dtype.size().max(1);
+        out.cut = Cut::new(&spec.shape, rows, item, 12, 20).unwrap();
+        out
+    }
+
+    proptest! {
+        #[test]
+        fn any_shape_comes_back(
+            shape in prop::collection::vec(1u64..7, 1..4),
+            size in prop::sample::select(vec![1usize, 2, 4]),
+            batches in prop::collection::vec(0u64..4, 8),
+            growing: bool,
+            gzip: bool,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.zarr");
+            let compression = if gzip { Compression::Gzip(1) } else { Compression::None };
+            let rows = if growing { Rows::Growing } else { Rows::Known };
+            let group = create(&path, compression).unwrap();
+            let mut spec = ArraySpec::new(shape.clone(), Dtype::native(Kind::Uint, size));
+            let bytes: Vec<u8> = (0..shape[0] * spec.row_bytes()).map(|i| i as u8).collect();
+            if growing {
+                spec.shape[0] = 0;
+            }
+            let mut out = small(&group, &spec, rows);
+            let mut rest = bytes.as_slice();
+            for batch in batches {
+                let (head, tail) = rest.split_at(rest.len().min((batch * spec.row_bytes()) as usize));
+                out.append(head).unwrap();
+                rest = tail;
+            }
+            out.append(rest).unwrap();
+            prop_assert_eq!(out.finish().unwrap(), shape[0]);
+            let array = array(&open(&path).unwrap(), "a");
+            prop_assert_eq!(&array.spec().shape, &shape);
+            let mut back = vec![0; bytes.len()];
+            array.read_into(from_ref(&(0..shape[0])), &mut back).unwrap();
+            prop_assert_eq!(back, bytes);
+        }
+
+        #[test]
+        fn any_texts_come_back(
+            shape in prop::collection::vec(1u64..7, 0..4),
+            texts in prop::collection::vec("[a😀é]{0,3}", 216),
+            batches in prop::collection::vec(0usize..4, 8),
+            growing: bool,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("a.zarr");
+            let group = create(&path, Compression::None).unwrap();
+            let spec = ArraySpec::new(shape, Dtype::String);
+            let growing = growing && !spec.shape.is_empty();
+            let rows = if growing { Rows::Growing } else { Rows::Known };
+            let per_row = spec.row_items() as usize;
+            let texts = &texts[..spec.rows() as usize * per_row];
+            let block = |texts: &[String]| texts.iter().map(String::as_bytes).collect::<Strings>();
+            let mut out = small(&group, &spec, rows);
+            let mut rest = texts;
+            for batch in batches {
+                let (head, tail) = rest.split_at(rest.len().min(batch * per_row));
+                out.append_strings(&block(head)).unwrap();
+                rest = tail;
+            }
+            out.append_strings(&block(rest)).unwrap();
+            prop_assert_eq!(out.finish().unwrap(), spec.rows());
+            let array = array(&open(&path).unwrap(), "a");
+            prop_assert_eq!(array.read_strings(from_ref(&(0..spec.rows()))).unwrap(), block(texts));
+            for (i, row) in texts.chunks(per_row).enumerate() {
+                let i = i as u64;
+                prop_assert_eq!(array.read_strings(from_ref(&(i..i + 1))).unwrap(), block(row));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_as_announced_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = create(&dir.path().join("a.zarr"), Compression::None).unwrap();
+        let spec = ArraySpec::new(vec![3, 2], Dtype::native(Kind::Int, 2));
+        let new = |name, rows| {
+            group
+                .create_array(name, &spec, rows, &Attrs::default())
+                .unwrap()
+        };
+        let mut short = new("short", Rows::Known);
+        short.append(&[0; 8]).unwrap();
+        assert!(short.finish().is_err());
+        assert!(group.get("short").unwrap().is_none());
+        assert!(new("long", Rows::Known).append(&[0; 16]).is_err());
+        assert!(new("part", Rows::Known).append(&[0; 3]).is_err());
+        let mut ragged = new("ragged", Rows::Growing);
+        ragged.append(&[0; 6]).unwrap();
+        assert!(ragged.finish().is_err());
+        let mut latin = small(&group, &ArraySpec::new(vec![1], Dtype::String), Rows::Known);
+        assert!(
+            latin
+                .append_strings(&[b"\xe9".as_slice()].into_iter().collect())
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_growing_array_of_one_chunk_is_not_padded() {
+        let dir = tempfile::tempdir().unwrap();
+        let group = create(&dir.path().join("a.zarr"), Compression::None).unwrap();
+        let dtype = Dtype::Number {
+            kind: Kind::Float,
+            size: 8,
+            order: NATIVE,
+        };
+        let spec = ArraySpec::new(vec![0], dtype);
+        let mut out = group
+            .create_array("a", &spec, Rows::Growing, &Attrs::default())
+            .unwrap();
+        out.append(&[1; 24]).unwrap();
+        assert_eq!(out.finish().unwrap(), 3);
+        let zarray = meta::read_json(&dir.path().join("a.zarr/a/.zarray"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (&zarray["shape"], &zarray["chunks"]),
+            (&json!([3]), &json!([3]))
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! The program against Python's anndata and annslicer: each test is one scenario of `tests/interop/run.py`.
+//!
+//! One by hand: `PYTHON tests/interop/run.py slice_equals_rows --bin target/debug/annslicer --work /tmp/work`.
+
+mod common;
+
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            common::scenario(stringify!($name));
+        })*
+
+        #[test]
+        fn every_scenario_is_a_test() {
+            if let Some(names) = common::scenarios() {
+                assert_eq!(names, [$(stringify!($name)),*]);
+            }
+        }
+    };
+}
+
+scenarios! {
+    slice_equals_rows,
+    slice_equals_rows_of_every_hdf5_storage,
+    slice_equals_rows_of_zarr,
+    slice_equals_rows_in_tiny_blocks,
+    slice_writes_every_compression,
+    slice_sizes,
+    shuffle_equals_permutation,
+    shuffle_equals_permutation_of_every_hdf5_storage,
+    shuffle_equals_permutation_of_zarr,
+    shuffle_takes_the_seeds_of_numpy,
+    shuffle_is_the_same_whatever_the_resources,
+    slice_replaces_older_shards,
+    slice_carries_what_it_does_not_know,
+    merge_undoes_slice,
+    merge_undoes_slice_of_zarr,
+    merge_undoes_slice_into_zarr,
+    merge_undoes_slice_in_tiny_blocks,
+    merge_writes_every_compression,
+    merge_of_every_hdf5_storage,
+    merge_of_one_and_of_nothing,
+    merge_names_what_it_drops,
+    merge_expands_patterns,
+    concat_of_the_same_genes,
+    concat_of_differing_genes,
+    concat_of_mixed_stores,
+    concat_of_the_same_genes_in_another_order,
+    concat_promotes_dtypes,
+    concat_keeps_large_integers,
+    concat_keeps_common_layers,
+    concat_unites_obs,
+    concat_unites_obsm,
+    concat_keeps_the_first_uns,
+    concat_keeps_raw_where_all_have_it,
+    concat_keeps_varm_that_agrees,
+    concat_allows_doubled_genes_without_a_remap,
+    concat_of_one_cell_and_none,
+    old_h5ad_files_are_sliced,
+    old_zarr_folders_are_sliced,
+    old_h5ad_files_are_merged,
+    old_zarr_folders_are_merged,
+    slice_equals_the_python_tool,
+    merge_equals_the_python_tool,
+    bad_files_are_refused,
+    bad_elements_are_refused,
+    bad_storage_is_refused,
+    bad_awkward_is_refused,
+    bad_arguments_are_refused,
+    arguments_may_be_shortened,
+    bad_outputs_are_refused,
+    bad_merges_are_refused,
+    a_failed_run_leaves_the_older_output,
+    trees_equal_themselves,
+    storages_hold_the_same,
+    taken_rows_are_what_anndata_writes,
+    mutations_of_a_tree_are_seen,
+    mutations_of_an_adata_are_seen,
+}

@@ -1,0 +1,130 @@
+"""Proofs about `slice`: its shards are the rows of the input, on disk to the last attribute and in memory as anndata reads them."""
+
+import numpy as np
+
+import corpus
+import objects
+import take
+import trees
+
+SIZE = 19  # does not divide the rows of the corpus, and gives several shards
+TINY = {"ANNSLICER_TEST_BLOCK_BYTES": "700"}  # many blocks and waves even for small files
+
+
+def _contents(case):
+    return [p for p in corpus.h5ad(case.corpus) if not p.stem.startswith("hdf5_")]
+
+
+def _storages(case):
+    return [p for p in corpus.h5ad(case.corpus) if p.stem.startswith("hdf5_")]
+
+
+def _rows_are(case, source, order, size, *options, **env):
+    """The shards of `source` are the rows named by `order(n)`, `size` at a time."""
+    label = " ".join([source.name, *map(str, options), *env.values()])
+    whole = trees.load(source)
+    n = row_count(whole)
+    rows = order(n)
+    made = case.slice(label, source, "--size", size, *options, **env)
+    if made is None:
+        return
+    cuts = [rows[i:i + size] for i in range(0, n, size)]
+    if len(made) != len(cuts) and n:
+        case.check(label, [f"{len(made)} shards, want {len(cuts)}"])
+        return
+    changes = [trees.columns_sorted] if "--shuffle" in options else []
+    adata = corpus.read(source) if source.stem not in corpus.NOT_ANNDATA else None
+    for part, path in zip(cuts, made):
+        case.same_tree(f"{label}: {path.name}", take.take(whole, part), path, *changes)
+        if adata is not None and path == made[-1]:
+            case.same_adata(f"{label}: {path.name}", adata[part].copy(), path, exact="--shuffle" not in options)
+
+
+def row_count(tree):
+    return len(tree["obs"][tree["obs"].attrs["_index"]].values)
+
+
+def permutation(seed):
+    return lambda n: np.random.default_rng(seed).permutation(n)
+
+
+def _all(case, sources, *options, order=np.arange, **env):
+    for source in sources:
+        _rows_are(case, source, order, SIZE, *options, **env)
+
+
+def slice_equals_rows(case):
+    _all(case, _contents(case))
+
+
+def slice_equals_rows_of_every_hdf5_storage(case):
+    _all(case, _storages(case))
+
+
+def slice_equals_rows_of_zarr(case):
+    _all(case, corpus.zarrs(case.corpus))
+
+
+def slice_equals_rows_in_tiny_blocks(case):
+    tried = [case.corpus / f"{name}.h5ad" for name in ("full", "x_csc", "x_dense_f4", "hdf5_gzip", "hdf5_tiny_chunks", "never_written")]
+    _all(case, tried + [case.corpus / "full_v3_sharded.zarr"], **TINY)
+    _all(case, tried + [case.corpus / "full_v3_sharded.zarr"], "--shuffle", "--seed", "3", order=permutation(3), **TINY)
+
+
+def slice_writes_every_compression(case):
+    for option in ("gzip", "gzip:1", "gzip:9", "lzf"):
+        _all(case, [case.corpus / f"{name}.h5ad" for name in ("full", "x_dense_f4", "rows_1")], "--compression", option)
+
+
+def slice_sizes(case):
+    for size in (1, 2, objects.ROWS - 1, objects.ROWS, 10_000):
+        for name in ("x_csc", "x_int64", "x_dense_i8"):
+            _rows_are(case, case.corpus / f"{name}.h5ad", np.arange, size)
+
+
+def shuffle_equals_permutation(case):
+    _all(case, _contents(case), "--shuffle", "--seed", "0", order=permutation(0))
+
+
+def shuffle_equals_permutation_of_every_hdf5_storage(case):
+    _all(case, _storages(case), "--shuffle", "--seed", "42", order=permutation(42))
+
+
+def shuffle_equals_permutation_of_zarr(case):
+    _all(case, corpus.zarrs(case.corpus), "--shuffle", "--seed", "7", order=permutation(7))
+
+
+def shuffle_takes_the_seeds_of_numpy(case):
+    for seed in (1, 2**32, 2**64 + 5, 2**128 + 12345, 2**200 + 1):
+        _rows_are(case, case.corpus / "x_int64.h5ad", permutation(seed), SIZE, "--shuffle", "--seed", str(seed))
+
+
+def shuffle_is_the_same_whatever_the_resources(case):
+    for name in ("full.h5ad", "hdf5_gzip.h5ad", "hdf5_lzf.h5ad", "x_csc.h5ad", "full_v3_sharded.zarr", "full_v2.zarr"):
+        for options in ((), ("--shuffle", "--seed", "9")):
+            source, first = case.corpus / name, None
+            for jobs, memory, env in (("1", "2GiB", {}), ("4", "256MiB", {}), ("4", "256MiB", TINY), ("1", "256MiB", {"ANNSLICER_TEST_BLOCK_BYTES": "64"})):
+                label = f"{name} {' '.join(options)} --jobs {jobs} --memory-limit {memory} {env}"
+                made = case.slice(label, source, "--size", "11", *options, "--jobs", jobs, "--memory-limit", memory, "--tmpdir", case.folder("tmp"), **env)
+                if made is None:
+                    continue
+                found = [trees.load(path) for path in made]
+                first = first or found
+                case.check(label, [line for a, b in zip(first, found, strict=True) for line in trees.diff(a, b)])
+                case.check(label, [f"left {p.name} in the scratch folder" for p in (case.work / "tmp").iterdir()])
+
+
+def slice_replaces_older_shards(case):
+    made = case.slice("first", case.corpus / "x_int64.h5ad", "--size", "30")
+    if made is None:
+        return
+    made[0].write_bytes(b"an older file")
+    if case.works("again", "slice", case.corpus / "x_int64.h5ad", made[0].parent / "s", "--size", "30"):
+        case.same_tree("again", take.take(trees.load(case.corpus / "x_int64.h5ad"), np.arange(30)), made[0])
+
+
+def slice_carries_what_it_does_not_know(case):
+    """A node at the root that no AnnData has, and attributes of someone's own."""
+    made = case.slice("unknown nodes", case.corpus / "unknown_nodes.h5ad", "--size", "1000")
+    for path in made or []:
+        case.same_tree("unknown nodes", trees.load(case.corpus / "unknown_nodes.h5ad"), path)
