@@ -9,9 +9,11 @@ use std::{
     str::FromStr,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::{compression::Compression, permutation::Seed, resources::parse_size};
+use crate::{
+    cells::expr::Expr, compression::Compression, permutation::Seed, resources::parse_size,
+};
 
 /// Cut large AnnData files (.h5ad, .zarr) into shards and merge them, out of core
 #[derive(Debug, Parser)]
@@ -49,6 +51,13 @@ pub enum Command {
     /// warning.
     #[command(after_help = MERGE_EXAMPLES)]
     Merge(MergeArgs),
+
+    /// Keep some of the cells: by a column, an expression or a list of names
+    ///
+    /// Cells stay in their order, and every element of the file comes through. Of several ways to
+    /// say which cells, a cell must pass all.
+    #[command(after_help = FILTER_EXAMPLES)]
+    Filter(FilterArgs),
 }
 
 const SLICE_EXAMPLES: &str = "\
@@ -60,7 +69,10 @@ EXAMPLES
       annslicer slice pbmc.h5ad out/pbmc --size 5000 --shuffle --seed 0
 
   Compressed shards of a Zarr store, with 4 threads in about 8 GB
-      annslicer slice atlas.zarr shards/atlas --compression gzip -j 4 --memory-limit 8GB";
+      annslicer slice atlas.zarr shards/atlas --compression gzip -j 4 --memory-limit 8GB
+
+  A shard for each perturbation, each with the controls too: out/screen_TP53.h5ad, ...
+      annslicer slice screen.h5ad out/screen --obs-column gene --always-include non-targeting";
 
 const MERGE_EXAMPLES: &str = "\
 EXAMPLES
@@ -69,6 +81,17 @@ EXAMPLES
 
   Only the genes that both files have, as a Zarr store
       annslicer merge both.zarr donor1.h5ad donor2.h5ad --join inner";
+
+const FILTER_EXAMPLES: &str = "\
+EXAMPLES
+  The cells whose column 'pass_qc' is true
+      annslicer filter pbmc.h5ad good.h5ad --obs-column pass_qc
+
+  By values of columns, as a Zarr store; a name with spaces goes in `backticks`
+      annslicer filter pbmc.h5ad t.zarr --where 'n_counts > 500 and cell_type in [\"T\", \"NK\"]'
+
+  All but those in a list of names, one a line
+      annslicer filter pbmc.h5ad rest.h5ad --cells doublets.txt --invert";
 
 #[derive(Args, Debug)]
 pub struct SliceArgs {
@@ -80,6 +103,8 @@ pub struct SliceArgs {
 
     #[command(flatten)]
     pub order: OrderArgs,
+    #[command(flatten)]
+    pub by: ByArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -99,6 +124,16 @@ pub struct OrderArgs {
     #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
     pub size: NonZeroU64,
 
+    /// So many shards of nearly equal size, instead
+    #[arg(long, value_name = "N", conflicts_with = "size")]
+    #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
+    pub shards: Option<NonZeroU64>,
+
+    /// As many cells per shard as fit so many bytes without compression, as 2GB, instead
+    #[arg(long, value_name = "SIZE", conflicts_with_all = ["size", "shards"])]
+    #[arg(value_parser = parse_size, allow_hyphen_values = true)]
+    pub max_bytes: Option<u64>,
+
     /// Deal the cells out at random, so that each shard is a sample of the whole
     #[arg(long)]
     pub shuffle: bool,
@@ -107,6 +142,90 @@ pub struct OrderArgs {
     /// logged]
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     pub seed: Option<Seed>,
+}
+
+/// A shard for each category of a column.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Shards by a column")]
+pub struct ByArgs {
+    /// One shard for each value of this column of obs: PREFIX_VALUE.h5ad; what no name of a file
+    /// can hold becomes '_'
+    #[arg(long, value_name = "COLUMN")]
+    #[arg(conflicts_with_all = ["size", "shards", "max_bytes", "shuffle", "seed"])]
+    pub obs_column: Option<String>,
+
+    /// Values whose cells go into every shard, and get none of their own
+    #[arg(long, value_name = "VALUE", num_args = 1.., requires = "obs_column")]
+    pub always_include: Vec<String>,
+
+    #[command(flatten)]
+    pub table: TableArgs,
+}
+
+/// A table that adds the column to obs.
+#[derive(Args, Debug)]
+pub struct TableArgs {
+    /// Take the column from this table (.csv or .tsv, .gz too), which has a line for every cell,
+    /// and add it to obs
+    #[arg(long, value_name = "PATH", requires = "obs_column")]
+    pub csv_file: Option<PathBuf>,
+
+    /// The table's column with the names of the cells [default: the first]
+    #[arg(long, value_name = "COLUMN", requires = "csv_file")]
+    pub join_column: Option<String>,
+}
+
+#[derive(Args, Debug)]
+pub struct FilterArgs {
+    /// The file to take cells from: .h5ad or .zarr
+    pub input: PathBuf,
+
+    /// The file to write: .h5ad or .zarr
+    pub output: PathBuf,
+
+    #[command(flatten)]
+    pub which: WhichArgs,
+    #[command(flatten)]
+    pub output_options: OutputArgs,
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
+
+/// Which cells are kept.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cells")]
+#[group(skip)]
+#[command(group = ArgGroup::new("which").args(["obs_column", "cells", "expr"]).required(true).multiple(true))]
+pub struct WhichArgs {
+    /// Keep the cells for which this column of obs is true: bools, numbers other than 0, the texts
+    /// true and 1
+    #[arg(long, value_name = "COLUMN")]
+    pub obs_column: Option<String>,
+
+    /// Keep the cells for which this is true: ==, !=, <, <=, >, >=, in [..], not in, and, or, not
+    /// and parentheses over columns of obs; what is missing compares false
+    #[arg(
+        id = "expr",
+        long = "where",
+        value_name = "EXPR",
+        allow_hyphen_values = true
+    )]
+    pub expr: Option<Expr>,
+
+    /// Keep the cells that this file names, one a line; - is standard input
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    pub cells: Option<PathBuf>,
+
+    /// Pass over names in --cells that no cell has
+    #[arg(long, requires = "cells")]
+    pub missing_ok: bool,
+
+    /// Keep the other cells instead
+    #[arg(long)]
+    pub invert: bool,
+
+    #[command(flatten)]
+    pub table: TableArgs,
 }
 
 #[derive(Args, Debug)]
@@ -145,7 +264,7 @@ pub enum Join {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Compress the arrays: gzip (level 4), gzip:1 to gzip:9, or lzf [default: none]
+    /// Compress the arrays: gzip (no larger than h5py makes it), gzip:1 to gzip:9, or lzf [default: none]
     #[arg(long, value_name = "FILTER")]
     pub compression: Option<Compression>,
 }
@@ -190,7 +309,7 @@ mod tests {
     fn slice(line: &str) -> SliceArgs {
         match parse(line).unwrap().command {
             Command::Slice(args) => args,
-            Command::Merge(_) => panic!("parsed as merge: {line}"),
+            other => panic!("parsed as {other:?}"),
         }
     }
 

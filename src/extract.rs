@@ -17,6 +17,7 @@ use crate::anndata::csc::{Sweeper, Targets};
 use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter, RowCost, Source};
 use crate::anndata::select::Selection;
 use crate::compression::Compression;
+use crate::output;
 use crate::plan::{self, Budget};
 use crate::progress::Progress;
 use crate::resources::{format_size, free_space};
@@ -27,6 +28,14 @@ pub enum Order {
     /// All cells of the file, as they come.
     AsIs,
     Cells(Vec<u32>),
+    /// Some cells, as they come: one output holds them, or many one after another.
+    Sorted(Vec<u32>),
+}
+
+/// Bytes of a wave as tests set them, to see many waves in small files.
+pub fn small_blocks() -> Option<Budget> {
+    let bytes = std::env::var("ANNSLICER_TEST_BLOCK_BYTES").ok()?;
+    Some(Budget::exactly(bytes.parse().ok()?))
 }
 
 /// Which rows go where.
@@ -45,18 +54,18 @@ pub struct Request<'a> {
 }
 
 /// Rows of the input that are in memory together.
-struct Wave {
+pub struct Wave {
     /// Rows of the file, sorted, disjoint.
-    ranges: Vec<Range<u64>>,
+    pub ranges: Vec<Range<u64>>,
     /// For each place of the sequence, which of those rows stands there.
-    picks: Vec<u32>,
+    pub picks: Vec<u32>,
 }
 
 pub fn run(selection: &mut Selection, request: &Request) -> Result<()> {
     let mut engine = Engine::new(selection, request)?;
     match request.order {
         Order::AsIs => engine.stream(),
-        Order::Cells(_) => engine.run_waves(),
+        Order::Cells(_) | Order::Sorted(_) => engine.run_waves(),
     }
 }
 
@@ -92,6 +101,13 @@ impl<'a> Engine<'a> {
         let mut wave = request.budget;
         if !selection.csc.is_empty() {
             wave.wave = (wave.wave / 2).max(1);
+        }
+        if selection
+            .leaves
+            .iter()
+            .all(|leaf| leaf.unpacked_bytes() == 0)
+        {
+            wave = wave.for_single_rows();
         }
         let total = request.cuts.last().copied().unwrap_or(0);
         let at_once = plan::first_guess(wave, &costs, &means, total);
@@ -175,7 +191,7 @@ impl<'a> Engine<'a> {
         let total = cuts.last().copied().unwrap_or(0);
         let mut rows = plan::first_guess(self.wave, &self.costs, &self.means, total - start);
         loop {
-            let wave = self.request.wave(start..start + rows);
+            let wave = self.request.order.wave(start..start + rows);
             let counts = self
                 .leaves()
                 .iter()
@@ -189,7 +205,7 @@ impl<'a> Engine<'a> {
             // Ends with an output where it holds one, so that few outputs are cut in two.
             let whole = cuts[cuts.partition_point(|&c| c <= start + rows) - 1];
             if whole > start && whole < start + rows {
-                return Ok((whole, self.request.wave(start..whole)));
+                return Ok((whole, self.request.order.wave(start..whole)));
             }
             return Ok((start + rows, wave));
         }
@@ -282,7 +298,9 @@ impl<'a> Engine<'a> {
         for sweeper in &mut self.sweepers {
             sweeper.write(open.output, &open.root)?;
         }
-        open.root.finish()
+        open.root.finish()?;
+        output::flush_early(&self.request.outputs[open.output]);
+        Ok(())
     }
 
     fn start_sweeps(&self) -> Result<Vec<Sweeper<'a>>> {
@@ -309,20 +327,15 @@ impl Order {
     fn cells(&self, span: Range<u64>) -> Cow<'_, [u32]> {
         match self {
             Order::AsIs => (span.start as u32..span.end as u32).collect(),
-            Order::Cells(cells) => cells[span.start as usize..span.end as usize].into(),
+            Order::Cells(cells) | Order::Sorted(cells) => {
+                cells[span.start as usize..span.end as usize].into()
+            }
         }
     }
-}
 
-impl Request<'_> {
-    /// The output's name as a person knows it: that of its file.
-    fn name(&self, output: usize) -> String {
-        let name = self.outputs[output].file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
-    }
-
-    fn wave(&self, span: Range<u64>) -> Wave {
-        let Order::Cells(cells) = &self.order else {
+    /// The cells at places `span` of the sequence, in the order of the file.
+    pub fn wave(&self, span: Range<u64>) -> Wave {
+        let (Order::Cells(cells) | Order::Sorted(cells)) = self else {
             return Wave {
                 picks: (0..(span.end - span.start) as u32).collect(),
                 ranges: vec![span],
@@ -352,6 +365,14 @@ impl Request<'_> {
         }
         Wave { ranges, picks }
     }
+}
+
+impl Request<'_> {
+    /// The output's name as a person knows it: that of its file.
+    fn name(&self, output: usize) -> String {
+        let name = self.outputs[output].file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
 
     /// Elements that a leaf has in the rows at `span` of the sequence.
     fn count(&self, leaf: &Leaf, span: Range<u64>) -> Result<u64> {
@@ -363,7 +384,7 @@ impl Request<'_> {
         let mut count = 0;
         for start in span.clone().step_by(STEP) {
             let end = (start + STEP as u64).min(span.end);
-            count += leaf.count(&self.wave(start..end).ranges)?;
+            count += leaf.count(&self.order.wave(start..end).ranges)?;
         }
         Ok(count)
     }

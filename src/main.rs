@@ -4,18 +4,21 @@
 //! on the obs axis; merging appends rows. Values stay bytes. From the top floor down, each using
 //! only those below:
 //!
-//! - `cli`: the command line as typed; `slice`, `merge`: one file per subcommand
+//! - `cli`: the command line as typed; `slice`, `merge`, `filter`: one file per subcommand
 //! - `extract`: rows of one input into many outputs, wave by wave; `plan`: sizes and memory to waves
 //! - `permutation`: numpy's order for a seed; `output`: write aside, then rename; `resources`:
 //!   CPUs, memory, disk; `progress`, `logging`: what the user sees; `compression`: the filters
+//! - `cells`: which cells, by a column, an expression or a list of names
 //! - `anndata`: the layout of the format: encodings, matrices, frames, joins
 //! - `store`: the only place that knows HDF5 and Zarr; `codec`: filters as functions on slices
 
 mod anndata;
+mod cells;
 mod cli;
 mod codec;
 mod compression;
 mod extract;
+mod filter;
 mod logging;
 mod merge;
 mod output;
@@ -67,7 +70,8 @@ fn usage(e: &clap::Error) -> ExitCode {
 
 fn run(cli: Cli) -> Result<()> {
     let (Command::Slice(cli::SliceArgs { machine, .. })
-    | Command::Merge(cli::MergeArgs { machine, .. })) = &cli.command;
+    | Command::Merge(cli::MergeArgs { machine, .. })
+    | Command::Filter(cli::FilterArgs { machine, .. })) = &cli.command;
     let jobs = machine.jobs.map_or_else(resources::cpus, usize::from);
     ThreadPoolBuilder::new()
         .num_threads(jobs)
@@ -77,5 +81,6 @@ fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Slice(args) => slice::run(args, quiet),
         Command::Merge(args) => merge::run(args, quiet),
+        Command::Filter(args) => filter::run(args, quiet),
     }
 }

@@ -284,10 +284,28 @@ impl Merge {
                 .iter()
                 .map(|path| format!("'{path}' (pairs of cells)")),
         );
+        self.name_unknown()?;
         for (folder, path) in self.gene_arrays()? {
             if !self.agrees(folder, &path)? {
                 lost.push(format!("'{path}', which differs between the inputs"));
             }
+        }
+        Ok(())
+    }
+
+    /// Says of what anndata does not know that only the first input's is kept.
+    fn name_unknown(&self) -> Result<()> {
+        let mut unknown = BTreeSet::new();
+        for input in &self.inputs {
+            let names = input.root.names()?;
+            unknown.extend(names.into_iter().filter(|n| !is_merged(n) && n != "uns"));
+        }
+        if !unknown.is_empty() && self.inputs.len() > 1 {
+            let names: Vec<String> = unknown.iter().map(|n| format!("'{n}'")).collect();
+            warn!(
+                "Only the first input's is kept, where it has one, of {}",
+                names.join(", ")
+            );
         }
         Ok(())
     }
@@ -297,9 +315,19 @@ impl Merge {
         let mut found = BTreeSet::new();
         for input in &self.inputs {
             for folder in ["varm", "varp", "raw/varm"] {
-                if let Some(Node::Group(group)) = input.root.get(folder)? {
-                    let names = group.names()?.into_iter();
-                    found.extend(names.map(|name| (folder, format!("{folder}/{name}"))));
+                let old = folder.replace('/', ".");
+                for path in [folder, &old] {
+                    match input.root.get(path)? {
+                        Some(Node::Group(group)) => {
+                            let names = group.names()?.into_iter();
+                            found.extend(names.map(|name| (folder, format!("{path}/{name}"))));
+                        }
+                        // A compound dataset, before anndata 0.6.
+                        Some(Node::Array(array)) if array.spec().rows() > 1 => {
+                            found.insert((folder, path.to_string()));
+                        }
+                        _ => {}
+                    }
                 }
             }
         }
@@ -360,30 +388,27 @@ impl Merge {
     /// Groups, and what comes from the first input alone.
     fn write_skeleton(&self, out: &Group) -> Result<()> {
         out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
-        let dict = Attrs::encoding("dict", "0.1.0");
-        for folder in ["layers", "obsm", "obsp", "varm", "varp"] {
-            out.create_group(folder, &dict)?;
-        }
-        let first = &self.inputs[0].root;
-        for name in first.names()? {
-            let merged = ["X", "obs", "var", "layers", "obsm", "obsp", "varm", "varp"]
-                .contains(&name.as_str());
-            if !merged && name != "raw" && !name.starts_with("raw.") {
-                copy::run(&Copy::new(first, &name, &name), out)?;
-            }
-        }
-        if first.get("uns")?.is_none() {
-            out.create_group("uns", &dict)?;
-        }
+        let input = &self.inputs[0];
+        let of_first = |path: &str| {
+            let top = path.split('/').next().unwrap_or_default();
+            !top.is_empty() && !is_merged(top)
+        };
+        input.selection.write_part(out, of_first)?;
         self.write_genes(&self.genes, "var", out)?;
         if let Some(genes) = &self.raw_genes {
             out.create_group("raw", &Attrs::encoding("raw", "0.1.0"))?;
             self.write_genes(genes, "raw/var", out)?;
-            out.create_group("raw/varm", &dict)?;
         }
         for (folder, path) in self.gene_arrays()? {
             if self.agrees(folder, &path)? {
-                copy::run(&Copy::new(first, &path, &path), out)?;
+                copy::run(&Copy::new(&input.root, &path, &folder_of(&path)), out)?;
+            }
+        }
+        let raw = self.raw_genes.is_some().then_some("raw/varm");
+        let folders = ["layers", "obsm", "obsp", "varm", "varp", "uns"];
+        for folder in folders.into_iter().chain(raw) {
+            if out.get(folder)?.is_none() {
+                out.create_group(folder, &Attrs::encoding("dict", "0.1.0"))?;
             }
         }
         Ok(())
@@ -404,6 +429,22 @@ impl Merge {
         concat::genes(&frames, &places, &genes.index, &self.names(), out, path)
             .with_context(|| format!("Merge '{path}'"))
     }
+}
+
+/// Where a node stands in the current layout.
+fn folder_of(path: &str) -> String {
+    match path.strip_prefix("raw.") {
+        Some(rest) => format!("raw/{rest}"),
+        None => path.to_string(),
+    }
+}
+
+/// Whether a node of the root is put together from all inputs, or named where it is not.
+fn is_merged(name: &str) -> bool {
+    const MERGED: [&str; 9] = [
+        "X", "obs", "var", "layers", "obsm", "obsp", "varm", "varp", "raw",
+    ];
+    MERGED.contains(&name) || name.starts_with("raw.")
 }
 
 /// Joins the genes of all inputs.

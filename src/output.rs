@@ -8,6 +8,8 @@ mod aside;
 mod inputs;
 mod paths;
 
+use std::sync::OnceLock;
+use std::sync::mpsc::Sender;
 use std::{
     collections::{BTreeMap, HashSet, btree_map::Entry},
     fs::{self, File},
@@ -21,7 +23,7 @@ use rayon::prelude::*;
 use aside::Aside;
 pub use inputs::expand_inputs;
 use paths::{check_replaceable, resolve};
-pub use paths::{refuse_overlap, shard_path};
+pub use paths::{named_path, refuse_overlap, shard_path};
 
 /// The outputs and scratch folders of one run. Dropping it removes what is not published.
 pub struct Outputs {
@@ -184,6 +186,21 @@ fn sync(path: &Path) -> io::Result<()> {
             .try_for_each(|entry| sync(&entry.path()))?;
     }
     sync_entry(path)
+}
+
+/// Begins to flush a finished file while the next one is written, so that [`Outputs::publish`], which flushes for
+/// sure and tells what fails, waits less.
+pub fn flush_early(path: &Path) {
+    static FLUSHER: OnceLock<Option<Sender<PathBuf>>> = OnceLock::new();
+    let flusher = FLUSHER.get_or_init(|| {
+        let (send, receive) = std::sync::mpsc::channel::<PathBuf>();
+        let flush = move || receive.iter().for_each(|path| drop(sync_entry(&path)));
+        let thread = std::thread::Builder::new().spawn(flush);
+        thread.is_ok().then_some(send)
+    });
+    if let Some(flusher) = flusher {
+        let _ = flusher.send(path.to_owned()); // a thread that has gone flushes nothing early
+    }
 }
 
 fn sync_entry(path: &Path) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! How much is read at a time: pure arithmetic on sizes and the memory budget.
 
+use anyhow::Result;
+
 use crate::anndata::rows::RowCost;
 
 /// What a process holds besides blocks of rows: code, the libraries' caches, buffers for coding and writing.
@@ -32,6 +34,13 @@ impl Budget {
         match limit.checked_sub(held) {
             Some(wave) if wave >= LEAST => Ok(Budget { wave }),
             _ => Err(held + LEAST),
+        }
+    }
+
+    /// Where each row can be read by itself, larger waves read no less, and fresh memory costs time.
+    pub fn for_single_rows(self) -> Budget {
+        Budget {
+            wave: self.wave.min(512 << 20),
         }
     }
 
@@ -80,6 +89,36 @@ pub fn cuts_by_size(rows: u64, size: u64) -> Vec<u64> {
         .collect()
 }
 
+/// Where `parts` outputs of nearly equal size begin, the larger ones first, and the end. None is empty.
+pub fn cuts_in_parts(rows: u64, parts: u64) -> Vec<u64> {
+    let parts = parts.min(rows);
+    let (size, larger) = (rows / parts.max(1), rows % parts.max(1));
+    (0..=parts).map(|i| i * size + i.min(larger)).collect()
+}
+
+/// Where outputs of as many rows as fit `most` bytes begin, and the end; a row that is larger stands alone. `blocks`
+/// gives the bytes of each row, some rows at a time.
+pub fn cuts_by_bytes(
+    blocks: impl Iterator<Item = Result<Vec<u64>>>,
+    most: u64,
+) -> Result<Vec<u64>> {
+    let (mut cuts, mut row, mut taken) = (vec![0], 0, 0u64);
+    for block in blocks {
+        for bytes in block? {
+            taken = taken.saturating_add(bytes);
+            if taken > most && cuts.last() != Some(&row) {
+                cuts.push(row);
+                taken = bytes;
+            }
+            row += 1;
+        }
+    }
+    if row > 0 {
+        cuts.push(row);
+    }
+    Ok(cuts)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -95,6 +134,14 @@ mod tests {
     }
 
     #[test]
+    fn parts_are_those_of_numpys_array_split() {
+        assert_eq!(cuts_in_parts(10, 3), [0, 4, 7, 10]);
+        assert_eq!(cuts_in_parts(2, 3), [0, 1, 2]);
+        assert_eq!(cuts_in_parts(0, 3), [0]);
+        assert_eq!(cuts_in_parts(u64::MAX, 1), [0, u64::MAX]);
+    }
+
+    #[test]
     fn a_shuffle_needs_room_for_its_order() {
         assert!(Budget::any_order(256 << 20, 1_000_000).is_ok());
         let least = Budget::any_order(256 << 20, 100_000_000).unwrap_err();
@@ -105,6 +152,36 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn outputs_hold_as_many_rows_as_fit(
+            sizes in prop::collection::vec(0u64..20, 0..100),
+            block in 1usize..10,
+            most in 1u64..60,
+        ) {
+            let blocks = sizes.chunks(block).map(|b| Ok(b.to_vec()));
+            let cuts = cuts_by_bytes(blocks, most).unwrap();
+            prop_assert_eq!(cuts[0], 0);
+            prop_assert_eq!(*cuts.last().unwrap(), sizes.len() as u64);
+            let taken = |a: u64, b: u64| sizes[a as usize..b as usize].iter().sum::<u64>();
+            for cut in cuts.windows(2) {
+                prop_assert!(cut[0] < cut[1]);
+                prop_assert!(taken(cut[0], cut[1]) <= most || cut[1] - cut[0] == 1);
+                if cut[1] < sizes.len() as u64 {
+                    prop_assert!(taken(cut[0], cut[1] + 1) > most);
+                }
+            }
+        }
+
+        #[test]
+        fn parts_hold_all_rows(rows in 0u64..1000, parts in 1u64..50) {
+            let cuts = cuts_in_parts(rows, parts);
+            prop_assert_eq!(cuts.len() as u64 - 1, parts.min(rows));
+            prop_assert_eq!(*cuts.last().unwrap(), rows);
+            let sizes: Vec<u64> = cuts.windows(2).map(|c| c[1] - c[0]).collect();
+            let spread = sizes.iter().max().unwrap_or(&0) - sizes.iter().min().unwrap_or(&0);
+            prop_assert!(spread <= 1);
+        }
+
         #[test]
         fn guesses_end_at_rows_that_fit(
             wave in 1u64..1 << 40,

@@ -7,58 +7,63 @@ use anyhow::{Context, Result, bail};
 use tracing::{info, warn};
 
 use crate::anndata::select::Selection;
+use crate::anndata::sizes::Sizes;
+use crate::cells::csv::{self, Table};
+use crate::cells::{Obs, groups::Groups};
 use crate::cli::SliceArgs;
-use crate::extract::{self, Order, Request};
+use crate::extract::{self, Order, Request, small_blocks};
 use crate::output::{self, Outputs};
 use crate::permutation::{Seed, permutation};
 use crate::plan::{self, Budget};
 use crate::progress::Progress;
 use crate::resources::{default_memory_limit, format_size};
-use crate::store::{self, Format};
+use crate::store::{self, Format, Group};
+
+/// Which cells go into which shard, and the memory to work in.
+struct Plan {
+    order: Order,
+    budget: Budget,
+    cuts: Vec<u64>,
+    shards: Vec<PathBuf>,
+}
 
 pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
     let began = Instant::now();
     let input = args.input.display().to_string();
+    let context = || format!("Cannot slice {input}");
     Format::of(&args.input)?;
-    let mut selection = store::open(&args.input)
-        .and_then(|root| Selection::of(&root))
-        .with_context(|| format!("Cannot slice {input}"))?;
-    let cells = selection.cells;
-    let cuts = plan::cuts_by_size(cells, args.order.size.get());
-    let shards: Vec<PathBuf> = (0..cuts.len() - 1)
-        .map(|i| output::shard_path(&args.prefix, i))
-        .collect();
-    for shard in &shards {
-        output::refuse_overlap(shard, std::slice::from_ref(&args.input))?;
-    }
-    info!(
-        "Total cells: {cells}. Generating shards of {}...",
-        args.order.size
-    );
-    if shards.is_empty() {
-        warn!("{input} has no cells, so there is no shard to write");
-        return make_parent(&args.prefix);
-    }
-    let (order, budget) = order(&args, cells)?;
+    let root = store::open(&args.input).with_context(context)?;
+    let mut selection = Selection::of(&root).with_context(context)?;
     let mut outputs = Outputs::new()?;
-    let asides = shards
-        .iter()
-        .map(|shard| outputs.aside(shard))
-        .collect::<Result<Vec<_>>>()?;
     let scratch = args.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = outputs.scratch_dir(&scratch)?;
-    let progress = Progress::new("Slicing", cells, quiet);
+    let plan = match &args.by.obs_column {
+        Some(column) => by_column(&args, column, &root, &mut selection, &scratch),
+        None => by_size(&args, &selection),
+    };
+    let plan = plan.with_context(context)?;
+    for shard in &plan.shards {
+        output::refuse_overlap(shard, std::slice::from_ref(&args.input))?;
+    }
+    if plan.shards.is_empty() {
+        warn!("{input} has no cells for a shard, so there is none to write");
+        return make_parent(&args.prefix);
+    }
+    let asides = plan.shards.iter().map(|shard| outputs.aside(shard));
+    let asides = asides.collect::<Result<Vec<_>>>()?;
+    let rows = plan.cuts.last().copied().unwrap_or(0);
+    let progress = Progress::new("Slicing", rows, quiet);
     let request = Request {
-        order,
-        cuts,
+        order: plan.order,
+        cuts: plan.cuts,
         outputs: asides,
         format: Format::H5ad,
         compression: args.output.compression.unwrap_or_default(),
-        budget,
+        budget: plan.budget,
         scratch: &scratch,
         progress: &progress,
     };
-    extract::run(&mut selection, &request).with_context(|| format!("Cannot slice {input}"))?;
+    extract::run(&mut selection, &request).with_context(context)?;
     progress.finish();
     let written = outputs.publish()?;
     let bytes: u64 = written
@@ -82,37 +87,148 @@ fn make_parent(prefix: &Path) -> Result<()> {
     }
 }
 
+/// Shards by the number of cells or bytes, in order or shuffled.
+fn by_size(args: &SliceArgs, selection: &Selection) -> Result<Plan> {
+    let cells = selection.cells;
+    let how = match (args.order.shards, args.order.max_bytes) {
+        (Some(shards), _) => format!("{shards} shards of about equal size"),
+        (None, Some(bytes)) => format!("shards of up to {}", format_size(bytes)),
+        (None, None) => format!("shards of {}", args.order.size),
+    };
+    info!("Total cells: {cells}. Generating {how}...");
+    let (order, budget) = order(args, cells)?;
+    let cuts = match (args.order.shards, args.order.max_bytes) {
+        (Some(shards), _) => plan::cuts_in_parts(cells, shards.get()),
+        (None, Some(bytes)) => cuts_by_bytes(selection, &order, bytes)?,
+        (None, None) => plan::cuts_by_size(cells, args.order.size.get()),
+    };
+    if let Some(wanted) = args.order.shards.filter(|n| n.get() > cells) {
+        warn!("There are {cells} cells, too few for {wanted} shards: each gets one");
+    }
+    let shards = (0..cuts.len() - 1).map(|i| output::shard_path(&args.prefix, i));
+    Ok(Plan {
+        shards: shards.collect(),
+        order,
+        budget,
+        cuts,
+    })
+}
+
+/// Where shards begin that hold as many cells as fit `most` bytes, with all that is in every shard.
+fn cuts_by_bytes(selection: &Selection, order: &Order, most: u64) -> Result<Vec<u64>> {
+    /// Cells that are looked up at a time.
+    const STEP: u64 = 1 << 18;
+    let skeleton = selection.skeleton_bytes()?;
+    let Some(room) = most.checked_sub(skeleton).filter(|room| *room > 0) else {
+        bail!(
+            "--max-bytes {} leaves no room for cells: what is in every shard (var, uns and such) takes {}",
+            format_size(most),
+            format_size(skeleton)
+        );
+    };
+    let sizes = Sizes::of(selection)?;
+    let (cells, mut larger) = (selection.cells, 0);
+    let blocks = (0..cells.div_ceil(STEP)).map(|block| {
+        let start = block * STEP;
+        let wave = order.wave(start..cells.min(start + STEP));
+        let rows = sizes.rows(&wave.ranges)?;
+        larger += rows.iter().filter(|row| **row > room).count();
+        Ok(wave.picks.iter().map(|&row| rows[row as usize]).collect())
+    });
+    let cuts = plan::cuts_by_bytes(blocks, room)?;
+    if larger > 0 {
+        let most = format_size(most);
+        warn!(
+            "{larger} cells are larger than --max-bytes {most} allows; each gets a shard of its own"
+        );
+    }
+    Ok(cuts)
+}
+
+/// A shard for each category of a column.
+fn by_column(
+    args: &SliceArgs,
+    name: &str,
+    root: &Group,
+    selection: &mut Selection,
+    scratch: &Path,
+) -> Result<Plan> {
+    let mut obs = Obs::open(root)?;
+    if let Some(path) = &args.by.table.csv_file {
+        let table = Table {
+            path,
+            column: name,
+            join: args.by.table.join_column.as_deref(),
+        };
+        selection.set_column(name, &csv::join(&mut obs, &table, scratch)?)?;
+    }
+    let groups = Groups::of(obs.column(name)?, name)?;
+    let shards = groups.shards(name, &args.by.always_include)?;
+    let total = shards.cuts.last().copied().unwrap_or(0);
+    info!(
+        "Total cells: {}. Generating {} shards by '{name}'...",
+        selection.cells,
+        shards.labels.len()
+    );
+    let paths = shards.names.iter();
+    let paths: Vec<PathBuf> = paths
+        .map(|name| output::named_path(&args.prefix, name))
+        .collect();
+    for (path, cut) in paths.iter().zip(shards.cuts.windows(2)) {
+        let own = cut[1] - cut[0] - shards.shared;
+        info!(
+            "  Writing {} ({own} cells + {} always-include)...",
+            path.display(),
+            shards.shared
+        );
+    }
+    let budget = any_order(args, total)?;
+    let order = groups.order(&shards)?;
+    Ok(Plan {
+        order: match paths.len() {
+            1 => Order::Sorted(order),
+            _ => Order::Cells(order),
+        },
+        budget,
+        cuts: shards.cuts,
+        shards: paths,
+    })
+}
+
 /// The order of the cells, and the memory to work in.
 fn order(args: &SliceArgs, cells: u64) -> Result<(Order, Budget)> {
-    let limit = args
-        .machine
-        .memory_limit
-        .unwrap_or_else(default_memory_limit);
     if !args.order.shuffle {
         if args.order.seed.is_some() {
             warn!("--seed has no effect without --shuffle");
         }
-        return Ok((
-            Order::AsIs,
-            small_blocks().unwrap_or(Budget::sequential(limit)),
-        ));
+        let budget = Budget::sequential(memory_limit(args));
+        return Ok((Order::AsIs, small_blocks().unwrap_or(budget)));
     }
-    let budget = match Budget::any_order(limit, cells) {
-        Ok(budget) => budget,
-        Err(least) => bail!(
-            "--memory-limit {} is too little to shuffle {cells} cells; give at least {}",
-            format_size(limit),
-            format_size(least)
-        ),
-    };
+    let budget = any_order(args, cells)?;
     let seed = args.order.seed.clone().unwrap_or_else(Seed::random);
     info!("Shuffle enabled (seed={seed}).");
-    let order = permutation(&seed, cells)?;
-    Ok((Order::Cells(order), small_blocks().unwrap_or(budget)))
+    Ok((Order::Cells(permutation(&seed, cells)?), budget))
 }
 
-/// Bytes of a wave as tests set them, to see many waves in small files.
-fn small_blocks() -> Option<Budget> {
-    let bytes = std::env::var("ANNSLICER_TEST_BLOCK_BYTES").ok()?;
-    Some(Budget::exactly(bytes.parse().ok()?))
+fn memory_limit(args: &SliceArgs) -> u64 {
+    let limit = args.machine.memory_limit;
+    limit.unwrap_or_else(default_memory_limit)
+}
+
+/// The memory for `rows` rows of all shards in another order than the file's.
+fn any_order(args: &SliceArgs, rows: u64) -> Result<Budget> {
+    let limit = memory_limit(args);
+    match Budget::any_order(limit, rows) {
+        Ok(budget) => Ok(small_blocks().unwrap_or(budget)),
+        Err(least) => bail!(
+            "--memory-limit {} is too little for {rows} rows in {}; give at least {}",
+            format_size(limit),
+            if args.order.shuffle {
+                "random order"
+            } else {
+                "all shards"
+            },
+            format_size(least)
+        ),
+    }
 }

@@ -87,21 +87,17 @@ pub fn rows(
     let head = Head::of(&frames).with_context(|| format!("'{path}'"))?;
     head.create(out, path)?;
     let total = obs.iter().map(|o| o.rows()).sum();
-    let mut index = unify::array(
-        out,
-        &format!("{path}/{}", head.index),
-        total,
-        &Dtype::String,
-    )?;
+    let names: Vec<&Frame> = obs.iter().collect();
+    let mut index = Index::create(&names, out, &format!("{path}/{}", head.index), total)?;
     for (frame, file) in obs.iter().zip(files) {
         for rows in frame.index_blocks()? {
             let names = frame
                 .index_rows(rows)
                 .with_context(|| format!("Read {file}"))?;
-            index.append_strings(&names)?;
+            index.append(names)?;
         }
     }
-    index.finish()?;
+    index.0.finish()?;
     for name in head.others() {
         let to = format!("{path}/{name}");
         let columns = parts.iter().zip(files).map(|(part, file)| match part {
@@ -113,6 +109,27 @@ pub fn rows(
         column(&columns, &lengths, files, out, &to)?;
     }
     Ok(())
+}
+
+/// The index of a merged frame: text, with a mask where every input has one (as pandas 3 makes it).
+struct Index(unify::Writer);
+
+impl Index {
+    fn create(frames: &[&Frame], out: &Group, path: &str, rows: u64) -> Result<Index> {
+        let columns: Vec<Option<&Column>> = frames.iter().map(|f| Some(f.index_column())).collect();
+        let plan = match frames.iter().all(|f| f.has_masked_index()) {
+            true => Plan::of(&columns, false, path)?,
+            false => Plan::Plain(Dtype::String),
+        };
+        Ok(Index(plan.create(out, path, rows)?))
+    }
+
+    fn append(&mut self, names: Strings) -> Result<()> {
+        self.0.append(&Values {
+            missing: vec![false; names.len()],
+            data: Data::Text(names),
+        })
+    }
 }
 
 /// Writes one column, block by block.
@@ -166,9 +183,9 @@ pub fn genes(
     let head = Head::of(&all)?;
     head.create(out, path)?;
     let rows = index.len() as u64;
-    let mut names = unify::array(out, &format!("{path}/{}", head.index), rows, &Dtype::String)?;
-    names.append_strings(index)?;
-    names.finish()?;
+    let mut names = Index::create(&all, out, &format!("{path}/{}", head.index), rows)?;
+    names.append(index.clone())?;
+    names.0.finish()?;
     for name in head.others() {
         let to = format!("{path}/{name}");
         let mut picked = Picked::new(index.len());

@@ -17,7 +17,7 @@ use crate::store::{Array, Group, Node, Rows};
 pub struct Copy {
     parent: Group,
     name: String,
-    to: String,
+    pub to: String,
 }
 
 impl Copy {
@@ -27,6 +27,13 @@ impl Copy {
             name: name.into(),
             to: to.into(),
         }
+    }
+}
+
+impl Copy {
+    /// Where it will stand.
+    pub fn to(&self) -> &str {
+        &self.to
     }
 }
 
@@ -41,6 +48,31 @@ pub fn run(copy: &Copy, out: &Group) -> Result<()> {
         return Ok(());
     }
     node(&copy.parent, &copy.name, out, &copy.to).with_context(|| format!("Copy '{}'", copy.to))
+}
+
+/// Bytes that a node holds without compression; text is sampled at its beginning.
+pub fn bytes(copy: &Copy) -> Result<u64> {
+    fn of(node: Node) -> Result<u64> {
+        let group = match node {
+            Node::Array(array) => {
+                let spec = array.spec();
+                let rows = spec.rows().min(256);
+                if spec.dtype != Dtype::String || spec.null || rows == 0 {
+                    return Ok(spec.row_bytes().saturating_mul(spec.rows()));
+                }
+                let text = array.read_strings(std::slice::from_ref(&(0..rows)))?;
+                let row = text.bytes.len() as u64 / rows + 16 * spec.row_items();
+                return Ok(row.saturating_mul(spec.rows()));
+            }
+            Node::Group(group) => group,
+        };
+        let mut bytes = 0u64;
+        for name in group.names()? {
+            bytes = bytes.saturating_add(group.get(&name)?.map_or(Ok(0), of)?);
+        }
+        Ok(bytes)
+    }
+    copy.parent.get(&copy.name)?.map_or(Ok(0), of)
 }
 
 fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
@@ -149,7 +181,32 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
     let mut attrs = array_attrs(&array)?;
     // Of categories, before anndata 0.8; now their group says it.
     attrs.remove("ordered");
+    if let Dtype::Record { fields, .. } = &spec.dtype
+        && fields
+            .iter()
+            .any(|f| matches!(f.dtype, Dtype::FixedString { .. }))
+    {
+        let records = array.read(std::slice::from_ref(&(0..spec.rows())))?;
+        if has_foreign_text(&records, &spec.dtype) {
+            return out.write_records(to, &spec, &records, &attrs);
+        }
+    }
     values(&array, out, to, &attrs, spec)
+}
+
+/// Whether the fixed-width text of some record is not ASCII.
+fn has_foreign_text(records: &[u8], dtype: &Dtype) -> bool {
+    let Dtype::Record { size, fields } = dtype else {
+        return false;
+    };
+    let texts = fields.iter().filter_map(|f| match f.dtype {
+        Dtype::FixedString { size } => Some(f.offset..f.offset + size),
+        _ => None,
+    });
+    let texts: Vec<Range<usize>> = texts.collect();
+    records
+        .chunks_exact((*size).max(1))
+        .any(|record| texts.iter().any(|at| !record[at.clone()].is_ascii()))
 }
 
 /// Text of a fixed width, which anndata wrote before it had attributes; alone in its array it stood for a scalar.

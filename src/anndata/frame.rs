@@ -103,6 +103,20 @@ impl Frame {
     /// Opens the frame at `path` ("obs", "raw/var", of old files "raw.var", "obsm/frame"); an error that names the
     /// column where one cannot be merged.
     pub fn open(root: &Group, path: &str) -> Result<Frame> {
+        let frame = Frame::open_index(root, path)?;
+        for name in &frame.columns {
+            let rows = column(root, path, name)?.rows();
+            ensure!(
+                rows == frame.rows,
+                "'{path}/{name}' has {rows} rows, the index of '{path}' has {}",
+                frame.rows
+            );
+        }
+        Ok(frame)
+    }
+
+    /// As [`Frame::open`], but only the index is looked at.
+    pub fn open_index(root: &Group, path: &str) -> Result<Frame> {
         let (index_name, columns) = match layout(root, path)? {
             Layout::Current(group) => (index_name(&group)?, column_order(&group)?),
             Layout::Old(frame) => {
@@ -123,14 +137,6 @@ impl Frame {
         };
         if let ColumnKind::Categorical { categories, .. } = &frame.index.kind {
             frame.index_categories = Some(texts(categories.read_all()?)?);
-        }
-        for name in &frame.columns {
-            let rows = column(root, path, name)?.rows();
-            ensure!(
-                rows == frame.rows,
-                "'{path}/{name}' has {rows} rows, the index of '{path}' has {}",
-                frame.rows
-            );
         }
         Ok(frame)
     }
@@ -171,6 +177,15 @@ impl Frame {
     /// Row ranges of the index that are worked on at a time.
     pub fn index_blocks(&self) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
         self.index.blocks()
+    }
+
+    pub fn index_column(&self) -> &Column {
+        &self.index
+    }
+
+    /// Whether the index is a nullable-string-array.
+    pub fn has_masked_index(&self) -> bool {
+        matches!(self.index.kind, ColumnKind::Nullable(_)) && self.index.dtype().is_string()
     }
 
     /// Whether the index is one of the columns too, and text as it is.

@@ -173,6 +173,12 @@ impl Sparse {
         Ok(self.spans(ranges)?.1.last().copied().unwrap_or(0))
     }
 
+    /// Elements in each of the rows of `ranges` (sorted, disjoint).
+    pub fn counts(&self, ranges: &[Range<u64>]) -> Result<Vec<u64>> {
+        let ptr = self.spans(ranges)?.1;
+        Ok(ptr.windows(2).map(|ends| ends[1] - ends[0]).collect())
+    }
+
     /// The rows of `ranges` (sorted, disjoint); every index is checked against the width.
     pub fn read(&self, ranges: &[Range<u64>]) -> Result<CsrBlock> {
         self.read_over(ranges, (vec![], vec![]))

@@ -11,6 +11,7 @@ use tracing::warn;
 use super::awkward::Awkward;
 use super::copy::{self, Copy};
 use super::encoding::{Encoding, array_attrs};
+use super::lengths;
 use super::matrix::{Layout, Sparse};
 use super::old;
 use super::rows::{Leaf, Source, check_rows};
@@ -60,6 +61,7 @@ impl Selection {
                 .top(root, name)
                 .with_context(|| format!("Read '{name}'"))?;
         }
+        lengths::check(root, &selection)?;
         Ok(selection)
     }
 
@@ -353,6 +355,32 @@ impl Selection {
         Ok(())
     }
 
+    /// Makes the categorical in `group` the last column of obs, in place of one of the same name.
+    pub fn set_column(&mut self, name: &str, group: &Group) -> Result<()> {
+        let path = format!("obs/{name}");
+        let old = |p: &str| {
+            p.strip_prefix(&path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.groups.retain(|(p, _)| !old(p));
+        self.leaves.retain(|leaf| !old(&leaf.path));
+        self.copies.retain(|copy| !old(&copy.to));
+        let obs = self.groups.iter_mut().find(|(p, _)| p == "obs");
+        let (_, attrs) = obs.context("It has no dataframe 'obs'")?;
+        let order = attrs.get("column-order").and_then(Attr::as_texts);
+        let mut order = order.context("'obs' has no list of names 'column-order'")?;
+        order.retain(|n| n != name);
+        order.push(name.into());
+        attrs.set("column-order", Attr::texts(order));
+        self.categorical(group, &path)
+    }
+
+    /// Bytes without compression of what is the same whatever rows are taken.
+    pub fn skeleton_bytes(&self) -> Result<u64> {
+        let bytes = self.copies.iter().map(copy::bytes);
+        bytes.sum()
+    }
+
     /// Whether `path` is a dataframe, or lies in one.
     pub fn frame_of<'p>(&self, path: &'p str) -> Option<&'p str> {
         self.groups
@@ -377,6 +405,15 @@ impl Selection {
             })
             .map(|(path, _)| path.clone())
             .collect()
+    }
+
+    /// Writes those groups and copies whose path `wanted` accepts.
+    pub fn write_part(&self, out: &Group, wanted: impl Fn(&str) -> bool) -> Result<()> {
+        for (path, attrs) in self.groups.iter().filter(|(path, _)| wanted(path)) {
+            out.create_group(path, attrs)?;
+        }
+        let mut copies = self.copies.iter().filter(|copy| wanted(copy.to()));
+        copies.try_for_each(|copy| copy::run(copy, out))
     }
 
     /// Writes to a new file all that is the same whatever rows are taken.

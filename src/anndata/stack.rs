@@ -317,6 +317,9 @@ impl Stack {
         let Some(writer) = &mut self.writer else {
             bail!("It was not created");
         };
+        if converter.keeps_all() {
+            return writer.append_from(leaf, 0..leaf.rows(), None);
+        }
         let cost = leaf.cost()?;
         for rows in sparse_blocks(leaf, cost.fixed)? {
             let block = leaf.read(std::slice::from_ref(&rows))?;
@@ -412,6 +415,20 @@ struct Converter<'a> {
 }
 
 impl Converter<'_> {
+    /// Whether rows go over as they are.
+    fn keeps_all(&self) -> bool {
+        let same = match (self.plan, &self.leaf) {
+            (Plan::Dense { dtype: to, row }, Shape::Dense { dtype, row: from }) => {
+                dtype == to && row == from
+            }
+            (Plan::Sparse { spec, .. }, Shape::Sparse { data, indices, .. }) => {
+                *data == spec.data && *indices == spec.indices
+            }
+            _ => false,
+        };
+        same && *self.map == ColumnMap::Identity
+    }
+
     fn convert(&self, block: Block) -> Result<Block> {
         match (self.plan, block, &self.leaf) {
             (Plan::Sparse { spec, .. }, Block::Sparse(block), Shape::Sparse { data, .. }) => {

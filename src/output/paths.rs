@@ -12,8 +12,13 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// The path of shard `i`: `{prefix}_shard_{i}.h5ad`.
 pub fn shard_path(prefix: &Path, i: usize) -> PathBuf {
+    named_path(prefix, &format!("shard_{i}"))
+}
+
+/// The path of the shard called `name`: `{prefix}_{name}.h5ad`.
+pub fn named_path(prefix: &Path, name: &str) -> PathBuf {
     let mut path = OsString::from(prefix);
-    path.push(format!("_shard_{i}.h5ad"));
+    path.push(format!("_{name}.h5ad"));
     path.into()
 }
 

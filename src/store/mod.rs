@@ -183,6 +183,25 @@ impl Group {
         }))
     }
 
+    /// Writes an array of records whose fixed-width text is UTF-8. HDF5 readers take such text for ASCII, so there it
+    /// becomes text of any length.
+    pub fn write_records(
+        &self,
+        path: &str,
+        spec: &ArraySpec,
+        records: &[u8],
+        attrs: &Attrs,
+    ) -> Result<()> {
+        match &self.0 {
+            GroupOf::Hdf5(g) => g.write_records(path, spec, records, attrs),
+            GroupOf::Zarr(_) => {
+                let mut array = self.create_array(path, spec, Rows::Known, attrs)?;
+                array.append(records)?;
+                array.finish().map(drop)
+            }
+        }
+    }
+
     /// Copies node `name`, whatever it holds, to `to/new_name` without looking at its values. False, and nothing
     /// done, where source and target are of different formats.
     pub fn copy_verbatim(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
@@ -390,9 +409,10 @@ impl Appender {
         }
         let step = (BLOCK / spec.row_bytes().max(1)).max(1);
         let mut start = rows.start;
+        let mut bytes = vec![];
         while start < rows.end {
             let end = rows.end.min(start.saturating_add(step));
-            let bytes = from.read(std::slice::from_ref(&(start..end)))?;
+            bytes = from.read_over(std::slice::from_ref(&(start..end)), bytes)?;
             if let Some(check) = check {
                 check(&bytes)?;
             }

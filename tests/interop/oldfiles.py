@@ -6,6 +6,8 @@ import shutil
 import zipfile
 
 import numpy as np
+import h5py
+import pandas as pd
 import scipy.sparse as sp
 
 import compare
@@ -38,7 +40,7 @@ def _unpacked(case, archive):
 def _readable(case, source):
     """The file as anndata reads it; without the one node that only a newer zarr can read."""
     try:
-        return corpus.read(source), False
+        return _with_raw_categories(corpus.read(source), source), False
     except Exception:  # the struct dtype of zarr-python 3.2
         copy = case.work / "readable.zarr"
         shutil.rmtree(copy, ignore_errors=True)
@@ -46,6 +48,16 @@ def _readable(case, source):
         shutil.rmtree(copy / "uns" / "rec")
         _forget(copy / "zarr.json", "uns/rec")
         return corpus.read(copy), True
+
+
+def _with_raw_categories(adata, source):
+    """anndata 0.6 kept the categories of raw.var in raw.cat, which today's anndata no longer looks at."""
+    if source.suffix == ".h5ad":
+        with h5py.File(source) as file:
+            for name, categories in file.get("raw.cat", {}).items():
+                column, values = name.removesuffix("_categories"), categories.asstr()[:]
+                adata.raw.var[column] = pd.Categorical.from_codes(adata.raw.var[column], values)
+    return adata
 
 
 def _forget(metadata, name):
@@ -85,8 +97,9 @@ def _merges(case, source, output):
     for inputs in (made, [source]):
         if case.works(label, "merge", merged, *inputs):
             got = corpus.read(merged)
-            if without_rec or output.endswith(".zarr"):
-                adata.uns.pop("rec", None), got.uns.pop("rec", None)
+            for name in ("rec", "O_recarray"):  # records with text of any length, which Zarr has no type for
+                if without_rec or (output.endswith(".zarr") and f"uns/{name}" in case.stderr):
+                    adata.uns.pop(name, None), got.uns.pop(name, None)
             case.check(label, compare.diff_adata(as_merged(adata), got, skip=("obsp",)))
 
 

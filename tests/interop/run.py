@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import badinput
+import cells
 import concat
 import corpus
 import merging
@@ -16,7 +17,7 @@ import slicing
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, selftest)
+MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, selftest)
 
 
 def scenarios():

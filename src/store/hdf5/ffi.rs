@@ -1,6 +1,6 @@
 //! Every call into the HDF5 C library, each under the library's lock, as safe functions over owned identifiers.
 //!
-//! The only file with `unsafe`. Two arguments hold for all of its blocks and are not repeated: every call is made
+//! One of two files with `unsafe` (the other calls blosc). Two arguments hold for all of its blocks and are not repeated: every call is made
 //! inside [`sync`], the lock that the library needs; and every identifier that is passed comes from an [`Id`] that is
 //! borrowed for the whole call, so it is open. The C library checks identifiers and answers with an error.
 
@@ -222,6 +222,10 @@ pub fn exists(group: &Id, path: &str) -> Result<bool> {
             return Err(failure());
         }
         if found == 0 {
+            return Ok(false);
+        }
+        // Nothing lies below what is no group; the library fails to say so.
+        if end < path.len() && !matches!(open_object(group, &path[..end])?, Object::Group(_)) {
             return Ok(false);
         }
     }
@@ -1170,7 +1174,7 @@ pub fn create_dataset(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation)
                     values.as_ptr(),
                 ))?;
             }
-        } else if spec.dtype != Dtype::String && !spec.null {
+        } else if !has_text(&spec.dtype) && !spec.null {
             done(H5Pset_alloc_time(
                 list.0,
                 H5D_alloc_time_t::H5D_ALLOC_TIME_EARLY,
@@ -1190,6 +1194,59 @@ pub fn create_dataset(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation)
             list.0,
             H5P_DEFAULT,
         ))
+    })
+}
+
+fn has_text(dtype: &Dtype) -> bool {
+    *dtype == Dtype::String || dtype.is_record_with_text()
+}
+
+/// Writes all records of a dataset whose text is of variable length, from `records` with text of a fixed width. The
+/// fields of both are the same but for that.
+pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> Result<()> {
+    let (
+        Dtype::Record {
+            size: new,
+            fields: to_fields,
+        },
+        Dtype::Record { size: old, fields },
+    ) = (to, from)
+    else {
+        bail!("{from} is no record");
+    };
+    let mut texts: Vec<CString> = vec![];
+    let mut buffer = vec![0u8; records.len() / (*old).max(1) * new];
+    for (out, record) in buffer
+        .chunks_exact_mut(*new)
+        .zip(records.chunks_exact(*old))
+    {
+        for (to, field) in to_fields.iter().zip(fields) {
+            let items = field.shape.iter().product::<u64>() as usize;
+            let value = &record[field.offset..][..field.dtype.size() * items];
+            if to.dtype == Dtype::String {
+                let end = value.iter().rposition(|&b| b != 0).map_or(0, |end| end + 1);
+                texts.push(CString::new(&value[..end])?);
+                let pointer = texts.last().map_or(0, |t| t.as_ptr() as usize);
+                out[to.offset..][..size_of::<usize>()].copy_from_slice(&pointer.to_ne_bytes());
+            } else {
+                out[to.offset..][..value.len()].copy_from_slice(value);
+            }
+        }
+    }
+    let of = type_of(to)?;
+    // SAFETY: the buffer holds one value of the type for each record; its pointers lead into `texts`, alive until the
+    // end.
+    sync(|| {
+        done(unsafe {
+            H5Dwrite(
+                dataset.0,
+                of.0,
+                H5S_ALL,
+                H5S_ALL,
+                H5P_DEFAULT,
+                buffer.as_ptr().cast(),
+            )
+        })
     })
 }
 

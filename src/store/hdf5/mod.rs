@@ -14,7 +14,7 @@ use anyhow::{Context, Result, bail};
 use tracing::debug;
 
 use super::Rows;
-use super::spec::{ArraySpec, Attr, Attrs};
+use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::compression::Compression;
 pub use read::Array;
 pub use write::Appender;
@@ -156,6 +156,29 @@ impl Group {
             .with_context(|| format!("Create '{}'", join(&self.path(), path)))
     }
 
+    /// Creates an array of records whose text of a fixed width becomes text of any length.
+    pub fn write_records(
+        &self,
+        path: &str,
+        spec: &ArraySpec,
+        records: &[u8],
+        attrs: &Attrs,
+    ) -> Result<()> {
+        let write = || {
+            let mut out = spec.clone();
+            out.dtype = with_any_text(&spec.dtype)?;
+            let how = ffi::Creation {
+                chunk: None,
+                filters: &[],
+                growing: false,
+            };
+            let id = ffi::create_dataset(&self.id, path, &out, &how)?;
+            write_attrs(&id, attrs)?;
+            ffi::write_records(&id, &out.dtype, &spec.dtype, records)
+        };
+        write().with_context(|| format!("Write '{}'", join(&self.path(), path)))
+    }
+
     /// False where the library cannot: what lies in other files, and formats newer than the target's.
     pub fn copy(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
         let whole = join(&self.path(), name);
@@ -195,6 +218,33 @@ impl OpenFile {
         handles.push((path, file.clone()));
         Ok(file)
     }
+}
+
+/// A record type as it is in memory, with a pointer for each text.
+fn with_any_text(dtype: &Dtype) -> Result<Dtype> {
+    let Dtype::Record { fields, .. } = dtype else {
+        bail!("{dtype} is no record");
+    };
+    let mut size = 0;
+    let fields = fields
+        .iter()
+        .map(|field| {
+            let text = matches!(field.dtype, Dtype::FixedString { .. }) && field.shape.is_empty();
+            let mut out = Field {
+                offset: size,
+                ..field.clone()
+            };
+            size += match text {
+                true => size_of::<usize>(),
+                false => field.dtype.size() * field.shape.iter().product::<u64>() as usize,
+            };
+            if text {
+                out.dtype = Dtype::String;
+            }
+            out
+        })
+        .collect();
+    Ok(Dtype::Record { size, fields })
 }
 
 fn path_of(id: &ffi::Id) -> String {

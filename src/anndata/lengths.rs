@@ -1,0 +1,88 @@
+//! Whether what lies on the var axis is as long as var.
+
+use anyhow::{Context, Result, ensure};
+
+use super::encoding::Encoding;
+use super::rows::{Leaf, Source};
+use super::select::Selection;
+use super::{frame, matrix};
+use crate::store::{Group, Node};
+
+/// An error that names the element where columns of X, layers or raw/X, or rows of var, varm and varp, are not as many
+/// as there are genes.
+pub fn check(root: &Group, selection: &Selection) -> Result<()> {
+    let genes = frame::length(root, "var").context("Read 'var'")?;
+    let raw = ["raw/var", "raw.var"]
+        .iter()
+        .find(|path| matches!(root.get(path), Ok(Some(_))))
+        .map(|path| frame::length(root, path))
+        .transpose()
+        .context("Read 'raw/var'")?;
+    let sparse = selection.csc.iter().map(|(path, m)| (path, m.shape[1]));
+    let leaves = selection
+        .leaves
+        .iter()
+        .filter_map(|l| Some((&l.path, columns(l)?)));
+    for (path, found) in sparse.chain(leaves) {
+        let wanted = match path.as_str() {
+            "raw/X" => raw.unwrap_or(found),
+            _ if path == "X" || path.starts_with("layers/") => genes,
+            _ => continue,
+        };
+        ensure!(
+            found == wanted,
+            "'{path}' has {found} columns, but its var has {wanted} rows"
+        );
+    }
+    if let Some(Node::Group(var)) = root.get("var")?
+        && Encoding::of_group(&var)? == Encoding::DataFrame
+    {
+        for name in frame::columns(&var)? {
+            check_rows(&var, &name, genes)?;
+        }
+    }
+    for folder in ["varm", "varp"] {
+        if let Some(Node::Group(group)) = root.get(folder)? {
+            for name in group.names()? {
+                check_rows(&group, &name, genes)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Columns of a matrix; `None` for what is none.
+fn columns(leaf: &Leaf) -> Option<u64> {
+    match &leaf.source {
+        Source::Sparse(s) => Some(s.shape[1]),
+        Source::Fixed(a) => a.spec().shape.get(1).copied(),
+        _ => None,
+    }
+}
+
+fn check_rows(group: &Group, name: &str, genes: u64) -> Result<()> {
+    let path = format!("{}/{name}", group.path());
+    let node = group
+        .get(name)?
+        .with_context(|| format!("'{path}' is missing"))?;
+    let found = match (Encoding::of(&node)?, &node) {
+        (Encoding::Csr | Encoding::Csc, Node::Group(g)) => matrix::describe(g)?.0[0],
+        (Encoding::DataFrame, Node::Group(g)) => {
+            let index = frame::index_name(g)?;
+            let index = g
+                .get(&index)?
+                .with_context(|| format!("'{path}' has no index"))?;
+            frame::column_length(&index)?
+        }
+        (Encoding::Categorical | Encoding::Nullable, _)
+        | (Encoding::Array | Encoding::StringArray, _) => {
+            frame::column_length(&node).with_context(|| format!("Read '{path}'"))?
+        }
+        _ => return Ok(()),
+    };
+    ensure!(
+        found == genes,
+        "'{path}' has {found} rows, but var has {genes}"
+    );
+    Ok(())
+}

@@ -1,0 +1,375 @@
+//! A column that a table adds to obs: one column of a `.csv` or `.tsv` file, `.gz` too, matched to the names of cells.
+//!
+//! The table is streamed. What is held is the names of the cells and a code for each. The column is written to a
+//! scratch file as a categorical one, and from there it is as if the input had it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use csv::{ByteRecord, Reader, ReaderBuilder};
+use flate2::bufread::MultiGzDecoder;
+use rayon::prelude::*;
+use tracing::{info, warn};
+
+use super::names::Names;
+use super::{Obs, listed, near, trimmed};
+use crate::anndata::unify;
+use crate::anndata::values::Data;
+use crate::compression::Compression;
+use crate::store::spec::{Attr, Attrs, Dtype, Kind};
+use crate::store::{self, Format, Group, Node};
+
+/// The table and the columns of it that count.
+pub struct Table<'a> {
+    pub path: &'a Path,
+    pub column: &'a str,
+    /// The column that holds the names of cells; the first where none is given.
+    pub join: Option<&'a str>,
+}
+
+/// What pandas reads as a missing value (`pandas.read_csv`, `na_values`).
+const MISSING: [&str; 19] = [
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
+    "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
+];
+const NO_VALUE: u32 = u32::MAX;
+const NOT_FOUND: u32 = u32::MAX - 1;
+
+/// Adds the column to `obs`; returns where it lies.
+///
+/// # Errors
+/// A cell that the table does not have, or has with two values.
+pub fn join(obs: &mut Obs, table: &Table, scratch: &Path) -> Result<Group> {
+    let column = table.column;
+    ensure!(
+        !column.contains('/'),
+        "Column '{column}' cannot be added to obs: its name has a '/'"
+    );
+    ensure!(
+        column != obs.frame.index_name,
+        "Column '{column}' cannot be added to obs, whose index has that name"
+    );
+    let context = || format!("Cannot read --csv-file {}", table.path.display());
+    let group = table
+        .read(obs)
+        .and_then(|read| read.write(scratch))
+        .with_context(context)?;
+    if obs.frame.columns.iter().any(|name| name == column) {
+        info!(
+            "Column '{column}' of obs is replaced by that of {}",
+            table.path.display()
+        );
+    }
+    obs.join(column, group.clone());
+    Ok(group)
+}
+
+/// The column for each cell of a file.
+struct Joined {
+    /// For each cell, the number of its name.
+    cells: Vec<u32>,
+    /// For each name, the number of its value.
+    found: Vec<u32>,
+    values: Names,
+}
+
+impl Table<'_> {
+    fn read(&self, obs: &Obs) -> Result<Joined> {
+        let mut reader = self.open()?;
+        let (key, at) = self.places(&reader.byte_headers()?.clone())?;
+        let (mut names, mut cells) = (Names::default(), Vec::new());
+        for rows in obs.frame.index_blocks()? {
+            for name in obs.frame.index_rows(rows)?.iter() {
+                cells.push(names.insert(trimmed(name)?.as_bytes())?);
+            }
+        }
+        let (mut values, mut found) = (Names::default(), vec![NOT_FOUND; names.len()]);
+        let mut record = ByteRecord::new();
+        while reader.read_byte_record(&mut record)? {
+            let line = || format!("Line {}", record.position().map_or(0, |p| p.line()));
+            let field = |at| record.get(at).unwrap_or_default();
+            let value = std::str::from_utf8(field(at)).with_context(line)?;
+            let number = match MISSING.contains(&value) {
+                true => NO_VALUE,
+                false => values.insert(value.as_bytes())?,
+            };
+            let name = trimmed(field(key)).with_context(line)?;
+            let Some(cell) = names.find(name.as_bytes()) else {
+                continue;
+            };
+            let found = &mut found[cell as usize];
+            ensure!(
+                *found == NOT_FOUND || *found == number,
+                "{}: cell '{name}' is there twice, with different values of '{}'",
+                line(),
+                self.column
+            );
+            *found = number;
+        }
+        let absent = || cells.iter().filter(|n| found[**n as usize] == NOT_FOUND);
+        let count = absent().count();
+        let texts =
+            absent().map(|n| std::str::from_utf8(names.get(*n as usize)).unwrap_or_default());
+        ensure!(
+            count == 0,
+            "{count} of {} cells are not in it: {}",
+            cells.len(),
+            listed(texts, count)
+        );
+        let without = cells
+            .iter()
+            .filter(|n| found[**n as usize] == NO_VALUE)
+            .count();
+        if without > 0 {
+            warn!(
+                "{without} cells have no value in '{}' of {}",
+                self.column,
+                self.path.display()
+            );
+        }
+        Ok(Joined {
+            cells,
+            found,
+            values,
+        })
+    }
+
+    fn open(&self) -> Result<Reader<Box<dyn Read>>> {
+        let mut file = BufReader::with_capacity(1 << 18, File::open(self.path)?);
+        let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+        let name = self.path.file_name().unwrap_or_default();
+        let name = name.to_string_lossy().to_lowercase();
+        let tabs = name.trim_end_matches(".gz").ends_with(".tsv");
+        let input: Box<dyn Read> = match packed {
+            true => Box::new(MultiGzDecoder::new(file)),
+            false => Box::new(file),
+        };
+        Ok(ReaderBuilder::new()
+            .delimiter(if tabs { b'\t' } else { b',' })
+            .from_reader(input))
+    }
+
+    /// Where the names and the values are in a record.
+    fn places(&self, header: &ByteRecord) -> Result<(usize, usize)> {
+        let known: Vec<_> = header.iter().map(String::from_utf8_lossy).collect();
+        let find = |name: &str| {
+            let at = known.iter().position(|k| k == name);
+            at.with_context(|| format!("It has no column '{name}'{}", near(name, &known)))
+        };
+        let key = self.join.map_or(Ok(0), find)?;
+        let at = find(self.column)?;
+        ensure!(
+            key != at,
+            "Its column '{}' holds the names of cells; give another with --obs-column or --join-column",
+            self.column
+        );
+        Ok((key, at))
+    }
+}
+
+impl Joined {
+    /// Writes the column as anndata would.
+    fn write(&self, scratch: &Path) -> Result<Group> {
+        let (categories, rank) = categories(&self.values);
+        let size = match categories.len() {
+            0..0x7f => 1,
+            0x7f..0x7fff => 2,
+            _ => 4,
+        };
+        let path: PathBuf = scratch.join("joined.h5ad");
+        let root = store::create(&path, Format::H5ad, Compression::None)?;
+        let attrs = Attrs::encoding("categorical", "0.2.0").with("ordered", Attr::bool(false));
+        root.create_group("column", &attrs)?;
+        let mut all = unify::array(
+            &root,
+            "column/categories",
+            categories.len() as u64,
+            &categories.dtype(),
+        )?;
+        match &categories {
+            Data::Numbers { bytes, .. } => all.append(bytes)?,
+            Data::Text(strings) => all.append_strings(strings)?,
+        }
+        all.finish()?;
+        let dtype = Dtype::native(Kind::Int, size);
+        let mut codes = unify::array(&root, "column/codes", self.cells.len() as u64, &dtype)?;
+        for cells in self.cells.chunks(1 << 20) {
+            let code = |name: &u32| match self.found[*name as usize] {
+                NO_VALUE => -1i32,
+                number => rank[number as usize] as i32,
+            };
+            let bytes = cells.iter().map(code);
+            let bytes: Vec<u8> = match size {
+                1 => bytes.map(|c| c as u8).collect(),
+                2 => bytes.flat_map(|c| (c as i16).to_ne_bytes()).collect(),
+                _ => bytes.flat_map(i32::to_ne_bytes).collect(),
+            };
+            codes.append(&bytes)?;
+        }
+        codes.finish()?;
+        root.finish()?;
+        match store::open(&path)?.get("column")? {
+            Some(Node::Group(group)) => Ok(group),
+            _ => bail!("{} is gone", path.display()),
+        }
+    }
+}
+
+/// The values as sorted categories, and the place of each value among them. As pandas has it they are integers, floats
+/// or bools where all of them are, but text where a number would not come back as it was written.
+fn categories(values: &Names) -> (Data, Vec<u32>) {
+    let texts: Vec<&str> = (0..values.len())
+        .map(|n| std::str::from_utf8(values.get(n)).unwrap_or_default())
+        .collect();
+    let numbers = |dtype, bytes| Data::Numbers { dtype, bytes };
+    if let Some(bools) = parsed(&texts, |t| match t {
+        "True" | "TRUE" | "true" => Some(true),
+        "False" | "FALSE" | "false" => Some(false),
+        _ => None,
+    }) {
+        return ranked(
+            &bools,
+            |a, b| a.cmp(b),
+            |all| numbers(Dtype::BOOL, all.iter().map(|v| **v as u8).collect()),
+        );
+    }
+    if let Some(ints) = parsed(&texts, |t| {
+        t.parse::<i64>().ok().filter(|v| v.to_string() == t)
+    }) {
+        return ranked(
+            &ints,
+            |a, b| a.cmp(b),
+            |all| {
+                numbers(
+                    Dtype::INT64,
+                    all.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+                )
+            },
+        );
+    }
+    if let Some(floats) = parsed(&texts, float) {
+        return ranked(&floats, f64_order, |all| {
+            numbers(
+                Dtype::FLOAT64,
+                all.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+            )
+        });
+    }
+    ranked(
+        &texts,
+        |a, b| a.cmp(b),
+        |all| Data::Text(all.iter().map(|t| t.as_bytes()).collect()),
+    )
+}
+
+fn f64_order(a: &f64, b: &f64) -> std::cmp::Ordering {
+    a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal)
+}
+
+fn parsed<'a, T: Send>(
+    texts: &[&'a str],
+    parse: impl Fn(&'a str) -> Option<T> + Sync,
+) -> Option<Vec<T>> {
+    (!texts.is_empty())
+        .then(|| texts.par_iter().map(|t| parse(t)).collect())
+        .flatten()
+}
+
+/// A decimal number of no more digits than float64 keeps, and without zeros in front.
+fn float(text: &str) -> Option<f64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let count = digits.chars().filter(char::is_ascii_digit).count();
+    let padded =
+        digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
+    let plain = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    let value = text.parse().ok().filter(|v: &f64| v.is_finite());
+    value.filter(|_| plain && !padded && count <= 17)
+}
+
+/// Equal values (`1` and `1.0`) become one category.
+fn ranked<T>(
+    values: &[T],
+    order: impl Fn(&T, &T) -> std::cmp::Ordering,
+    data: impl Fn(&[&T]) -> Data,
+) -> (Data, Vec<u32>) {
+    let mut sorted: Vec<usize> = (0..values.len()).collect();
+    sorted.sort_by(|&a, &b| order(&values[a], &values[b]));
+    let (mut rank, mut distinct) = (vec![0; values.len()], Vec::<&T>::new());
+    for at in sorted {
+        let value = &values[at];
+        if distinct
+            .last()
+            .is_none_or(|last| order(last, value).is_ne())
+        {
+            distinct.push(value);
+        }
+        rank[at] = distinct.len() as u32 - 1;
+    }
+    (data(&distinct), rank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kinds(texts: &[&str]) -> (String, Vec<u32>) {
+        let mut names = Names::default();
+        for text in texts {
+            names.insert(text.as_bytes()).unwrap();
+        }
+        let (data, rank) = categories(&names);
+        (data.dtype().to_string(), rank)
+    }
+
+    #[test]
+    fn values_get_the_type_that_pandas_gives_them_unless_it_changes_them() {
+        let cases = [
+            (&["10", "9", "-3"][..], "int64", &[2, 1, 0][..]),
+            (&["1", "1.0", "0.5"], "float64", &[1, 1, 0]),
+            (&["True", "FALSE"], "bool", &[1, 0]),
+            (&["b", "a", "10"], "string", &[2, 1, 0]),
+            (&["01", "2"], "string", &[0, 1]),
+            (&["00.5", "2"], "string", &[0, 1]),
+            (&["99999999999999999999", "1"], "string", &[1, 0]),
+            (&["inf", "1.5"], "string", &[1, 0]),
+            (&[], "string", &[]),
+        ];
+        for (texts, dtype, rank) in cases {
+            assert_eq!(
+                kinds(texts),
+                (dtype.to_string(), rank.to_vec()),
+                "{texts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn tables_are_read_packed_or_not_with_commas_or_tabs() {
+        use std::io::Write;
+        let dir = tempfile::tempdir().unwrap();
+        let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
+        packed.write_all(b"id\tkind\nc1\ta,b\n").unwrap();
+        for (name, bytes) in [
+            ("t.csv", b"\xef\xbb\xbfid,kind\r\nc1,\"a,b\"\r\n".to_vec()),
+            ("t.tsv", b"id\tkind\nc1\ta,b".to_vec()),
+            ("t.tsv.gz", packed.finish().unwrap()),
+        ] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            let table = Table {
+                path: &path,
+                column: "kind",
+                join: Some("id"),
+            };
+            let mut reader = table.open().unwrap();
+            assert_eq!(
+                table.places(reader.byte_headers().unwrap()).unwrap(),
+                (0, 1)
+            );
+            let records: Vec<_> = reader.records().map(Result::unwrap).collect();
+            assert_eq!(records, [vec!["c1", "a,b"]]);
+        }
+    }
+}

@@ -1,0 +1,392 @@
+//! The expressions of `--where` over obs: columns with their types, read in blocks of cells.
+//!
+//! What is missing (NaN too) makes every comparison false, `!=` and `not in` as well. A categorical column is compared
+//! by the values of its categories. A number compared with text for equality stands for the text as it was typed; no
+//! other comparison mixes types. A decimal fraction compared with float32 is rounded to it first, as numpy does.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use rayon::prelude::*;
+
+use super::Obs;
+use super::expr::{Comparison, Expr, Literal, Operand};
+use crate::anndata::column::{Column, ColumnKind};
+use crate::anndata::values::{Data, Values};
+use crate::anndata::{ints, promote};
+use crate::store::spec::{Dtype, Kind, Strings};
+
+/// Takes from `mask` the cells for which `expr` is not true.
+pub fn keep(obs: &Obs, expr: &Expr, mask: &mut [bool]) -> Result<()> {
+    let mut columns = Columns {
+        obs,
+        opened: vec![],
+    };
+    let test = columns.compile(expr)?;
+    let rows = columns.opened.iter().map(|c| c.column.blocks());
+    let blocks = rows.collect::<Result<Vec<_>>>()?.into_iter();
+    // The column whose rows are widest sets the pace.
+    let Some(blocks) = blocks.max_by_key(|b| b.size_hint().0) else {
+        bail!("--where names no column");
+    };
+    for rows in blocks {
+        let cells = |c: &Opened| {
+            c.cells(rows.clone())
+                .with_context(|| format!("Column '{}'", c.name))
+        };
+        let cells = columns.opened.iter().map(cells);
+        let cells = cells.collect::<Result<Vec<_>>>()?;
+        mask[rows.start as usize..rows.end as usize]
+            .par_iter_mut()
+            .enumerate()
+            .for_each(|(i, keep)| *keep &= test(&cells, i));
+    }
+    Ok(())
+}
+
+/// Whether an expression is true of a cell, by its place in a block.
+type Test = Box<dyn Fn(&[Cells], usize) -> bool + Send + Sync>;
+
+/// The columns that an expression names.
+struct Columns<'a> {
+    obs: &'a Obs,
+    opened: Vec<Opened>,
+}
+
+struct Opened {
+    name: String,
+    column: Column,
+    /// Of a categorical column.
+    categories: Option<Arc<Typed>>,
+    /// Whether it has no value at all, whatever the type.
+    empty: bool,
+}
+
+/// A block of one column.
+struct Cells {
+    codes: Option<Vec<u64>>,
+    values: Arc<Typed>,
+}
+
+struct Typed {
+    values: TypedValues,
+    missing: Vec<bool>,
+}
+
+enum TypedValues {
+    Bools(Vec<u8>),
+    Ints(Vec<i128>),
+    Floats(Vec<f64>),
+    Texts(Strings),
+}
+
+/// One value; a bool counts as 0 or 1.
+#[derive(Clone, Copy, Debug)]
+enum Value<'a> {
+    Int(i128),
+    Float(f64),
+    Text(&'a [u8]),
+}
+
+impl Columns<'_> {
+    fn compile(&mut self, expr: &Expr) -> Result<Test> {
+        Ok(match expr {
+            Expr::Or(a, b) => {
+                let (a, b) = (self.compile(a)?, self.compile(b)?);
+                Box::new(move |cells, i| a(cells, i) || b(cells, i))
+            }
+            Expr::And(a, b) => {
+                let (a, b) = (self.compile(a)?, self.compile(b)?);
+                Box::new(move |cells, i| a(cells, i) && b(cells, i))
+            }
+            Expr::Not(a) => {
+                let a = self.compile(a)?;
+                Box::new(move |cells, i| !a(cells, i))
+            }
+            Expr::Column(name) => {
+                let at = self.open(name)?;
+                let opened = &self.opened[at];
+                if opened.column.dtype().kind() != Some(Kind::Bool) && !opened.empty {
+                    bail!(
+                        "Column '{name}' holds {}, not bools; compare it with a value",
+                        opened.what()
+                    );
+                }
+                Box::new(move |cells, i| matches!(cells[at].get(i), Some(Value::Int(1))))
+            }
+            Expr::Compare(Operand::Column(a), how, Operand::Column(b)) => {
+                self.columns(a, *how, b)?
+            }
+            Expr::Compare(Operand::Column(name), how, Operand::Literal(value)) => {
+                self.literal(name, *how, value)?
+            }
+            Expr::Compare(Operand::Literal(value), how, Operand::Column(name)) => {
+                self.literal(name, how.mirrored(), value)?
+            }
+            Expr::Compare(..) => bail!("A comparison names no column"),
+            Expr::In {
+                column,
+                list,
+                negated,
+            } => {
+                let at = self.open(column)?;
+                let equal = list
+                    .iter()
+                    .map(|v| self.literal(column, Comparison::Equal, v));
+                let equal = equal.collect::<Result<Vec<_>>>()?;
+                let negated = *negated;
+                Box::new(move |cells, i| {
+                    cells[at].get(i).is_some() && negated != equal.iter().any(|e| e(cells, i))
+                })
+            }
+        })
+    }
+
+    fn columns(&mut self, a: &str, how: Comparison, b: &str) -> Result<Test> {
+        let (left, right) = (self.open(a)?, self.open(b)?);
+        let (l, r) = (&self.opened[left], &self.opened[right]);
+        if l.is_text() != r.is_text() && !l.empty && !r.empty {
+            bail!(
+                "Columns '{a}' ({}) and '{b}' ({}) cannot be compared",
+                l.what(),
+                r.what()
+            );
+        }
+        Ok(Box::new(move |cells, i| {
+            let pair = cells[left].get(i).zip(cells[right].get(i));
+            pair.is_some_and(|(a, b)| how.holds(compare(a, b)))
+        }))
+    }
+
+    fn literal(&mut self, name: &str, how: Comparison, literal: &Literal) -> Result<Test> {
+        let at = self.open(name)?;
+        let constant = self.opened[at].constant(how, literal)?;
+        Ok(Box::new(move |cells, i| {
+            let value = cells[at].get(i);
+            value.is_some_and(|value| how.holds(compare(value, constant.value())))
+        }))
+    }
+
+    fn open(&mut self, name: &str) -> Result<usize> {
+        if let Some(at) = self.opened.iter().position(|c| c.name == name) {
+            return Ok(at);
+        }
+        let column = self.obs.column(name)?;
+        let categories = match &column.kind {
+            ColumnKind::Categorical { categories, .. } => Some(Arc::new(
+                Typed::of(categories.read_all()?)
+                    .with_context(|| format!("Categories of '{name}'"))?,
+            )),
+            _ => None,
+        };
+        self.opened.push(Opened {
+            name: name.into(),
+            empty: categories.is_some() && column.values_or_categories().rows() == 0,
+            column,
+            categories,
+        });
+        Ok(self.opened.len() - 1)
+    }
+}
+
+/// A literal in the type of the column that it is compared with.
+enum Constant {
+    Int(i128),
+    Float(f64),
+    Text(String),
+}
+
+impl Constant {
+    fn value(&self) -> Value<'_> {
+        match self {
+            Constant::Int(v) => Value::Int(*v),
+            Constant::Float(v) => Value::Float(*v),
+            Constant::Text(v) => Value::Text(v.as_bytes()),
+        }
+    }
+}
+
+impl Opened {
+    fn is_text(&self) -> bool {
+        self.column.dtype().is_string()
+    }
+
+    fn what(&self) -> String {
+        let dtype = self.column.dtype();
+        match dtype.is_string() {
+            true => "text".into(),
+            false => format!("numbers ({dtype})"),
+        }
+    }
+
+    fn constant(&self, how: Comparison, literal: &Literal) -> Result<Constant> {
+        let equality = matches!(how, Comparison::Equal | Comparison::Unequal);
+        Ok(match (literal, self.is_text()) {
+            (Literal::Text(text), true) => Constant::Text(text.clone()),
+            (Literal::Number(text), true) if equality => Constant::Text(text.clone()),
+            (Literal::Number(text), false) => self.number(text)?,
+            (Literal::Bool(value), false) => Constant::Int(i128::from(*value)),
+            (Literal::Text(text), false) if text.parse::<f64>().is_ok() => self.number(text)?,
+            _ if self.empty => Constant::Int(0),
+            (literal, _) => bail!(
+                "Column '{}' holds {} and cannot be compared with {literal}",
+                self.name,
+                self.what()
+            ),
+        })
+    }
+
+    fn number(&self, text: &str) -> Result<Constant> {
+        if let Ok(int) = text.parse::<i128>() {
+            return Ok(Constant::Int(int));
+        }
+        let float: f64 = text.parse()?;
+        let single = self.column.dtype() == Dtype::native(Kind::Float, 4);
+        Ok(Constant::Float(match single {
+            true => f64::from(float as f32),
+            false => float,
+        }))
+    }
+
+    fn cells(&self, rows: Range<u64>) -> Result<Cells> {
+        Ok(match &self.categories {
+            Some(categories) => Cells {
+                codes: Some(self.column.codes(rows)?),
+                values: categories.clone(),
+            },
+            None => Cells {
+                codes: None,
+                values: Arc::new(Typed::of(self.column.read(rows)?)?),
+            },
+        })
+    }
+}
+
+impl Cells {
+    fn get(&self, i: usize) -> Option<Value<'_>> {
+        match &self.codes {
+            None => self.values.get(i),
+            Some(codes) => self.values.get(usize::try_from(codes[i]).ok()?),
+        }
+    }
+}
+
+impl Typed {
+    fn of(values: Values) -> Result<Typed> {
+        let typed = match values.data {
+            Data::Text(strings) => TypedValues::Texts(strings),
+            Data::Numbers { dtype, bytes } => match dtype.kind() {
+                Some(Kind::Bool) => TypedValues::Bools(bytes),
+                Some(Kind::Float) => TypedValues::Floats(promote::floats(&bytes, &dtype)?),
+                Some(Kind::Int) => {
+                    let ints = ints::read(&bytes, &dtype)?.into_iter();
+                    TypedValues::Ints(ints.map(|v| i128::from(v as i64)).collect())
+                }
+                Some(Kind::Uint) => {
+                    let ints = ints::read(&bytes, &dtype)?.into_iter();
+                    TypedValues::Ints(ints.map(i128::from).collect())
+                }
+                _ => bail!("Its values, {dtype}, cannot be compared"),
+            },
+        };
+        Ok(Typed {
+            values: typed,
+            missing: values.missing,
+        })
+    }
+
+    /// `None` where it is missing.
+    fn get(&self, i: usize) -> Option<Value<'_>> {
+        if self.missing.get(i).is_some_and(|m| *m) {
+            return None;
+        }
+        Some(match &self.values {
+            TypedValues::Bools(v) => Value::Int(i128::from(*v.get(i)? != 0)),
+            TypedValues::Ints(v) => Value::Int(*v.get(i)?),
+            TypedValues::Floats(v) => Value::Float(*v.get(i).filter(|v| !v.is_nan())?),
+            TypedValues::Texts(v) => Value::Text((i < v.len()).then(|| v.get(i))?),
+        })
+    }
+}
+
+impl Comparison {
+    /// The comparison with its sides swapped.
+    fn mirrored(self) -> Comparison {
+        match self {
+            Comparison::Less => Comparison::Greater,
+            Comparison::AtMost => Comparison::AtLeast,
+            Comparison::Greater => Comparison::Less,
+            Comparison::AtLeast => Comparison::AtMost,
+            same => same,
+        }
+    }
+
+    fn holds(self, order: Option<Ordering>) -> bool {
+        let Some(order) = order else { return false };
+        match self {
+            Comparison::Equal => order.is_eq(),
+            Comparison::Unequal => order.is_ne(),
+            Comparison::Less => order.is_lt(),
+            Comparison::AtMost => order.is_le(),
+            Comparison::Greater => order.is_gt(),
+            Comparison::AtLeast => order.is_ge(),
+        }
+    }
+}
+
+/// By value, exactly; text by code point. `None` for text and a number.
+fn compare(a: Value, b: Value) -> Option<Ordering> {
+    match (a, b) {
+        (Value::Int(a), Value::Int(b)) => Some(a.cmp(&b)),
+        (Value::Float(a), Value::Float(b)) => a.partial_cmp(&b),
+        (Value::Int(a), Value::Float(b)) => int_to_float(a, b),
+        (Value::Float(a), Value::Int(b)) => int_to_float(b, a).map(Ordering::reverse),
+        (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
+        _ => None,
+    }
+}
+
+fn int_to_float(int: i128, float: f64) -> Option<Ordering> {
+    let whole = float.floor();
+    let fraction = match float > whole {
+        true => Ordering::Less,
+        false => Ordering::Equal,
+    };
+    (!float.is_nan()).then(|| int.cmp(&(whole as i128)).then(fraction))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn integers_and_floats_compare_exactly() {
+        let big = (1i128 << 53) + 1;
+        assert_eq!(int_to_float(big, 2f64.powi(53)), Some(Ordering::Greater));
+        assert_eq!(int_to_float(-1, -0.5), Some(Ordering::Less));
+        assert_eq!(int_to_float(0, -0.5), Some(Ordering::Greater));
+        assert_eq!(int_to_float(5, f64::INFINITY), Some(Ordering::Less));
+        assert_eq!(int_to_float(5, f64::NEG_INFINITY), Some(Ordering::Greater));
+        assert_eq!(int_to_float(5, f64::NAN), None);
+    }
+
+    proptest! {
+        #[test]
+        fn small_integers_compare_as_floats(int in -1000i32..1000, float in -1000f64..1000.0) {
+            let expected = f64::from(int).partial_cmp(&float);
+            prop_assert_eq!(int_to_float(i128::from(int), float), expected);
+        }
+
+        #[test]
+        fn a_mirrored_comparison_is_the_same(a in 0i128..3, b in 0i128..3) {
+            use Comparison::{AtLeast, AtMost, Equal, Greater, Less, Unequal};
+            for how in [Equal, Unequal, Less, AtMost, Greater, AtLeast] {
+                prop_assert_eq!(how.holds(Some(a.cmp(&b))), how.mirrored().holds(Some(b.cmp(&a))));
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Which cells: those that a column of obs, an expression over its columns or a list of names tells.
+//!
+//! Columns are read in blocks of cells; a column that a table adds ([`csv`]) is read like one of the file's own.
+
+pub mod column;
+pub mod csv;
+pub mod eval;
+pub mod expr;
+pub mod groups;
+pub mod names;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::anndata::column::Column;
+use crate::anndata::frame::Frame;
+use crate::store::{Group, Node};
+
+/// The obs of a file, whose columns are opened one at a time.
+pub struct Obs {
+    pub frame: Frame,
+    /// A column that the file does not have, or another than the file has.
+    joined: Option<(String, Group)>,
+}
+
+impl Obs {
+    pub fn open(root: &Group) -> Result<Obs> {
+        let frame = Frame::open_index(root, "obs")?;
+        ensure!(
+            u32::try_from(frame.rows()).is_ok(),
+            "It has {} cells, and more than 2^32 cannot be chosen from",
+            frame.rows()
+        );
+        Ok(Obs {
+            frame,
+            joined: None,
+        })
+    }
+
+    /// From now on the column `name` is the one in `group`.
+    pub fn join(&mut self, name: &str, group: Group) {
+        self.joined = Some((name.into(), group));
+    }
+
+    /// Opens the column `name`; an error that lists near matches where there is none.
+    pub fn column(&self, name: &str) -> Result<Column> {
+        if let Some((_, group)) = self.joined.as_ref().filter(|(joined, _)| joined == name) {
+            return Column::open(Node::Group(group.clone()));
+        }
+        if let Some(column) = self.frame.find(name)? {
+            ensure!(
+                column.rows() == self.frame.rows(),
+                "Column 'obs/{name}' has {} rows, the index of obs has {}",
+                column.rows(),
+                self.frame.rows()
+            );
+            return Ok(column);
+        }
+        if name == self.frame.index_name {
+            bail!("'{name}' is the index of obs, not a column of it");
+        }
+        bail!(
+            "obs has no column '{name}'{}",
+            near(name, &self.frame.columns)
+        )
+    }
+}
+
+/// What `name` may have meant, as the end of a sentence; all of them where there are few.
+pub fn near<S: AsRef<str>>(name: &str, known: &[S]) -> String {
+    const MOST: usize = 5;
+    let lower = name.to_lowercase();
+    let mut scored: Vec<(f64, &str)> = known
+        .iter()
+        .map(|k| {
+            let k = k.as_ref();
+            (strsim::jaro_winkler(&lower, &k.to_lowercase()), k)
+        })
+        .filter(|(score, _)| *score > 0.75 || known.len() <= MOST)
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let names: Vec<String> = scored
+        .iter()
+        .take(MOST)
+        .map(|(_, k)| format!("'{k}'"))
+        .collect();
+    match (names.is_empty(), known.len() <= MOST) {
+        (true, _) => String::new(),
+        (false, true) => format!("; there is {}", names.join(", ")),
+        (false, false) => format!("; similar is {}", names.join(", ")),
+    }
+}
+
+/// UTF-8 text without white space around it.
+fn trimmed(bytes: &[u8]) -> Result<&str> {
+    let text = std::str::from_utf8(bytes).context("It is not UTF-8 text")?;
+    Ok(text.trim())
+}
+
+/// The first few of `names` in quotes, and how many more there are.
+fn listed<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
+    const MOST: usize = 10;
+    let shown: Vec<String> = names.take(MOST).map(|name| format!("'{name}'")).collect();
+    match count.saturating_sub(shown.len()) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_matches_are_sorted_and_few() {
+        let known = [
+            "total_counts",
+            "n_genes",
+            "cell_type",
+            "Cell_Types",
+            "batch",
+            "x",
+        ];
+        let said = near("celltype", &known);
+        assert!(
+            said.starts_with("; similar is 'cell_type', 'Cell_Types'"),
+            "{said}"
+        );
+        assert!(!said.contains("batch"));
+        assert_eq!(near("zzz", &known), "");
+        assert_eq!(near("b", &["a", "b"]), "; there is 'b', 'a'");
+    }
+}

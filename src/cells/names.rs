@@ -1,0 +1,169 @@
+//! Distinct names in little memory, and lists of them in files.
+
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use tracing::info;
+
+use super::{Obs, listed, trimmed};
+use crate::store::spec::Strings;
+
+/// Distinct names, numbered in order of first appearance: 16 to 24 bytes each beside their text.
+#[derive(Default)]
+pub struct Names {
+    texts: Strings,
+    /// An open table of numbers plus 1, at most half full; 0 is free.
+    slots: Vec<u32>,
+}
+
+impl Names {
+    pub fn len(&self) -> usize {
+        self.texts.len()
+    }
+
+    pub fn get(&self, number: usize) -> &[u8] {
+        self.texts.get(number)
+    }
+
+    /// The number of `name`, or the slot that it would take.
+    fn slot(&self, name: &[u8]) -> Result<u32, usize> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let mask = self.slots.len() - 1;
+        let mut at = hasher.finish() as usize & mask;
+        loop {
+            match self.slots[at] {
+                0 => return Err(at),
+                full if self.texts.get(full as usize - 1) == name => return Ok(full - 1),
+                _ => at = (at + 1) & mask,
+            }
+        }
+    }
+
+    pub fn find(&self, name: &[u8]) -> Option<u32> {
+        match self.slots.is_empty() {
+            true => None,
+            false => self.slot(name).ok(),
+        }
+    }
+
+    /// The number of `name`, which is added where it is new.
+    pub fn insert(&mut self, name: &[u8]) -> Result<u32> {
+        if self.slots.len() < 2 * (self.len() + 1) {
+            self.slots = vec![0; (4 * (self.len() + 1)).next_power_of_two()];
+            for number in 0..self.texts.len() {
+                if let Err(at) = self.slot(self.texts.get(number)) {
+                    self.slots[at] = number as u32 + 1;
+                }
+            }
+        }
+        match self.slot(name) {
+            Ok(number) => Ok(number),
+            Err(at) => {
+                let next = u32::try_from(self.len() + 1).context("More than 2^32 names")?;
+                self.texts.push(name);
+                self.slots[at] = next;
+                Ok(next - 1)
+            }
+        }
+    }
+}
+
+/// The names in a file, one a line, without white space around them; `-` is standard input.
+pub fn read(path: &Path) -> Result<Names> {
+    let mut input: Box<dyn BufRead> = match path == Path::new("-") {
+        true => Box::new(io::stdin().lock()),
+        false => Box::new(BufReader::new(File::open(path)?)),
+    };
+    let (mut names, mut line) = (Names::default(), vec![]);
+    for number in 1u64.. {
+        line.clear();
+        if input.read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        let text = trimmed(&line).with_context(|| format!("Line {number}"))?;
+        let text = text.trim_start_matches('\u{feff}'); // the mark some editors put first
+        if !text.is_empty() {
+            names.insert(text.as_bytes())?;
+        }
+    }
+    Ok(names)
+}
+
+/// Takes from `mask` the cells that the list at `path` does not name. Names that no cell has are an error unless
+/// `missing_ok`.
+pub fn keep(obs: &Obs, path: &Path, missing_ok: bool, mask: &mut [bool]) -> Result<()> {
+    let context = || format!("Cannot read --cells {}", path.display());
+    let names = read(path).with_context(context)?;
+    let mut found = vec![false; names.len()];
+    for rows in obs.frame.index_blocks()? {
+        let index = obs.frame.index_rows(rows.clone())?;
+        let mask = &mut mask[rows.start as usize..rows.end as usize];
+        for (name, keep) in index.iter().zip(mask) {
+            match names.find(name.trim_ascii()) {
+                Some(number) => found[number as usize] = true,
+                None => *keep = false,
+            }
+        }
+    }
+    let unknown = || (0..names.len()).filter(|&n| !found[n]);
+    let count = unknown().count();
+    if count == 0 {
+        return Ok(());
+    }
+    let texts = unknown().map(|n| std::str::from_utf8(names.get(n)).unwrap_or_default());
+    let what = format!(
+        "{count} of the {} names in {} are no cell of the file: {}",
+        names.len(),
+        path.display(),
+        listed(texts, count)
+    );
+    match missing_ok {
+        true => info!("{what}"),
+        false => bail!("{what}; --missing-ok passes over them"),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn names_are_numbered_once_each(names in prop::collection::vec("[ab]{0,4}", 0..200)) {
+            let (mut table, mut distinct) = (Names::default(), Vec::<String>::new());
+            for name in &names {
+                if !distinct.contains(name) {
+                    prop_assert_eq!(table.find(name.as_bytes()), None);
+                    distinct.push(name.clone());
+                }
+                let number = table.insert(name.as_bytes()).unwrap();
+                prop_assert_eq!(&distinct[number as usize], name);
+            }
+            prop_assert_eq!(table.len(), distinct.len());
+            for (number, name) in distinct.iter().enumerate() {
+                prop_assert_eq!(table.find(name.as_bytes()), Some(number as u32));
+                prop_assert_eq!(table.get(number), name.as_bytes());
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_is_read_whatever_ends_its_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cells.txt");
+        std::fs::write(&path, "\u{feff}b\r\n\n a \nb\nlast").unwrap();
+        let names = read(&path).unwrap();
+        let texts: Vec<_> = (0..names.len()).map(|n| names.get(n)).collect();
+        assert_eq!(texts, [&b"b"[..], b"a", b"last"]);
+        std::fs::write(&path, b"a\n\xff\n").unwrap();
+        let error = format!("{:#}", read(&path).err().unwrap());
+        assert!(error.contains("Line 2"), "{error}");
+    }
+}

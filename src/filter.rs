@@ -1,0 +1,111 @@
+//! `annslicer filter`: some of the cells of one file.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use tracing::{info, warn};
+
+use crate::anndata::select::Selection;
+use crate::cells::csv::{self, Table};
+use crate::cells::{Obs, column, eval, names};
+use crate::cli::{FilterArgs, WhichArgs};
+use crate::extract::{self, Order, Request, small_blocks};
+use crate::output::{self, Outputs};
+use crate::plan::Budget;
+use crate::progress::Progress;
+use crate::resources::{default_memory_limit, format_size};
+use crate::store::{self, Format, Group};
+
+pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
+    let began = Instant::now();
+    let input = args.input.display().to_string();
+    let context = || format!("Cannot filter {input}");
+    Format::of(&args.input)?;
+    let format = Format::of(&args.output)?;
+    let read = [
+        Some(&args.input),
+        args.which.cells.as_ref(),
+        args.which.table.csv_file.as_ref(),
+    ];
+    let read: Vec<PathBuf> = read.into_iter().flatten().cloned().collect();
+    output::refuse_overlap(&args.output, &read)?;
+    let root = store::open(&args.input).with_context(context)?;
+    let mut selection = Selection::of(&root).with_context(context)?;
+    let mut outputs = Outputs::new()?;
+    let scratch = outputs.scratch_dir(&std::env::temp_dir())?;
+    let kept = kept(&args.which, &root, &mut selection, &scratch).with_context(context)?;
+    let rows = kept.len() as u64;
+    info!(
+        "Filtering {input}: {} cells in → {rows} cells out → {}",
+        selection.cells,
+        args.output.display()
+    );
+    if rows == 0 {
+        warn!("No cell is kept: {} will have none", args.output.display());
+    }
+    let limit = args.machine.memory_limit;
+    let budget = Budget::sequential(limit.unwrap_or_else(default_memory_limit));
+    let progress = Progress::new("Filtering", rows, quiet);
+    let request = Request {
+        // No cells are the first none of the file.
+        order: match rows == 0 || rows == selection.cells {
+            true => Order::AsIs,
+            false => Order::Sorted(kept),
+        },
+        cuts: vec![0, rows],
+        outputs: vec![outputs.aside(&args.output)?],
+        format,
+        compression: args.output_options.compression.unwrap_or_default(),
+        budget: small_blocks().unwrap_or(budget),
+        scratch: &scratch,
+        progress: &progress,
+    };
+    extract::run(&mut selection, &request).with_context(context)?;
+    progress.finish();
+    for path in outputs.publish()? {
+        let bytes = path.metadata().map_or(0, |file| file.len());
+        let size = match format {
+            Format::H5ad => format!(" ({} written)", format_size(bytes)),
+            Format::Zarr => String::new(),
+        };
+        info!(
+            "Filter complete in {:.1} s{size}.",
+            began.elapsed().as_secs_f64()
+        );
+    }
+    Ok(())
+}
+
+/// The cells that pass all that is asked for, or those that do not.
+fn kept(
+    which: &WhichArgs,
+    root: &Group,
+    selection: &mut Selection,
+    scratch: &Path,
+) -> Result<Vec<u32>> {
+    let mut obs = Obs::open(root)?;
+    let mut mask = vec![true; usize::try_from(selection.cells)?];
+    if let Some(name) = &which.obs_column {
+        if let Some(path) = &which.table.csv_file {
+            let table = Table {
+                path,
+                column: name,
+                join: which.table.join_column.as_deref(),
+            };
+            selection.set_column(name, &csv::join(&mut obs, &table, scratch)?)?;
+        }
+        column::keep(&obs.column(name)?, name, &mut mask)?;
+    }
+    if let Some(expr) = &which.expr {
+        eval::keep(&obs, expr, &mut mask).context("Cannot evaluate --where")?;
+    }
+    if let Some(path) = &which.cells {
+        names::keep(&obs, path, which.missing_ok, &mut mask)?;
+    }
+    let cells = mask.iter().zip(0..);
+    Ok(cells
+        .filter(|(keep, _)| **keep != which.invert)
+        .map(|(_, cell)| cell)
+        .collect())
+}

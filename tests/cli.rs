@@ -1,0 +1,255 @@
+//! The program as a user runs it: exit codes, messages, and what stands in the folder afterwards.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use hdf5::types::VarLenUnicode;
+use tempfile::TempDir;
+
+const PBMC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pbmc.h5ad");
+const CELLS: usize = 700;
+
+/// `annslicer ARGS` in `folder`; arguments are split at blanks.
+fn annslicer(folder: &Path, args: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_annslicer"));
+    command.current_dir(folder).args(args.split_whitespace());
+    command
+}
+
+fn run(folder: &Path, args: &str) -> Output {
+    annslicer(folder, args).output().unwrap()
+}
+
+/// A folder that holds `pbmc.h5ad` and nothing else.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(PBMC, folder.path().join("pbmc.h5ad")).unwrap();
+    folder
+}
+
+/// Runs what must succeed; returns its messages.
+fn done(folder: &Path, args: &str) -> String {
+    let output = run(folder, args);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{args}: {said}");
+    said
+}
+
+/// All names in a folder, hidden ones too.
+fn names(folder: &Path) -> BTreeSet<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+fn shards(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let shard = |i| folder.join(format!("{prefix}_shard_{i}.h5ad"));
+    (0..).map(shard).take_while(|path| path.exists()).collect()
+}
+
+/// The names of the cells of a file.
+fn cells(path: &Path) -> Vec<String> {
+    let obs = hdf5::File::open(path).unwrap().group("obs").unwrap();
+    let index: VarLenUnicode = obs.attr("_index").unwrap().read_scalar().unwrap();
+    let names = obs.dataset(&index).unwrap();
+    let names = names.read_1d::<VarLenUnicode>().unwrap();
+    names.iter().map(ToString::to_string).collect()
+}
+
+fn sizes(paths: &[PathBuf]) -> u64 {
+    paths.iter().map(|p| p.metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn the_version_goes_to_stdout() {
+    let output = run(Path::new("."), "--version");
+    let version = concat!("annslicer ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), version);
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn the_readme_names_every_option() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    for command in ["slice", "merge", "filter"] {
+        let help = run(Path::new("."), &format!("{command} --help")).stdout;
+        let help = String::from_utf8(help).unwrap();
+        let options = help.split([' ', '\n', '[', ']']);
+        for option in options.filter(|word| word.starts_with("--")) {
+            assert!(readme.contains(option), "{command} {option}");
+        }
+    }
+}
+
+#[test]
+fn a_usage_error_is_one_line_and_exits_with_2() {
+    let folder = folder();
+    for args in [
+        "slice",
+        "slice pbmc.h5ad",
+        "slice pbmc.h5ad p --size 0",
+        "slice pbmc.h5ad p --size=-3",
+        "slice pbmc.h5ad p --compression zstd",
+        "slice pbmc.h5ad p --seed one --shuffle",
+        "slice pbmc.h5ad p --jobs 0",
+        "slice pbmc.h5ad p --memory-limit much",
+        "slice pbmc.h5ad p extra",
+        "merge out.h5ad",
+        "merge out.h5ad pbmc.h5ad --join left",
+        "cut pbmc.h5ad",
+        "--verbose slice pbmc.h5ad p",
+    ] {
+        let output = run(folder.path(), args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args}: {said}");
+        assert_eq!(said.lines().count(), 1, "{args}: {said}");
+        assert!(said.starts_with("ERROR: "), "{args}: {said}");
+    }
+    assert_eq!(names(folder.path()).len(), 1);
+}
+
+#[test]
+fn a_failure_is_one_line_and_exits_with_1() {
+    let folder = folder();
+    fs::write(folder.path().join("text.h5ad"), "no HDF5").unwrap();
+    for (args, word) in [
+        ("slice missing.h5ad p", "missing.h5ad"),
+        ("slice text.h5ad p", "text.h5ad"),
+        ("slice pbmc.loom p", "pbmc.loom"),
+        ("merge out.h5ad none_*.h5ad", "none_*.h5ad"),
+        ("merge ./pbmc.h5ad pbmc.h5ad", "pbmc.h5ad"),
+    ] {
+        let output = run(folder.path(), &format!("-q {args}"));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args}: {said}");
+        assert_eq!(said.lines().count(), 1, "{args}: {said}");
+        assert!(said.contains(word), "{args}: {said}");
+    }
+    assert_eq!(names(folder.path()).len(), 2);
+}
+
+#[test]
+fn debug_and_quiet_stand_before_or_after_the_subcommand() {
+    let folder = folder();
+    for args in ["--debug slice pbmc.h5ad p", "slice pbmc.h5ad p --debug"] {
+        assert!(done(folder.path(), args).contains("DEBUG: "), "{args}");
+    }
+    assert!(!done(folder.path(), "slice pbmc.h5ad p").contains("DEBUG: "));
+    assert_eq!(done(folder.path(), "slice pbmc.h5ad p --quiet"), "");
+}
+
+#[test]
+fn long_options_may_be_shortened() {
+    let folder = folder();
+    done(
+        folder.path(),
+        "slice pbmc.h5ad out/p --si 400 --shuf --see 1 --comp gzip --mem 1GB",
+    );
+    assert_eq!(shards(&folder.path().join("out"), "p").len(), 2);
+}
+
+#[test]
+fn a_seed_without_shuffle_is_a_warning() {
+    let said = done(folder().path(), "slice pbmc.h5ad p --seed 1");
+    assert!(said.contains("WARNING: --seed"), "{said}");
+}
+
+#[test]
+fn shards_hold_all_cells_once_and_nothing_else_is_left() {
+    let folder = folder();
+    let whole = cells(Path::new(PBMC));
+    assert_eq!(whole.len(), CELLS);
+    for (prefix, options) in [("new/plain", ""), ("new/mixed", "--shuffle --seed 0")] {
+        let args = format!("slice pbmc.h5ad {prefix} --size 200 {options}");
+        done(folder.path(), &args);
+        let shards = shards(folder.path(), prefix);
+        let parts: Vec<_> = shards.iter().map(|path| cells(path)).collect();
+        let sizes: Vec<_> = parts.iter().map(Vec::len).collect();
+        assert_eq!(sizes, [200, 200, 200, 100]);
+        let mut all = parts.concat();
+        assert_eq!(all == whole, options.is_empty(), "{options}");
+        let mut sorted = whole.clone();
+        sorted.sort();
+        all.sort();
+        assert_eq!(all, sorted);
+    }
+    assert_eq!(names(&folder.path().join("new")).len(), 8);
+    assert_eq!(names(folder.path()).len(), 2);
+}
+
+#[test]
+fn merged_shards_are_the_cells_of_the_file_again() {
+    let folder = folder();
+    done(folder.path(), "slice pbmc.h5ad out/p --size 150");
+    done(folder.path(), "merge back.h5ad out/p_shard_*.h5ad");
+    assert_eq!(
+        cells(&folder.path().join("back.h5ad")),
+        cells(Path::new(PBMC))
+    );
+}
+
+#[test]
+fn compressed_shards_are_smaller() {
+    let folder = folder();
+    let mut taken = vec![];
+    for filter in ["gzip:9", "gzip", "lzf"] {
+        let prefix = filter.replace(':', "");
+        let args = format!("slice pbmc.h5ad {prefix} --compression {filter}");
+        done(folder.path(), &args);
+        taken.push(sizes(&shards(folder.path(), &prefix)));
+    }
+    done(folder.path(), "slice pbmc.h5ad plain");
+    taken.push(sizes(&shards(folder.path(), "plain")));
+    assert!(taken.is_sorted(), "{taken:?}");
+}
+
+#[test]
+fn outputs_are_replaced_only_by_whole_ones() {
+    let folder = folder();
+    let shard = folder.path().join("p_shard_0.h5ad");
+    fs::write(&shard, "older").unwrap();
+    fs::write(
+        folder.path().join("bad.h5ad"),
+        &fs::read(PBMC).unwrap()[..99_999],
+    )
+    .unwrap();
+    assert_eq!(
+        run(folder.path(), "slice bad.h5ad p").status.code(),
+        Some(1)
+    );
+    assert_eq!(fs::read(&shard).unwrap(), b"older");
+    done(folder.path(), "slice pbmc.h5ad p");
+    assert_eq!(cells(&shard).len(), CELLS);
+}
+
+/// Wherever the signal comes, all shards are there or none, and nothing else.
+#[test]
+fn a_terminated_run_leaves_nothing() {
+    let folder = folder();
+    let slice = |prefix: usize| {
+        let args = format!("slice pbmc.h5ad {prefix}/p --size 10 --compression gzip");
+        let mut command = annslicer(folder.path(), &args);
+        command.stderr(Stdio::null()).spawn().unwrap()
+    };
+    let began = Instant::now();
+    assert!(slice(0).wait().unwrap().success());
+    let whole = began.elapsed();
+    let mut told = 0;
+    for tenths in 1..=10 {
+        let mut child = slice(tenths);
+        thread::sleep(whole * u32::try_from(tenths).unwrap() / 11);
+        let kill = ["-TERM", &child.id().to_string()].map(str::to_owned);
+        Command::new("kill").args(kill).output().unwrap();
+        let status = child.wait().unwrap();
+        let out = folder.path().join(tenths.to_string());
+        let left = if out.exists() { names(&out).len() } else { 0 };
+        let expected = if status.success() { CELLS / 10 } else { 0 };
+        assert_eq!(left, expected, "{tenths} tenths of {whole:?}: {status}");
+        told += usize::from(status.code() == Some(143));
+    }
+    assert!(told > 0, "no run was terminated in the middle");
+}
