@@ -4,12 +4,16 @@
 //! usage error exits with 2.
 
 use std::{
+    io::{ErrorKind, Write},
     num::{NonZeroU64, NonZeroUsize},
     path::PathBuf,
     str::FromStr,
 };
 
-use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use anyhow::{Context, Result};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use clap_mangen::Man;
 
 use crate::{
     cells::expr::Expr, compression::Compression, permutation::Seed, resources::parse_size,
@@ -58,6 +62,25 @@ pub enum Command {
     /// say which cells, a cell must pass all.
     #[command(after_help = FILTER_EXAMPLES)]
     Filter(FilterArgs),
+
+    /// Tell what files hold, and how it is stored, from their metadata alone
+    ///
+    /// The percentage after the filters of an element is what it takes in the file of its size in
+    /// memory; text is not counted, and nothing of Zarr. Memory is an estimate: that of values, and
+    /// 64 bytes for each text.
+    #[command(after_help = INFO_EXAMPLES)]
+    Info(InfoArgs),
+
+    /// Print the script that completes this command line in a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+
+    /// Print the manual: a page for the program and one for each subcommand
+    #[command(after_help = MAN_EXAMPLES)]
+    Man,
 }
 
 const SLICE_EXAMPLES: &str = "\
@@ -92,6 +115,35 @@ EXAMPLES
 
   All but those in a list of names, one a line
       annslicer filter pbmc.h5ad rest.h5ad --cells doublets.txt --invert";
+
+const INFO_EXAMPLES: &str = "\
+EXAMPLES
+  Elements with their types, shapes, storage and categories
+      annslicer info pbmc.h5ad
+
+  The number of cells of each shard
+      annslicer info --json out/pbmc_shard_*.h5ad | jq '.[].shape[0]'";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+EXAMPLES
+  annslicer completions bash > ~/.local/share/bash-completion/completions/annslicer
+  annslicer completions zsh > ~/.zfunc/_annslicer
+  annslicer completions fish > ~/.config/fish/completions/annslicer.fish";
+
+const MAN_EXAMPLES: &str = "\
+EXAMPLES
+  annslicer man > ~/.local/share/man/man1/annslicer.1";
+
+#[derive(Args, Debug)]
+pub struct InfoArgs {
+    /// The files to look at: .h5ad or .zarr
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// A JSON list with an object for each file, sizes in bytes
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}
 
 #[derive(Args, Debug)]
 pub struct SliceArgs {
@@ -287,6 +339,34 @@ fn positive<N: FromStr>(text: &str) -> Result<N, &'static str> {
     text.parse().map_err(|_| "give a whole number of 1 or more")
 }
 
+/// The script that completes the command line in `shell`.
+pub fn completions(shell: Shell) -> Vec<u8> {
+    let mut script = vec![];
+    clap_complete::generate(shell, &mut Cli::command(), "annslicer", &mut script);
+    script
+}
+
+/// The manual in roff: a page for the program and one for each subcommand.
+pub fn man() -> Result<Vec<u8>> {
+    let mut program = Cli::command();
+    program.build();
+    let pages = [&program].into_iter().chain(program.get_subcommands());
+    let mut manual = vec![];
+    for page in pages.filter(|page| page.get_name() != "help") {
+        Man::new(page.clone()).render(&mut manual)?;
+    }
+    Ok(manual)
+}
+
+/// Writes to stdout. A reader that has gone, as in `| head -1`, is no error.
+pub fn print(text: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("Cannot write to stdout"),
+        _ => Ok(()),
+    }
+}
+
 /// A usage error on one line, without the summary of the usage.
 pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
@@ -298,7 +378,7 @@ pub fn one_line(error: &clap::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::{CommandFactory, error::ErrorKind};
+    use clap::error::ErrorKind;
 
     use super::*;
 
@@ -334,7 +414,7 @@ mod tests {
     #[test]
     fn long_options_may_be_shortened_and_stand_anywhere() {
         let args = slice("annslicer slice --comp gzip a.h5ad --shuf p --mem=1.5GB -j4 --si 7");
-        assert_eq!(args.output.compression, Some(Compression::Gzip(4)));
+        assert_eq!(args.output.compression, Some(Compression::Gzip(1)));
         assert_eq!(args.machine.memory_limit, Some(1_500_000_000));
         assert_eq!(args.machine.jobs.unwrap().get(), 4);
         assert_eq!(args.order.size.get(), 7);
@@ -382,6 +462,23 @@ mod tests {
         assert!(line.contains("<INPUT>"), "{line}");
         let line = one_line(&parse("annslicer merge o a --join left").unwrap_err());
         assert!(line.contains("inner, outer"), "{line}");
+    }
+
+    #[test]
+    fn the_manual_has_a_page_for_each_subcommand() {
+        let manual = String::from_utf8(man().unwrap()).unwrap();
+        for page in ["annslicer", "annslicer-slice", "annslicer-info"] {
+            assert!(manual.contains(&format!(".TH {page} 1")), "{page}");
+        }
+        assert!(manual.contains("natural"), "options of merge");
+    }
+
+    #[test]
+    fn scripts_complete_options_of_subcommands() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let script = String::from_utf8(completions(shell)).unwrap();
+            assert!(script.contains("natural-sort"), "{shell}");
+        }
     }
 
     #[test]

@@ -149,6 +149,7 @@ impl<'a> Engine<'a> {
                     .append_from(leaf, cut[0]..cut[1], columns)
                     .with_context(|| format!("Write '{}'", leaf.path))
                     .with_context(context)?;
+                output::flush_sometimes(&self.request.outputs[output]);
             }
             self.close(open)
                 .with_context(|| format!("Write {}", self.request.name(output)))?;

@@ -4,7 +4,7 @@
 //! on the obs axis; merging appends rows. Values stay bytes. From the top floor down, each using
 //! only those below:
 //!
-//! - `cli`: the command line as typed; `slice`, `merge`, `filter`: one file per subcommand
+//! - `cli`: the command line as typed; `slice`, `merge`, `filter`, `info`: one file per subcommand
 //! - `extract`: rows of one input into many outputs, wave by wave; `plan`: sizes and memory to waves
 //! - `permutation`: numpy's order for a seed; `output`: write aside, then rename; `resources`:
 //!   CPUs, memory, disk; `progress`, `logging`: what the user sees; `compression`: the filters
@@ -19,6 +19,7 @@ mod codec;
 mod compression;
 mod extract;
 mod filter;
+mod info;
 mod logging;
 mod merge;
 mod output;
@@ -69,10 +70,13 @@ fn usage(e: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let (Command::Slice(cli::SliceArgs { machine, .. })
-    | Command::Merge(cli::MergeArgs { machine, .. })
-    | Command::Filter(cli::FilterArgs { machine, .. })) = &cli.command;
-    let jobs = machine.jobs.map_or_else(resources::cpus, usize::from);
+    let jobs = match &cli.command {
+        Command::Slice(cli::SliceArgs { machine, .. })
+        | Command::Merge(cli::MergeArgs { machine, .. })
+        | Command::Filter(cli::FilterArgs { machine, .. }) => machine.jobs,
+        Command::Info(_) | Command::Completions { .. } | Command::Man => None,
+    };
+    let jobs = jobs.map_or_else(resources::cpus, usize::from);
     ThreadPoolBuilder::new()
         .num_threads(jobs)
         .build_global()
@@ -82,5 +86,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Slice(args) => slice::run(args, quiet),
         Command::Merge(args) => merge::run(args, quiet),
         Command::Filter(args) => filter::run(args, quiet),
+        Command::Info(args) => info::run(&args),
+        Command::Completions { shell } => cli::print(&cli::completions(shell)),
+        Command::Man => cli::print(&cli::man()?),
     }
 }

@@ -55,7 +55,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let out = store::create(&aside, format, compression)?;
     let progress = Progress::new("Merging", merge.work(), quiet);
     merge
-        .write(&out, &progress)
+        .write(&out, &aside, &progress)
         .with_context(|| format!("Cannot merge into {}", args.output.display()))?;
     let cells = merge.cells();
     drop(merge);
@@ -352,7 +352,7 @@ impl Merge {
         Ok(true)
     }
 
-    fn write(&self, out: &Group, progress: &Progress) -> Result<()> {
+    fn write(&self, out: &Group, aside: &Path, progress: &Progress) -> Result<()> {
         self.write_skeleton(out)?;
         let obs = self
             .inputs
@@ -379,6 +379,7 @@ impl Merge {
                     .append(input.rows_of(path), map, self.budget)
                     .with_context(|| format!("Read {}", input.name))?;
                 progress.add(input.selection.cells);
+                output::flush_sometimes(aside);
             }
             stack.finish()?;
         }

@@ -8,8 +8,9 @@ mod aside;
 mod inputs;
 mod paths;
 
-use std::sync::OnceLock;
 use std::sync::mpsc::Sender;
+use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 use std::{
     collections::{BTreeMap, HashSet, btree_map::Entry},
     fs::{self, File},
@@ -200,6 +201,16 @@ pub fn flush_early(path: &Path) {
     });
     if let Some(flusher) = flusher {
         let _ = flusher.send(path.to_owned()); // a thread that has gone flushes nothing early
+    }
+}
+
+/// As [`flush_early`] for a file that is still being written; at most a few times a second.
+pub fn flush_sometimes(path: &Path) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(|e| e.into_inner());
+    if last.is_none_or(|at| at.elapsed() > Duration::from_millis(300)) {
+        *last = Some(Instant::now());
+        flush_early(path);
     }
 }
 

@@ -47,6 +47,17 @@ enum AppenderOf {
     Zarr(Box<zarr::Appender>),
 }
 
+/// How the values of an array lie in its file, as far as its metadata tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Layout {
+    /// The shape of a chunk; `None` where the array lies in one piece.
+    pub chunk: Option<Vec<u64>>,
+    /// The names of its filters or codecs, in the order of writing.
+    pub filters: Vec<String>,
+    /// What the values take in the file, text of any length not counted; `None` for Zarr.
+    pub bytes: Option<u64>,
+}
+
 pub enum Node {
     Group(Group),
     Array(Array),
@@ -341,6 +352,15 @@ impl Array {
         }
     }
 
+    /// How its values lie in the file; no value is read.
+    pub fn layout(&self) -> Result<Layout> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.layout(),
+            ArrayOf::Zarr(a) => Ok(a.layout()),
+            ArrayOf::Unpacked(_) => Ok(Layout::default()),
+        }
+    }
+
     /// Bytes that must be decoded to reach any one row; 1 where rows can be read by themselves.
     pub fn chunk_bytes(&self) -> u64 {
         match &self.0 {
@@ -392,8 +412,8 @@ impl Appender {
         rows: Range<u64>,
         check: Option<Check>,
     ) -> Result<()> {
-        /// Bytes that are held at a time.
-        const BLOCK: u64 = 24 << 20;
+        /// Bytes of one of the two blocks that are held at a time.
+        const BLOCK: u64 = 8 << 20;
         let spec = from.spec();
         let whole = |what: &Range<u64>| format!("Read rows {what:?} of '{}'", from.path());
         ensure!(
@@ -408,16 +428,23 @@ impl Appender {
             return Ok(());
         }
         let step = (BLOCK / spec.row_bytes().max(1)).max(1);
-        let mut start = rows.start;
-        let mut bytes = vec![];
-        while start < rows.end {
-            let end = rows.end.min(start.saturating_add(step));
-            bytes = from.read_over(std::slice::from_ref(&(start..end)), bytes)?;
+        let blocks = rows.clone().step_by(usize::try_from(step)?);
+        let mut blocks = blocks.map(|start| start..rows.end.min(start.saturating_add(step)));
+        let read = |block: Option<Range<u64>>, over: Vec<u8>| match block {
+            Some(block) => from.read_over(std::slice::from_ref(&block), over).map(Some),
+            None => Ok(None),
+        };
+        // While one block is written, the next is read.
+        let mut held = read(blocks.next(), vec![])?;
+        let mut spare = vec![];
+        while let Some(bytes) = held {
             if let Some(check) = check {
                 check(&bytes)?;
             }
-            self.append(&bytes)?;
-            start = end;
+            let next = blocks.next();
+            let (written, ahead) = rayon::join(|| self.append(&bytes), || read(next, spare));
+            written?;
+            (held, spare) = (ahead?, bytes);
         }
         Ok(())
     }

@@ -1257,6 +1257,12 @@ pub fn offset(dataset: &Id) -> Option<u64> {
     (at != haddr_t::MAX).then_some(at)
 }
 
+/// What the values of a dataset take in its file, as filtered; 0 while nothing was written.
+pub fn stored_bytes(dataset: &Id) -> u64 {
+    // SAFETY: asks for a property of an open dataset.
+    sync(|| unsafe { H5Dget_storage_size(dataset.0) })
+}
+
 pub fn set_extent(dataset: &Id, shape: &[u64]) -> Result<()> {
     // SAFETY: the shape has the rank of the dataset, which was made with it.
     sync(|| done(unsafe { H5Dset_extent(dataset.0, shape.as_ptr()) }))

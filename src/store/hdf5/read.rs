@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::super::chunks::{Grid, Kept};
-use super::super::raw;
 use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Strings};
+use super::super::{Layout, raw};
 use super::{OpenFile, ffi};
 use crate::codec::{self, Filter};
 
@@ -73,6 +73,24 @@ impl Array {
         }
     }
 
+    pub fn layout(&self) -> Result<Layout> {
+        let (layout, filters) = ffi::storage(&self.id, self.spec.shape.len())
+            .with_context(|| format!("Read how '{}' is stored", self.path()))?;
+        let name = |(id, _, name): (u32, _, String)| match (id, name) {
+            (1, _) => "gzip".into(),
+            (_, name) if !name.is_empty() => name,
+            (id, _) => format!("filter {id}"),
+        };
+        Ok(Layout {
+            chunk: match layout {
+                ffi::Layout::Chunked(chunk) => Some(chunk),
+                _ => None,
+            },
+            filters: filters.into_iter().map(name).collect(),
+            bytes: Some(ffi::stored_bytes(&self.id)),
+        })
+    }
+
     /// Where its values lie, if in one piece.
     pub fn piece(&self) -> Option<raw::Piece<'_>> {
         match self.reach() {
@@ -126,6 +144,11 @@ impl Array {
             Err((why, name)) => return Ok(Storage::Library(format!("{why} ('{name}')"))),
         };
         let grid = Grid::new(shape, &chunk, item)?;
+        // The largest chunk that HDF5 wrote before version 2; a damaged file may claim more than any memory holds.
+        ensure!(
+            u32::try_from(grid.chunk_bytes()).is_ok(),
+            "Chunks of shape {chunk:?} take more than 4 GiB each"
+        );
         let index = ffi::chunks(&self.id, shape, &chunk)?;
         Ok(Storage::Direct(Box::new(Chunked {
             grid,

@@ -19,6 +19,7 @@ use super::attrs;
 use super::dtype::{self, Element};
 use super::meta::Meta;
 use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
+use crate::store::Layout;
 use crate::store::chunks::{Grid, Kept};
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
 
@@ -29,6 +30,7 @@ pub struct Array {
     /// Nothing where the array has no elements, or none that can be read.
     chunked: Option<Box<Chunked>>,
     version: u8,
+    layout: Layout,
 }
 
 /// What decodes the chunks of an array, and what is kept of them.
@@ -50,6 +52,7 @@ impl Array {
         let shape = dtype::dims(&meta.json["shape"]).context("An array without a shape")?;
         let attrs = attrs::from_json(&meta.attrs);
         let version = meta.version;
+        let layout = layout(&meta.json);
         let (dtype, chunked) = match Chunked::open(folder, &meta, &shape) {
             Ok(opened) => opened,
             Err(why) => (Dtype::Unsupported(format!("{why:#}")), None),
@@ -63,6 +66,7 @@ impl Array {
             attrs,
             chunked,
             version,
+            layout,
         })
     }
 
@@ -111,6 +115,10 @@ impl Array {
         let mut bytes = vec![0; len.context("Its shape is too large")?];
         chunked.elements(ranges, &mut bytes)?;
         Ok(bytes.chunks(size).map(unpadded).collect())
+    }
+
+    pub fn layout(&self) -> Layout {
+        self.layout.clone()
     }
 
     pub fn storage(&self) -> String {
@@ -234,6 +242,23 @@ fn zarrs_array(folder: &Path, meta: &Meta, element: &Element) -> Result<Chunks<F
     // A store of its own for each array: zarrs would refuse names such as `__categories` on the way to it.
     let store = Arc::new(FilesystemStore::new(folder)?);
     Ok(Chunks::new_with_metadata(store, "/", metadata)?)
+}
+
+fn layout(json: &Value) -> Layout {
+    let lists = [&json["filters"], &json["codecs"]];
+    let listed = lists.into_iter().filter_map(Value::as_array).flatten();
+    let codecs = listed.chain([&json["compressor"]]);
+    let name = |codec: &Value| {
+        codec["id"]
+            .as_str()
+            .or(codec["name"].as_str())
+            .map(Into::into)
+    };
+    Layout {
+        chunk: chunk_shape(json).ok(),
+        filters: codecs.filter_map(name).collect(),
+        bytes: None,
+    }
 }
 
 fn chunk_shape(json: &Value) -> Result<Vec<u64>> {
