@@ -247,7 +247,8 @@ def _by_table(case, source, obs, path, column, values):
     label, made, categories = f"{path.name} {column}", case.folder("joined") / "s", values.astype("category").array
     if case.works(label, "slice", source, made, "--obs-column", column, "--csv-file", path):
         for value, keep in _values(values).items():
-            shard = made.with_name(f"s_{re.sub(r'[^\w.-]', '_', value)}.h5ad")
+            safe = re.sub(r"[^\w.-]", "_", value)
+            shard = made.with_name(f"s_{safe}.h5ad")
             _joined(case, f"{label} {value}", obs, keep, column, categories[keep], shard)
     for suffix, env in ((".h5ad", {}), (".zarr", TINY)) if values.dtype.kind in "bif" else ():
         out = made.with_name(f"o{suffix}")
