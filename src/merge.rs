@@ -408,8 +408,14 @@ impl Merge {
         let raw = self.raw_genes.is_some().then_some("raw/varm");
         let folders = ["layers", "obsm", "obsp", "varm", "varp", "uns"];
         for folder in folders.into_iter().chain(raw) {
-            if out.get(folder)?.is_none() {
-                out.create_group(folder, &Attrs::encoding("dict", "0.1.0"))?;
+            let dict = Attrs::encoding("dict", "0.1.0");
+            match out.get(folder)? {
+                None => drop(out.create_group(folder, &dict)?),
+                // Made on the way to what was copied into it.
+                Some(Node::Group(group)) if group.attrs()?.get("encoding-type").is_none() => {
+                    out.set_attrs(folder, &dict)?;
+                }
+                Some(_) => {}
             }
         }
         Ok(())
