@@ -593,3 +593,88 @@ fn is_zero(value: &[u8], dtype: &Dtype) -> bool {
         sign & 0x7f == 0 && first.iter().all(|&b| b == 0)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sparse(rows: u64, nnz: u64) -> Part {
+        let int32 = Dtype::native(Kind::Int, 4);
+        Part {
+            rows,
+            shape: Some(Shape::Sparse {
+                data: Dtype::native(Kind::Float, 4),
+                indices: int32.clone(),
+                indptr: int32,
+                width: 7,
+                nnz,
+            }),
+        }
+    }
+
+    fn dense(dtype: Dtype) -> Part {
+        Part {
+            rows: 3,
+            shape: Some(Shape::Dense {
+                dtype,
+                row: vec![7],
+            }),
+        }
+    }
+
+    #[test]
+    fn more_than_two_to_the_31_elements_get_an_int64_indptr() {
+        let half = 1 << 30;
+        for (parts, wide) in [
+            ([sparse(1, half), sparse(1, half - 1)], false),
+            ([sparse(1, half), sparse(1, half)], true),
+        ] {
+            let Plan::Sparse { spec, count } = Plan::new(&parts, None, false, false).unwrap()
+            else {
+                panic!("not sparse");
+            };
+            assert_eq!(spec.indptr == Dtype::INT64, wide);
+            assert!(matches!(count, Count::Exactly(n) if (n > i32::MAX as u64) == wide));
+            assert_eq!(spec.indices, Dtype::native(Kind::Int, 4));
+        }
+    }
+
+    #[test]
+    fn dense_numbers_that_are_missing_are_floats() {
+        let int = || dense(Dtype::native(Kind::Int, 4));
+        let dtype = |parts: &[Part], fills| match Plan::new(parts, Some(9), fills, false).unwrap() {
+            Plan::Dense { dtype, row } => {
+                assert_eq!(row, [9]);
+                dtype
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(dtype(&[int(), int()], false), Dtype::native(Kind::Int, 4));
+        assert_eq!(dtype(&[int(), int()], true), Dtype::FLOAT64);
+        let float = dense(Dtype::native(Kind::Float, 4));
+        assert_eq!(
+            dtype(&[float.clone(), float], true),
+            Dtype::native(Kind::Float, 4)
+        );
+    }
+
+    #[test]
+    fn only_zero_is_left_out_of_a_sparse_matrix() {
+        let float = Dtype::native(Kind::Float, 4);
+        for (value, zero) in [
+            (0.0f32, true),
+            (-0.0, true),
+            (f32::NAN, false),
+            (1e-45, false),
+        ] {
+            assert_eq!(is_zero(&value.to_ne_bytes(), &float), zero, "{value}");
+        }
+        let values: Vec<u8> = [1f32, 0.0, f32::NAN]
+            .iter()
+            .flat_map(|v| v.to_ne_bytes())
+            .collect();
+        let block = to_sparse(&values, &float, 3).unwrap();
+        assert_eq!(block.ptr, [0, 2]);
+        assert_eq!(ints::read(&block.indices, &block.index).unwrap(), [0, 2]);
+    }
+}
