@@ -421,12 +421,14 @@ fn mean_elements(leaf: &Leaf) -> f64 {
 }
 
 fn log_plan(request: &Request, total: u64, at_once: u64) {
+    let (outputs, threads) = (request.outputs.len(), rayon::current_num_threads());
+    if matches!(request.order, Order::AsIs) {
+        info!("Plan: {outputs} outputs, {total} rows in the order of the file, {threads} threads");
+        return;
+    }
     info!(
-        "Plan: {} outputs, {total} rows, about {} waves of {} rows ({} each), {} threads",
-        request.outputs.len(),
+        "Plan: {outputs} outputs, {total} rows in {} waves of up to {}, {threads} threads",
         total.div_ceil(at_once.max(1)),
-        at_once.min(total),
         format_size(request.budget.wave),
-        rayon::current_num_threads(),
     );
 }
