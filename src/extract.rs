@@ -379,7 +379,7 @@ impl Request<'_> {
     fn count(&self, leaf: &Leaf, span: Range<u64>) -> Result<u64> {
         /// Rows that are looked up at a time.
         const STEP: usize = 1 << 20;
-        if leaf.cost()?.element == 0 {
+        if !leaf.is_sparse() {
             return Ok(0);
         }
         let mut count = 0;

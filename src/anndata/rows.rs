@@ -102,6 +102,11 @@ impl Leaf {
         })
     }
 
+    /// Whether it has elements to count.
+    pub fn is_sparse(&self) -> bool {
+        matches!(self.source, Source::Sparse(_) | Source::SquareSparse(_))
+    }
+
     /// Elements in the rows of `ranges`; 0 for what is not sparse.
     pub fn count(&self, ranges: &[Range<u64>]) -> Result<u64> {
         match &self.source {

@@ -370,7 +370,8 @@ impl Stack {
             writer.append(&match &self.plan {
                 Plan::Dense { dtype, row } => Block::Fixed {
                     row: row.iter().product::<u64>() as usize * dtype.size(),
-                    bytes: nan(dtype)?.repeat(count * row.iter().product::<u64>() as usize),
+                    bytes: promote::nan(dtype)?
+                        .repeat(count * row.iter().product::<u64>() as usize),
                 },
                 Plan::Sparse { spec, .. } => Block::Sparse(CsrBlock {
                     ptr: vec![0; count + 1],
@@ -498,7 +499,7 @@ impl Converter<'_> {
         let rows = bytes.len().checked_div(old).unwrap_or(0);
         let fills = places.iter().flatten().count() * item < new;
         let mut moved = match fills {
-            true => nan(dtype)?.repeat(rows * new / item),
+            true => promote::nan(dtype)?.repeat(rows * new / item),
             false => vec![0; rows * new],
         };
         moved
@@ -551,28 +552,6 @@ fn to_sparse(bytes: &[u8], dtype: &Dtype, columns: u64) -> Result<CsrBlock> {
     }
     block.indices = ints::write(&indices, &index)?;
     Ok(block)
-}
-
-/// NaN in a type of floats; an error for other types.
-fn nan(dtype: &Dtype) -> Result<Vec<u8>> {
-    let Dtype::Number { kind, size, order } = dtype else {
-        bail!("{dtype} cannot be missing");
-    };
-    let part = match kind {
-        Kind::Float => *size,
-        Kind::Complex => size / 2,
-        _ => bail!("{dtype} cannot be missing"),
-    };
-    let mut one = match part {
-        2 => 0x7e00u16.to_be_bytes().to_vec(),
-        4 => f32::NAN.to_be_bytes().to_vec(),
-        8 => f64::NAN.to_be_bytes().to_vec(),
-        _ => bail!("{dtype} cannot be missing"),
-    };
-    if *order == Order::Little {
-        one.reverse();
-    }
-    Ok(one.repeat(size / part))
 }
 
 /// Whether a number is 0; for floats -0 is.
