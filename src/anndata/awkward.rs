@@ -4,14 +4,19 @@
 //! strings, options by index or byte mask, regular lists and plain buffers are understood; anything else is refused
 //! when the array is opened, before a byte is written.
 
+mod block;
+mod write;
+
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+pub use self::block::AwkwardBlock;
+pub use self::write::AwkwardWriter;
 use super::ints;
-use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
-use crate::store::{Appender, Array, Group, Node, Rows};
+use crate::store::spec::{Attr, Attrs, Dtype};
+use crate::store::{Array, Group, Node};
 
 pub struct Awkward {
     path: String,
@@ -40,36 +45,6 @@ enum Form {
 struct Buffer {
     name: String,
     array: Array,
-}
-
-/// Rows of one node, in memory.
-pub enum AwkwardBlock {
-    Plain {
-        row: usize,
-        bytes: Vec<u8>,
-    },
-    List {
-        lengths: Vec<u64>,
-        content: Box<AwkwardBlock>,
-    },
-    Regular {
-        size: usize,
-        rows: usize,
-        content: Box<AwkwardBlock>,
-    },
-    Record {
-        rows: usize,
-        contents: Vec<AwkwardBlock>,
-    },
-    Option {
-        present: Vec<bool>,
-        content: Box<AwkwardBlock>,
-    },
-    Masked {
-        mask: Vec<u8>,
-        content: Box<AwkwardBlock>,
-    },
-    Through(Box<AwkwardBlock>),
 }
 
 impl Awkward {
@@ -239,41 +214,6 @@ impl Form {
             .collect();
         Ok(block.pick(&picks))
     }
-
-    fn create(&self, group: &Group) -> Result<FormWriter> {
-        Ok(match self {
-            Form::Plain(data) => FormWriter::Plain(data.create(group)?),
-            Form::List(offsets, content) => {
-                let dtype = offsets.array.spec().dtype.clone();
-                let mut writer = offsets.create(group)?;
-                writer.append(&ints::write(&[0], &dtype)?)?;
-                FormWriter::List {
-                    offsets: writer,
-                    dtype,
-                    end: 0,
-                    content: Box::new(content.create(group)?),
-                }
-            }
-            Form::Regular(_, content) | Form::Through(content) => {
-                FormWriter::Through(Box::new(content.create(group)?))
-            }
-            Form::Record(contents) => FormWriter::Record(
-                contents
-                    .iter()
-                    .map(|c| c.create(group))
-                    .collect::<Result<_>>()?,
-            ),
-            Form::Option(index, content) => FormWriter::Option {
-                index: index.create(group)?,
-                dtype: index.array.spec().dtype.clone(),
-                end: 0,
-                content: Box::new(content.create(group)?),
-            },
-            Form::Masked(mask, content) => {
-                FormWriter::Masked(mask.create(group)?, Box::new(content.create(group)?))
-            }
-        })
-    }
 }
 
 impl Buffer {
@@ -323,11 +263,6 @@ impl Buffer {
         }
         Ok((lengths, inner))
     }
-
-    fn create(&self, group: &Group) -> Result<Appender> {
-        let spec: &ArraySpec = self.array.spec();
-        group.create_array(&self.name, spec, Rows::Growing, &self.array.attrs()?)
-    }
 }
 
 fn count(ranges: &[Range<u64>]) -> u64 {
@@ -344,220 +279,4 @@ pub fn runs(sorted: &[u64]) -> Vec<Range<u64>> {
         }
     }
     runs
-}
-
-impl AwkwardBlock {
-    pub fn bytes(&self) -> usize {
-        match self {
-            AwkwardBlock::Plain { bytes, .. } => bytes.len(),
-            AwkwardBlock::List { lengths, content } => 8 * lengths.len() + content.bytes(),
-            AwkwardBlock::Regular { content, .. } | AwkwardBlock::Through(content) => {
-                content.bytes()
-            }
-            AwkwardBlock::Record { contents, .. } => contents.iter().map(|c| c.bytes()).sum(),
-            AwkwardBlock::Option { present, content } => present.len() + content.bytes(),
-            AwkwardBlock::Masked { mask, content } => mask.len() + content.bytes(),
-        }
-    }
-
-    pub fn pick(&self, picks: &[u32]) -> AwkwardBlock {
-        match self {
-            AwkwardBlock::Plain { row, bytes } => AwkwardBlock::Plain {
-                row: *row,
-                bytes: picks
-                    .iter()
-                    .flat_map(|&p| &bytes[p as usize * row..(p as usize + 1) * row])
-                    .copied()
-                    .collect(),
-            },
-            AwkwardBlock::List { lengths, content } => {
-                let starts = starts(lengths.iter().copied());
-                let inner: Vec<u32> = picks
-                    .iter()
-                    .flat_map(|&p| starts[p as usize]..starts[p as usize + 1])
-                    .collect();
-                AwkwardBlock::List {
-                    lengths: picks.iter().map(|&p| lengths[p as usize]).collect(),
-                    content: Box::new(content.pick(&inner)),
-                }
-            }
-            AwkwardBlock::Regular { size, content, .. } => {
-                let size32 = *size as u32;
-                let inner: Vec<u32> = picks
-                    .iter()
-                    .flat_map(|&p| p * size32..(p + 1) * size32)
-                    .collect();
-                AwkwardBlock::Regular {
-                    size: *size,
-                    rows: picks.len(),
-                    content: Box::new(content.pick(&inner)),
-                }
-            }
-            AwkwardBlock::Record { contents, .. } => AwkwardBlock::Record {
-                rows: picks.len(),
-                contents: contents.iter().map(|c| c.pick(picks)).collect(),
-            },
-            AwkwardBlock::Option { present, content } => {
-                let places = starts(present.iter().map(|&p| u64::from(p)));
-                let inner: Vec<u32> = picks
-                    .iter()
-                    .filter(|&&p| present[p as usize])
-                    .map(|&p| places[p as usize])
-                    .collect();
-                AwkwardBlock::Option {
-                    present: picks.iter().map(|&p| present[p as usize]).collect(),
-                    content: Box::new(content.pick(&inner)),
-                }
-            }
-            AwkwardBlock::Masked { mask, content } => AwkwardBlock::Masked {
-                mask: picks.iter().map(|&p| mask[p as usize]).collect(),
-                content: Box::new(content.pick(picks)),
-            },
-            AwkwardBlock::Through(content) => AwkwardBlock::Through(Box::new(content.pick(picks))),
-        }
-    }
-
-    pub fn rows(&self) -> usize {
-        match self {
-            AwkwardBlock::Plain { row, bytes } => bytes.len() / (*row).max(1),
-            AwkwardBlock::List { lengths, .. } => lengths.len(),
-            AwkwardBlock::Regular { rows, .. } | AwkwardBlock::Record { rows, .. } => *rows,
-            AwkwardBlock::Option { present, .. } => present.len(),
-            AwkwardBlock::Masked { mask, .. } => mask.len(),
-            AwkwardBlock::Through(content) => content.rows(),
-        }
-    }
-}
-
-/// Where each of some lengths begins, and where the last one ends.
-fn starts(lengths: impl Iterator<Item = u64>) -> Vec<u32> {
-    let mut starts = vec![0u32];
-    let mut end = 0;
-    for length in lengths {
-        end += length as u32;
-        starts.push(end);
-    }
-    starts
-}
-
-pub struct AwkwardWriter(FormWriter);
-
-enum FormWriter {
-    Plain(Appender),
-    List {
-        offsets: Appender,
-        dtype: Dtype,
-        end: u64,
-        content: Box<FormWriter>,
-    },
-    Record(Vec<FormWriter>),
-    Option {
-        index: Appender,
-        dtype: Dtype,
-        end: u64,
-        content: Box<FormWriter>,
-    },
-    Masked(Appender, Box<FormWriter>),
-    Through(Box<FormWriter>),
-}
-
-impl AwkwardWriter {
-    pub fn append(&mut self, block: &AwkwardBlock) -> Result<()> {
-        self.0.append(block)
-    }
-
-    pub fn finish(self) -> Result<()> {
-        self.0.finish()
-    }
-}
-
-impl FormWriter {
-    fn append(&mut self, block: &AwkwardBlock) -> Result<()> {
-        match (self, block) {
-            (FormWriter::Plain(data), AwkwardBlock::Plain { bytes, .. }) => data.append(bytes),
-            (
-                FormWriter::List {
-                    offsets,
-                    dtype,
-                    end,
-                    content,
-                },
-                AwkwardBlock::List {
-                    lengths,
-                    content: inner,
-                },
-            ) => {
-                let ends: Vec<u64> = lengths
-                    .iter()
-                    .map(|length| {
-                        *end += length;
-                        *end
-                    })
-                    .collect();
-                offsets.append(&ints::write(&ends, dtype)?)?;
-                content.append(inner)
-            }
-            (
-                FormWriter::Through(content),
-                AwkwardBlock::Regular { content: inner, .. } | AwkwardBlock::Through(inner),
-            ) => content.append(inner),
-            (FormWriter::Record(writers), AwkwardBlock::Record { contents, .. }) => writers
-                .iter_mut()
-                .zip(contents)
-                .try_for_each(|(writer, inner)| writer.append(inner)),
-            (
-                FormWriter::Option {
-                    index,
-                    dtype,
-                    end,
-                    content,
-                },
-                AwkwardBlock::Option {
-                    present,
-                    content: inner,
-                },
-            ) => {
-                let missing = vec![0xff; dtype.size()];
-                let mut bytes = Vec::with_capacity(present.len() * dtype.size());
-                for &is in present {
-                    match is {
-                        true => bytes.extend(ints::write(&[*end], dtype)?),
-                        false => bytes.extend(&missing),
-                    }
-                    *end += u64::from(is);
-                }
-                debug_assert_eq!(inner.rows(), present.iter().filter(|&&p| p).count());
-                index.append(&bytes)?;
-                content.append(inner)
-            }
-            (
-                FormWriter::Masked(mask, content),
-                AwkwardBlock::Masked {
-                    mask: bytes,
-                    content: inner,
-                },
-            ) => {
-                mask.append(bytes)?;
-                content.append(inner)
-            }
-            _ => bail!("An awkward block of another form than its array"),
-        }
-    }
-
-    fn finish(self) -> Result<()> {
-        match self {
-            FormWriter::Plain(data) => data.finish().map(drop),
-            FormWriter::List {
-                offsets, content, ..
-            } => offsets.finish().map(drop).and_then(|_| content.finish()),
-            FormWriter::Record(writers) => writers.into_iter().try_for_each(FormWriter::finish),
-            FormWriter::Option { index, content, .. } => {
-                index.finish().map(drop).and_then(|_| content.finish())
-            }
-            FormWriter::Masked(mask, content) => {
-                mask.finish().map(drop).and_then(|_| content.finish())
-            }
-            FormWriter::Through(content) => content.finish(),
-        }
-    }
 }

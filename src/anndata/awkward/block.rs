@@ -1,0 +1,125 @@
+//! Rows of an awkward array in memory: the tree of its form, each node holding just the rows of the block.
+
+/// Rows of one node, in memory.
+pub enum AwkwardBlock {
+    Plain {
+        row: usize,
+        bytes: Vec<u8>,
+    },
+    List {
+        lengths: Vec<u64>,
+        content: Box<AwkwardBlock>,
+    },
+    Regular {
+        size: usize,
+        rows: usize,
+        content: Box<AwkwardBlock>,
+    },
+    Record {
+        rows: usize,
+        contents: Vec<AwkwardBlock>,
+    },
+    Option {
+        present: Vec<bool>,
+        content: Box<AwkwardBlock>,
+    },
+    Masked {
+        mask: Vec<u8>,
+        content: Box<AwkwardBlock>,
+    },
+    Through(Box<AwkwardBlock>),
+}
+
+impl AwkwardBlock {
+    pub fn bytes(&self) -> usize {
+        match self {
+            AwkwardBlock::Plain { bytes, .. } => bytes.len(),
+            AwkwardBlock::List { lengths, content } => 8 * lengths.len() + content.bytes(),
+            AwkwardBlock::Regular { content, .. } | AwkwardBlock::Through(content) => {
+                content.bytes()
+            }
+            AwkwardBlock::Record { contents, .. } => contents.iter().map(|c| c.bytes()).sum(),
+            AwkwardBlock::Option { present, content } => present.len() + content.bytes(),
+            AwkwardBlock::Masked { mask, content } => mask.len() + content.bytes(),
+        }
+    }
+
+    pub fn pick(&self, picks: &[u32]) -> AwkwardBlock {
+        match self {
+            AwkwardBlock::Plain { row, bytes } => AwkwardBlock::Plain {
+                row: *row,
+                bytes: picks
+                    .iter()
+                    .flat_map(|&p| &bytes[p as usize * row..(p as usize + 1) * row])
+                    .copied()
+                    .collect(),
+            },
+            AwkwardBlock::List { lengths, content } => {
+                let starts = starts(lengths.iter().copied());
+                let inner: Vec<u32> = picks
+                    .iter()
+                    .flat_map(|&p| starts[p as usize]..starts[p as usize + 1])
+                    .collect();
+                AwkwardBlock::List {
+                    lengths: picks.iter().map(|&p| lengths[p as usize]).collect(),
+                    content: Box::new(content.pick(&inner)),
+                }
+            }
+            AwkwardBlock::Regular { size, content, .. } => {
+                let size32 = *size as u32;
+                let inner: Vec<u32> = picks
+                    .iter()
+                    .flat_map(|&p| p * size32..(p + 1) * size32)
+                    .collect();
+                AwkwardBlock::Regular {
+                    size: *size,
+                    rows: picks.len(),
+                    content: Box::new(content.pick(&inner)),
+                }
+            }
+            AwkwardBlock::Record { contents, .. } => AwkwardBlock::Record {
+                rows: picks.len(),
+                contents: contents.iter().map(|c| c.pick(picks)).collect(),
+            },
+            AwkwardBlock::Option { present, content } => {
+                let places = starts(present.iter().map(|&p| u64::from(p)));
+                let inner: Vec<u32> = picks
+                    .iter()
+                    .filter(|&&p| present[p as usize])
+                    .map(|&p| places[p as usize])
+                    .collect();
+                AwkwardBlock::Option {
+                    present: picks.iter().map(|&p| present[p as usize]).collect(),
+                    content: Box::new(content.pick(&inner)),
+                }
+            }
+            AwkwardBlock::Masked { mask, content } => AwkwardBlock::Masked {
+                mask: picks.iter().map(|&p| mask[p as usize]).collect(),
+                content: Box::new(content.pick(picks)),
+            },
+            AwkwardBlock::Through(content) => AwkwardBlock::Through(Box::new(content.pick(picks))),
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        match self {
+            AwkwardBlock::Plain { row, bytes } => bytes.len() / (*row).max(1),
+            AwkwardBlock::List { lengths, .. } => lengths.len(),
+            AwkwardBlock::Regular { rows, .. } | AwkwardBlock::Record { rows, .. } => *rows,
+            AwkwardBlock::Option { present, .. } => present.len(),
+            AwkwardBlock::Masked { mask, .. } => mask.len(),
+            AwkwardBlock::Through(content) => content.rows(),
+        }
+    }
+}
+
+/// Where each of some lengths begins, and where the last one ends.
+fn starts(lengths: impl Iterator<Item = u64>) -> Vec<u32> {
+    let mut starts = vec![0u32];
+    let mut end = 0;
+    for length in lengths {
+        end += length as u32;
+        starts.push(end);
+    }
+    starts
+}
