@@ -189,21 +189,7 @@ impl Sparse {
         let (spans, ptr) = self.spans(ranges)?;
         let index = self.indices.spec().dtype.clone();
         let indices = self.indices.read_over(&spans, old.0)?;
-        if !indices.is_empty() {
-            let most = ints::largest(&indices, &index)?;
-            ensure!(
-                most < self.width(),
-                "An index of '{}' is {}, beyond its {} {}",
-                self.path,
-                most as i64,
-                self.width(),
-                if self.layout == Layout::Csr {
-                    "columns"
-                } else {
-                    "rows"
-                }
-            );
-        }
+        self.check_indices(&indices)?;
         Ok(CsrBlock {
             ptr,
             indices,
