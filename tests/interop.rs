@@ -83,6 +83,7 @@ scenarios! {
     a_table_joins_obs,
     slice_into_parts_and_by_bytes,
     bad_choices_of_cells_are_refused,
+    filter_reaches_rows_beyond_two_to_the_31_elements,
     trees_equal_themselves,
     storages_hold_the_same,
     taken_rows_are_what_anndata_writes,

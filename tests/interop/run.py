@@ -10,6 +10,7 @@ import badinput
 import cells
 import concat
 import corpus
+import huge
 import merging
 import oldfiles
 import selftest
@@ -17,7 +18,7 @@ import slicing
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, selftest)
+MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, huge, selftest)
 
 
 def scenarios():
