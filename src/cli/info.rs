@@ -1,0 +1,24 @@
+//! The arguments of `info`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+pub const EXAMPLES: &str = "\
+EXAMPLES
+  Elements with their types, shapes, storage and categories
+      annslicer info pbmc.h5ad
+
+  The number of cells of each shard
+      annslicer info --json out/pbmc_shard_*.h5ad | jq '.[].shape[0]'";
+
+#[derive(Args, Debug)]
+pub struct InfoArgs {
+    /// The files to look at: .h5ad or .zarr
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// A JSON list with an object for each file, sizes in bytes
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+}

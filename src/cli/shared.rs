@@ -1,0 +1,43 @@
+//! Arguments that several commands have.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::Args;
+
+use super::positive;
+use crate::{compression::Compression, resources::parse_size};
+
+/// A table that adds the column to obs.
+#[derive(Args, Debug)]
+pub struct TableArgs {
+    /// Take the column from this table (.csv or .tsv, .gz too), which has a line for every cell,
+    /// and add it to obs
+    #[arg(long, value_name = "PATH", requires = "obs_column")]
+    pub csv_file: Option<PathBuf>,
+
+    /// The table's column with the names of the cells [default: the first]
+    #[arg(long, value_name = "COLUMN", requires = "csv_file")]
+    pub join_column: Option<String>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct OutputArgs {
+    /// Compress the arrays: gzip (no larger than h5py makes it), gzip:1 to gzip:9, or lzf [default: none]
+    #[arg(long, value_name = "FILTER")]
+    pub compression: Option<Compression>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Resources")]
+pub struct MachineArgs {
+    /// Threads [default: the CPUs this process may use]
+    #[arg(short, long, value_name = "N")]
+    #[arg(value_parser = positive::<NonZeroUsize>, allow_hyphen_values = true)]
+    pub jobs: Option<NonZeroUsize>,
+
+    /// Memory to work in, as 16GB (10^9 bytes each) or 16GiB (2^30) [default: 2GiB, or half of
+    /// what is free if that is less]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
+    pub memory_limit: Option<u64>,
+}
