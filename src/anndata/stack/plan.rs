@@ -1,0 +1,300 @@
+//! What a merged array will be, decided from what each input has.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::anndata::ints;
+use crate::anndata::matrix::{Count, Layout, Sparse, SparseSpec};
+use crate::anndata::promote;
+use crate::anndata::rows::{Leaf, Source};
+use crate::store::spec::{Attrs, Dtype, Kind};
+
+/// One array of one input, as far as it matters for merging.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub rows: u64,
+    /// `None` where the input lacks the array.
+    pub shape: Option<Shape>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    Dense {
+        dtype: Dtype,
+        /// Sizes of all axes but the first.
+        row: Vec<u64>,
+    },
+    Sparse {
+        data: Dtype,
+        indices: Dtype,
+        indptr: Dtype,
+        width: u64,
+        nnz: u64,
+    },
+    Text {
+        row: Vec<u64>,
+    },
+    /// An awkward array; its form.
+    Awkward(String),
+}
+
+impl Shape {
+    pub fn of_leaf(leaf: &Leaf) -> Result<Shape> {
+        Ok(match &leaf.source {
+            Source::Fixed(a) | Source::Codes(a, _) | Source::SquareFixed(a) => Shape::Dense {
+                dtype: a.spec().dtype.clone(),
+                row: a.spec().shape[1..].to_vec(),
+            },
+            Source::Text(a) => Shape::Text {
+                row: a.spec().shape[1..].to_vec(),
+            },
+            Source::Field(_, field) if field.dtype.is_string() => Shape::Text {
+                row: field.shape.clone(),
+            },
+            Source::Field(_, field) => Shape::Dense {
+                dtype: field.dtype.clone(),
+                row: field.shape.clone(),
+            },
+            Source::Sparse(s) | Source::SquareSparse(s) => Shape::of_sparse(s),
+            Source::Awkward(a) => Shape::Awkward(a.form()?),
+        })
+    }
+
+    pub fn of_sparse(s: &Sparse) -> Shape {
+        Shape::Sparse {
+            data: s.data.spec().dtype.clone(),
+            indices: s.indices.spec().dtype.clone(),
+            indptr: s.indptr.spec().dtype.clone(),
+            width: s.shape[1],
+            nnz: s.nnz(),
+        }
+    }
+
+    /// Columns of a matrix; 1 for a list.
+    pub fn width(&self) -> u64 {
+        match self {
+            Shape::Dense { row, .. } | Shape::Text { row } => row.iter().product(),
+            Shape::Sparse { width, .. } => *width,
+            Shape::Awkward(_) => 1,
+        }
+    }
+}
+
+/// What the merged array will be.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    Dense { dtype: Dtype, row: Vec<u64> },
+    Sparse { spec: Box<SparseSpec>, count: Count },
+    Text { row: Vec<u64> },
+    Awkward,
+}
+
+impl Plan {
+    /// Decides from all inputs. `width` is the number of merged columns where columns are genes; `fills` says
+    /// whether any of them is new to an input, and `drops` whether any is lost to one.
+    pub fn new(parts: &[Part], width: Option<u64>, fills: bool, drops: bool) -> Result<Plan> {
+        let known: Vec<&Shape> = parts.iter().filter_map(|p| p.shape.as_ref()).collect();
+        let absent = parts.iter().any(|p| p.shape.is_none() && p.rows > 0);
+        let first = known.first().context("It is in no input")?;
+        if known.iter().any(|s| matches!(s, Shape::Sparse { .. })) {
+            return Plan::sparse(&known, parts, width, drops);
+        }
+        match first {
+            Shape::Text { row } => {
+                ensure!(
+                    known.iter().all(|s| s == first) && !absent && width.is_none(),
+                    "Text and other kinds, or rows without text, cannot be put together"
+                );
+                Ok(Plan::Text { row: row.clone() })
+            }
+            Shape::Awkward(_) => {
+                ensure!(
+                    known.iter().all(|s| s == first) && !absent,
+                    "Awkward arrays of different forms cannot be put together"
+                );
+                Ok(Plan::Awkward)
+            }
+            _ => Plan::dense(&known, width, fills || absent),
+        }
+    }
+
+    fn dense(known: &[&Shape], width: Option<u64>, missing: bool) -> Result<Plan> {
+        let mut dtypes = vec![];
+        for shape in known {
+            let Shape::Dense { dtype, row } = shape else {
+                bail!("Numbers and other kinds cannot be put together");
+            };
+            let Shape::Dense { row: first, .. } = known[0] else {
+                bail!("Numbers and other kinds cannot be put together");
+            };
+            ensure!(
+                row.len() == first.len() && (width.is_some() || row == first),
+                "Rows of shape {row:?} and of shape {first:?} cannot be put together"
+            );
+            dtypes.push(dtype.clone());
+        }
+        let mut dtype = common(&dtypes)?;
+        if missing {
+            dtype = with_missing(&dtype)?;
+        }
+        let mut row = match known[0] {
+            Shape::Dense { row, .. } => row.clone(),
+            _ => vec![],
+        };
+        if let (Some(width), Some(columns)) = (width, row.first_mut()) {
+            *columns = width;
+        }
+        Ok(Plan::Dense { dtype, row })
+    }
+
+    fn sparse(known: &[&Shape], parts: &[Part], width: Option<u64>, drops: bool) -> Result<Plan> {
+        let (mut data, mut indices, mut indptr) = (vec![], vec![], vec![]);
+        let mut exact = !drops;
+        let mut most = 0u64;
+        let columns = width.unwrap_or(known[0].width());
+        for part in parts {
+            let Some(shape) = &part.shape else {
+                continue;
+            };
+            ensure!(
+                width.is_some() || shape.width() == columns,
+                "A width of {} and one of {columns} cannot be put together",
+                shape.width()
+            );
+            most = most.saturating_add(match shape {
+                Shape::Sparse {
+                    data: d,
+                    indices: i,
+                    indptr: p,
+                    nnz,
+                    ..
+                } => {
+                    data.push(d.clone());
+                    indices.push(i.clone());
+                    indptr.push(p.clone());
+                    *nnz
+                }
+                Shape::Dense { dtype, row } if row.len() == 1 => {
+                    data.push(dtype.clone());
+                    exact = false;
+                    part.rows.saturating_mul(row[0])
+                }
+                _ => bail!("A sparse matrix and another kind cannot be put together"),
+            });
+        }
+        let spec = SparseSpec {
+            layout: Layout::Csr,
+            shape: [parts.iter().map(|p| p.rows).sum(), columns],
+            attrs: Attrs::encoding("csr_matrix", "0.1.0"),
+            data: common(&data)?,
+            indices: widest(&indices, columns.saturating_sub(1)),
+            indptr: widest(&indptr, most),
+        };
+        let count = match exact {
+            true => Count::Exactly(most),
+            false => Count::AtMost(most),
+        };
+        Ok(Plan::Sparse {
+            spec: Box::new(spec),
+            count,
+        })
+    }
+}
+
+/// numpy's common type; types that are no numbers must be equal.
+fn common(dtypes: &[Dtype]) -> Result<Dtype> {
+    if dtypes.windows(2).all(|w| w[0] == w[1]) {
+        return dtypes.first().cloned().context("It is in no input");
+    }
+    promote::result_type(dtypes).with_context(|| {
+        let names: Vec<String> = dtypes.iter().map(Dtype::to_string).collect();
+        format!("Values of {} cannot be put together", names.join(" and "))
+    })
+}
+
+/// A type that holds NaN beside the values of `dtype`, as pandas chooses it.
+fn with_missing(dtype: &Dtype) -> Result<Dtype> {
+    match dtype.kind() {
+        Some(Kind::Float | Kind::Complex) => Ok(dtype.clone()),
+        Some(_) => Ok(Dtype::FLOAT64),
+        None => bail!("{dtype} cannot be missing"),
+    }
+}
+
+/// One of the integer types that holds `most` and every one of them; int32 or int64 where they differ.
+fn widest(dtypes: &[Dtype], most: u64) -> Dtype {
+    let first = dtypes
+        .first()
+        .cloned()
+        .unwrap_or(Dtype::native(Kind::Int, 4));
+    let same = dtypes.iter().all(|d| *d == first);
+    let int32 = Dtype::native(Kind::Int, 4);
+    match same {
+        true => ints::holding(&first, most),
+        false => ints::holding(&int32, most),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sparse(rows: u64, nnz: u64) -> Part {
+        let int32 = Dtype::native(Kind::Int, 4);
+        Part {
+            rows,
+            shape: Some(Shape::Sparse {
+                data: Dtype::native(Kind::Float, 4),
+                indices: int32.clone(),
+                indptr: int32,
+                width: 7,
+                nnz,
+            }),
+        }
+    }
+
+    fn dense(dtype: Dtype) -> Part {
+        Part {
+            rows: 3,
+            shape: Some(Shape::Dense {
+                dtype,
+                row: vec![7],
+            }),
+        }
+    }
+
+    #[test]
+    fn more_than_two_to_the_31_elements_get_an_int64_indptr() {
+        let half = 1 << 30;
+        for (parts, wide) in [
+            ([sparse(1, half), sparse(1, half - 1)], false),
+            ([sparse(1, half), sparse(1, half)], true),
+        ] {
+            let Plan::Sparse { spec, count } = Plan::new(&parts, None, false, false).unwrap()
+            else {
+                panic!("not sparse");
+            };
+            assert_eq!(spec.indptr == Dtype::INT64, wide);
+            assert!(matches!(count, Count::Exactly(n) if (n > i32::MAX as u64) == wide));
+            assert_eq!(spec.indices, Dtype::native(Kind::Int, 4));
+        }
+    }
+
+    #[test]
+    fn dense_numbers_that_are_missing_are_floats() {
+        let int = || dense(Dtype::native(Kind::Int, 4));
+        let dtype = |parts: &[Part], fills| match Plan::new(parts, Some(9), fills, false).unwrap() {
+            Plan::Dense { dtype, row } => {
+                assert_eq!(row, [9]);
+                dtype
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(dtype(&[int(), int()], false), Dtype::native(Kind::Int, 4));
+        assert_eq!(dtype(&[int(), int()], true), Dtype::FLOAT64);
+        let float = dense(Dtype::native(Kind::Float, 4));
+        assert_eq!(
+            dtype(&[float.clone(), float], true),
+            Dtype::native(Kind::Float, 4)
+        );
+    }
+}
