@@ -32,6 +32,7 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     output::refuse_overlap(&args.output, &read)?;
     let root = store::open(&args.input).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
+    selection.warn_unlisted();
     let mut outputs = Outputs::new()?;
     let scratch = outputs.scratch_dir(&std::env::temp_dir())?;
     let kept = kept(&args.which, &root, &mut selection, &scratch).with_context(context)?;

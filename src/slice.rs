@@ -34,6 +34,7 @@ pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
     Format::of(&args.input)?;
     let root = store::open(&args.input).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
+    selection.warn_unlisted();
     let mut outputs = Outputs::new()?;
     let scratch = args.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = outputs.scratch_dir(&scratch)?;

@@ -1,22 +1,31 @@
 //! The categories of many columns as one list, and the codes in it.
+//!
+//! Columns are added one by one; what type their values have in common is only said when all are.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::column::{Column, ColumnKind};
 use super::values::{Data, Values};
 use crate::store::spec::{Dtype, Kind};
 
-/// Distinct values in order of first appearance.
+/// Distinct values of one type in order of first appearance.
 struct Dictionary {
     codes: HashMap<Box<[u8]>, i32>,
     values: Data,
 }
 
 impl Dictionary {
+    fn new(dtype: &Dtype) -> Dictionary {
+        Dictionary {
+            codes: HashMap::new(),
+            values: Data::empty(dtype),
+        }
+    }
+
     /// Adds what is new of [comparable](Values::comparable) values, and not what is missing.
     fn add(&mut self, values: &Values) -> Result<()> {
         let is_new =
@@ -35,13 +44,139 @@ impl Dictionary {
         Ok(())
     }
 
-    /// The code of each value, -1 where it is missing.
-    fn codes(&self, values: &Values) -> Vec<i32> {
+    /// The code of each value, -1 where it is missing; an error for a value that was not added.
+    fn codes(&self, values: &Values) -> Result<Vec<i32>> {
         let code = |i| match values.is_missing(i) {
-            true => -1,
-            false => self.codes.get(values.data.get(i)).copied().unwrap_or(-1),
+            true => Ok(-1),
+            false => match self.codes.get(values.data.get(i)) {
+                Some(code) => Ok(*code),
+                None => bail!("It has a value that was not there when it was first read"),
+            },
         };
         (0..values.data.len()).into_par_iter().map(code).collect()
+    }
+}
+
+/// What the categories of the columns that were added so far unite to.
+pub struct Union {
+    /// One for each type.
+    dictionaries: Vec<Dictionary>,
+    /// The order of appearance: values of one dictionary after those of another.
+    runs: Vec<(usize, Range<usize>)>,
+    /// The categories of the first ordered column of each type, as long as all may be the same.
+    lists: Vec<Values>,
+    ordered: bool,
+    keeps_order: bool,
+}
+
+impl Default for Union {
+    fn default() -> Union {
+        Union {
+            dictionaries: vec![],
+            runs: vec![],
+            lists: vec![],
+            ordered: false,
+            keeps_order: true,
+        }
+    }
+}
+
+impl Union {
+    /// Adds the categories of a column, the unused ones too; of a plain one its distinct values.
+    pub fn add(&mut self, column: &Column) -> Result<()> {
+        let ColumnKind::Categorical { categories, .. } = &column.kind else {
+            self.lose_order();
+            for rows in column.blocks()? {
+                self.add_values(&column.read(rows)?.comparable()?)?;
+            }
+            return Ok(());
+        };
+        self.ordered |= column.is_ordered();
+        if categories.rows() == 0 {
+            return Ok(());
+        }
+        let values = categories.read_all()?.comparable()?;
+        self.add_values(&values)?;
+        self.keep_order(column.is_ordered(), values);
+        Ok(())
+    }
+
+    /// Adds distinct values of a plain column.
+    pub fn add_plain(&mut self, values: Values) -> Result<()> {
+        self.lose_order();
+        self.add_values(&values.comparable()?)
+    }
+
+    fn add_values(&mut self, values: &Values) -> Result<()> {
+        let dtype = values.data.dtype();
+        let known = self.dictionaries.iter();
+        let at = known.map(|d| d.values.dtype()).position(|d| d == dtype);
+        let at = at.unwrap_or(self.dictionaries.len());
+        if at == self.dictionaries.len() {
+            self.dictionaries.push(Dictionary::new(&dtype));
+        }
+        let dictionary = &mut self.dictionaries[at];
+        let before = dictionary.codes.len();
+        dictionary.add(values)?;
+        let after = dictionary.codes.len();
+        match self.runs.last_mut() {
+            Some((last, run)) if *last == at && run.end == before => run.end = after,
+            _ => self.runs.push((at, before..after)),
+        }
+        Ok(())
+    }
+
+    /// Order stays while all columns have the same categories in the same order.
+    fn keep_order(&mut self, ordered: bool, values: Values) {
+        if !self.keeps_order || !ordered {
+            return self.lose_order();
+        }
+        let dtype = values.data.dtype();
+        match self.lists.iter().find(|list| list.data.dtype() == dtype) {
+            Some(list) if *list != values => self.lose_order(),
+            Some(_) => {}
+            None => self.lists.push(values),
+        }
+    }
+
+    /// A plain column has no order.
+    pub fn lose_order(&mut self) {
+        self.keeps_order = false;
+        self.lists.clear();
+    }
+
+    /// Whether a type of numbers holds every value exactly.
+    pub fn fits(&self, dtype: &Dtype) -> bool {
+        let fits = |d: &Dictionary| Values::from(d.values.clone()).cast(dtype).is_ok();
+        self.dictionaries.iter().all(fits)
+    }
+
+    /// The categories as values of type `dtype`, in order of first appearance. Ordered only if every column has the
+    /// same in the same order.
+    pub fn unite(mut self, dtype: &Dtype) -> Result<Categories> {
+        let mut dictionary = Dictionary::new(dtype);
+        match self.dictionaries.as_slice() {
+            [only] if only.values.dtype() == *dtype => {
+                dictionary = self.dictionaries.remove(0);
+            }
+            _ => {
+                for (from, run) in &self.runs {
+                    let from = &self.dictionaries[*from].values;
+                    let mut values = Data::empty(&from.dtype());
+                    run.clone().for_each(|i| values.push(from.get(i)));
+                    dictionary.add(&Values::from(values).cast(dtype)?)?;
+                }
+            }
+        }
+        let mut ordered = self.ordered && self.keeps_order;
+        for list in self.lists {
+            let codes = dictionary.codes(&list.cast(dtype)?)?;
+            ordered &= codes.into_iter().eq(0..dictionary.codes.len() as i32);
+        }
+        Ok(Categories {
+            dictionary,
+            ordered,
+        })
     }
 }
 
@@ -49,56 +184,9 @@ impl Dictionary {
 pub struct Categories {
     dictionary: Dictionary,
     pub ordered: bool,
-    /// For each input, the new code of each of its categories; `None` where its column is plain.
-    maps: Vec<Option<Vec<i32>>>,
 }
 
 impl Categories {
-    /// The union of the categories of `columns`, as values of type `dtype`: in order of first appearance, the unused
-    /// ones too. A plain column gives its distinct values. Ordered only if every column has the same in the same order.
-    pub fn unite(columns: &[Option<&Column>], dtype: &Dtype) -> Result<Categories> {
-        let mut dictionary = Dictionary {
-            codes: HashMap::new(),
-            values: Data::empty(dtype),
-        };
-        let mut maps = vec![];
-        for column in columns {
-            let map = match column.map(|c| (c, &c.kind)) {
-                None => None,
-                Some((_, ColumnKind::Categorical { categories, .. })) if categories.rows() == 0 => {
-                    Some(vec![])
-                }
-                Some((_, ColumnKind::Categorical { categories, .. })) => {
-                    let values = categories.read_all()?.comparable()?.cast(dtype)?;
-                    dictionary.add(&values)?;
-                    Some(dictionary.codes(&values))
-                }
-                Some((plain, _)) => {
-                    for rows in plain.blocks()? {
-                        dictionary.add(&plain.read(rows)?.comparable()?.cast(dtype)?)?;
-                    }
-                    None
-                }
-            };
-            maps.push(map);
-        }
-        let all = dictionary.codes.len();
-        let is_same = |map: &[i32]| map.len() == all && map.iter().copied().eq(0..all as i32);
-        let keeps_order = columns
-            .iter()
-            .zip(&maps)
-            .all(|(column, map)| match (column, map) {
-                (None, _) => true,
-                (Some(column), Some(map)) => map.is_empty() || column.is_ordered() && is_same(map),
-                _ => false,
-            });
-        Ok(Categories {
-            ordered: keeps_order && columns.iter().flatten().any(|c| c.is_ordered()),
-            dictionary,
-            maps,
-        })
-    }
-
     pub fn values(&self) -> &Data {
         &self.dictionary.values
     }
@@ -113,37 +201,36 @@ impl Categories {
         Dtype::native(Kind::Int, size)
     }
 
-    /// The codes of some rows of the column of input `input`.
-    pub fn encode(&self, input: usize, column: &Column, rows: Range<u64>) -> Result<Values> {
-        let codes = match self.maps.get(input) {
-            Some(Some(map)) => {
-                let renumber =
-                    |&code: &u64| match usize::try_from(code).ok().and_then(|c| map.get(c)) {
-                        Some(new) => Ok(*new),
-                        None => {
-                            let code = code as i64;
-                            ensure!(
-                                code == -1,
-                                "It has code {code}, but {} categories",
-                                map.len()
-                            );
-                            Ok(-1)
-                        }
-                    };
-                let codes = column.codes(rows)?;
-                codes
-                    .par_iter()
-                    .map(renumber)
-                    .collect::<Result<Vec<i32>>>()?
-            }
-            _ => {
-                let values = column
-                    .read(rows)?
-                    .comparable()?
-                    .cast(&self.values().dtype())?;
-                self.dictionary.codes(&values)
-            }
+    /// For each category of a column the code here; `None` where the column is plain.
+    pub fn map(&self, column: &Column) -> Result<Option<Vec<i32>>> {
+        let ColumnKind::Categorical { categories, .. } = &column.kind else {
+            return Ok(None);
         };
+        if categories.rows() == 0 {
+            return Ok(Some(vec![]));
+        }
+        let values = categories.read_all()?.comparable()?;
+        let values = values.cast(&self.values().dtype())?;
+        self.dictionary.codes(&values).map(Some)
+    }
+
+    /// The codes of some rows of a column, whose map is `map`.
+    pub fn encode(&self, map: Option<&[i32]>, column: &Column, rows: Range<u64>) -> Result<Values> {
+        let Some(map) = map else {
+            return self.encode_values(column.read(rows)?);
+        };
+        let codes = column.codes(rows)?;
+        let codes = codes.par_iter().map(|code| renumber(*code, map));
+        Ok(self.codes(codes.collect::<Result<Vec<i32>>>()?))
+    }
+
+    /// The codes of values.
+    pub fn encode_values(&self, values: Values) -> Result<Values> {
+        let values = values.comparable()?.cast(&self.values().dtype())?;
+        Ok(self.codes(self.dictionary.codes(&values)?))
+    }
+
+    fn codes(&self, codes: Vec<i32>) -> Values {
         let bytes = match self.code_dtype().size() {
             1 => codes.iter().map(|c| *c as u8).collect(),
             2 => codes
@@ -153,6 +240,19 @@ impl Categories {
             _ => codes.iter().flat_map(|c| c.to_ne_bytes()).collect(),
         };
         let dtype = self.code_dtype();
-        Ok(Data::Numbers { dtype, bytes }.into())
+        Data::Numbers { dtype, bytes }.into()
     }
+}
+
+fn renumber(code: u64, map: &[i32]) -> Result<i32> {
+    let new = usize::try_from(code).ok().and_then(|c| map.get(c));
+    if let Some(new) = new {
+        return Ok(*new);
+    }
+    let (code, categories) = (code as i64, map.len());
+    ensure!(
+        code == -1,
+        "It has code {code}, but {categories} categories"
+    );
+    Ok(-1)
 }

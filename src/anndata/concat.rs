@@ -1,275 +1,159 @@
-//! Dataframes in merge: the rows of many frames one after another, and many frames over genes as one.
+//! Dataframes over cells in merge: the rows of many frames one after another.
 //!
-//! The columns are those of all frames in order of first appearance; [`unify`](super::unify) says what each becomes.
+//! The frames are told one by one, twice: [`Scan`] learns what the merged frame will be, [`Rows`] takes the rows. The
+//! columns are those of all frames in order of first appearance; [`unify`](super::unify) says what each becomes.
 
-use std::collections::HashSet;
+mod head;
 
 use anyhow::{Context, Result, ensure};
 
-use super::column::Column;
 use super::frame::Frame;
-use super::unify::{self, Plan};
-use super::values::{Data, Values};
+use super::survey::Survey;
+use super::unify::{Plan, Writer};
 use crate::store::Group;
-use crate::store::spec::{Attr, Attrs, Dtype, Strings};
+pub use head::{Head, Index};
 
-/// The index name and the columns of a merged frame.
-struct Head {
-    index: String,
-    columns: Vec<String>,
+/// What is known of the frames at one path.
+#[derive(Default)]
+pub struct Scan {
+    head: Head,
+    /// By the columns of the head.
+    columns: Vec<Survey>,
+    /// Which columns are to be told once more, and whether that has begun.
+    open: Option<Vec<bool>>,
 }
 
-impl Head {
-    /// The index keeps its name where all frames agree and no column has it. An index that is a column too, in all
-    /// frames, stays both.
-    fn of(frames: &[&Frame]) -> Result<Head> {
-        /// As anndata calls an index without a name.
-        const UNNAMED: &str = "_index";
-        let mut columns: Vec<String> = vec![];
-        let mut seen = HashSet::new();
-        for frame in frames {
-            columns.extend(
-                frame
-                    .columns
-                    .iter()
-                    .filter(|name| seen.insert(*name))
-                    .cloned(),
-            );
-        }
-        let first = frames.first().context("No input has it")?;
-        let agreed = frames.iter().all(|f| f.index_name == first.index_name);
-        let shared = agreed && frames.iter().all(|f| f.lists_index());
-        let index = match agreed && (shared || !seen.contains(&first.index_name)) {
-            true => first.index_name.as_str(),
-            false => UNNAMED,
-        };
+impl Scan {
+    /// Tells of the frame of the next input that has one, with as many rows as it has cells.
+    pub fn add(&mut self, frame: &Frame, cells: u64) -> Result<()> {
         ensure!(
-            shared || !seen.contains(&index.to_string()),
-            "A column has the name '{UNNAMED}', which is kept for the index; rename it"
+            frame.rows() == cells,
+            "It has {} rows, obs has {cells}",
+            frame.rows()
         );
-        Ok(Head {
-            index: index.into(),
+        let places = self.head.add(frame)?;
+        self.columns
+            .resize_with(self.head.columns().len(), Survey::default);
+        for (name, at) in frame.columns.iter().zip(places) {
+            let column = frame.find(name)?.context("It is missing")?;
+            self.columns[at]
+                .add(&column)
+                .with_context(|| format!("Column '{name}'"))?;
+        }
+        Ok(())
+    }
+
+    /// Whether values must be looked at to decide, for `rows` rows in all. If so, all frames are to be told to
+    /// [`Scan::look`].
+    pub fn reopen(&mut self, rows: u64) -> bool {
+        let columns = self.columns.iter_mut();
+        let open: Vec<bool> = columns.map(|c| c.reopen(c.rows < rows)).collect();
+        let any = open.contains(&true);
+        self.open = Some(open);
+        any
+    }
+
+    /// Looks at the values of those columns that types alone do not decide.
+    pub fn look(&mut self, frame: &Frame) -> Result<()> {
+        let open = self.open.iter().flatten();
+        let named = self.head.columns().iter().zip(open);
+        for ((name, open), survey) in named.zip(&mut self.columns) {
+            if *open && let Some(column) = frame.find(name)? {
+                survey
+                    .look(&column)
+                    .with_context(|| format!("Column '{name}'"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates the merged frame, for `rows` rows.
+    pub fn create(self, out: &Group, path: &str, rows: u64) -> Result<Rows> {
+        let index = self.head.create(out, path)?;
+        let mut columns = vec![];
+        for (name, survey) in self.head.columns().iter().zip(self.columns) {
+            if *name == index {
+                continue;
+            }
+            let to = format!("{path}/{name}");
+            let absent = survey.rows < rows;
+            let plan = Plan::of(survey, absent, &to).with_context(|| format!("Merge '{to}'"))?;
+            let writer = plan.create(out, &to, rows)?;
+            columns.push(Merged {
+                name: name.clone(),
+                plan,
+                writer,
+            });
+        }
+        let to = format!("{path}/{index}");
+        Ok(Rows {
+            path: path.into(),
+            index: self.head.create_index(out, &to, rows)?,
             columns,
         })
     }
-
-    /// Creates the group of the frame.
-    fn create(&self, out: &Group, path: &str) -> Result<()> {
-        let attrs = Attrs::encoding("dataframe", "0.2.0")
-            .with("_index", Attr::Text(self.index.clone()))
-            .with("column-order", Attr::texts(self.columns.clone()));
-        out.create_group(path, &attrs).map(drop)
-    }
-
-    /// The columns that are to be written beside the index.
-    fn others(&self) -> impl Iterator<Item = &String> {
-        self.columns.iter().filter(|name| **name != self.index)
-    }
 }
 
-/// Writes one frame whose rows are those of `parts`, one after another. `None` is an input that lacks the frame: its
-/// rows are missing in every column. The index is that of `obs`; `files` are names for messages.
-pub fn rows(
-    parts: &[Option<&Frame>],
-    obs: &[Frame],
-    files: &[String],
-    out: &Group,
-    path: &str,
-) -> Result<()> {
-    for ((part, obs), file) in parts.iter().zip(obs).zip(files) {
-        let (found, cells) = (part.map_or(obs.rows(), Frame::rows), obs.rows());
+/// A merged frame that is being written, all columns at once.
+pub struct Rows {
+    path: String,
+    index: Index,
+    columns: Vec<Merged>,
+}
+
+struct Merged {
+    name: String,
+    plan: Plan,
+    writer: Writer,
+}
+
+impl Rows {
+    /// Appends the frame of the next input. `None` is an input that lacks it: its rows are missing in every column.
+    /// The index is that of `obs`.
+    pub fn append(&mut self, frame: Option<&Frame>, obs: &Frame) -> Result<()> {
+        let (found, cells) = (frame.map_or(obs.rows(), Frame::rows), obs.rows());
         ensure!(
             found == cells,
-            "'{path}' of {file} has {found} rows, obs has {cells}"
+            "'{}' has {found} rows, obs has {cells}",
+            self.path
         );
-    }
-    let frames: Vec<&Frame> = parts.iter().flatten().copied().collect();
-    let head = Head::of(&frames).with_context(|| format!("'{path}'"))?;
-    head.create(out, path)?;
-    let total = obs.iter().map(|o| o.rows()).sum();
-    let names: Vec<&Frame> = obs.iter().collect();
-    let mut index = Index::create(&names, out, &format!("{path}/{}", head.index), total)?;
-    for (frame, file) in obs.iter().zip(files) {
-        for rows in frame.index_blocks()? {
-            let names = frame
-                .index_rows(rows)
-                .with_context(|| format!("Read {file}"))?;
-            index.append(names)?;
+        for rows in obs.index_blocks()? {
+            self.index.append(obs.index_rows(rows)?)?;
         }
+        for column in &mut self.columns {
+            let context = format!("'{}/{}'", self.path, column.name);
+            column.append(frame, cells).context(context)?;
+        }
+        Ok(())
     }
-    index.0.finish()?;
-    for name in head.others() {
-        let to = format!("{path}/{name}");
-        let columns = parts.iter().zip(files).map(|(part, file)| match part {
-            Some(frame) => frame.find(name).with_context(|| format!("Read {file}")),
-            None => Ok(None),
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        let lengths: Vec<u64> = obs.iter().map(|o| o.rows()).collect();
-        column(&columns, &lengths, files, out, &to)?;
+
+    pub fn finish(self) -> Result<()> {
+        self.index.finish()?;
+        let mut columns = self.columns.into_iter();
+        columns.try_for_each(|column| column.writer.finish())
     }
-    Ok(())
 }
 
-/// The index of a merged frame: text, with a mask where every input has one (as pandas 3 makes it).
-struct Index(unify::Writer);
-
-impl Index {
-    fn create(frames: &[&Frame], out: &Group, path: &str, rows: u64) -> Result<Index> {
-        let columns: Vec<Option<&Column>> = frames.iter().map(|f| Some(f.index_column())).collect();
-        let plan = match frames.iter().all(|f| f.has_masked_index()) {
-            true => Plan::of(&columns, false, path)?,
-            false => Plan::Plain(Dtype::String),
+impl Merged {
+    fn append(&mut self, frame: Option<&Frame>, cells: u64) -> Result<()> {
+        /// Missing values written at a time.
+        const BLOCK: u64 = 1 << 20;
+        let column = match frame {
+            Some(frame) => frame.find(&self.name)?,
+            None => None,
         };
-        Ok(Index(plan.create(out, path, rows)?))
-    }
-
-    fn append(&mut self, names: Strings) -> Result<()> {
-        self.0.append(&Values {
-            missing: vec![false; names.len()],
-            data: Data::Text(names),
-        })
-    }
-}
-
-/// Writes one column, block by block.
-fn column(
-    columns: &[Option<Column>],
-    lengths: &[u64],
-    files: &[String],
-    out: &Group,
-    to: &str,
-) -> Result<()> {
-    /// Missing values written at a time.
-    const BLOCK: u64 = 1 << 20;
-    let known: Vec<Option<&Column>> = columns.iter().map(Option::as_ref).collect();
-    let absent = known
-        .iter()
-        .zip(lengths)
-        .any(|(column, rows)| column.is_none() && *rows > 0);
-    let plan = Plan::of(&known, absent, to).with_context(|| format!("Merge '{to}'"))?;
-    let mut writer = plan.create(out, to, lengths.iter().sum())?;
-    for (input, (column, rows)) in known.iter().zip(lengths).enumerate() {
-        match column {
-            Some(column) => {
-                for rows in column.blocks()? {
-                    let values = plan.convert(input, column, rows);
-                    let values =
-                        values.with_context(|| format!("Read '{to}' of {}", files[input]))?;
-                    writer.append(&values)?;
-                }
+        let Some(column) = column else {
+            for start in (0..cells).step_by(BLOCK as usize) {
+                let missing = self.plan.missing((cells - start).min(BLOCK) as usize)?;
+                self.writer.append(&missing)?;
             }
-            None => {
-                for start in (0..*rows).step_by(BLOCK as usize) {
-                    writer.append(&plan.missing((rows - start).min(BLOCK) as usize)?)?;
-                }
-            }
+            return Ok(());
+        };
+        let conversion = self.plan.conversion(&column)?;
+        for rows in column.blocks()? {
+            self.writer.append(&conversion.read(rows)?)?;
         }
-    }
-    writer.finish()
-}
-
-/// Writes one frame over the genes of `index`: what a gene has in a column comes from the first of `frames` that has
-/// both. `places[i][j]` is where row j of frame i goes, `None` where it is dropped; `files` are names for messages.
-pub fn genes(
-    frames: &[Frame],
-    places: &[Vec<Option<u32>>],
-    index: &Strings,
-    files: &[String],
-    out: &Group,
-    path: &str,
-) -> Result<()> {
-    let all: Vec<&Frame> = frames.iter().collect();
-    let head = Head::of(&all)?;
-    head.create(out, path)?;
-    let rows = index.len() as u64;
-    let mut names = Index::create(&all, out, &format!("{path}/{}", head.index), rows)?;
-    names.append(index.clone())?;
-    names.0.finish()?;
-    for name in head.others() {
-        let to = format!("{path}/{name}");
-        let mut picked = Picked::new(index.len());
-        for ((frame, places), file) in frames.iter().zip(places).zip(files) {
-            if picked.is_full() {
-                break;
-            }
-            let column = frame.find(name).with_context(|| format!("Read {file}"))?;
-            picked.add(column, places);
-        }
-        picked.write(files, out, &to)?;
-    }
-    Ok(())
-}
-
-/// Where the genes get their values of one column from.
-struct Picked {
-    columns: Vec<Option<Column>>,
-    /// Input and row.
-    sources: Vec<Option<(usize, usize)>>,
-    found: usize,
-}
-
-impl Picked {
-    fn new(genes: usize) -> Picked {
-        Picked {
-            columns: vec![],
-            sources: vec![None; genes],
-            found: 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.found == self.sources.len() && self.columns.iter().any(Option::is_some)
-    }
-
-    /// Adds the next input. A column that no gene needs does not count, but where there is no other.
-    fn add(&mut self, column: Option<Column>, places: &[Option<u32>]) {
-        let (input, before) = (self.columns.len(), self.found);
-        if column.is_some() {
-            for (row, place) in places.iter().enumerate() {
-                let source = place.and_then(|p| self.sources.get_mut(p as usize));
-                if let Some(source @ None) = source {
-                    *source = Some((input, row));
-                    self.found += 1;
-                }
-            }
-        }
-        let is_first = self.columns.iter().all(Option::is_none);
-        self.columns
-            .push(column.filter(|_| is_first || self.found > before));
-    }
-
-    fn write(&self, files: &[String], out: &Group, to: &str) -> Result<()> {
-        let columns: Vec<Option<&Column>> = self.columns.iter().map(Option::as_ref).collect();
-        let absent = self.found < self.sources.len();
-        let plan = Plan::of(&columns, absent, to)?;
-        let mut values = vec![];
-        for (input, column) in columns.iter().enumerate() {
-            values.push(match column {
-                Some(column) => plan
-                    .convert(input, column, 0..column.rows())
-                    .with_context(|| format!("Read '{to}' of {}", files[input]))?,
-                None => plan.missing(0)?,
-            });
-        }
-        let mut writer = plan.create(out, to, self.sources.len() as u64)?;
-        writer.append(&self.gather(&values, plan.missing(usize::from(absent))?))?;
-        writer.finish()
-    }
-
-    /// The value of each gene; `blank` is a missing one.
-    fn gather(&self, values: &[Values], blank: Values) -> Values {
-        let mut data = Data::empty(&blank.data.dtype());
-        let mut missing = vec![];
-        for source in &self.sources {
-            let (from, row) = match source {
-                Some((input, row)) => (&values[*input], *row),
-                None => (&blank, 0),
-            };
-            data.push(from.data.get(row));
-            missing.push(from.is_missing(row));
-        }
-        Values { data, missing }
+        Ok(())
     }
 }
 

@@ -100,23 +100,9 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// Opens the frame at `path` ("obs", "raw/var", of old files "raw.var", "obsm/frame"); an error that names the
-    /// column where one cannot be merged.
+    /// Opens the frame at `path` ("obs", "raw/var", of old files "raw.var", "obsm/frame"). Columns are looked at when
+    /// they are [found](Frame::find).
     pub fn open(root: &Group, path: &str) -> Result<Frame> {
-        let frame = Frame::open_index(root, path)?;
-        for name in &frame.columns {
-            let rows = column(root, path, name)?.rows();
-            ensure!(
-                rows == frame.rows,
-                "'{path}/{name}' has {rows} rows, the index of '{path}' has {}",
-                frame.rows
-            );
-        }
-        Ok(frame)
-    }
-
-    /// As [`Frame::open`], but only the index is looked at.
-    pub fn open_index(root: &Group, path: &str) -> Result<Frame> {
         let (index_name, columns) = match layout(root, path)? {
             Layout::Current(group) => (index_name(&group)?, column_order(&group)?),
             Layout::Old(frame) => {
@@ -145,12 +131,19 @@ impl Frame {
         self.rows
     }
 
-    /// Opens the column `name`; `None` where there is none.
+    /// Opens the column `name`; `None` where there is none, an error where it cannot be merged.
     pub fn find(&self, name: &str) -> Result<Option<Column>> {
-        match self.columns.iter().any(|c| c == name) {
-            true => column(&self.root, &self.path, name).map(Some),
-            false => Ok(None),
+        if !self.columns.iter().any(|c| c == name) {
+            return Ok(None);
         }
+        let column = column(&self.root, &self.path, name)?;
+        let (path, rows) = (&self.path, column.rows());
+        ensure!(
+            rows == self.rows,
+            "'{path}/{name}' has {rows} rows, the index of '{path}' has {}",
+            self.rows
+        );
+        Ok(Some(column))
     }
 
     /// The whole index, as text.

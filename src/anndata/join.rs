@@ -1,9 +1,9 @@
 //! The genes of many files as one list, and where the columns of each file go in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::store::spec::Strings;
 
@@ -15,12 +15,28 @@ pub enum Join {
     Outer,
 }
 
-/// Gathers the indexes of files one by one. Equal ones are held once.
-#[derive(Default)]
+/// Gathers the genes of files one by one. Each name is held once, whatever number of files have it.
 pub struct Joiner {
+    how: Join,
     numbers: HashMap<Rc<[u8]>, u32>,
-    names: Vec<Rc<[u8]>>,
-    lists: Vec<Rc<Vec<u32>>>,
+    genes: Vec<Gene>,
+    /// Those of the first file; in the second list by number.
+    first: (Strings, Rc<Vec<u32>>),
+    files: u32,
+    /// Files with the genes of the first in the order of the first.
+    alike: u32,
+    /// Genes of the file that has the fewest, and of the one that has the most.
+    fewest: usize,
+    most: usize,
+    /// What is wrong with the first file that names a gene twice.
+    twice: Option<String>,
+}
+
+struct Gene {
+    name: Rc<[u8]>,
+    /// Files that have it, but for the alike ones, and the last of them.
+    files: u32,
+    last: u32,
 }
 
 /// Where the columns of one file go.
@@ -34,120 +50,143 @@ pub enum ColumnMap {
     },
 }
 
+/// The genes of all files, and where each goes.
 pub struct Joined {
     pub index: Strings,
-    pub maps: Vec<ColumnMap>,
+    /// Whether all files have the same genes in the same order; only then may a name occur twice.
+    pub identical: bool,
+    /// Whether a gene is new to some file, and whether some file loses one.
+    pub fills: bool,
+    pub drops: bool,
+    numbers: HashMap<Rc<[u8]>, u32>,
+    places: Vec<Option<u32>>,
 }
 
 impl Joiner {
-    pub fn add(&mut self, index: &Strings) -> Result<()> {
-        let mut list = Vec::with_capacity(index.len());
+    pub fn new(how: Join) -> Joiner {
+        Joiner {
+            how,
+            numbers: HashMap::new(),
+            genes: vec![],
+            first: Default::default(),
+            files: 0,
+            alike: 0,
+            fewest: usize::MAX,
+            most: 0,
+            twice: None,
+        }
+    }
+
+    pub fn how(&self) -> Join {
+        self.how
+    }
+
+    /// Adds the genes of the next file, whose name is `file`; returns their numbers, by name.
+    pub fn add(&mut self, index: &Strings, file: &str) -> Result<Rc<Vec<u32>>> {
+        self.files += 1;
+        if self.files > 1 && *index == self.first.0 {
+            self.alike += 1;
+            return Ok(self.first.1.clone());
+        }
+        let (mut list, mut twice) = (Vec::with_capacity(index.len()), vec![]);
+        let mut named = HashSet::new();
         for name in index.iter() {
-            let number = match self.numbers.get(name) {
-                Some(&number) => number,
-                None => {
-                    let number = u32::try_from(self.names.len())?;
-                    let name: Rc<[u8]> = name.into();
-                    self.names.push(name.clone());
-                    self.numbers.insert(name, number);
-                    number
-                }
-            };
+            let number = self.number(name)?;
+            let gene = &mut self.genes[number as usize];
+            if gene.last != self.files {
+                gene.files += 1;
+                gene.last = self.files;
+            } else if named.insert(number) {
+                twice.push(number);
+            }
             list.push(number);
         }
-        let same = self.lists.iter().rev().take(1).chain(self.lists.first());
-        let list = same
-            .into_iter()
-            .find(|l| ***l == list)
-            .cloned()
-            .unwrap_or_else(|| Rc::new(list));
-        self.lists.push(list);
-        Ok(())
+        if !twice.is_empty() && self.twice.is_none() {
+            self.twice = Some(self.told_twice(&twice, file));
+        }
+        self.fewest = self.fewest.min(list.len());
+        self.most = self.most.max(list.len());
+        let list = Rc::new(list);
+        if self.files == 1 {
+            self.alike = 1;
+            self.first = (index.clone(), list.clone());
+            self.genes.iter_mut().for_each(|gene| gene.files = 0);
+        }
+        Ok(list)
+    }
+
+    fn number(&mut self, name: &[u8]) -> Result<u32> {
+        if let Some(number) = self.numbers.get(name) {
+            return Ok(*number);
+        }
+        let number = u32::try_from(self.genes.len())?;
+        let name: Rc<[u8]> = name.into();
+        self.numbers.insert(name.clone(), number);
+        self.genes.push(Gene {
+            name,
+            files: 0,
+            last: 0,
+        });
+        Ok(number)
     }
 
     /// Whether all files have the same genes in the same order.
     pub fn identical(&self) -> bool {
-        self.lists
-            .windows(2)
-            .all(|w| Rc::ptr_eq(&w[0], &w[1]) || w[0] == w[1])
+        self.alike == self.files
     }
 
-    /// Joins the indexes; `files` are their names for messages.
-    pub fn join(&self, how: Join, files: &[String]) -> Result<Joined> {
-        if self.identical() {
-            let first = self.lists.first().cloned().unwrap_or_default();
-            return Ok(Joined {
-                index: first.iter().map(|&n| &*self.names[n as usize]).collect(),
-                maps: vec![ColumnMap::Identity; self.lists.len()],
-            });
+    pub fn join(self) -> Result<Joined> {
+        let identical = self.identical();
+        if !identical && let Some(twice) = self.twice {
+            bail!(twice);
         }
-        for (list, file) in self.lists.iter().zip(files) {
-            self.refuse_duplicates(list, file)?;
-        }
-        let kept = match how {
+        let first = self.first.1;
+        let kept = match self.how {
+            _ if identical => first.to_vec(),
             Join::Outer => {
-                let mut all: Vec<u32> = (0..self.names.len() as u32).collect();
-                all.sort_unstable_by(|&a, &b| self.names[a as usize].cmp(&self.names[b as usize]));
+                let mut all: Vec<u32> = (0..self.genes.len() as u32).collect();
+                let name = |number: &u32| &self.genes[*number as usize].name;
+                all.sort_unstable_by(|a, b| name(a).cmp(name(b)));
                 all
             }
-            Join::Inner => self.shared(),
+            Join::Inner => {
+                // The first has all of them.
+                let others = self.files - self.alike;
+                let in_all = |number: &&u32| self.genes[**number as usize].files == others;
+                first.iter().filter(in_all).copied().collect()
+            }
         };
         ensure!(
-            !kept.is_empty() || self.names.is_empty(),
+            !kept.is_empty() || self.genes.is_empty(),
             "No gene is in every input; use --join outer to keep those of any"
         );
-        let mut place = vec![None; self.names.len()];
-        for (at, &number) in kept.iter().enumerate() {
-            place[number as usize] = Some(at as u32);
+        let mut places = vec![None; self.genes.len()];
+        for (number, at) in kept.iter().zip(0..) {
+            places[*number as usize] = Some(at);
         }
-        let maps = self
-            .lists
-            .iter()
-            .map(|list| map(list, &place, kept.len()))
-            .collect();
+        let names = kept.iter().map(|n| &*self.genes[*n as usize].name);
         Ok(Joined {
-            index: kept.iter().map(|&n| &*self.names[n as usize]).collect(),
-            maps,
+            index: names.collect(),
+            identical,
+            fills: !identical && self.how == Join::Outer && self.fewest < kept.len(),
+            drops: !identical && self.how == Join::Inner && self.most > kept.len(),
+            numbers: self.numbers,
+            places,
         })
     }
 
-    fn shared(&self) -> Vec<u32> {
-        let mut seen = vec![0u32; self.names.len()];
-        for list in &self.lists {
-            list.iter().for_each(|&n| seen[n as usize] += 1);
-        }
-        let files = self.lists.len() as u32;
-        let first = self.lists.first().cloned().unwrap_or_default();
-        first
-            .iter()
-            .copied()
-            .filter(|&n| seen[n as usize] == files)
-            .collect()
-    }
-
-    fn refuse_duplicates(&self, list: &[u32], file: &str) -> Result<()> {
-        let mut seen = vec![0u8; self.names.len()];
-        let mut twice = vec![];
-        for &number in list {
-            let count = &mut seen[number as usize];
-            *count = count.saturating_add(1);
-            if *count == 2 {
-                twice.push(number);
-            }
-        }
-        if twice.is_empty() {
-            return Ok(());
-        }
+    fn told_twice(&self, twice: &[u32], file: &str) -> String {
+        let name = |n: &u32| String::from_utf8_lossy(&self.genes[*n as usize].name).into_owned();
         let shown: Vec<String> = twice
             .iter()
             .take(5)
-            .map(|&n| format!("{:?}", String::from_utf8_lossy(&self.names[n as usize])))
+            .map(|n| format!("{:?}", name(n)))
             .collect();
         let more = match twice.len() {
             0..=5 => String::new(),
             n => format!(" and {} more", n - 5),
         };
-        bail!(
+        format!(
             "{file}: gene names in var occur twice: {}{more}; the genes of the inputs differ, so each must be unique: \
              call var_names_make_unique() on that file first",
             shown.join(", ")
@@ -155,33 +194,31 @@ impl Joiner {
     }
 }
 
-fn map(list: &[u32], place: &[Option<u32>], width: usize) -> ColumnMap {
-    let places: Vec<Option<u32>> = list.iter().map(|&n| place[n as usize]).collect();
-    if places.len() == width && places.iter().zip(0..).all(|(p, at)| *p == Some(at)) {
-        return ColumnMap::Identity;
-    }
-    let monotonic = places.iter().flatten().is_sorted();
-    ColumnMap::To {
-        places: Rc::new(places),
-        monotonic,
-    }
-}
-
-impl ColumnMap {
-    /// Where each of `width` columns goes.
-    pub fn places(&self, width: u64) -> Vec<Option<u32>> {
-        match self {
-            ColumnMap::Identity => (0..width as u32).map(Some).collect(),
-            ColumnMap::To { places, .. } => places.to_vec(),
-        }
+impl Joined {
+    /// Where the gene of a number goes, if it is kept.
+    pub fn place(&self, number: u32) -> Option<usize> {
+        let place = self.places.get(number as usize)?;
+        place.map(|at| at as usize)
     }
 
-    /// Whether columns are left out.
-    pub fn drops(&self) -> bool {
-        match self {
-            ColumnMap::Identity => false,
-            ColumnMap::To { places, .. } => places.contains(&None),
+    /// Where the columns of a file with the genes `index` go; an error for a gene that no file had.
+    pub fn map(&self, index: &Strings) -> Result<ColumnMap> {
+        if *index == self.index {
+            return Ok(ColumnMap::Identity);
         }
+        let place = |name: &[u8]| {
+            let number = self.numbers.get(name).with_context(|| {
+                let name = String::from_utf8_lossy(name);
+                format!("Gene {name:?} was not there when the file was first read")
+            })?;
+            Ok(self.places[*number as usize])
+        };
+        let places: Vec<Option<u32>> = index.iter().map(place).collect::<Result<_>>()?;
+        let monotonic = places.iter().flatten().is_sorted();
+        Ok(ColumnMap::To {
+            places: Rc::new(places),
+            monotonic,
+        })
     }
 }
 
@@ -191,20 +228,43 @@ mod tests {
 
     use super::*;
 
-    fn joined(lists: &[Vec<&str>], how: Join) -> Result<(Vec<String>, Vec<ColumnMap>)> {
-        let mut joiner = Joiner::default();
-        let mut files = vec![];
-        for (i, list) in lists.iter().enumerate() {
-            joiner.add(&list.iter().map(|n| n.as_bytes()).collect())?;
-            files.push(format!("{i}.h5ad"));
+    /// Where each of `width` columns goes.
+    fn places(map: &ColumnMap, width: usize) -> Vec<Option<u32>> {
+        match map {
+            ColumnMap::Identity => (0..width as u32).map(Some).collect(),
+            ColumnMap::To { places, .. } => places.to_vec(),
         }
-        let joined = joiner.join(how, &files)?;
+    }
+
+    fn joined(lists: &[Vec<&str>], how: Join) -> Result<(Vec<String>, Vec<ColumnMap>)> {
+        let mut joiner = Joiner::new(how);
+        let indexes = lists
+            .iter()
+            .map(|l| l.iter().map(|n| n.as_bytes()).collect());
+        let indexes: Vec<Strings> = indexes.collect();
+        for (i, index) in indexes.iter().enumerate() {
+            joiner.add(index, &format!("{i}.h5ad"))?;
+        }
+        let joined = joiner.join()?;
+        let maps: Vec<ColumnMap> = indexes
+            .iter()
+            .map(|i| joined.map(i))
+            .collect::<Result<_>>()?;
+        let kept = maps
+            .iter()
+            .zip(&indexes)
+            .map(|(m, i)| places(m, i.len()).into_iter().flatten().count());
+        assert_eq!(joined.fills, kept.clone().any(|n| n < joined.index.len()));
+        assert_eq!(
+            joined.drops,
+            kept.zip(&indexes).any(|(n, index)| n < index.len())
+        );
         let index = joined
             .index
             .iter()
             .map(|n| String::from_utf8_lossy(n).into_owned())
             .collect();
-        Ok((index, joined.maps))
+        Ok((index, maps))
     }
 
     #[test]
@@ -253,7 +313,7 @@ mod tests {
                 return Ok(());
             };
             for (list, map) in lists.iter().zip(&maps) {
-                for (name, place) in list.iter().zip(map.places(list.len() as u64)) {
+                for (name, place) in list.iter().zip(places(map, list.len())) {
                     match place {
                         Some(at) => prop_assert_eq!(&index[at as usize], name),
                         None => prop_assert!(lists.iter().any(|l| !l.contains(name))),

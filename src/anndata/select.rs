@@ -28,6 +28,8 @@ pub struct Selection {
     pub leaves: Vec<Leaf>,
     /// CSC matrices: they are read by columns, so their rows are taken in a sweep of their own.
     pub csc: Vec<(String, Sparse)>,
+    /// What lies in a dataframe without being one of its columns.
+    pub unlisted: Vec<String>,
     /// Consumed on the way: nodes of old layouts that the new one keeps elsewhere.
     moved: Vec<String>,
 }
@@ -53,6 +55,7 @@ impl Selection {
             copies: vec![],
             leaves: vec![],
             csc: vec![],
+            unlisted: vec![],
             moved: vec![],
         };
         selection.moved = old::categories_in_uns(root)?;
@@ -63,6 +66,13 @@ impl Selection {
         }
         lengths::check(root, &selection)?;
         Ok(selection)
+    }
+
+    /// Warns of what is copied though its rows may be cells.
+    pub fn warn_unlisted(&self) {
+        for path in &self.unlisted {
+            warn!("'{path}' is not listed in 'column-order'; it is copied whole");
+        }
     }
 
     fn top(&mut self, root: &Group, name: &str) -> Result<()> {
@@ -258,7 +268,7 @@ impl Selection {
             if listed.iter().any(|l| *l == name || l.starts_with(&folder)) {
                 continue;
             }
-            warn!("'{to}/{name}' is not listed in 'column-order'; it is copied whole");
+            self.unlisted.push(format!("{to}/{name}"));
             self.copy(group, &name, &format!("{to}/{name}"))?;
         }
         Ok(())

@@ -12,8 +12,9 @@ use anyhow::{Result, bail};
 use tracing::info;
 
 use super::categories::Categories;
-use super::column::{Column, ColumnKind};
+use super::column::Column;
 use super::promote;
+use super::survey::Survey;
 use super::values::{Data, Values};
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Kind, Strings};
 use crate::store::{Appender, Group, Rows};
@@ -28,24 +29,16 @@ pub enum Plan {
 }
 
 impl Plan {
-    /// `columns` are those of the inputs, `None` where an input has none; `absent` says that rows will be missing.
-    /// `name` is for messages.
-    pub fn of(columns: &[Option<&Column>], absent: bool, name: &str) -> Result<Plan> {
-        let present: Vec<&Column> = columns.iter().flatten().copied().collect();
-        if present
-            .iter()
-            .any(|c| matches!(c.kind, ColumnKind::Categorical { .. }))
-        {
-            return Plan::categorical(columns, &present, name);
+    /// What the columns of `survey` become; `absent` says that rows will be missing. `name` is for messages.
+    pub fn of(survey: Survey, absent: bool, name: &str) -> Result<Plan> {
+        if survey.categorical {
+            return Plan::categorical(survey, name);
         }
-        let nullable = present
-            .iter()
-            .any(|c| matches!(c.kind, ColumnKind::Nullable(_)));
-        let missing = absent || nullable;
-        let Some(dtype) = common(&present)? else {
-            log_text(&present, name);
-            return Ok(match missing || any_nan(&present)? {
-                true => Plan::nullable(Dtype::String, &present),
+        let missing = absent || survey.nullable;
+        let Some(dtype) = survey.common() else {
+            log_text(survey.dtypes(), name);
+            return Ok(match missing || survey.nan {
+                true => Plan::nullable(Dtype::String, &survey),
                 false => Plan::Plain(Dtype::String),
             });
         };
@@ -53,31 +46,26 @@ impl Plan {
         if holds_nan || !missing {
             return Ok(Plan::Plain(dtype));
         }
-        if dtype.is_integer() && !nullable && all_fit(&present, &Dtype::FLOAT64)? {
+        if dtype.is_integer() && !survey.nullable && survey.fits(&Dtype::FLOAT64) {
             return Ok(Plan::Plain(Dtype::FLOAT64));
         }
-        Ok(Plan::nullable(dtype, &present))
+        Ok(Plan::nullable(dtype, &survey))
     }
 
-    fn categorical(columns: &[Option<&Column>], present: &[&Column], name: &str) -> Result<Plan> {
-        let values: Vec<&Column> = present.iter().map(|c| c.values_or_categories()).collect();
-        let mut used: Vec<&Column> = values.iter().copied().filter(|c| c.rows() > 0).collect();
-        if used.is_empty() {
-            used = values;
-        }
-        let dtype = match common(&used)? {
+    fn categorical(survey: Survey, name: &str) -> Result<Plan> {
+        let dtype = match survey.common_category() {
             // pandas has no index of float16.
             Some(dtype) if dtype.kind() == Some(Kind::Float) && dtype.size() == 2 => {
                 Dtype::native(Kind::Float, 4)
             }
             Some(dtype) if dtype.kind() != Some(Kind::Complex) => dtype,
             _ => {
-                log_text(&used, name);
+                log_text(survey.category_dtypes(), name);
                 Dtype::String
             }
         };
-        let categories = Categories::unite(columns, &dtype)?;
-        if !categories.ordered && present.iter().any(|c| c.is_ordered()) {
+        let categories = survey.union.unite(&dtype)?;
+        if !categories.ordered && survey.ordered {
             info!(
                 "Categories of '{name}' are not the same, in one order, in all inputs: they come out without order"
             );
@@ -85,30 +73,39 @@ impl Plan {
         Ok(Plan::Categorical(categories))
     }
 
-    fn nullable(dtype: Dtype, present: &[&Column]) -> Plan {
+    fn nullable(dtype: Dtype, survey: &Survey) -> Plan {
         let kind = match dtype.kind() {
             None => "nullable-string-array",
             Some(Kind::Bool) => "nullable-boolean",
             Some(_) => "nullable-integer",
         };
         let mut attrs = Attrs::encoding(kind, "0.1.0");
-        // Which of pandas's two missing values it is.
-        let mut marks = present.iter().map(|c| c.attrs.get("na-value"));
-        if let Some(Some(mark)) = marks.next()
-            && marks.all(|m| m == Some(mark))
-        {
+        if let Some(mark) = survey.mark() {
             attrs.set("na-value", mark.clone());
         }
         Plan::Nullable(dtype, attrs)
     }
 
-    /// Some rows of the column of input `input`, as they are to be written.
-    pub fn convert(&self, input: usize, column: &Column, rows: Range<u64>) -> Result<Values> {
+    /// How the column of one input turns into this one.
+    pub fn conversion<'a>(&'a self, column: &'a Column) -> Result<Conversion<'a>> {
+        let codes = match self {
+            Plan::Categorical(categories) => categories.map(column)?,
+            _ => None,
+        };
+        Ok(Conversion {
+            plan: self,
+            column,
+            codes,
+        })
+    }
+
+    /// Values of a column that is not categorical, as they are to be written.
+    pub fn convert(&self, values: Values) -> Result<Values> {
         match self {
-            Plan::Categorical(categories) => categories.encode(input, column, rows),
-            Plan::Plain(dtype) => with_nan(column.read(rows)?.cast(dtype)?),
+            Plan::Categorical(categories) => categories.encode_values(values),
+            Plan::Plain(dtype) => with_nan(values.cast(dtype)?),
             Plan::Nullable(dtype, _) => {
-                let mut values = column.read(rows)?.cast(dtype)?;
+                let mut values = values.cast(dtype)?;
                 values.missing.resize(values.data.len(), false);
                 Ok(values)
             }
@@ -170,6 +167,24 @@ impl Plan {
     }
 }
 
+/// The column of one input on its way into the merged one.
+pub struct Conversion<'a> {
+    plan: &'a Plan,
+    column: &'a Column,
+    /// Where the merged column is categorical and this one too, the new code of each category.
+    codes: Option<Vec<i32>>,
+}
+
+impl Conversion<'_> {
+    /// Some rows, as they are to be written.
+    pub fn read(&self, rows: Range<u64>) -> Result<Values> {
+        match self.plan {
+            Plan::Categorical(to) => to.encode(self.codes.as_deref(), self.column, rows),
+            _ => self.plan.convert(self.column.read(rows)?),
+        }
+    }
+}
+
 /// A merged column that is being written.
 pub struct Writer {
     values: Appender,
@@ -177,7 +192,7 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Appends what [`Plan::convert`] and [`Plan::missing`] give.
+    /// Appends what [`Conversion::read`], [`Plan::convert`] and [`Plan::missing`] give.
     pub fn append(&mut self, values: &Values) -> Result<()> {
         append(&mut self.values, &values.data)?;
         let Some(mask) = &mut self.mask else {
@@ -211,65 +226,6 @@ fn append(writer: &mut Appender, data: &Data) -> Result<()> {
     }
 }
 
-/// The type that holds all values of `columns`, none of them categorical; `None` where only text does.
-fn common(columns: &[&Column]) -> Result<Option<Dtype>> {
-    let dtypes: Vec<Dtype> = columns.iter().map(|c| c.dtype()).collect();
-    let is_bool = |d: &Dtype| d.kind() == Some(Kind::Bool);
-    if dtypes.iter().all(Dtype::is_string) {
-        return Ok(Some(Dtype::String));
-    }
-    if dtypes.iter().any(is_bool) && !dtypes.iter().all(is_bool) {
-        return Ok(None);
-    }
-    let Some(numpy) = promote::result_type(&dtypes) else {
-        return Ok(None);
-    };
-    let mut candidates = vec![numpy];
-    if dtypes.iter().all(Dtype::is_integer) {
-        candidates.extend([Dtype::INT64, Dtype::native(Kind::Uint, 8)]);
-    }
-    for dtype in candidates {
-        if all_fit(columns, &dtype)? {
-            return Ok(Some(dtype));
-        }
-    }
-    Ok(None)
-}
-
-/// Whether a type of numbers holds every value exactly. Values are read only where the types do not tell.
-fn all_fit(columns: &[&Column], dtype: &Dtype) -> Result<bool> {
-    for column in columns {
-        if promote::is_exact(&column.dtype(), dtype) {
-            continue;
-        }
-        for rows in column.blocks()? {
-            if column.read(rows)?.cast(dtype).is_err() {
-                return Ok(false);
-            }
-        }
-    }
-    Ok(true)
-}
-
-fn any_nan(columns: &[&Column]) -> Result<bool> {
-    for column in columns {
-        if column.dtype().is_string() || column.dtype().is_integer() {
-            continue;
-        }
-        for rows in column.blocks()? {
-            if column
-                .read(rows)?
-                .cast(&Dtype::String)?
-                .missing
-                .contains(&true)
-            {
-                return Ok(true);
-            }
-        }
-    }
-    Ok(false)
-}
-
 /// Puts NaN where a value is missing. In a type without NaN nothing may be missing.
 fn with_nan(mut values: Values) -> Result<Values> {
     if !values.missing.contains(&true) {
@@ -289,10 +245,9 @@ fn with_nan(mut values: Values) -> Result<Values> {
     Ok(values)
 }
 
-fn log_text(columns: &[&Column], name: &str) {
-    let mut kinds: Vec<String> = columns.iter().map(|c| c.dtype().to_string()).collect();
+fn log_text(dtypes: &[Dtype], name: &str) {
+    let mut kinds: Vec<String> = dtypes.iter().map(Dtype::to_string).collect();
     kinds.sort();
-    kinds.dedup();
     let kinds = kinds.join(" and ");
     info!("'{name}' becomes text: no other type holds its values of {kinds} exactly");
 }

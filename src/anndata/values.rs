@@ -71,6 +71,13 @@ impl From<Data> for Values {
 }
 
 impl Values {
+    /// Appends value `i` of others of the same type.
+    pub fn push(&mut self, from: &Values, i: usize) {
+        self.missing.resize(self.data.len(), false);
+        self.data.push(from.data.get(i));
+        self.missing.push(from.is_missing(i));
+    }
+
     pub fn is_missing(&self, i: usize) -> bool {
         self.missing.get(i).is_some_and(|m| *m)
     }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 use tracing::warn;
 
 use super::{listed, near};
-use crate::anndata::categories::Categories;
+use crate::anndata::categories::{Categories, Union};
 use crate::anndata::column::{Column, ColumnKind};
 use crate::anndata::ints;
 use crate::anndata::values::{Data, Values};
@@ -16,6 +16,8 @@ use crate::store::spec::{Dtype, Kind};
 pub struct Groups {
     column: Column,
     categories: Categories,
+    /// The category of each code of the column; `None` where it is not categorical.
+    map: Option<Vec<i32>>,
     labels: Vec<String>,
     counts: Vec<u64>,
     missing: u64,
@@ -54,7 +56,10 @@ impl Groups {
             categorical || !matches!(dtype.kind(), Some(Kind::Float | Kind::Complex)),
             "Column '{name}' is {dtype}; give one that is categorical, text, integer or bool"
         );
-        let categories = Categories::unite(&[Some(&column)], &dtype)?;
+        let mut union = Union::default();
+        union.add(&column)?;
+        let categories = union.unite(&dtype)?;
+        let map = categories.map(&column)?;
         let labels: Values = categories.values().clone().into();
         let labels = labels.cast(&Dtype::String)?.data;
         let labels = (0..labels.len()).map(|i| String::from_utf8_lossy(labels.get(i)).into_owned());
@@ -64,6 +69,7 @@ impl Groups {
             missing: 0,
             labels,
             categories,
+            map,
             column,
         };
         let (mut counts, mut missing) = (std::mem::take(&mut groups.counts), 0);
@@ -80,7 +86,9 @@ impl Groups {
     /// Calls `found` with each cell and the number of its category.
     fn each_cell(&self, mut found: impl FnMut(u32, Option<usize>)) -> Result<()> {
         for rows in self.column.blocks()? {
-            let values = self.categories.encode(0, &self.column, rows.clone())?;
+            let values = self
+                .categories
+                .encode(self.map.as_deref(), &self.column, rows.clone())?;
             let Data::Numbers { dtype, bytes } = &values.data else {
                 bail!("Its codes are text");
             };

@@ -24,7 +24,7 @@ pub struct Obs {
 
 impl Obs {
     pub fn open(root: &Group) -> Result<Obs> {
-        let frame = Frame::open_index(root, "obs")?;
+        let frame = Frame::open(root, "obs")?;
         ensure!(
             u32::try_from(frame.rows()).is_ok(),
             "It has {} cells, and more than 2^32 cannot be chosen from",

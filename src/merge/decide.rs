@@ -1,0 +1,206 @@
+//! What the result of a merge will be, decided when all inputs are known and before a byte is written.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail, ensure};
+use tracing::warn;
+
+use super::genes_of;
+use super::input::Input;
+use super::scan::{Known, Scan};
+use crate::anndata::concat;
+use crate::anndata::genes::JoinedGenes;
+use crate::anndata::join::Join;
+use crate::anndata::stack::{Part, Plan, Shape};
+
+pub struct Outline {
+    pub inputs: Vec<Known>,
+    /// obs, and the dataframes in obsm that are kept.
+    pub frames: BTreeMap<String, concat::Scan>,
+    /// The arrays that are kept, and the shape of each in each input.
+    pub arrays: BTreeMap<String, (Plan, Vec<Option<Shape>>)>,
+    pub genes: JoinedGenes,
+    /// The genes of raw, where every input has it.
+    pub raw_genes: Option<JoinedGenes>,
+    /// What is kept of varm, varp and raw/varm.
+    pub gene_arrays: Vec<String>,
+}
+
+impl Outline {
+    /// Decides; what cannot be put together is an error, what is not carried a warning.
+    pub fn of(scan: Scan) -> Result<Outline> {
+        let mut lost = vec![];
+        let kept = kept_arrays(&scan, &mut lost)?;
+        let frames = kept_frames(&scan, &mut lost)?;
+        let raw = kept.iter().any(|path| path == "raw/X");
+        let mut outline = Outline {
+            genes: scan.genes.join()?,
+            raw_genes: match scan.raw_genes {
+                Some(genes) if raw => Some(genes.join()?),
+                _ => None,
+            },
+            inputs: scan.inputs,
+            frames: BTreeMap::new(),
+            arrays: BTreeMap::new(),
+            gene_arrays: vec![],
+        };
+        let mut arrays = scan.arrays;
+        for path in kept {
+            let shapes = arrays.remove(&path).unwrap_or_default();
+            let plan = outline.plan(&path, &shapes, scan.odd.get(&path))?;
+            outline.arrays.insert(path, (plan, shapes));
+        }
+        outline.frames = scan
+            .frames
+            .into_iter()
+            .filter(|(path, _)| frames.contains(path))
+            .map(|(path, (scan, _))| (path, scan))
+            .chain([("obs".into(), scan.obs)])
+            .collect();
+        let squares = scan.squares.iter();
+        lost.extend(squares.map(|path| format!("'{path}' (pairs of cells)")));
+        let unlisted = scan.unlisted.iter();
+        lost.extend(unlisted.map(|path| format!("'{path}' (not listed in 'column-order')")));
+        for ((_, path), agrees) in scan.gene_arrays {
+            match agrees {
+                true => outline.gene_arrays.push(path),
+                false => lost.push(format!("'{path}', which differs between the inputs")),
+            }
+        }
+        if !scan.unknown.is_empty() && outline.inputs.len() > 1 {
+            let names: Vec<String> = scan.unknown.iter().map(|n| format!("'{n}'")).collect();
+            warn!(
+                "Only the first input's is kept, where it has one, of {}",
+                names.join(", ")
+            );
+        }
+        if !lost.is_empty() {
+            warn!("Not carried over: {}", lost.join("; "));
+        }
+        Ok(outline)
+    }
+
+    pub fn cells(&self) -> u64 {
+        self.inputs.iter().map(|input| input.cells).sum()
+    }
+
+    /// Whether values of dataframes must be looked at. If so, all inputs are to be told to [`Outline::look`].
+    pub fn reopen(&mut self) -> bool {
+        let cells = self.cells();
+        let frames = self.frames.values_mut();
+        frames.fold(false, |open, frame| frame.reopen(cells) | open)
+    }
+
+    pub fn look(&mut self, input: &Input) -> Result<()> {
+        let has = input.frames();
+        for (path, frame) in &mut self.frames {
+            if path == "obs" || has.contains(path) {
+                frame
+                    .look(&input.frame(path)?)
+                    .with_context(|| format!("Read '{path}' of {}", input.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn plan(&self, path: &str, shapes: &[Option<Shape>], odd: Option<&String>) -> Result<Plan> {
+        let genes = match genes_of(path) {
+            Some("raw/var") => self.raw_genes.as_ref(),
+            Some(_) => Some(&self.genes),
+            None => None,
+        };
+        let joined = genes.map(|genes| &genes.joined);
+        if let Some(odd) = odd
+            && joined.is_some_and(|joined| !joined.identical)
+        {
+            bail!("{odd}");
+        }
+        let parts = self.inputs.iter().zip(shapes);
+        let parts: Vec<Part> = parts
+            .map(|(input, shape)| Part {
+                rows: input.cells,
+                shape: shape.clone(),
+            })
+            .collect();
+        let width = joined.map(|joined| joined.index.len() as u64);
+        let fills = joined.is_some_and(|joined| joined.fills);
+        let drops = joined.is_some_and(|joined| joined.drops);
+        Plan::new(&parts, width, fills, drops)
+            .with_context(|| format!("Cannot merge '{path}' of {}", self.differing(shapes)))
+    }
+
+    /// The first input whose array is not like that of the input before it.
+    fn differing(&self, shapes: &[Option<Shape>]) -> String {
+        let alike = |a: &Option<Shape>, b: &Option<Shape>| match (a, b) {
+            (Some(a), Some(b)) => {
+                std::mem::discriminant(a) == std::mem::discriminant(b) && a.width() == b.width()
+            }
+            _ => true,
+        };
+        let mut pairs = self.inputs.windows(2).zip(shapes.windows(2));
+        match pairs.find(|(_, shapes)| !alike(&shapes[0], &shapes[1])) {
+            Some((inputs, _)) => format!("{} with that of {}", inputs[1].name, inputs[0].name),
+            None => "the inputs".into(),
+        }
+    }
+}
+
+fn kept_arrays(scan: &Scan, lost: &mut Vec<String>) -> Result<Vec<String>> {
+    let mut kept = vec![];
+    for (path, shapes) in &scan.arrays {
+        let lacking = shapes.iter().position(Option::is_none);
+        if match lacking {
+            Some(at) => keeps_incomplete(scan, path, at, lost)?,
+            None => true,
+        } {
+            kept.push(path.clone());
+        }
+    }
+    Ok(kept)
+}
+
+/// Whether an array that an input lacks is kept all the same.
+fn keeps_incomplete(scan: &Scan, path: &str, at: usize, lost: &mut Vec<String>) -> Result<bool> {
+    let lacking = &scan.inputs[at].name;
+    ensure!(
+        path != "X",
+        "{lacking} has no X, but other inputs have; merge files that all have it, or none"
+    );
+    let holds = |frame: &str| {
+        let rest = path.strip_prefix(frame);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let mut frames = scan.frames.iter().filter(|(_, (_, who))| who.contains(&at));
+    if let Some((frame, _)) = frames.find(|(frame, _)| holds(frame)) {
+        bail!("'{frame}' is a dataframe in {lacking}, but not in other inputs");
+    }
+    let mut shapes = scan.arrays.get(path).into_iter().flatten().flatten();
+    let fillable = shapes.all(|s| matches!(s, Shape::Dense { .. } | Shape::Sparse { .. }));
+    let kept = path.starts_with("obsm/") && scan.join == Join::Outer && fillable;
+    if !kept {
+        lost.push(format!("'{path}', which {lacking} lacks"));
+    }
+    Ok(kept)
+}
+
+/// The dataframes in obsm that are kept.
+fn kept_frames(scan: &Scan, lost: &mut Vec<String>) -> Result<Vec<String>> {
+    let mut kept = vec![];
+    for (path, (_, who)) in &scan.frames {
+        let lacking = (0..scan.inputs.len()).find(|at| !who.contains(at));
+        if let Some(at) = lacking {
+            let name = &scan.inputs[at].name;
+            let array = scan.arrays.get(path).and_then(|shapes| shapes[at].as_ref());
+            ensure!(
+                array.is_none(),
+                "'{path}' is an array in {name}, but a dataframe in other inputs"
+            );
+            if scan.join == Join::Inner {
+                lost.push(format!("'{path}', which {name} lacks"));
+                continue;
+            }
+        }
+        kept.push(path.clone());
+    }
+    Ok(kept)
+}

@@ -1,0 +1,120 @@
+//! One file to be merged, open: what it has, by path.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::anndata::frame::Frame;
+use crate::anndata::rows::Leaf;
+use crate::anndata::select::Selection;
+use crate::anndata::stack::{self, Shape};
+use crate::store::{self, Format, Group, Node};
+
+pub struct Input {
+    /// As the user gave it.
+    pub name: String,
+    pub root: Group,
+    pub selection: Selection,
+}
+
+impl Input {
+    pub fn open(path: &Path) -> Result<Input> {
+        let name = path.display().to_string();
+        Format::of(path)?;
+        let open = || -> Result<_> {
+            let root = store::open(path)?;
+            let selection = Selection::of(&root)?;
+            Ok((root, selection))
+        };
+        let (root, selection) = open().with_context(|| format!("Cannot merge {name}"))?;
+        Ok(Input {
+            name,
+            root,
+            selection,
+        })
+    }
+
+    pub fn cells(&self) -> u64 {
+        self.selection.cells
+    }
+
+    /// The arrays over cells that are merged: all but obs, obsp and dataframes.
+    pub fn arrays(&self) -> Vec<String> {
+        let leaves = self.selection.leaves.iter().filter(|l| !l.is_square());
+        leaves
+            .map(|leaf| leaf.path.clone())
+            .chain(self.selection.csc.iter().map(|(path, _)| path.clone()))
+            .filter(|path| self.selection.frame_of(path).is_none())
+            .collect()
+    }
+
+    fn leaf(&self, path: &str) -> Option<&Leaf> {
+        self.selection.leaves.iter().find(|leaf| leaf.path == path)
+    }
+
+    /// What the array at `path` is; `None` where there is none.
+    pub fn shape(&self, path: &str) -> Result<Option<Shape>> {
+        if let Some(leaf) = self.leaf(path) {
+            return Shape::of_leaf(leaf)
+                .map(Some)
+                .with_context(|| format!("Read '{path}' of {}", self.name));
+        }
+        let csc = self.selection.csc.iter().find(|(p, _)| p == path);
+        Ok(csc.map(|(_, matrix)| Shape::of_sparse(matrix)))
+    }
+
+    pub fn rows_of(&self, path: &str) -> stack::Input<'_> {
+        if let Some(leaf) = self.leaf(path) {
+            return stack::Input::Leaf(leaf);
+        }
+        match self.selection.csc.iter().find(|(p, _)| p == path) {
+            Some((_, matrix)) => stack::Input::Csc(matrix),
+            None => stack::Input::Absent(self.cells()),
+        }
+    }
+
+    /// The dataframes in obsm.
+    pub fn frames(&self) -> Vec<String> {
+        self.selection.frames("obsm")
+    }
+
+    pub fn obs(&self) -> Result<Frame> {
+        self.frame("obs")
+    }
+
+    pub fn frame(&self, path: &str) -> Result<Frame> {
+        Frame::open(&self.root, path).with_context(|| format!("Read '{path}' of {}", self.name))
+    }
+
+    /// A frame of genes, wherever an old layout keeps it.
+    pub fn gene_frame(&self, path: &str) -> Result<Frame> {
+        let old = path.replace('/', ".");
+        self.frame(match self.root.get(&old)? {
+            Some(_) => &old,
+            None => path,
+        })
+    }
+
+    /// Everything in varm, varp and raw/varm, with its folder.
+    pub fn gene_arrays(&self) -> Result<Vec<(&'static str, String)>> {
+        let mut found = vec![];
+        for folder in ["varm", "varp", "raw/varm"] {
+            let mut paths = vec![folder.to_string(), folder.replace('/', ".")];
+            paths.dedup();
+            for path in paths {
+                match self.root.get(&path)? {
+                    Some(Node::Group(group)) => {
+                        let names = group.names()?.into_iter();
+                        found.extend(names.map(|name| (folder, format!("{path}/{name}"))));
+                    }
+                    // A compound dataset, before anndata 0.6.
+                    Some(Node::Array(array)) if array.spec().rows() > 1 => {
+                        found.push((folder, path));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(found)
+    }
+}

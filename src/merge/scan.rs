@@ -1,0 +1,158 @@
+//! The first pass of a merge: each input is looked at, one at a time, and what decides the result is kept.
+//!
+//! Of each input that is its name, its cells and the shapes of its arrays; all else is united on the way.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+
+use super::input::Input;
+use super::is_merged;
+use crate::anndata::concat;
+use crate::anndata::copy;
+use crate::anndata::genes::Genes;
+use crate::anndata::join::Join;
+use crate::anndata::stack::Shape;
+
+/// One input, closed.
+pub struct Known {
+    pub name: String,
+    pub cells: u64,
+}
+
+/// What is known of the inputs that were added.
+pub struct Scan {
+    pub join: Join,
+    pub inputs: Vec<Known>,
+    pub obs: concat::Scan,
+    /// The dataframes in obsm, and which inputs have them.
+    pub frames: BTreeMap<String, (concat::Scan, BTreeSet<usize>)>,
+    /// The arrays over cells: for each input the shape, `None` where it has none.
+    pub arrays: BTreeMap<String, Vec<Option<Shape>>>,
+    pub genes: Genes,
+    /// The genes of raw, as long as every input has it.
+    pub raw_genes: Option<Genes>,
+    /// By path, what is wrong with an array that is not as wide as there are genes.
+    pub odd: BTreeMap<String, String>,
+    /// What lies in varm, varp and raw/varm by folder and path, and whether all inputs agree on it.
+    pub gene_arrays: BTreeMap<(&'static str, String), bool>,
+    /// Matrices of cells by cells.
+    pub squares: BTreeSet<String>,
+    /// What lies in a dataframe without being one of its columns.
+    pub unlisted: BTreeSet<String>,
+    /// What anndata does not know.
+    pub unknown: BTreeSet<String>,
+}
+
+impl Scan {
+    pub fn new(join: Join) -> Scan {
+        Scan {
+            join,
+            inputs: vec![],
+            obs: concat::Scan::default(),
+            frames: BTreeMap::new(),
+            arrays: BTreeMap::new(),
+            genes: Genes::new(join),
+            raw_genes: Some(Genes::new(join)),
+            odd: BTreeMap::new(),
+            gene_arrays: BTreeMap::new(),
+            squares: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
+            unknown: BTreeSet::new(),
+        }
+    }
+
+    /// Adds the next input; `first` is the first of all.
+    pub fn add(&mut self, input: &Input, first: &Input) -> Result<()> {
+        let at = self.inputs.len();
+        let cells = input.cells();
+        let add = |to: &mut concat::Scan, path: &str| {
+            let frame = input.frame(path)?;
+            to.add(&frame, cells)
+                .with_context(|| format!("Read '{path}' of {}", input.name))
+        };
+        add(&mut self.obs, "obs")?;
+        for path in input.frames() {
+            let (scan, who) = self.frames.entry(path.clone()).or_default();
+            add(scan, &path)?;
+            who.insert(at);
+        }
+        self.add_arrays(at, input)?;
+        self.add_genes(input)?;
+        self.compare(at, input, first)?;
+        let leaves = input.selection.leaves.iter();
+        let squares = leaves.filter(|leaf| leaf.is_square());
+        self.squares.extend(squares.map(|leaf| leaf.path.clone()));
+        self.unlisted
+            .extend(input.selection.unlisted.iter().cloned());
+        let names = input.root.names()?.into_iter();
+        self.unknown
+            .extend(names.filter(|n| !is_merged(n) && n != "uns"));
+        self.inputs.push(Known {
+            name: input.name.clone(),
+            cells,
+        });
+        Ok(())
+    }
+
+    fn add_arrays(&mut self, at: usize, input: &Input) -> Result<()> {
+        for path in input.arrays() {
+            let shapes = self.arrays.entry(path.clone()).or_default();
+            shapes.resize(at, None);
+            shapes.push(input.shape(&path)?);
+        }
+        for shapes in self.arrays.values_mut() {
+            shapes.resize(at + 1, None);
+        }
+        Ok(())
+    }
+
+    fn add_genes(&mut self, input: &Input) -> Result<()> {
+        if self.shape("raw/X").is_none() {
+            self.raw_genes = None;
+        }
+        let of_raw = self.raw_genes.as_mut().map(|raw| ("raw/var", raw));
+        let mut widths = BTreeMap::new();
+        for (path, genes) in [("var", &mut self.genes)].into_iter().chain(of_raw) {
+            let frame = input.gene_frame(path)?;
+            genes
+                .add(&frame, &input.name)
+                .with_context(|| format!("Read '{path}' of {}", input.name))?;
+            widths.insert(path, frame.rows());
+        }
+        for (path, shapes) in &self.arrays {
+            let genes = super::genes_of(path).and_then(|var| widths.get(var));
+            if let (Some(genes), Some(Some(shape))) = (genes, shapes.last())
+                && shape.width() != *genes
+            {
+                let (name, columns) = (&input.name, shape.width());
+                let odd = format!(
+                    "'{path}' of {name} has {columns} columns, but its var has {genes} genes"
+                );
+                self.odd.entry(path.clone()).or_insert(odd);
+            }
+        }
+        Ok(())
+    }
+
+    /// The shape of an array of the input that was added last.
+    fn shape(&self, path: &str) -> Option<&Shape> {
+        self.arrays.get(path)?.last()?.as_ref()
+    }
+
+    /// What the inputs do not agree on is not compared again.
+    fn compare(&mut self, at: usize, input: &Input, first: &Input) -> Result<()> {
+        for key in input.gene_arrays()? {
+            self.gene_arrays.entry(key).or_insert(at == 0);
+        }
+        for ((folder, path), agrees) in &mut self.gene_arrays {
+            let genes = match *folder {
+                "raw/varm" => self.raw_genes.as_ref(),
+                _ => Some(&self.genes),
+            };
+            *agrees &= genes.is_some_and(Genes::identical)
+                && (at == 0 || copy::same(&first.root, &input.root, path)?);
+        }
+        Ok(())
+    }
+}

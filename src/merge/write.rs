@@ -1,0 +1,167 @@
+//! The second pass of a merge: all arrays of the result are open, and take the rows of one input after another.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+
+use super::decide::Outline;
+use super::input::Input;
+use super::{genes_of, is_merged};
+use crate::anndata::concat;
+use crate::anndata::copy::{self, Copy};
+use crate::anndata::join::{ColumnMap, Joined};
+use crate::anndata::stack::{Shape, Stack};
+use crate::output;
+use crate::progress::Progress;
+use crate::store::spec::Attrs;
+use crate::store::{Group, Node};
+
+/// The result, as far as it is written.
+pub struct Writer {
+    frames: Vec<(String, concat::Rows)>,
+    arrays: Vec<Merged>,
+    genes: Joined,
+    raw_genes: Option<Joined>,
+    /// Inputs that were appended.
+    inputs: usize,
+    /// Memory for what has to be held.
+    budget: u64,
+}
+
+struct Merged {
+    path: String,
+    stack: Stack,
+    /// What each input had when it was scanned.
+    shapes: Vec<Option<Shape>>,
+}
+
+impl Writer {
+    /// Writes what is not along the cells, and creates what is. `first` is the first input.
+    pub fn create(outline: Outline, first: &Input, out: &Group, budget: u64) -> Result<Writer> {
+        let cells = outline.cells();
+        out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
+        let of_first = |path: &str| {
+            let top = path.split('/').next().unwrap_or_default();
+            !top.is_empty() && !is_merged(top)
+        };
+        first.selection.write_part(out, of_first)?;
+        let genes = outline.genes.write(out, "var").context("Merge 'var'")?;
+        let raw_genes = match outline.raw_genes {
+            None => None,
+            Some(genes) => {
+                out.create_group("raw", &Attrs::encoding("raw", "0.1.0"))?;
+                Some(genes.write(out, "raw/var").context("Merge 'raw/var'")?)
+            }
+        };
+        for path in &outline.gene_arrays {
+            copy::run(&Copy::new(&first.root, path, &folder_of(path)), out)?;
+        }
+        make_folders(out, raw_genes.is_some())?;
+        let mut writer = Writer {
+            frames: vec![],
+            arrays: vec![],
+            genes,
+            raw_genes,
+            inputs: 0,
+            budget,
+        };
+        for (path, frame) in outline.frames {
+            let rows = frame
+                .create(out, &path, cells)
+                .with_context(|| format!("Merge '{path}'"))?;
+            writer.frames.push((path, rows));
+        }
+        for (path, (plan, shapes)) in outline.arrays {
+            writer.arrays.push(Merged {
+                stack: Stack::create(out, &path, plan, cells)?,
+                path,
+                shapes,
+            });
+        }
+        Ok(writer)
+    }
+
+    /// Appends the rows of the next input; `aside` is the file they go to.
+    pub fn append(&mut self, input: &Input, aside: &Path, progress: &Progress) -> Result<()> {
+        let at = self.inputs;
+        self.inputs += 1;
+        let (obs, has) = (input.obs()?, input.frames());
+        for (path, rows) in &mut self.frames {
+            let frame = match path == "obs" || has.contains(path) {
+                true => Some(input.frame(path)?),
+                false => None,
+            };
+            rows.append(frame.as_ref(), &obs)
+                .with_context(|| format!("Read {}", input.name))?;
+        }
+        let map = map_of(&self.genes, "var", input)?;
+        let raw_map = match &self.raw_genes {
+            Some(genes) => map_of(genes, "raw/var", input)?,
+            None => ColumnMap::Identity,
+        };
+        for array in &mut self.arrays {
+            let map = match genes_of(&array.path) {
+                Some("raw/var") => &raw_map,
+                Some(_) => &map,
+                None => &ColumnMap::Identity,
+            };
+            let path = &array.path;
+            ensure!(
+                array.shapes.get(at) == Some(&input.shape(path)?),
+                "'{path}' of {} has changed since it was first read",
+                input.name
+            );
+            array
+                .stack
+                .append(input.rows_of(path), map, self.budget)
+                .with_context(|| format!("Read {}", input.name))?;
+            progress.add(input.cells());
+            output::flush_sometimes(aside);
+        }
+        Ok(())
+    }
+
+    pub fn finish(self) -> Result<()> {
+        for (path, rows) in self.frames {
+            rows.finish().with_context(|| format!("Merge '{path}'"))?;
+        }
+        let mut arrays = self.arrays.into_iter();
+        arrays.try_for_each(|array| array.stack.finish())
+    }
+}
+
+/// Where the columns of an input go.
+fn map_of(genes: &Joined, path: &str, input: &Input) -> Result<ColumnMap> {
+    if genes.identical {
+        return Ok(ColumnMap::Identity);
+    }
+    genes
+        .map(&input.gene_frame(path)?.index()?)
+        .with_context(|| format!("Read '{path}' of {}", input.name))
+}
+
+/// The folders that anndata writes, empty or not.
+fn make_folders(out: &Group, raw: bool) -> Result<()> {
+    let raw = raw.then_some("raw/varm");
+    let folders = ["layers", "obsm", "obsp", "varm", "varp", "uns"];
+    for folder in folders.into_iter().chain(raw) {
+        let dict = Attrs::encoding("dict", "0.1.0");
+        match out.get(folder)? {
+            None => drop(out.create_group(folder, &dict)?),
+            // Made on the way to what was copied into it.
+            Some(Node::Group(group)) if group.attrs()?.get("encoding-type").is_none() => {
+                out.set_attrs(folder, &dict)?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Where a node stands in the current layout.
+fn folder_of(path: &str) -> String {
+    match path.strip_prefix("raw.") {
+        Some(rest) => format!("raw/{rest}"),
+        None => path.to_string(),
+    }
+}
