@@ -8,14 +8,14 @@ use tracing::{info, warn};
 
 use crate::anndata::select::Selection;
 use crate::cells::csv::{self, Table};
-use crate::cells::{Obs, column, eval, names};
+use crate::cells::{Obs, column, eval, limit, names};
 use crate::cli::{FilterArgs, WhichArgs};
 use crate::extract::{self, Order, Request, small_blocks};
 use crate::output::{self, Outputs};
 use crate::plan::Budget;
 use crate::progress::Progress;
 use crate::resources::{default_memory_limit, format_size};
-use crate::store::{self, Format, Group};
+use crate::store::{self, Format};
 
 pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     let began = Instant::now();
@@ -35,7 +35,10 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     selection.warn_unlisted();
     let mut outputs = Outputs::new()?;
     let scratch = outputs.scratch_dir(&std::env::temp_dir())?;
-    let kept = kept(&args.which, &root, &mut selection, &scratch).with_context(context)?;
+    let mut obs = Obs::open(&root).with_context(context)?;
+    let kept = kept(&args.which, &mut obs, &mut selection, &scratch).with_context(context)?;
+    let most = args.output_options.max_categories;
+    limit::categories(&obs, &mut selection, most, &scratch).with_context(context)?;
     let rows = kept.len() as u64;
     info!(
         "Filtering {input}: {} cells in → {rows} cells out → {}",
@@ -81,11 +84,10 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
 /// The cells that pass all that is asked for, or those that do not.
 fn kept(
     which: &WhichArgs,
-    root: &Group,
+    obs: &mut Obs,
     selection: &mut Selection,
     scratch: &Path,
 ) -> Result<Vec<u32>> {
-    let mut obs = Obs::open(root)?;
     let mut mask = vec![true; usize::try_from(selection.cells)?];
     if let Some(name) = &which.obs_column {
         if let Some(path) = &which.table.csv_file {
@@ -94,15 +96,15 @@ fn kept(
                 column: name,
                 join: which.table.join_column.as_deref(),
             };
-            selection.set_column(name, &csv::join(&mut obs, &table, scratch)?)?;
+            selection.set_column(name, &csv::join(obs, &table, scratch)?)?;
         }
         column::keep(&obs.column(name)?, name, &mut mask)?;
     }
     if let Some(expr) = &which.expr {
-        eval::keep(&obs, expr, &mut mask).context("Cannot evaluate --where")?;
+        eval::keep(obs, expr, &mut mask).context("Cannot evaluate --where")?;
     }
     if let Some(path) = &which.cells {
-        names::keep(&obs, path, which.missing_ok, &mut mask)?;
+        names::keep(obs, path, which.missing_ok, &mut mask)?;
     }
     let cells = mask.iter().zip(0..);
     Ok(cells

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::anndata::select::Selection;
 use crate::anndata::sizes::Sizes;
 use crate::cells::csv::{self, Table};
-use crate::cells::{Obs, groups::Groups};
+use crate::cells::{Obs, groups::Groups, limit};
 use crate::cli::SliceArgs;
 use crate::extract::{self, Order, Request, small_blocks};
 use crate::output::{self, Outputs};
@@ -40,7 +40,7 @@ pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
     let scratch = outputs.scratch_dir(&scratch)?;
     let plan = match &args.by.obs_column {
         Some(column) => by_column(&args, column, &root, &mut selection, &scratch),
-        None => by_size(&args, &selection),
+        None => by_size(&args, &root, &mut selection, &scratch),
     };
     let plan = plan.with_context(context)?;
     for shard in &plan.shards {
@@ -89,7 +89,16 @@ fn make_parent(prefix: &Path) -> Result<()> {
 }
 
 /// Shards by the number of cells or bytes, in order or shuffled.
-fn by_size(args: &SliceArgs, selection: &Selection) -> Result<Plan> {
+fn by_size(
+    args: &SliceArgs,
+    root: &Group,
+    selection: &mut Selection,
+    scratch: &Path,
+) -> Result<Plan> {
+    let most = args.output.max_categories;
+    if !selection.categoricals_beyond(most).is_empty() {
+        limit::categories(&Obs::open(root)?, selection, most, scratch)?;
+    }
     let cells = selection.cells;
     let how = match (args.order.shards, args.order.max_bytes) {
         (Some(shards), _) => format!("{shards} shards of about equal size"),
@@ -163,6 +172,7 @@ fn by_column(
         };
         selection.set_column(name, &csv::join(&mut obs, &table, scratch)?)?;
     }
+    limit::categories(&obs, selection, args.output.max_categories, scratch)?;
     let groups = Groups::of(obs.column(name)?, name)?;
     let shards = groups.shards(name, &args.by.always_include)?;
     let total = shards.cuts.last().copied().unwrap_or(0);

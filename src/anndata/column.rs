@@ -169,10 +169,14 @@ impl Column {
         }
     }
 
-    /// Row ranges that are worked on at a time. A number counts for what it may take as text on its way.
+    /// Row ranges that are worked on at a time.
     pub fn blocks(&self) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
-        let row = self.values.cost()?.fixed.max(64);
-        Ok(copy::blocks(self.rows(), row))
+        Ok(copy::blocks(self.rows(), self.row_bytes()?))
+    }
+
+    /// What a row takes in memory. A number counts for what it may take as text on its way.
+    pub fn row_bytes(&self) -> Result<u64> {
+        Ok(self.values.cost()?.fixed.max(64))
     }
 
     /// Values of a column that is not categorical.

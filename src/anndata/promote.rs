@@ -205,6 +205,14 @@ impl Number {
                 bits.iter_mut()
                     .for_each(|b| *b = to.float_bits(self.float(*b)));
             }
+            (true, true) if to.size == 4 => {
+                for b in bits {
+                    let value = self.float(*b);
+                    let exact = value.is_nan() || f64::from(value as f32) == value;
+                    ensure!(exact, "{value} cannot be kept exactly as {to}");
+                    *b = to.float_bits(value);
+                }
+            }
             (false, true) => {
                 let mantissa = [11, 24, 53][to.size.trailing_zeros() as usize - 1];
                 for b in bits {

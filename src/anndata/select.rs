@@ -30,6 +30,8 @@ pub struct Selection {
     pub csc: Vec<(String, Sparse)>,
     /// What lies in a dataframe without being one of its columns.
     pub unlisted: Vec<String>,
+    /// The categorical columns of obs, by path, and how many categories each has.
+    categoricals: Vec<(String, u64)>,
     /// Consumed on the way: nodes of old layouts that the new one keeps elsewhere.
     moved: Vec<String>,
 }
@@ -56,6 +58,7 @@ impl Selection {
             leaves: vec![],
             csc: vec![],
             unlisted: vec![],
+            categoricals: vec![],
             moved: vec![],
         };
         selection.moved = old::categories_in_uns(root)?;
@@ -246,12 +249,16 @@ impl Selection {
         self.groups.push((to.clone(), attrs));
         let codes = Attrs::encoding("array", "0.2.0");
         self.leaf(&format!("{to}/codes"), codes, column.source.into_source())?;
-        let categories = Copy::new(
+        let copy = Copy::new(
             &categories.parent,
             &categories.name,
             &format!("{to}/categories"),
         );
-        self.copies.push(categories);
+        self.copies.push(copy);
+        let found = categories.parent.get(&categories.name)?;
+        let found = found.with_context(|| format!("'{to}' has no categories"))?;
+        self.categoricals
+            .push((to, super::frame::column_length(&found)?));
         Ok(())
     }
 
@@ -283,6 +290,7 @@ impl Selection {
         let Some(Node::Array(codes)) = group.get("codes")? else {
             bail!("'{to}' has no 'codes'");
         };
+        self.categoricals.push((to.into(), categories));
         self.groups.push((to.into(), group.attrs()?));
         for name in group.names()?.iter().filter(|n| *n != "codes") {
             self.copy(group, name, &format!("{to}/{name}"))?;
@@ -368,13 +376,7 @@ impl Selection {
     /// Makes the categorical in `group` the last column of obs, in place of one of the same name.
     pub fn set_column(&mut self, name: &str, group: &Group) -> Result<()> {
         let path = format!("obs/{name}");
-        let old = |p: &str| {
-            p.strip_prefix(&path)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.groups.retain(|(p, _)| !old(p));
-        self.leaves.retain(|leaf| !old(&leaf.path));
-        self.copies.retain(|copy| !old(&copy.to));
+        self.remove(&path);
         let obs = self.groups.iter_mut().find(|(p, _)| p == "obs");
         let (_, attrs) = obs.context("It has no dataframe 'obs'")?;
         let order = attrs.get("column-order").and_then(Attr::as_texts);
@@ -383,6 +385,32 @@ impl Selection {
         order.push(name.into());
         attrs.set("column-order", Attr::texts(order));
         self.categorical(group, &path)
+    }
+
+    /// The categorical columns of obs that have more than `most` categories, and how many.
+    pub fn categoricals_beyond(&self, most: u64) -> Vec<(String, u64)> {
+        let found = self.categoricals.iter().filter(|(_, n)| *n > most);
+        let named = found.filter_map(|(p, n)| Some((p.strip_prefix("obs/")?.to_string(), *n)));
+        named.collect()
+    }
+
+    /// Puts the column that stands at `from` in `root` in place of the column `name` of obs.
+    pub fn replace_column(&mut self, name: &str, root: &Group, from: &str) -> Result<()> {
+        let path = format!("obs/{name}");
+        self.remove(&path);
+        self.take(root, from, &path)
+    }
+
+    /// Forgets what would be written at or below `path`.
+    fn remove(&mut self, path: &str) {
+        let old = |p: &str| {
+            p.strip_prefix(path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        self.groups.retain(|(p, _)| !old(p));
+        self.leaves.retain(|leaf| !old(&leaf.path));
+        self.copies.retain(|copy| !old(&copy.to));
+        self.categoricals.retain(|(p, _)| !old(p));
     }
 
     /// Bytes without compression of what is the same whatever rows are taken.

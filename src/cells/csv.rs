@@ -15,8 +15,8 @@ use tracing::{info, warn};
 
 use super::names::Names;
 use super::{Obs, listed, near, trimmed};
-use crate::anndata::unify;
 use crate::anndata::values::Data;
+use crate::anndata::{number, unify};
 use crate::compression::Compression;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind};
 use crate::store::{self, Format, Group, Node};
@@ -235,9 +235,7 @@ fn categories(values: &Names) -> (Data, Vec<u32>) {
             |all| numbers(Dtype::BOOL, all.iter().map(|v| **v as u8).collect()),
         );
     }
-    if let Some(ints) = parsed(&texts, |t| {
-        t.parse::<i64>().ok().filter(|v| v.to_string() == t)
-    }) {
+    if let Some(ints) = parsed(&texts, number::integer) {
         return ranked(
             &ints,
             |a, b| a.cmp(b),
@@ -249,7 +247,7 @@ fn categories(values: &Names) -> (Data, Vec<u32>) {
             },
         );
     }
-    if let Some(floats) = parsed(&texts, float) {
+    if let Some(floats) = parsed(&texts, |t| number::float(t).filter(|v| v.is_finite())) {
         return ranked(&floats, f64_order, |all| {
             numbers(
                 Dtype::FLOAT64,
@@ -275,17 +273,6 @@ fn parsed<'a, T: Send>(
     (!texts.is_empty())
         .then(|| texts.par_iter().map(|t| parse(t)).collect())
         .flatten()
-}
-
-/// A decimal number of no more digits than float64 keeps, and without zeros in front.
-fn float(text: &str) -> Option<f64> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let count = digits.chars().filter(char::is_ascii_digit).count();
-    let padded =
-        digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
-    let plain = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
-    let value = text.parse().ok().filter(|v: &f64| v.is_finite());
-    value.filter(|_| plain && !padded && count <= 17)
 }
 
 /// Equal values (`1` and `1.0`) become one category.

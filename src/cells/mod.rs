@@ -7,6 +7,7 @@ pub mod csv;
 pub mod eval;
 pub mod expr;
 pub mod groups;
+pub mod limit;
 pub mod names;
 
 use anyhow::{Context, Result, bail, ensure};

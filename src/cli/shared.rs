@@ -26,6 +26,12 @@ pub struct OutputArgs {
     /// Compress the arrays: gzip (no larger than h5py makes it), gzip:1 to gzip:9, or lzf [default: none]
     #[arg(long, value_name = "FILTER")]
     pub compression: Option<Compression>,
+
+    /// Store a categorical column of obs that has more categories as numbers, or as text; 0 is no
+    /// limit
+    #[arg(long, value_name = "N", default_value = "50000")]
+    #[arg(value_parser = most_categories, allow_hyphen_values = true)]
+    pub max_categories: u64,
 }
 
 #[derive(Args, Debug)]
@@ -40,4 +46,12 @@ pub struct MachineArgs {
     /// what is free if that is less]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub memory_limit: Option<u64>,
+}
+
+fn most_categories(text: &str) -> Result<u64, &'static str> {
+    match text.parse() {
+        Ok(0) => Ok(u64::MAX),
+        Ok(most) => Ok(most),
+        Err(_) => Err("give a whole number, or 0 for no limit"),
+    }
 }

@@ -11,6 +11,7 @@ import cells
 import concat
 import corpus
 import huge
+import limits
 import merging
 import oldfiles
 import selftest
@@ -18,7 +19,7 @@ import slicing
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, huge, selftest)
+MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, limits, huge, selftest)
 
 
 def scenarios():

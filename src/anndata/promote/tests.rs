@@ -183,12 +183,18 @@ fn what_would_change_is_refused() {
     assert!(convert(&1f64.to_ne_bytes(), &Dtype::FLOAT64, &Dtype::INT64).is_err());
     assert!(
         convert(
-            &1f64.to_ne_bytes(),
+            &0.1f64.to_ne_bytes(),
             &Dtype::FLOAT64,
             &Dtype::native(Kind::Float, 4)
         )
         .is_err()
     );
+    let narrow = convert(
+        &0.5f64.to_ne_bytes(),
+        &Dtype::FLOAT64,
+        &Dtype::native(Kind::Float, 4),
+    );
+    assert_eq!(narrow.unwrap(), 0.5f32.to_ne_bytes());
     assert!(convert(&[1], &Dtype::native(Kind::Uint, 1), &Dtype::BOOL).is_err());
     assert!(floats(&i64::MAX.to_ne_bytes(), &Dtype::INT64).is_err());
     assert_eq!(

@@ -1,0 +1,223 @@
+//! A categorical column that has too many categories, as plain values: numbers where all categories are numbers (text
+//! that reads as such too), else text. What is missing stays missing.
+//!
+//! Neither the categories nor the rows are held whole: for some rows at a time, those categories that they have are
+//! read in the order of the file.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
+
+use super::column::Column;
+use super::number;
+use super::unify::Plan;
+use super::values::{Data, Values};
+use crate::store::Group;
+use crate::store::spec::{Attrs, Dtype, Kind};
+
+/// Bytes of rows that are put together at a time.
+const BLOCK: u64 = 48 << 20;
+
+/// What becomes of a categorical column.
+pub struct Demoted<'a> {
+    column: &'a Column,
+    /// The type of its categories, of text that is numbers that of the numbers.
+    of_categories: Dtype,
+    plan: Plan,
+}
+
+impl Demoted<'_> {
+    /// Looks at all categories and codes; an error where a code has no category.
+    pub fn of(column: &Column) -> Result<Demoted<'_>> {
+        let categories = column.values_or_categories();
+        let of_categories = type_of(categories)?;
+        let (used, missing) = used(column)?;
+        let plans = candidates(&of_categories, missing);
+        let mut fits = vec![true; plans.len()];
+        for rows in categories.blocks()? {
+            let mut values = values(categories, rows.clone(), &of_categories)?;
+            let unused = rows.map(|c| !is_set(&used, c as usize));
+            values.missing = unused.collect();
+            for (plan, fits) in plans.iter().zip(&mut fits) {
+                *fits = *fits && values.clone().cast(&dtype_of(plan)).is_ok();
+            }
+        }
+        let mut plans = plans.into_iter().zip(fits);
+        let plan = plans.find(|(_, fits)| *fits).map(|(plan, _)| plan);
+        Ok(Demoted {
+            column,
+            plan: plan.context("No type holds its categories")?,
+            of_categories,
+        })
+    }
+
+    /// What its values become: `numeric (int32)` or `string`, as the Python tool calls it.
+    pub fn kind(&self) -> String {
+        match dtype_of(&self.plan) {
+            dtype if dtype.is_string() => "string".into(),
+            dtype => format!("numeric ({dtype})"),
+        }
+    }
+
+    /// Writes the values as column `path`.
+    pub fn write(&self, out: &Group, path: &str) -> Result<()> {
+        let mut writer = self.plan.create(out, path, self.column.rows())?;
+        let value = self.column.values_or_categories().row_bytes()?;
+        let step = usize::try_from(BLOCK / (32 + 3 * value))?.max(1);
+        for start in (0..self.column.rows()).step_by(step) {
+            let rows = start..self.column.rows().min(start + step as u64);
+            writer.append(&self.plan.convert(self.read(rows)?)?)?;
+        }
+        writer.finish()
+    }
+
+    fn read(&self, rows: Range<u64>) -> Result<Values> {
+        let (categories, dtype) = (self.column.values_or_categories(), dtype_of(&self.plan));
+        let codes = self.column.codes(rows)?;
+        let mut order: Vec<(u64, u32)> = codes.iter().copied().zip(0..).collect();
+        order.par_sort_unstable();
+        // What is missing has the largest code, so it comes last, and has no value here.
+        let mut sorted = Data::empty(&dtype);
+        let mut left = order.as_slice();
+        for block in categories.blocks()? {
+            let here = left.partition_point(|(code, _)| *code < block.end);
+            if here == 0 {
+                continue;
+            }
+            let data = values(categories, block.clone(), &self.of_categories)?;
+            let read = data.cast(&dtype)?.data;
+            let (now, later) = left.split_at(here);
+            now.iter()
+                .for_each(|(code, _)| sorted.push(read.get((code - block.start) as usize)));
+            left = later;
+        }
+        let mut places = vec![usize::MAX; codes.len()];
+        let present = &order[..sorted.len()];
+        present
+            .iter()
+            .enumerate()
+            .for_each(|(at, (_, row))| places[*row as usize] = at);
+        let mut values = Data::empty(&dtype);
+        let nothing = vec![0; dtype.size()];
+        for place in &places {
+            match *place {
+                usize::MAX if dtype.is_string() => values.push(b""),
+                usize::MAX => values.push(&nothing),
+                at => values.push(sorted.get(at)),
+            }
+        }
+        Ok(Values {
+            data: values,
+            missing: places.iter().map(|at| *at == usize::MAX).collect(),
+        })
+    }
+}
+
+/// In what a column may be stored, best first.
+fn candidates(dtype: &Dtype, missing: bool) -> Vec<Plan> {
+    let nullable = |dtype, kind| Plan::Nullable(dtype, Attrs::encoding(kind, "0.1.0"));
+    let (int32, float32) = (Dtype::native(Kind::Int, 4), Dtype::native(Kind::Float, 4));
+    match (dtype.kind(), missing) {
+        (Some(Kind::Float), _) => vec![Plan::Plain(float32), Plan::Plain(dtype.clone())],
+        (Some(_), false) => vec![Plan::Plain(int32), Plan::Plain(dtype.clone())],
+        (Some(_), true) => vec![
+            Plan::Plain(float32),
+            Plan::Plain(Dtype::FLOAT64),
+            nullable(dtype.clone(), "nullable-integer"),
+        ],
+        (None, false) => vec![Plan::Plain(Dtype::String)],
+        (None, true) => vec![nullable(Dtype::String, "nullable-string-array")],
+    }
+}
+
+fn dtype_of(plan: &Plan) -> Dtype {
+    match plan {
+        Plan::Plain(dtype) | Plan::Nullable(dtype, _) => dtype.clone(),
+        Plan::Categorical(categories) => categories.code_dtype(),
+    }
+}
+
+/// The type of the numbers that all categories are, else text.
+fn type_of(categories: &Column) -> Result<Dtype> {
+    let dtype = categories.dtype();
+    if matches!(dtype.kind(), Some(Kind::Int | Kind::Uint | Kind::Float)) {
+        return Ok(dtype);
+    }
+    let (mut ints, mut floats) = (dtype.is_string(), dtype.is_string());
+    for rows in categories.blocks()? {
+        let Data::Text(strings) = categories.read(rows)?.data else {
+            break;
+        };
+        let all = |is: fn(&str) -> bool| {
+            let texts = (0..strings.len()).into_par_iter();
+            texts.all(|i| std::str::from_utf8(strings.get(i)).is_ok_and(is))
+        };
+        ints = ints && all(|text| number::integer(text).is_some());
+        floats = floats && all(|text| number::float(text).is_some());
+        if !ints && !floats {
+            break;
+        }
+    }
+    Ok(match (ints, floats) {
+        (true, _) => Dtype::INT64,
+        (_, true) => Dtype::FLOAT64,
+        _ => Dtype::String,
+    })
+}
+
+/// Some categories as values of the type that [`type_of`] gave.
+fn values(categories: &Column, rows: Range<u64>, dtype: &Dtype) -> Result<Values> {
+    let values = categories.read(rows)?;
+    ensure!(
+        !values.missing.contains(&true),
+        "One of its categories is missing"
+    );
+    let Data::Text(strings) = &values.data else {
+        return values.cast(dtype);
+    };
+    if dtype.is_string() {
+        return Ok(values);
+    }
+    let texts = (0..strings.len()).into_par_iter().map(|i| strings.get(i));
+    let texts = texts.map(|text| std::str::from_utf8(text).unwrap_or_default());
+    let numbers: Option<Vec<[u8; 8]>> = match dtype.is_integer() {
+        true => texts
+            .map(|t| number::integer(t).map(i64::to_ne_bytes))
+            .collect(),
+        false => texts
+            .map(|t| number::float(t).map(f64::to_ne_bytes))
+            .collect(),
+    };
+    let numbers = numbers.context("A category is no number any more")?;
+    Ok(Data::Numbers {
+        dtype: dtype.clone(),
+        bytes: numbers.into_flattened(),
+    }
+    .into())
+}
+
+/// Which categories some row has, as bits, and whether a row has none.
+fn used(column: &Column) -> Result<(Vec<u64>, bool)> {
+    let categories = column.values_or_categories().rows();
+    let mut used = vec![0u64; usize::try_from(categories.div_ceil(64))?];
+    let mut missing = false;
+    for rows in column.blocks()? {
+        for code in column.codes(rows)? {
+            ensure!(
+                code < categories || code == u64::MAX,
+                "It has code {}, but {categories} categories",
+                code as i64
+            );
+            match code {
+                u64::MAX => missing = true,
+                code => used[(code / 64) as usize] |= 1 << (code % 64),
+            }
+        }
+    }
+    Ok((used, missing))
+}
+
+fn is_set(bits: &[u64], at: usize) -> bool {
+    bits[at / 64] >> (at % 64) & 1 == 1
+}
