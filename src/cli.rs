@@ -3,6 +3,7 @@
 //! A drop-in for the Python tool's: long options may be shortened to any unambiguous start, and a
 //! usage error exits with 2.
 
+mod check;
 mod filter;
 mod info;
 mod merge;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use check::CheckArgs;
 pub use filter::{FilterArgs, WhichArgs};
 pub use info::InfoArgs;
 pub use merge::{Join, MergeArgs};
@@ -76,6 +78,13 @@ pub enum Command {
     /// 64 bytes for each text.
     #[command(after_help = info::EXAMPLES)]
     Info(InfoArgs),
+
+    /// Tell whether files are sound: every element is looked at, and every value read
+    ///
+    /// A line for each finding, and one for each file. Errors break the format, or cannot be read; then the
+    /// exit code is 1. Notes are what the format allows, but a reader may want to know.
+    #[command(after_help = check::EXAMPLES)]
+    Check(CheckArgs),
 
     /// Print the script that completes this command line in a shell
     #[command(after_help = shell::COMPLETIONS_EXAMPLES)]

@@ -3,7 +3,6 @@
 //! A file becomes a list of elements in the order of its tree, which is then told as text or as JSON.
 
 use std::fmt::Write;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use crate::anndata::encoding::{Encoding, array_attrs};
 use crate::anndata::{frame, matrix};
 use crate::cli::{self, InfoArgs};
-use crate::resources::format_size;
+use crate::resources::{format_size, size_on_disk};
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{self, Array, Group, Layout, Node};
 
@@ -143,17 +142,6 @@ fn written_by(root: &Group) -> Result<String> {
         _ => "unknown: it has no obs",
     }
     .into())
-}
-
-/// A folder with all that is in it.
-fn size_on_disk(path: &Path) -> Result<u64> {
-    let found = fs::metadata(path).with_context(|| path.display().to_string())?;
-    if !found.is_dir() {
-        return Ok(found.len());
-    }
-    fs::read_dir(path)?
-        .map(|entry| size_on_disk(&entry?.path()))
-        .sum()
 }
 
 /// Adds the elements of a folder of elements.

@@ -51,7 +51,7 @@ fn chain(err: &anyhow::Error) -> String {
 }
 
 /// Escapes what would break the line or steer the terminal.
-fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -4,7 +4,7 @@
 //! on the obs axis; merging appends rows. Values stay bytes. From the top floor down, each using
 //! only those below:
 //!
-//! - `cli`: the command line as typed; `slice`, `merge`, `filter`, `info`: one file per subcommand
+//! - `cli`: the command line as typed; `slice`, `merge`, `filter`, `info`, `check`: one file per subcommand
 //! - `extract`: rows of one input into many outputs, wave by wave; `plan`: sizes and memory to waves
 //! - `permutation`: numpy's order for a seed; `output`: write aside, then rename; `resources`:
 //!   CPUs, memory, disk; `progress`, `logging`: what the user sees; `compression`: the filters
@@ -14,6 +14,7 @@
 
 mod anndata;
 mod cells;
+mod check;
 mod cli;
 mod codec;
 mod compression;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Slice(cli::SliceArgs { machine, .. })
         | Command::Merge(cli::MergeArgs { machine, .. })
         | Command::Filter(cli::FilterArgs { machine, .. }) => machine.jobs,
+        Command::Check(args) => args.machine.jobs,
         Command::Info(_) | Command::Completions { .. } | Command::Man => None,
     };
     let jobs = jobs.map_or_else(resources::cpus, usize::from);
@@ -87,6 +89,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Merge(args) => merge::run(args, quiet),
         Command::Filter(args) => filter::run(args, quiet),
         Command::Info(args) => info::run(&args),
+        Command::Check(args) => check::run(&args),
         Command::Completions { shell } => cli::print(&cli::completions(shell)),
         Command::Man => cli::print(&cli::man()?),
     }

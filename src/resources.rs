@@ -130,6 +130,23 @@ pub fn format_size(bytes: u64) -> String {
     format!("{size:.decimals$} {unit}")
 }
 
+/// Bytes of a file, or of all in a folder; folders that are links are not looked into.
+pub fn size_on_disk(path: &Path) -> Result<u64> {
+    let found = fs::metadata(path).with_context(|| path.display().to_string())?;
+    if !found.is_dir() {
+        return Ok(found.len());
+    }
+    let mut bytes = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let path = entry.path();
+        if !(entry.file_type()?.is_symlink() && path.is_dir()) {
+            bytes += size_on_disk(&path)?;
+        }
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -17,7 +17,7 @@ const FLOORS: [&[&str]; 7] = [
         "resources",
     ],
     &["cli", "extract"],
-    &["filter", "info", "merge", "slice"],
+    &["check", "filter", "info", "merge", "slice"],
     &["main"],
 ];
 

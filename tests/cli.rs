@@ -75,7 +75,15 @@ fn the_version_goes_to_stdout() {
 #[test]
 fn the_readme_names_every_option() {
     let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    for command in ["slice", "merge", "filter", "info", "completions", "man"] {
+    for command in [
+        "slice",
+        "merge",
+        "filter",
+        "info",
+        "check",
+        "completions",
+        "man",
+    ] {
         let help = run(Path::new("."), &format!("{command} --help")).stdout;
         let help = String::from_utf8(help).unwrap();
         let options = help.split([' ', '\n', '[', ']']);

@@ -86,6 +86,7 @@ scenarios! {
     categories_are_limited_as_by_the_python_tool,
     categories_beyond_the_limit_keep_their_values,
     text_that_numbers_would_change_stays_text,
+    files_of_anndata_are_sound,
     filter_reaches_rows_beyond_two_to_the_31_elements,
     trees_equal_themselves,
     storages_hold_the_same,

@@ -204,6 +204,17 @@ impl Column {
         }
     }
 
+    /// An error where a code of a categorical column is beyond its categories.
+    pub fn check_codes(&self, rows: Range<u64>) -> Result<()> {
+        let count = self.values_or_categories().rows();
+        let within = match self.data(rows)? {
+            Data::Numbers { dtype, bytes } => ints::are_codes(&bytes, &dtype, count)?,
+            Data::Text(_) => bail!("Its codes are text"),
+        };
+        ensure!(within, "A code is beyond its {count} categories");
+        Ok(())
+    }
+
     fn data(&self, rows: Range<u64>) -> Result<Data> {
         Ok(match self.values.read(std::slice::from_ref(&rows))? {
             Block::Text { strings, .. } => Data::Text(strings),

@@ -112,7 +112,7 @@ impl Sparse {
     }
 
     /// Where the rows in `ranges` (sorted, disjoint) lie among the elements, and where each row begins among those.
-    fn spans(&self, ranges: &[Range<u64>]) -> Result<(Vec<Range<u64>>, Vec<u64>)> {
+    pub fn spans(&self, ranges: &[Range<u64>]) -> Result<(Vec<Range<u64>>, Vec<u64>)> {
         let with_ends: Vec<_> = ranges.iter().map(|r| r.start..r.end + 1).collect();
         let bytes = self.indptr.read(&with_ends)?;
         let offsets = ints::read(&bytes, &self.indptr.spec().dtype)?;
@@ -199,7 +199,8 @@ impl Sparse {
         })
     }
 
-    fn check_indices(&self, bytes: &[u8]) -> Result<()> {
+    /// An error unless all of these indices are in range.
+    pub fn check_indices(&self, bytes: &[u8]) -> Result<()> {
         let most = ints::largest(bytes, &self.indices.spec().dtype)?;
         ensure!(
             bytes.is_empty() || most < self.width(),

@@ -4,12 +4,14 @@
 
 pub mod awkward;
 pub mod categories;
+pub mod check;
 pub mod column;
 pub mod concat;
 pub mod copy;
 pub mod csc;
 pub mod csr;
 pub mod demote;
+pub mod distinct;
 pub mod encoding;
 pub mod frame;
 pub mod genes;

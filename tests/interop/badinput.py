@@ -40,6 +40,10 @@ def _both(case, label, source, *words):
     there = [source] if source.exists() else []
     _refused(case, f"slice: {label}", ("slice", source, out / "s"), source.name, *words, out=out, inputs=there)
     _refused(case, f"merge: {label}", ("merge", out / "m.h5ad", source), source.name, *words, out=out, inputs=there)
+    if source.suffix != ".loom":
+        done = case.run("check", source)
+        lines = [line for line in done.stdout.splitlines() if ": error: " in line]
+        case.check(f"check: {label}", [] if done.returncode == 1 and lines else [f"exit code {done.returncode}: {lines}"])
 
 
 def bad_files_are_refused(case):

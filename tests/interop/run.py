@@ -8,6 +8,7 @@ from pathlib import Path
 
 import badinput
 import cells
+import checking
 import concat
 import corpus
 import huge
@@ -19,7 +20,7 @@ import slicing
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, limits, huge, selftest)
+MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, limits, checking, huge, selftest)
 
 
 def scenarios():

@@ -1,0 +1,173 @@
+//! Dataframes: the columns that they list, codes and categories, and whether names are distinct.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result};
+
+use super::{Axis, Checker, below};
+use crate::anndata::column::{Column, ColumnKind};
+use crate::anndata::distinct::{self, Repeats};
+use crate::anndata::encoding::Encoding;
+use crate::anndata::frame::{self, Frame};
+use crate::anndata::old;
+use crate::anndata::values::{Data, Values};
+use crate::store::{Array, Group};
+
+impl Checker<'_> {
+    /// A frame in a group, over `axis` if that is given.
+    pub fn frame(&mut self, path: &str, group: &Group, axis: Option<Axis>) {
+        let columns = match frame::columns(group) {
+            Ok(columns) => columns,
+            Err(error) => {
+                self.findings.failed(path, &error);
+                return self.all(path, group);
+            }
+        };
+        let index = group
+            .get(&columns[0])
+            .and_then(|node| node.context("It is missing"));
+        let len = match index.and_then(|node| frame::column_length(&node)) {
+            Ok(len) => Some(Axis {
+                name: "its index",
+                len,
+            }),
+            Err(error) => {
+                let what = format!("Its index '{}': {error:#}", columns[0]);
+                self.findings.error(path, what);
+                None
+            }
+        };
+        if let Some(len) = len {
+            self.agrees(path, "rows", len.len, axis);
+        }
+        for name in &columns {
+            match group.get(name) {
+                Ok(None) if *name != columns[0] => {
+                    let what = format!("'column-order' names '{name}', which is missing");
+                    self.findings.error(path, what);
+                }
+                _ => self.child(group, path, name, [len, None]),
+            }
+        }
+        for name in self.names(group, path) {
+            let folder = format!("{name}/");
+            if columns.iter().any(|c| *c == name || c.starts_with(&folder)) {
+                continue;
+            }
+            if name != "__categories" {
+                let what = "It is not listed in 'column-order', so no reader sees it";
+                self.findings.note(&below(path, &name), what);
+            }
+            self.child(group, path, &name, super::ANY);
+        }
+        if matches!(Encoding::of_group(group), Ok(Encoding::OldDataFrame)) {
+            match old::frame(group, self.root) {
+                Ok(frame) => self.old_columns(path, frame),
+                Err(error) => self.findings.failed(path, &error),
+            }
+        }
+        self.index(path);
+    }
+
+    /// A frame that is one compound dataset.
+    pub fn record_frame(&mut self, path: &str, array: Array) {
+        self.values(path, &array);
+        match old::record_frame(array, self.root) {
+            Ok(frame) => self.old_columns(path, frame),
+            Err(error) => self.findings.failed(path, &error),
+        }
+        self.index(path);
+    }
+
+    fn old_columns(&mut self, path: &str, frame: old::Frame) {
+        for column in frame.columns {
+            let path = below(path, &column.name);
+            if column.categories.is_none() {
+                continue;
+            }
+            match Column::open_old(column) {
+                Ok(column) => self.codes(&path, &column),
+                Err(error) => self.findings.failed(&path, &error),
+            }
+        }
+    }
+
+    /// Codes within their categories, and these distinct; nothing for other columns.
+    pub fn codes(&mut self, path: &str, column: &Column) {
+        let ColumnKind::Categorical { categories, .. } = &column.kind else {
+            return;
+        };
+        if !self.has_room_for(column.rows().max(categories.rows())) {
+            return; // told of its arrays
+        }
+        let in_range = || -> Result<()> {
+            column
+                .blocks()?
+                .try_for_each(|rows| column.check_codes(rows))
+        };
+        if let Err(error) = in_range() {
+            self.findings.failed(path, &error);
+        }
+        let read = |rows: Range<u64>| categories.read(rows)?.comparable();
+        match self.repeats(categories, read) {
+            Ok(Some((count, example))) => {
+                let what = format!("Categories that came before: {count}{example}");
+                self.findings.error(path, what);
+            }
+            Ok(None) => {}
+            Err(error) => self.findings.failed(path, &error),
+        }
+    }
+
+    /// Whether the names of an axis are distinct.
+    fn index(&mut self, path: &str) {
+        if !["obs", "var", "raw/var", "raw.var"].contains(&path) {
+            return;
+        }
+        let found = Frame::open(self.root, path).and_then(|frame| {
+            if !self.has_room_for(frame.rows()) {
+                return Ok(None);
+            }
+            let read = |rows| Ok(Values::from(Data::Text(frame.index_rows(rows)?)));
+            self.repeats(frame.index_column(), read)
+        });
+        match found {
+            Ok(Some((count, example))) => {
+                let what = format!("Names that came before: {count}{example}");
+                self.findings.note(path, what);
+            }
+            Ok(None) => {}
+            Err(error) => self.findings.failed(path, &error),
+        }
+    }
+
+    /// How many of the values that `read` gives came before, with an example in words; `None` for none.
+    fn repeats(
+        &self,
+        column: &Column,
+        read: impl Fn(Range<u64>) -> Result<Values>,
+    ) -> Result<Option<(u64, String)>> {
+        let found = distinct::repeats(column.rows(), self.budget / 2, |see| {
+            column.blocks()?.try_for_each(|rows| {
+                see(distinct::keys(&read(rows)?));
+                Ok(())
+            })
+        })?;
+        let Repeats {
+            count,
+            key: Some(key),
+        } = found
+        else {
+            return Ok(None);
+        };
+        for rows in column.blocks()? {
+            if let Data::Text(texts) = read(rows)?.data
+                && let Some(text) = texts.iter().find(|text| distinct::key(text) == key)
+            {
+                let text = String::from_utf8_lossy(text).into_owned();
+                return Ok(Some((count, format!(", such as '{text}'"))));
+            }
+        }
+        Ok(Some((count, String::new())))
+    }
+}

@@ -1,0 +1,29 @@
+//! The arguments of `annslicer check`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::shared::MachineArgs;
+
+pub const EXAMPLES: &str = "\
+EXAMPLES
+  Every shard of a run
+      annslicer check out/pbmc_shard_*.h5ad
+
+  The faults of a file, for a program
+      annslicer check --json atlas.h5ad | jq '.[0].findings[] | select(.level == \"error\")'";
+
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// The files to check: .h5ad or .zarr
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// A JSON list with an object for each file
+    #[arg(long, help_heading = "Output")]
+    pub json: bool,
+
+    #[command(flatten)]
+    pub machine: MachineArgs,
+}
