@@ -9,7 +9,7 @@ use crate::anndata::check::{self, Finding, Level};
 use crate::cli::{self, CheckArgs};
 use crate::logging::one_line;
 use crate::resources::{default_memory_limit, size_on_disk};
-use crate::store;
+use crate::store::{self, Access};
 
 /// What was found in one file.
 struct Report {
@@ -23,9 +23,10 @@ struct Report {
 pub fn run(args: &CheckArgs) -> Result<()> {
     let limit = args.machine.memory_limit;
     let budget = limit.unwrap_or_else(default_memory_limit) / 2;
+    let access = args.read.access(budget);
     let (mut unsound, mut told) = (0, vec![]);
     for path in &args.files {
-        let report = Report::of(path, budget);
+        let report = Report::of(path, &access, budget);
         unsound += usize::from(report.errors > 0);
         match args.json {
             true => told.push(report.json()),
@@ -41,8 +42,8 @@ pub fn run(args: &CheckArgs) -> Result<()> {
 }
 
 impl Report {
-    fn of(path: &Path, budget: u64) -> Report {
-        let opened = store::open(path).and_then(|root| Ok((root, size_on_disk(path)?)));
+    fn of(path: &Path, access: &Access, budget: u64) -> Report {
+        let opened = store::open(path, access).and_then(|root| Ok((root, size_on_disk(path)?)));
         let path = path.display().to_string();
         match opened {
             Ok((root, size)) => {

@@ -30,7 +30,11 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     ];
     let read: Vec<PathBuf> = read.into_iter().flatten().cloned().collect();
     output::refuse_overlap(&args.output, &read)?;
-    let root = store::open(&args.input).with_context(context)?;
+    let limit = args
+        .machine
+        .memory_limit
+        .unwrap_or_else(default_memory_limit);
+    let root = store::open(&args.input, &args.read.access(limit)).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
     let mut outputs = Outputs::new()?;
@@ -48,8 +52,7 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     if rows == 0 {
         warn!("No cell is kept: {} will have none", args.output.display());
     }
-    let limit = args.machine.memory_limit;
-    let budget = Budget::sequential(limit.unwrap_or_else(default_memory_limit));
+    let budget = Budget::sequential(limit);
     let progress = Progress::new("Filtering", rows, quiet);
     let request = Request {
         // No cells are the first none of the file.

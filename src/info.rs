@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use crate::anndata::encoding::{Encoding, array_attrs};
 use crate::anndata::{frame, matrix};
 use crate::cli::{self, InfoArgs};
-use crate::resources::{format_size, size_on_disk};
+use crate::resources::{default_memory_limit, format_size, size_on_disk};
 use crate::store::spec::{Attr, Attrs, Dtype};
-use crate::store::{self, Array, Group, Layout, Node};
+use crate::store::{self, Access, Array, Group, Layout, Node};
 
 /// Columns of a terminal.
 const WIDTH: usize = 80;
@@ -58,7 +58,8 @@ struct Element {
 
 pub fn run(args: &InfoArgs) -> Result<()> {
     let open = |path: &std::path::PathBuf| {
-        File::open(path).with_context(|| format!("Cannot read {}", path.display()))
+        File::open(path, &args.read.access(default_memory_limit()))
+            .with_context(|| format!("Cannot read {}", path.display()))
     };
     let files = args.files.iter().map(open).collect::<Result<Vec<_>>>()?;
     let text = match args.json {
@@ -75,8 +76,8 @@ pub fn run(args: &InfoArgs) -> Result<()> {
 }
 
 impl File {
-    fn open(path: &Path) -> Result<File> {
-        let root = store::open(path)?;
+    fn open(path: &Path, access: &Access) -> Result<File> {
+        let root = store::open(path, access)?;
         let mut elements = vec![];
         below(&root, &root, "", 0, &mut elements)?;
         Ok(File {

@@ -36,7 +36,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, error::ErrorKind};
 use rayon::ThreadPoolBuilder;
-use tracing::error;
+use tracing::{debug, error};
 
 use cli::{Cli, Command};
 
@@ -46,8 +46,9 @@ fn main() -> ExitCode {
         Err(e) => return usage(&e),
     };
     logging::init(cli.messages.debug, cli.messages.quiet);
-    std::panic::set_hook(Box::new(|panic| {
-        error!("This is a bug, please report it: {panic}")
+    std::panic::set_hook(Box::new(|panic| match store::is_guarded() {
+        true => debug!("A library gave up: {panic}"),
+        false => error!("This is a bug, please report it: {panic}"),
     }));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,

@@ -20,7 +20,7 @@ use crate::cli::{self, MergeArgs};
 use crate::output::{self, Outputs};
 use crate::progress::Progress;
 use crate::resources::default_memory_limit;
-use crate::store::{self, Format};
+use crate::store::{self, Access, Format};
 use decide::Outline;
 use input::Input;
 use scan::Scan;
@@ -51,7 +51,8 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         .machine
         .memory_limit
         .unwrap_or_else(default_memory_limit);
-    let (first, outline) = look(&found.paths, join)?;
+    let access = &args.read.access(limit);
+    let (first, outline) = look(&found.paths, access, join)?;
     let cells = outline.cells();
     let aside = outputs.aside(&args.output)?;
     let compression = args.output_options.compression.unwrap_or_default();
@@ -62,7 +63,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         let mut writer = Writer::create(outline, &first, &out, limit / 4)?;
         drop(first);
         for path in &found.paths {
-            writer.append(&Input::open(path)?, &aside, &progress)?;
+            writer.append(&Input::open(path, access)?, &aside, &progress)?;
         }
         writer.finish()
     };
@@ -84,18 +85,18 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
 }
 
 /// Looks at all inputs and decides what the result will be; the first stays open.
-fn look(paths: &[PathBuf], join: Join) -> Result<(Input, Outline)> {
+fn look(paths: &[PathBuf], access: &Access, join: Join) -> Result<(Input, Outline)> {
     let (path, others) = paths.split_first().context("No file to merge")?;
-    let first = Input::open(path)?;
+    let first = Input::open(path, access)?;
     let mut scan = Scan::new(join);
     scan.add(&first, &first)?;
     for path in others {
-        scan.add(&Input::open(path)?, &first)?;
+        scan.add(&Input::open(path, access)?, &first)?;
     }
     let mut outline = Outline::of(scan)?;
     if outline.reopen() {
         for path in paths {
-            outline.look(&Input::open(path)?)?;
+            outline.look(&Input::open(path, access)?)?;
         }
     }
     Ok((first, outline))

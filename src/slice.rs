@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tracing::{info, warn};
 
 use crate::anndata::select::Selection;
@@ -19,6 +19,9 @@ use crate::progress::Progress;
 use crate::resources::{default_memory_limit, format_size};
 use crate::store::{self, Format, Group};
 
+/// Files in one folder that file systems still bear.
+const MOST_SHARDS: u64 = 1_000_000;
+
 /// Which cells go into which shard, and the memory to work in.
 struct Plan {
     order: Order,
@@ -32,7 +35,8 @@ pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
     let input = args.input.display().to_string();
     let context = || format!("Cannot slice {input}");
     Format::of(&args.input)?;
-    let root = store::open(&args.input).with_context(context)?;
+    let root =
+        store::open(&args.input, &args.read.access(memory_limit(&args))).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
     let mut outputs = Outputs::new()?;
@@ -107,6 +111,15 @@ fn by_size(
     };
     info!("Total cells: {cells}. Generating {how}...");
     let (order, budget) = order(args, cells)?;
+    let least = match (args.order.shards, args.order.max_bytes) {
+        (Some(shards), _) => shards.get().min(cells),
+        (None, Some(_)) => 0,
+        (None, None) => cells.div_ceil(args.order.size.get()),
+    };
+    ensure!(
+        least <= MOST_SHARDS,
+        "That makes {least} shards; make them larger, {MOST_SHARDS} are the most"
+    );
     let cuts = match (args.order.shards, args.order.max_bytes) {
         (Some(shards), _) => plan::cuts_in_parts(cells, shards.get()),
         (None, Some(bytes)) => cuts_by_bytes(selection, &order, bytes)?,

@@ -56,10 +56,27 @@ pub fn length(root: &Group, name: &str) -> Result<u64> {
             let node = frame
                 .get(&index)?
                 .with_context(|| format!("'{name}' has no index '{index}'"))?;
-            column_length(&node).with_context(|| format!("Read '{name}/{index}'"))
+            let length = || {
+                check_written(&node)?;
+                column_length(&node)
+            };
+            length().with_context(|| format!("Read '{name}/{index}'"))
         }
         None => bail!("It has no '{name}'"),
     }
+}
+
+/// An error where names were announced, but none was written: their number is no more than a claim.
+fn check_written(index: &Node) -> Result<()> {
+    if let Node::Array(array) = index {
+        let empty = array.spec().shape.contains(&0) || !array.spec().dtype.is_string();
+        ensure!(
+            empty || array.layout()?.bytes != Some(0),
+            "Of its {} names none was written",
+            array.spec().rows()
+        );
+    }
+    Ok(())
 }
 
 /// Rows of one column.

@@ -12,6 +12,11 @@ use crate::store::{Group, Node};
 /// as there are genes.
 pub fn check(root: &Group, selection: &Selection) -> Result<()> {
     let genes = frame::length(root, "var").context("Read 'var'")?;
+    ensure!(
+        u32::try_from(genes).is_ok(),
+        "It has {genes} genes; at most {} are supported",
+        u32::MAX
+    );
     let raw = ["raw/var", "raw.var"]
         .iter()
         .find(|path| matches!(root.get(path), Ok(Some(_))))

@@ -61,6 +61,12 @@ impl Selection {
             categoricals: vec![],
             moved: vec![],
         };
+        ensure!(
+            u32::try_from(selection.cells).is_ok(),
+            "It has {} cells; at most {} are supported",
+            selection.cells,
+            u32::MAX
+        );
         selection.moved = old::categories_in_uns(root)?;
         for name in &names {
             selection

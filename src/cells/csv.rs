@@ -19,7 +19,7 @@ use crate::anndata::values::Data;
 use crate::anndata::{number, unify};
 use crate::compression::Compression;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind};
-use crate::store::{self, Format, Group, Node};
+use crate::store::{self, Access, Format, Group, Node};
 
 /// The table and the columns of it that count.
 pub struct Table<'a> {
@@ -210,7 +210,7 @@ impl Joined {
         }
         codes.finish()?;
         root.finish()?;
-        match store::open(&path)?.get("column")? {
+        match store::open(&path, &Access::default())?.get("column")? {
             Some(Node::Group(group)) => Ok(group),
             _ => bail!("{} is gone", path.display()),
         }

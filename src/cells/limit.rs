@@ -9,7 +9,7 @@ use super::Obs;
 use crate::anndata::demote::Demoted;
 use crate::anndata::select::Selection;
 use crate::compression::Compression;
-use crate::store::{self, Format};
+use crate::store::{self, Access, Format};
 
 /// Makes plain values of the columns that have more than `most` categories. They are written to
 /// `scratch`, and from there it is as if the file had them.
@@ -32,7 +32,7 @@ pub fn categories(obs: &Obs, selection: &mut Selection, most: u64, scratch: &Pat
         demoted.write(&out, &at.to_string()).with_context(context)?;
     }
     out.finish()?;
-    let made = store::open(&path)?;
+    let made = store::open(&path, &Access::default())?;
     for (at, (name, _)) in beyond.iter().enumerate() {
         selection.replace_column(name, &made, &at.to_string())?;
     }

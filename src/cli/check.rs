@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared::MachineArgs;
+use super::shared::{MachineArgs, ReadArgs};
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -24,6 +24,8 @@ pub struct CheckArgs {
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
+    #[command(flatten)]
+    pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::shared::{MachineArgs, OutputArgs, TableArgs};
+use super::shared::{MachineArgs, OutputArgs, ReadArgs, TableArgs};
 use crate::cells::expr::Expr;
 
 pub const EXAMPLES: &str = "\
@@ -30,6 +30,8 @@ pub struct FilterArgs {
     pub which: WhichArgs,
     #[command(flatten)]
     pub output_options: OutputArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
 }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::shared::ReadArgs;
+
 pub const EXAMPLES: &str = "\
 EXAMPLES
   Elements with their types, shapes, storage and categories
@@ -21,4 +23,7 @@ pub struct InfoArgs {
     /// A JSON list with an object for each file, sizes in bytes
     #[arg(long, help_heading = "Output")]
     pub json: bool,
+
+    #[command(flatten)]
+    pub read: ReadArgs,
 }

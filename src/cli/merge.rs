@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::shared::{MachineArgs, OutputArgs};
+use super::shared::{MachineArgs, OutputArgs, ReadArgs};
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -33,6 +33,8 @@ pub struct MergeArgs {
 
     #[command(flatten)]
     pub output_options: OutputArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
 }

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::Args;
 
 use super::positive;
-use crate::{compression::Compression, resources::parse_size};
+use crate::{compression::Compression, resources::parse_size, store::Access};
 
 /// A table that adds the column to obs.
 #[derive(Args, Debug)]
@@ -18,6 +18,26 @@ pub struct TableArgs {
     /// The table's column with the names of the cells [default: the first]
     #[arg(long, value_name = "COLUMN", requires = "csv_file")]
     pub join_column: Option<String>,
+}
+
+/// How inputs are read.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Input")]
+pub struct ReadArgs {
+    /// Read what lies outside the file's folder: targets of links and virtual datasets, and of
+    /// symbolic links out of a Zarr store
+    #[arg(long)]
+    pub follow_external: bool,
+}
+
+impl ReadArgs {
+    /// `memory`: bytes that decoded chunks may take.
+    pub fn access(&self, memory: u64) -> Access {
+        Access {
+            follow_external: self.follow_external,
+            memory,
+        }
+    }
 }
 
 #[derive(Args, Debug)]

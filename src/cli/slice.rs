@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     positive,
-    shared::{MachineArgs, OutputArgs, TableArgs},
+    shared::{MachineArgs, OutputArgs, ReadArgs, TableArgs},
 };
 use crate::{permutation::Seed, resources::parse_size};
 
@@ -38,6 +38,8 @@ pub struct SliceArgs {
     pub by: ByArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    #[command(flatten)]
+    pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
 

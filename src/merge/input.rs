@@ -8,7 +8,7 @@ use crate::anndata::frame::Frame;
 use crate::anndata::rows::Leaf;
 use crate::anndata::select::Selection;
 use crate::anndata::stack::{self, Shape};
-use crate::store::{self, Format, Group, Node};
+use crate::store::{self, Access, Format, Group, Node};
 
 pub struct Input {
     /// As the user gave it.
@@ -18,11 +18,11 @@ pub struct Input {
 }
 
 impl Input {
-    pub fn open(path: &Path) -> Result<Input> {
+    pub fn open(path: &Path, access: &Access) -> Result<Input> {
         let name = path.display().to_string();
         Format::of(path)?;
         let open = || -> Result<_> {
-            let root = store::open(path)?;
+            let root = store::open(path, access)?;
             let selection = Selection::of(&root)?;
             Ok((root, selection))
         };

@@ -44,7 +44,8 @@ impl Writer {
             let top = path.split('/').next().unwrap_or_default();
             !top.is_empty() && !is_merged(top)
         };
-        first.selection.write_part(out, of_first)?;
+        let of = || format!("Read {}", first.name);
+        first.selection.write_part(out, of_first).with_context(of)?;
         let genes = outline.genes.write(out, "var").context("Merge 'var'")?;
         let raw_genes = match outline.raw_genes {
             None => None,
@@ -54,7 +55,8 @@ impl Writer {
             }
         };
         for path in &outline.gene_arrays {
-            copy::run(&Copy::new(&first.root, path, &folder_of(path)), out)?;
+            let copy = Copy::new(&first.root, path, &folder_of(path));
+            copy::run(&copy, out).with_context(of)?;
         }
         make_folders(out, raw_genes.is_some())?;
         let mut writer = Writer {

@@ -19,6 +19,8 @@ pub struct Grid {
     chunk_row_bytes: usize,
     /// For each chunk of a chunk row: its runs of bytes, one row each.
     columns: Vec<Vec<Run>>,
+    /// Chunk rows that are decoded at the same time, at most.
+    at_once: usize,
 }
 
 /// `len` bytes at `chunk` in a chunk's row that belong at `row` in the array's row.
@@ -41,8 +43,8 @@ struct Job {
 }
 
 impl Grid {
-    /// `shape` and `chunk` have the same rank, which is at least 1.
-    pub fn new(shape: &[u64], chunk: &[u64], item: usize) -> Result<Grid> {
+    /// `shape` and `chunk` have the same rank, which is at least 1. Chunks of `memory` bytes may be held.
+    pub fn new(shape: &[u64], chunk: &[u64], item: usize, memory: u64) -> Result<Grid> {
         ensure!(
             !shape.is_empty() && shape.len() == chunk.len() && !chunk.contains(&0),
             "Chunks of shape {chunk:?} do not fit an array of shape {shape:?}"
@@ -64,6 +66,7 @@ impl Grid {
             .zip(&chunk[1..])
             .map(|(s, c)| s.div_ceil(*c))
             .collect();
+        let at_once = at_once(shape, chunk, &counts, item as u64, memory)?;
         let columns = positions(&counts)
             .map(|at| runs(&shape[1..], &chunk[1..], &at, item))
             .collect();
@@ -72,6 +75,7 @@ impl Grid {
             row_bytes,
             chunk_row_bytes,
             columns,
+            at_once,
         })
     }
 
@@ -142,21 +146,25 @@ impl Grid {
                 })
                 .collect::<Result<Vec<_>>>()
         };
-        let (body, tail) = rayon::join(
+        let (body, tail): (Result<()>, _) = rayon::join(
             || {
-                work.into_par_iter().try_for_each_init(
-                    Vec::new,
-                    |scratch: &mut Vec<u8>, (job, out)| -> Result<()> {
-                        let pieces = &pieces[job.pieces];
-                        if self.columns.len() > 1 {
-                            self.copy(&decode_row(job.chunk_row)?, pieces, out);
-                        } else {
-                            decode(job.chunk_row, 0, scratch)?;
-                            self.copy(std::slice::from_ref(scratch), pieces, out);
-                        }
-                        Ok(())
-                    },
-                )
+                while !work.is_empty() {
+                    let part: Vec<_> = work.drain(..self.at_once.min(work.len())).collect();
+                    part.into_par_iter().try_for_each_init(
+                        Vec::new,
+                        |scratch: &mut Vec<u8>, (job, out)| -> Result<()> {
+                            let pieces = &pieces[job.pieces];
+                            if self.columns.len() > 1 {
+                                self.copy(&decode_row(job.chunk_row)?, pieces, out);
+                            } else {
+                                decode(job.chunk_row, 0, scratch)?;
+                                self.copy(std::slice::from_ref(scratch), pieces, out);
+                            }
+                            Ok(())
+                        },
+                    )?;
+                }
+                Ok(())
             },
             || decode_row(last.chunk_row),
         );
@@ -248,6 +256,29 @@ fn positions(counts: &[u64]) -> impl Iterator<Item = Vec<u64>> + '_ {
     })
 }
 
+/// How many chunk rows may be decoded at the same time. An error where one does not fit half the memory, or where its
+/// parts are too many to keep a list of.
+fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64) -> Result<usize> {
+    let product = |dims: &[u64]| dims.iter().fold(1u64, |n, &d| n.saturating_mul(d));
+    let bytes = product(chunk)
+        .saturating_mul(product(counts))
+        .saturating_mul(item);
+    ensure!(
+        bytes <= memory / 2,
+        "Chunks of shape {chunk:?} take {bytes} bytes for the same rows, more than half the memory limit of {memory}; \
+         give a larger --memory-limit"
+    );
+    let runs = match (&shape[1..], counts) {
+        ([.., _], [.., last]) => product(&shape[1..shape.len() - 1]).saturating_mul(*last),
+        _ => 1,
+    };
+    ensure!(
+        runs.saturating_mul(size_of::<Run>() as u64) <= memory / 4,
+        "Rows of shape {shape:?} in chunks of {chunk:?} have too many parts"
+    );
+    Ok(usize::try_from(memory / 2 / bytes.max(1)).unwrap_or(usize::MAX))
+}
+
 /// The runs of one row that the chunk at `at` holds; `shape` and `chunk` are those of a row.
 fn runs(shape: &[u64], chunk: &[u64], at: &[u64], item: usize) -> Vec<Run> {
     let origin: Vec<u64> = at.iter().zip(chunk).map(|(a, c)| a * c).collect();
@@ -312,7 +343,7 @@ mod tests {
             picks in prop::collection::vec(any::<bool>(), 7),
         ) {
             let chunk = &sizes[..shape.len()];
-            let grid = Grid::new(&shape, chunk, 1).unwrap();
+            let grid = Grid::new(&shape, chunk, 1, 1 << 30).unwrap();
             let rows: Vec<u64> = (0..shape[0]).filter(|&r| picks[r as usize]).collect();
             let ranges: Vec<_> = rows.iter().map(|&r| r..r + 1).collect();
             let width: u64 = shape[1..].iter().product();

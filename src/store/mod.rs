@@ -4,6 +4,7 @@
 //! merge mixes both. Reading never changes a file. An appender carries its own cursor, and only
 //! [`Appender::finish`] makes what it wrote valid.
 
+mod access;
 mod chunks;
 mod hdf5;
 mod raw;
@@ -16,8 +17,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::compression::Compression;
+pub use access::Access;
 pub use raw::{Check, Fill};
 use spec::{ArraySpec, Attrs, Field, Strings};
+pub use zarr::guard::is_guarded;
 
 /// A folder of named nodes, open for reading or for writing.
 #[derive(Clone)]
@@ -73,14 +76,14 @@ pub enum Rows {
 }
 
 /// Opens what stands at `path` by its content: an HDF5 file or a Zarr group (v2 or v3).
-pub fn open(path: &Path) -> Result<Group> {
+pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let name = path.display();
     let found = std::fs::metadata(path).with_context(|| format!("Open {name}"))?;
     if found.is_dir() {
-        let group = zarr::open(path).with_context(|| format!("Open {name}"))?;
+        let group = zarr::open(path, access).with_context(|| format!("Open {name}"))?;
         return Ok(Group(GroupOf::Zarr(group)));
     }
-    let group = hdf5::open(path).with_context(|| format!("Open {name}"))?;
+    let group = hdf5::open(path, access).with_context(|| format!("Open {name}"))?;
     Ok(Group(GroupOf::Hdf5(group)))
 }
 

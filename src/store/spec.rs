@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 /// Byte order of a stored number.
@@ -171,6 +172,17 @@ impl ArraySpec {
             .iter()
             .skip(1)
             .fold(1u64, |n, &d| n.saturating_mul(d))
+    }
+
+    /// An error for a shape that no file fills, though its header says so: 16 TiB, or as many texts.
+    pub fn check_size(&self) -> Result<()> {
+        let row = self.row_bytes().max(self.row_items());
+        ensure!(
+            row.saturating_mul(self.rows()) <= 1 << 44,
+            "Its shape {:?} is larger than any file holds",
+            self.shape
+        );
+        Ok(())
     }
 
     /// Bytes of one row; 0 for text of any length.

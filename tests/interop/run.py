@@ -11,6 +11,8 @@ import cells
 import checking
 import concat
 import corpus
+import fuzz
+import hostile
 import huge
 import limits
 import merging
@@ -20,7 +22,7 @@ import slicing
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, limits, checking, huge, selftest)
+MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, huge, selftest)
 
 
 def scenarios():

@@ -13,7 +13,7 @@ use crate::anndata::unify;
 use crate::anndata::values::Values;
 use crate::compression::Compression;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind, Order};
-use crate::store::{self, Format};
+use crate::store::{self, Access, Format};
 
 /// What a test writes as one column.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ fn file(folder: &Path, name: &str, fill: impl Fn(&Group)) -> Group {
     let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
     fill(&out);
     out.finish().unwrap();
-    store::open(&path).unwrap()
+    store::open(&path, &Access::default()).unwrap()
 }
 
 /// Names of `rows` cells, as many as a test may need.
@@ -153,7 +153,7 @@ fn merge_obs(inputs: &[(usize, &Columns)]) -> Result<(TempDir, Group), String> {
     let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
     rows(&parts, &frames, &out, "obs").map_err(|e| format!("{e:#}"))?;
     out.finish().unwrap();
-    Ok((folder, store::open(&path).unwrap()))
+    Ok((folder, store::open(&path, &Access::default()).unwrap()))
 }
 
 /// Merges one column `x` that some of the inputs (of as many rows) have, and shows it.
@@ -486,7 +486,7 @@ fn the_index_keeps_a_name_that_all_agree_on() {
         };
         written.unwrap();
         out.finish().unwrap();
-        let merged = Frame::open(&store::open(&path).unwrap(), "obs").unwrap();
+        let merged = Frame::open(&store::open(&path, &Access::default()).unwrap(), "obs").unwrap();
         assert_eq!(
             (merged.index_name.as_str(), &merged.columns[..]),
             (
@@ -520,7 +520,7 @@ fn an_input_without_the_frame_gives_its_names_and_missing_values() {
     let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
     rows(&[Some(&frame), None], &obs, &out, "obsm/f").unwrap();
     out.finish().unwrap();
-    let root = store::open(&path).unwrap();
+    let root = store::open(&path, &Access::default()).unwrap();
     assert_eq!(show(&root, "obsm/f/_index").1, some(&["a", "b", "c"]));
     assert_eq!(
         show(&root, "obsm/f/x"),
@@ -550,7 +550,7 @@ fn a_gene_takes_each_value_from_the_first_that_has_both() {
         }
         genes.join().unwrap().write(&out, "var").unwrap();
         out.finish().unwrap();
-        store::open(&path).unwrap()
+        store::open(&path, &Access::default()).unwrap()
     };
     let outer = merge(Join::Outer);
     assert_eq!(show(&outer, "var/gene").1, some(&["1", "2", "3"]));

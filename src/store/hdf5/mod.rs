@@ -2,10 +2,12 @@
 //!
 //! The library is called from one thread; `read.rs` and `write.rs` move the bytes of large arrays in the pool.
 
+mod external;
 mod ffi;
 mod read;
 mod write;
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -14,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use tracing::debug;
 
 use super::Rows;
+use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::compression::Compression;
 pub use read::Array;
@@ -24,12 +27,18 @@ pub use write::Appender;
 pub struct Group {
     id: ffi::Id,
     file: Arc<OpenFile>,
+    /// As it was walked, through whatever links.
+    path: String,
 }
 
 /// What all nodes of one opened file share.
 struct OpenFile {
     id: ffi::Id,
     compression: Compression,
+    bounds: Bounds,
+    /// What the chunks of one read may take.
+    memory: u64,
+    entered: Entered,
     /// Handles for reading or writing past the library, by path: links lead into other files.
     handles: Mutex<Vec<(std::path::PathBuf, Arc<File>)>>,
     writable: bool,
@@ -43,11 +52,21 @@ pub enum Node {
 /// The largest attribute that an object header of the oldest format holds, less what describes it.
 const LARGE_ATTRIBUTE: usize = 60_000;
 
-pub fn open(path: &Path) -> Result<Group> {
+pub fn open(path: &Path, access: &Access) -> Result<Group> {
     if !is_hdf5(path)? {
         bail!("It is neither an HDF5 file nor a Zarr folder, or it is truncated");
     }
-    Group::root(ffi::open_file(path)?, Compression::None, false)
+    let bounds = match access.follow_external {
+        true => Bounds::Anywhere,
+        false => external::bounds(path)?,
+    };
+    let limits = (bounds, access.memory);
+    Group::root(ffi::open_file(path)?, Compression::None, limits, false)
+}
+
+/// For files of this program's own.
+fn anywhere() -> (Bounds, u64) {
+    (Bounds::Anywhere, Access::default().memory)
 }
 
 /// Whether one of the places where a superblock may stand (0, 512, 1024, 2048, ... ; HDF5 file format, "Disk Format:
@@ -69,30 +88,39 @@ fn is_hdf5(path: &Path) -> Result<bool> {
 }
 
 pub fn create(path: &Path, compression: Compression) -> Result<Group> {
-    Group::root(ffi::create_file(path)?, compression, true)
+    Group::root(ffi::create_file(path)?, compression, anywhere(), true)
 }
 
 /// Opens a file that [`create`] made, to add to it.
 pub fn extend(path: &Path, compression: Compression) -> Result<Group> {
-    Group::root(ffi::extend_file(path)?, compression, true)
+    Group::root(ffi::extend_file(path)?, compression, anywhere(), true)
 }
 
 impl Group {
-    fn root(file: ffi::Id, compression: Compression, writable: bool) -> Result<Group> {
-        let ffi::Object::Group(id) = ffi::open_object(&file, "/")? else {
+    fn root(
+        file: ffi::Id,
+        compression: Compression,
+        (bounds, memory): (Bounds, u64),
+        writable: bool,
+    ) -> Result<Group> {
+        let ffi::Object::Group(id) = ffi::open_object(&file, "/", &bounds, 0)? else {
             bail!("It has no root group");
         };
         let file = Arc::new(OpenFile {
             id: file,
             compression,
+            bounds,
+            memory,
+            entered: Entered::default(),
             handles: Mutex::default(),
             writable,
         });
-        Ok(Group { id, file })
+        let path = String::new();
+        Ok(Group { id, file, path })
     }
 
     pub fn path(&self) -> String {
-        path_of(&self.id)
+        self.path.clone()
     }
 
     pub fn names(&self) -> Result<Vec<String>> {
@@ -100,21 +128,28 @@ impl Group {
     }
 
     pub fn get(&self, path: &str) -> Result<Option<Node>> {
-        let context = || format!("Open '{}'", join(&self.path(), path));
-        if !ffi::exists(&self.id, path).with_context(context)? {
+        let whole = join(&self.path, path);
+        let context = || format!("Open '{whole}'");
+        let bounds = &self.file.bounds;
+        if !ffi::exists(&self.id, path, bounds).with_context(context)? {
             return Ok(None);
         }
-        Ok(Some(
-            match ffi::open_object(&self.id, path).with_context(context)? {
-                ffi::Object::Group(id) => Node::Group(Group {
-                    id,
-                    file: self.file.clone(),
-                }),
-                ffi::Object::Dataset(id) => {
-                    Node::Array(Array::open(id, self.file.clone()).with_context(context)?)
-                }
-            },
-        ))
+        let node = ffi::open_object(&self.id, path, bounds, 0).with_context(context)?;
+        Ok(Some(match node {
+            ffi::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),
+            ffi::Object::Dataset(id) => {
+                Node::Array(Array::open(id, self.file.clone()).with_context(context)?)
+            }
+        }))
+    }
+
+    fn enter(&self, id: ffi::Id, path: &str) -> Result<Group> {
+        self.file.entered.enter(ffi::identity(&id)?, path)?;
+        Ok(Group {
+            id,
+            file: self.file.clone(),
+            path: path.into(),
+        })
     }
 
     pub fn attrs(&self) -> Result<Attrs> {
@@ -122,7 +157,7 @@ impl Group {
     }
 
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
-        let context = || format!("Create '{}'", join(&self.path(), path));
+        let context = || format!("Create '{}'", join(&self.path, path));
         let large = attrs
             .iter()
             .any(|(_, a)| attribute_bytes(a) > LARGE_ATTRIBUTE);
@@ -130,6 +165,7 @@ impl Group {
         let group = Group {
             id,
             file: self.file.clone(),
+            path: join(&self.path, path),
         };
         group.set_attrs("", attrs)?;
         Ok(group)
@@ -138,11 +174,11 @@ impl Group {
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
         let set = || match path {
             "" => write_attrs(&self.id, attrs),
-            _ => match ffi::open_object(&self.id, path)? {
+            _ => match ffi::open_object(&self.id, path, &self.file.bounds, 0)? {
                 ffi::Object::Group(id) | ffi::Object::Dataset(id) => write_attrs(&id, attrs),
             },
         };
-        set().with_context(|| format!("Write '{}'", join(&self.path(), path)))
+        set().with_context(|| format!("Write '{}'", join(&self.path, path)))
     }
 
     pub fn create_array(
@@ -153,7 +189,7 @@ impl Group {
         attrs: &Attrs,
     ) -> Result<Appender> {
         Appender::create(self, path, spec, rows, attrs)
-            .with_context(|| format!("Create '{}'", join(&self.path(), path)))
+            .with_context(|| format!("Create '{}'", join(&self.path, path)))
     }
 
     /// Creates an array of records whose text of a fixed width becomes text of any length.
@@ -176,16 +212,23 @@ impl Group {
             write_attrs(&id, attrs)?;
             ffi::write_records(&id, &out.dtype, &spec.dtype, records)
         };
-        write().with_context(|| format!("Write '{}'", join(&self.path(), path)))
+        write().with_context(|| format!("Write '{}'", join(&self.path, path)))
     }
 
-    /// False where the library cannot: what lies in other files, and formats newer than the target's.
+    /// False where the library cannot, or would be led elsewhere: links that are not hard, values in other files,
+    /// formats newer than the target's.
     pub fn copy(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
-        let whole = join(&self.path(), name);
-        if !ffi::is_self_contained(&self.id, name).with_context(|| format!("Copy '{whole}'"))? {
+        let whole = join(&self.path, name);
+        let bounds = &self.file.bounds;
+        let open = || -> Result<_> {
+            let node = ffi::open_object(&self.id, name, bounds, 0)?;
+            let plain = ffi::is_plain(&node, bounds, &mut HashSet::new())?;
+            Ok(plain.then_some(node))
+        };
+        let Some(node) = open().with_context(|| format!("Copy '{whole}'"))? else {
             return Ok(false);
-        }
-        if let Err(error) = ffi::copy_object(&self.id, name, &to.id, new_name) {
+        };
+        if let Err(error) = ffi::copy_object(&node, &to.id, new_name) {
             debug!("'{whole}' is copied value by value: {error:#}");
             return Ok(false);
         }

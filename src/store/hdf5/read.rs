@@ -81,13 +81,15 @@ impl Array {
             (_, name) if !name.is_empty() => name,
             (id, _) => format!("filter {id}"),
         };
+        // What a virtual dataset takes lies elsewhere.
+        let is_virtual = matches!(layout, ffi::Layout::Other("a virtual dataset"));
         Ok(Layout {
             chunk: match layout {
                 ffi::Layout::Chunked(chunk) => Some(chunk),
                 _ => None,
             },
             filters: filters.into_iter().map(name).collect(),
-            bytes: Some(ffi::stored_bytes(&self.id)),
+            bytes: (!is_virtual).then(|| ffi::stored_bytes(&self.id)),
         })
     }
 
@@ -124,7 +126,13 @@ impl Array {
         let (layout, filters) = ffi::storage(&self.id, shape.len())?;
         let chunk = match layout {
             ffi::Layout::Contiguous(Some(at)) => {
-                return Ok(Storage::Contiguous(at, self.file.handle(&self.id)?));
+                let file = self.file.handle(&self.id)?;
+                let bytes = self.spec.row_bytes().saturating_mul(self.spec.rows());
+                ensure!(
+                    at.saturating_add(bytes) <= file.metadata()?.len(),
+                    "The file ends before its values do: it is truncated"
+                );
+                return Ok(Storage::Contiguous(at, file));
             }
             ffi::Layout::Contiguous(None) => {
                 return Ok(Storage::Library("nothing was written".into()));
@@ -143,12 +151,7 @@ impl Array {
             Err((why, name)) if name.is_empty() => return Ok(Storage::Library(why.to_string())),
             Err((why, name)) => return Ok(Storage::Library(format!("{why} ('{name}')"))),
         };
-        let grid = Grid::new(shape, &chunk, item)?;
-        // The largest chunk that HDF5 wrote before version 2; a damaged file may claim more than any memory holds.
-        ensure!(
-            u32::try_from(grid.chunk_bytes()).is_ok(),
-            "Chunks of shape {chunk:?} take more than 4 GiB each"
-        );
+        let grid = Grid::new(shape, &chunk, item, self.file.memory)?;
         let index = ffi::chunks(&self.id, shape, &chunk)?;
         Ok(Storage::Direct(Box::new(Chunked {
             grid,
@@ -220,6 +223,22 @@ impl Array {
         let end = ranges.last().map_or(0, |r| r.end);
         let rows = self.spec.rows();
         ensure!(end <= rows, "Row {end} of an array of {rows} rows");
+        self.spec.check_size()?;
+        self.check_memory(ranges)
+    }
+
+    /// An error where rows take more than memory, but next to nothing in the file: a header claims them.
+    fn check_memory(&self, ranges: &[Range<u64>]) -> Result<()> {
+        /// Deflate makes at most so many bytes of one (zlib's technical details).
+        const RATIO: u64 = 1032;
+        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        let spec = &self.spec;
+        let row = spec.row_bytes().max(spec.row_items().saturating_mul(16));
+        let bytes = rows.saturating_mul(row);
+        ensure!(
+            bytes <= self.file.memory || bytes <= ffi::stored_bytes(&self.id).saturating_mul(RATIO),
+            "Rows of {row} bytes, next to nothing of which is in the file"
+        );
         Ok(())
     }
 

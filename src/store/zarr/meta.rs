@@ -8,6 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
+use super::super::access::Bounds;
+
 /// The file that makes a folder a node of version 3, and those of version 2.
 const V3: &str = "zarr.json";
 pub const ARRAY: &str = ".zarray";
@@ -46,8 +48,12 @@ pub fn is_node(path: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// The metadata of the node in `folder`; `None` where there is no node.
-pub fn load(folder: &Path) -> Result<Option<Meta>> {
+/// The metadata of the node in `folder`; `None` where there is no node. An error where links lead it, or a file of it,
+/// out of the bounds.
+pub fn load(folder: &Path, bounds: &Bounds) -> Result<Option<Meta>> {
+    for file in ["", V3, ARRAY, GROUP, ATTRS] {
+        super::check(bounds, &folder.join(file))?;
+    }
     if let Some(json) = read_json(&folder.join(V3))? {
         let is_array = match json["node_type"].as_str() {
             Some("array") => true,

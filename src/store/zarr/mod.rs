@@ -5,12 +5,14 @@
 mod attrs;
 mod cut;
 mod dtype;
+pub mod guard;
 mod meta;
 mod read;
 mod text;
 mod write;
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ pub use read::Array;
 pub use write::Appender;
 
 use super::Rows;
+use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attrs};
 use crate::compression::Compression;
 
@@ -34,6 +37,10 @@ pub struct Group {
 
 struct Root {
     folder: PathBuf,
+    bounds: Bounds,
+    /// What the chunks of one read may take.
+    memory: u64,
+    entered: Entered,
     /// Of the arrays that are written.
     compression: Compression,
 }
@@ -44,10 +51,15 @@ pub enum Node {
 }
 
 /// Opens the store in folder `path`.
-pub fn open(path: &Path) -> Result<Group> {
-    let meta = meta::load(path)?.context("No Zarr group: it has neither .zgroup nor zarr.json")?;
+pub fn open(path: &Path, access: &Access) -> Result<Group> {
+    let bounds = match access.follow_external {
+        true => Bounds::Anywhere,
+        false => Bounds::Within(vec![path.canonicalize()?]),
+    };
+    let meta = meta::load(path, &bounds)?
+        .context("No Zarr group: it has neither .zgroup nor zarr.json")?;
     ensure!(!meta.is_array, "A single Zarr array, not a group");
-    Ok(root(path, Compression::None))
+    Ok(root(path, (bounds, access.memory), Compression::None))
 }
 
 /// Creates the folder `path`, where nothing stands yet.
@@ -55,15 +67,19 @@ pub fn create(path: &Path, compression: Compression) -> Result<Group> {
     ensure!(compression != Compression::Lzf, write::NO_LZF);
     std::fs::create_dir(path)?;
     write_group(path)?;
-    Ok(root(path, compression))
+    let memory = Access::default().memory;
+    Ok(root(path, (Bounds::Anywhere, memory), compression))
 }
 
-fn root(folder: &Path, compression: Compression) -> Group {
+fn root(folder: &Path, (bounds, memory): (Bounds, u64), compression: Compression) -> Group {
     let folder = folder.to_path_buf();
     let path = String::new();
     Group {
         root: Arc::new(Root {
             folder,
+            bounds,
+            memory,
+            entered: Entered::default(),
             compression,
         }),
         path,
@@ -81,20 +97,31 @@ impl Group {
 
     pub fn get(&self, path: &str) -> Result<Option<Node>> {
         let below = self.below(path)?;
-        let folder = below.folder();
-        Ok(match meta::load(&folder)? {
+        let (folder, bounds) = (below.folder(), &self.root.bounds);
+        let context = || format!("Open '{}'", below.path);
+        Ok(match meta::load(&folder, bounds).with_context(context)? {
             None => None,
             Some(meta) if meta.is_array => {
-                let context = format!("Open '{}'", below.path);
-                let array = Array::open(below.path, &folder, meta).context(context)?;
-                Some(Node::Array(array))
+                let array = Array::open(
+                    below.path.clone(),
+                    &folder,
+                    meta,
+                    (bounds, self.root.memory),
+                );
+                Some(Node::Array(array.with_context(context)?))
             }
-            Some(_) => Some(Node::Group(below)),
+            Some(_) => {
+                let found = std::fs::metadata(&folder).with_context(context)?;
+                let identity = (found.dev(), found.ino().into());
+                let entered = self.root.entered.enter(identity, &below.path);
+                entered.with_context(context)?;
+                Some(Node::Group(below))
+            }
         })
     }
 
     pub fn attrs(&self) -> Result<Attrs> {
-        let meta = meta::load(&self.folder())?;
+        let meta = meta::load(&self.folder(), &self.root.bounds)?;
         Ok(meta.map_or_else(Attrs::default, |m| attrs::from_json(&m.attrs)))
     }
 
@@ -154,7 +181,7 @@ impl Group {
     pub fn copy(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
         let source = self.below(name)?;
         let target = to.below(new_name)?;
-        let meta = meta::load(&source.folder())?;
+        let meta = meta::load(&source.folder(), &self.root.bounds)?;
         let meta = meta.with_context(|| format!("There is no '{}'", source.path))?;
         if meta.version != 2 {
             return Ok(false);
@@ -163,8 +190,9 @@ impl Group {
             to.create_group(parent, &Attrs::default())?;
         }
         let context = || format!("Copy '{}'", source.path);
-        let root = self.root.folder.canonicalize().with_context(context)?;
-        copy_folder(&source.folder(), &target.folder(), &root, &[]).with_context(context)?;
+        let bounds = &self.root.bounds;
+        copy_folder(&source.folder(), &target.folder(), bounds, &[], false)
+            .with_context(context)?;
         Ok(true)
     }
 
@@ -233,29 +261,49 @@ fn set_attrs(folder: &Path, attrs: &Attrs) -> Result<()> {
     meta::write_json(&folder.join(meta::ATTRS), &Value::Object(json))
 }
 
-/// Copies a folder and all in it. What symbolic links lead to is copied if it lies below `root`; `parents` are the
-/// folders that are being copied.
-fn copy_folder(from: &Path, to: &Path, root: &Path, parents: &[PathBuf]) -> Result<()> {
+/// An error where a file or folder of a store is a symbolic link, or lies below one, that leads out of it.
+fn check(bounds: &Bounds, path: &Path) -> Result<()> {
+    bounds.check(path, || {
+        format!("{} leads out of the store", path.display())
+    })
+}
+
+/// Copies a folder and all in it, and what symbolic links lead to; `parents` are the folders that are being copied.
+/// Links to folders behind one another could double the paths at each level, so there is one at most on a path.
+fn copy_folder(
+    from: &Path,
+    to: &Path,
+    bounds: &Bounds,
+    parents: &[PathBuf],
+    behind_link: bool,
+) -> Result<()> {
     let real = from.canonicalize()?;
-    let inside = real.starts_with(root);
-    ensure!(inside, "{} leads out of the store", from.display());
+    check(bounds, from)?;
     ensure!(
         !parents.contains(&real),
         "{} leads to a folder that holds it",
         from.display()
     );
+    ensure!(parents.len() < 64, "{} lies too deep", from.display());
+    let is_link = std::fs::symlink_metadata(from)?.is_symlink();
+    ensure!(
+        !(is_link && behind_link),
+        "{} is a link to a folder behind another such link",
+        from.display()
+    );
+    let behind_link = is_link || behind_link;
     let parents = [parents, &[real]].concat();
     std::fs::create_dir(to).with_context(|| format!("Create {}", to.display()))?;
     let entries: Vec<_> = std::fs::read_dir(from)?.collect::<Result<_, _>>()?;
     entries.into_par_iter().try_for_each(|entry| {
         let (from, to) = (entry.path(), to.join(entry.file_name()));
-        let is_link = entry.file_type()?.is_symlink();
         let found = std::fs::metadata(&from).with_context(|| from.display().to_string())?;
         if found.is_dir() {
-            return copy_folder(&from, &to, root, &parents);
+            return copy_folder(&from, &to, bounds, &parents, behind_link);
         }
-        let inside = !is_link || from.canonicalize()?.starts_with(root);
-        ensure!(inside, "{} leads out of the store", from.display());
+        if entry.file_type()?.is_symlink() {
+            check(bounds, &from)?;
+        }
         ensure!(found.is_file(), "{} is not a file", from.display());
         std::fs::copy(&from, &to)
             .with_context(|| format!("{} to {}", from.display(), to.display()))?;

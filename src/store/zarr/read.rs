@@ -4,7 +4,7 @@
 //! Numbers come in this machine's byte order, whatever order they are stored in.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -15,8 +15,10 @@ use zarrs::array::{
 };
 use zarrs::filesystem::FilesystemStore;
 
+use super::super::access::Bounds;
 use super::attrs;
 use super::dtype::{self, Element};
+use super::guard::guarded;
 use super::meta::Meta;
 use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
 use crate::store::Layout;
@@ -37,7 +39,11 @@ pub struct Array {
 pub struct Chunked {
     element: Element,
     pub shape: Vec<u64>,
+    /// The shapes of what a file holds (a chunk or a shard) and of what is decoded at a time.
+    file: Vec<u64>,
     chunk: Vec<u64>,
+    folder: PathBuf,
+    bounds: Bounds,
     pub grid: Grid,
     chunks: Chunks<FilesystemStore>,
     shards: ArrayShardedReadableExtCache,
@@ -48,12 +54,17 @@ pub struct Chunked {
 
 impl Array {
     /// The array in `folder`. One that cannot be read opens as well; its type says why.
-    pub(super) fn open(path: String, folder: &Path, meta: Meta) -> Result<Array> {
+    pub(super) fn open(
+        path: String,
+        folder: &Path,
+        meta: Meta,
+        limits: (&Bounds, u64),
+    ) -> Result<Array> {
         let shape = dtype::dims(&meta.json["shape"]).context("An array without a shape")?;
         let attrs = attrs::from_json(&meta.attrs);
         let version = meta.version;
         let layout = layout(&meta.json);
-        let (dtype, chunked) = match Chunked::open(folder, &meta, &shape) {
+        let (dtype, chunked) = match Chunked::open(folder, &meta, &shape, limits) {
             Ok(opened) => opened,
             Err(why) => (Dtype::Unsupported(format!("{why:#}")), None),
         };
@@ -153,6 +164,7 @@ impl Array {
             bail!("This program cannot read it: {why}");
         }
         ensure!(!self.spec.null, "It has no value");
+        self.spec.check_size()?;
         let rows = self.spec.rows();
         let end = ranges.last().map_or(0, |r| r.end);
         ensure!(end <= rows, "Row {end} of an array of {rows} rows");
@@ -162,7 +174,12 @@ impl Array {
 
 impl Chunked {
     /// The type of an array, and what decodes its chunks if it has elements; the error says why it cannot be read.
-    fn open(folder: &Path, meta: &Meta, shape: &[u64]) -> Result<(Dtype, Option<Box<Chunked>>)> {
+    fn open(
+        folder: &Path,
+        meta: &Meta,
+        shape: &[u64],
+        (bounds, memory): (&Bounds, u64),
+    ) -> Result<(Dtype, Option<Box<Chunked>>)> {
         let element = dtype::element(meta)?;
         // numpy's `U` is text of any length to everyone else.
         let dtype = match &element.dtype {
@@ -173,7 +190,8 @@ impl Chunked {
             return Ok((dtype, None));
         }
         let chunks = zarrs_array(folder, meta, &element)?;
-        let mut chunk = chunk_shape(&meta.json)?;
+        let file = chunk_shape(&meta.json)?;
+        let mut chunk = file.clone();
         if let Some(shape) = chunks.effective_subchunk_shape() {
             chunk = shape.iter().map(|n| n.get()).collect();
         }
@@ -183,12 +201,15 @@ impl Chunked {
         };
         // A scalar is a row.
         let grid = match shape {
-            [] => Grid::new(&[1], &[1], item)?,
-            _ => Grid::new(shape, &chunk, item)?,
+            [] => Grid::new(&[1], &[1], item, memory)?,
+            _ => Grid::new(shape, &chunk, item, memory)?,
         };
         let chunked = Chunked {
             element,
             shape: shape.to_vec(),
+            file,
+            folder: folder.into(),
+            bounds: bounds.clone(),
             chunk,
             grid,
             shards: ArrayShardedReadableExtCache::new(&chunks),
@@ -224,9 +245,31 @@ impl Chunked {
         if let Some(first) = at.first_mut() {
             *first = row;
         }
-        self.chunks
-            .retrieve_subchunk_opt(&self.shards, &at, &self.options)
-            .with_context(|| format!("Chunk {at:?}"))
+        let decode = || {
+            self.check_file(&at)?;
+            let decode = || {
+                self.chunks
+                    .retrieve_subchunk_opt(&self.shards, &at, &self.options)
+            };
+            let decoded: ArrayBytes = guarded(decode).context("It is damaged")??;
+            anyhow::Ok(decoded)
+        };
+        decode().with_context(|| format!("Chunk {at:?}"))
+    }
+
+    /// An error where the file that holds the chunk `at` lies out of the bounds.
+    fn check_file(&self, at: &[u64]) -> Result<()> {
+        if matches!(self.bounds, Bounds::Anywhere) {
+            return Ok(());
+        }
+        let sizes = self.chunk.iter().zip(&self.file);
+        let file: Vec<u64> = at
+            .iter()
+            .zip(sizes)
+            .map(|(at, (chunk, file))| at.saturating_mul(*chunk) / file)
+            .collect();
+        let key = self.chunks.chunk_key(&file);
+        super::check(&self.bounds, &self.folder.join(key.as_str()))
     }
 }
 

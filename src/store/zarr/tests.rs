@@ -91,7 +91,10 @@ fn every_type_comes_back() {
         let values: Vec<u8> = (0..3 * dtype.size()).map(|i| i as u8).collect();
         let values = if i == 0 { vec![1, 0, 1] } else { values };
         put(&group, &format!("{i}"), dtype.clone(), 3, &values);
-        let back = array(&open(&group.root.folder).unwrap(), &format!("{i}"));
+        let back = array(
+            &open(&group.root.folder, &Access::default()).unwrap(),
+            &format!("{i}"),
+        );
         assert_eq!(&back.spec().dtype, dtype);
         assert_eq!(bytes(&back), values, "{dtype}");
     }

@@ -1,0 +1,137 @@
+//! What opening a file for reading allows: which other files it may lead to, and which of its groups may be entered.
+//!
+//! A file that came from elsewhere must not make this program read what its sender could not, nor walk in circles.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Result, bail, ensure};
+
+/// How a file is opened for reading.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// Whether links, virtual datasets and external storage may lead out of the file's folder, and symbolic links out
+    /// of a Zarr store.
+    pub follow_external: bool,
+    /// Bytes that decoded chunks may take.
+    pub memory: u64,
+}
+
+impl Default for Access {
+    fn default() -> Access {
+        Access {
+            follow_external: false,
+            memory: 2 << 30,
+        }
+    }
+}
+
+/// Where what a file leads to must lie.
+#[derive(Clone, Debug)]
+pub enum Bounds {
+    Anywhere,
+    /// In one of these folders or below; without links.
+    Within(Vec<PathBuf>),
+}
+
+/// The error of a file that leads out of its bounds.
+#[derive(Debug)]
+pub struct Refused(pub String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Refused(what) = self;
+        write!(f, "{what}; if it is meant to, give --follow-external")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl Bounds {
+    /// An error of type [`Refused`] where `path` stands outside. What does not exist leads nowhere.
+    pub fn check(&self, path: &Path, what: impl FnOnce() -> String) -> Result<()> {
+        let Bounds::Within(folders) = self else {
+            return Ok(());
+        };
+        match path.canonicalize() {
+            Ok(real) if !folders.iter().any(|folder| real.starts_with(folder)) => {
+                bail!(Refused(what()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Which file, and which object or folder of it.
+pub type Identity = (u64, u128);
+
+/// The paths by which each group of a file was entered: links may join groups in circles, or double the paths at each
+/// level, and both would be walked without end.
+#[derive(Default)]
+pub struct Entered(Mutex<HashMap<Identity, Vec<String>>>);
+
+impl Entered {
+    /// Groups that lie in one another. What is nested deeper would overflow the stack of those who walk it.
+    const DEPTH: usize = 64;
+    /// Paths that lead to one group.
+    const PATHS: usize = 16;
+
+    /// An error where `path` lies too deep, or is one more of too many paths to the same group.
+    pub fn enter(&self, group: Identity, path: &str) -> Result<()> {
+        let (depth, deepest) = (path.split('/').count(), Entered::DEPTH);
+        ensure!(depth <= deepest, "It lies deeper than {deepest} groups");
+        let mut entered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let paths = entered.entry(group).or_default();
+        if paths.iter().any(|known| known == path) {
+            return Ok(());
+        }
+        ensure!(
+            paths.len() < Entered::PATHS,
+            "More than {} paths lead to this group, as where links form a circle",
+            Entered::PATHS
+        );
+        paths.push(path.into());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_out_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let (inside, outside) = (root.join("in"), root.join("out"));
+        std::fs::create_dir_all(&inside).unwrap();
+        std::fs::write(&outside, "").unwrap();
+        std::fs::write(inside.join("a"), "").unwrap();
+        std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
+        let bounds = Bounds::Within(vec![inside.clone()]);
+        let check = |bounds: &Bounds, name: &str| bounds.check(&inside.join(name), || name.into());
+        for name in ["a", "../in/a", "nowhere", "../nowhere"] {
+            check(&bounds, name).unwrap();
+        }
+        for name in ["../out", "link"] {
+            let error = check(&bounds, name).unwrap_err();
+            assert!(error.is::<Refused>() && error.to_string().starts_with(name));
+            check(&Bounds::Anywhere, name).unwrap();
+        }
+    }
+
+    #[test]
+    fn circles_end() {
+        let entered = Entered::default();
+        for round in 0..100 {
+            let path = vec!["a"; 1 + round % Entered::PATHS].join("/");
+            entered.enter((0, 1), &path).unwrap();
+        }
+        let once_more = vec!["a"; Entered::PATHS + 1].join("/");
+        assert!(entered.enter((0, 1), &once_more).is_err());
+        assert!(entered.enter((1, 1), &once_more).is_ok());
+        assert!(entered.enter((0, 2), &vec!["a"; 65].join("/")).is_err());
+    }
+}

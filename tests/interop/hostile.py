@@ -1,0 +1,349 @@
+"""Input that was made to do harm: links out of the folder, circles, depths, sizes that no file holds, names that are paths."""
+
+import json
+import os
+import shutil
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+
+import corpus
+import storage
+from badinput import _refused
+from fuzz import limited
+
+SECRET = "secret"
+
+
+def _plain(path, cells=5, genes=3):
+    """A small file with a column, a layer and something in uns."""
+    adata = ad.AnnData(np.ones((cells, genes), "f4"))
+    adata.obs["f4"] = np.arange(cells, dtype="f4")
+    adata.uns["dict"] = {"numbers": np.arange(4)}
+    return corpus.write(adata, path)
+
+
+def _label(node, kind="array", version="0.2.0"):
+    node.attrs.update({"encoding-type": kind, "encoding-version": version})
+
+
+def _commands(source, out):
+    return (("slice", source, out / "s", "--size", "2"), ("slice", source, out / "s", "--shuffle", "--seed", "1"), ("merge", out / "m.h5ad", source),
+            ("merge", out / "m.zarr", source), ("filter", source, out / "f.h5ad", "--where", "f4 >= 0"))
+
+
+def _led_out(case, label, source, *words):
+    """Every command refuses `source` in one line with `words`, info says so of the element; --follow-external reads it."""
+    out = case.folder("refused")
+    for args in _commands(source, out):
+        _refused(case, f"{label}: {args[0]}", args, source.name, *words, "--follow-external", out=out)
+        case.works(f"{label}: {args[0]} --follow-external", *args, "--follow-external")
+        shutil.rmtree(out), out.mkdir()
+    told = " ".join(case.run("info", source).stdout.split())
+    case.check(f"{label}: info", [] if "--follow-" in told else [f"says nothing of it: {told[-200:]}"])
+    told = case.run("info", "--follow-external", source).stdout
+    case.check(f"{label}: info --follow-external", [] if "cannot be read" not in told else ["an element cannot be read"])
+
+
+def files_outside_the_folder_are_refused(case):
+    """External links, virtual datasets and external storage, by every way that leads out, and back in."""
+    folder = case.folder("hostile")
+    inside, below = folder / "in", folder / "in" / "below"
+    below.mkdir(parents=True)
+    for place in (folder, inside, below):
+        with h5py.File(place / "other.h5", "w") as file:
+            file["values"] = np.arange(5, dtype="f4")
+            _label(file["values"])
+            file.create_group("group")["values"] = np.arange(5, dtype="f4")
+            _label(file["group/values"]), _label(file["group"], "dict", "0.1.0")
+            file["nested"] = h5py.ExternalLink("../other.h5", "values")
+    (inside / "link.h5").symlink_to(folder / "other.h5")
+    (folder / "raw.bin").write_bytes(np.arange(5, dtype="f4").tobytes())
+    (inside / "raw.bin").write_bytes(np.arange(5, dtype="f4").tobytes())
+
+    def made(name, change):
+        path = _plain(inside / f"{name}.h5ad")
+        with h5py.File(path, "r+") as file:
+            change(file)
+        return path
+
+    def linked(place, target, path="values"):
+        def change(file):
+            if place in file:
+                del file[place]
+            file[place] = h5py.ExternalLink(target, path)
+        return change
+
+    def virtual(target, path="values"):
+        def change(file):
+            layout = h5py.VirtualLayout((5,), "f4")
+            layout[:] = h5py.VirtualSource(target, path, (5,))
+            _label(file["uns"].create_virtual_dataset("virtual", layout))
+        return change
+
+    def raw(target):
+        return lambda file: _label(file["uns"].create_dataset("raw", (5,), "f4", external=[(str(target), 0, 20)]))
+
+    def soft(file):
+        linked("uns/group", str(folder / "other.h5"), "group")(file)
+        file["obs/soft"] = h5py.SoftLink("/uns/group/values")
+        file["obs"].attrs["column-order"] = ["f4", "soft"]
+
+    for name, change, word in (
+            ("link_absolute", linked("uns/out", str(folder / "other.h5")), "uns/out"), ("link_up", linked("uns/out", "../other.h5"), "../other.h5"),
+            ("link_column", linked("obs/f4", "../other.h5"), "obs/f4"), ("link_group", linked("uns/dict", "../other.h5", "group"), "uns/dict"),
+            ("link_symbolic", linked("uns/out", "link.h5"), "link.h5"), ("link_nested", linked("uns/out", "below/other.h5", "nested"), "uns/out") if False else
+            ("link_nested", linked("uns/out", "other.h5", "nested"), "../other.h5"), ("link_spare", linked("spare", "../other.h5", "group"), "spare"),
+            ("link_behind_soft", soft, "other.h5"), ("virtual_up", virtual("../other.h5"), "../other.h5"), ("virtual_nested", virtual("other.h5", "nested"), "../other.h5"),
+            ("virtual_absolute", virtual(str(folder / "other.h5")), "uns/virtual"), ("raw_absolute", raw(folder / "raw.bin"), "raw.bin")):
+        _led_out(case, name, made(name, change), word)
+    for name, change in (("link_beside", linked("uns/out", "other.h5")), ("link_below", linked("obs/f4", "below/other.h5")), ("virtual_below", virtual("below/other.h5")),
+                         ("link_absolute_inside", linked("uns/out", str(inside / "other.h5"))), ("link_below_to_beside", linked("uns/out", "below/other.h5", "nested")),
+                         ("raw_inside", raw(inside / "raw.bin")), ("link_moved", linked("uns/out", "/nowhere/at/all/other.h5"))):
+        path, out = made(name, change), case.folder("refused")
+        for args in _commands(path, out):
+            case.works(f"{name}: {args[0]}", *args)
+            shutil.rmtree(out), out.mkdir()
+    shutil.copyfile(inside / "link_beside.h5ad", below / "alone.h5ad")
+    (inside / "alias.h5ad").symlink_to(below / "alone.h5ad")
+    case.works("beside what a link leads to", "slice", inside / "alias.h5ad", case.folder("refused") / "s")
+
+
+def links_out_of_a_store_are_refused(case):
+    folder = case.folder("hostile")
+    outside = folder / "outside"
+    outside.mkdir()
+    for version, chunk in (("2", "uns/dict/numbers/0"), ("3", "uns/dict/numbers/c/0")):
+        ad.settings.zarr_write_format = int(version)
+        for name, moved in (("chunk", chunk), ("array", "uns/dict/numbers"), ("column", "obs/f4"), ("group", "uns/dict"),
+                            ("metadata", "uns/dict/numbers/" + (".zarray" if version == "2" else "zarr.json"))):
+            path = _plain(folder / f"{name}_v{version}.zarr")
+            target = outside / f"{name}_v{version}"
+            shutil.move(path / moved, target)
+            (path / moved).symlink_to(target)
+            out = case.folder("refused")
+            for args in _commands(path, out):
+                _refused(case, f"{path.name}: {args[0]}", args, path.name, "--follow-external", out=out)
+                case.works(f"{path.name}: {args[0]} --follow-external", *args, "--follow-external")
+                shutil.rmtree(out), out.mkdir()
+            kept = path / "kept"
+            (path / moved).unlink(), shutil.move(target, kept)
+            (path / moved).symlink_to(kept)
+            case.works(f"{path.name}: inside", "slice", path, out / "s")
+    corpus.settings()
+
+
+def _ends(case, label, source, code=1, seconds=20):
+    """Every command on `source` ends soon, in little memory, with one line if it fails."""
+    out, tmp = case.folder("refused"), case.folder("tmp")
+    for args in (("info", source), ("info", "--json", source), *_commands(source, out), ("slice", source, out / "s", "--max-bytes", "1MB"), ("slice", source, out / "s", "--shards", "3"),
+                 ("slice", source, out / "s", "--obs-column", "f4"), ("filter", source, out / "f.h5ad", "--obs-column", "f4")):
+        got, said, resident = limited([case.binary, *args], tmp, seconds)
+        errors = [line for line in said.splitlines() if line.startswith("ERROR")]
+        faults = [f"ended with {got}: {said[-300:]}"] if got not in ((0, 1) if args[0] == "info" or code is None else (code,)) else []
+        faults += [f"said {errors}"] if got == 1 and len(errors) != 1 else []
+        faults += [f"a bug: {errors}"] if "This is a bug" in said else []
+        faults += [f"took {resident >> 20} MiB"] if resident > 300 << 20 else []
+        faults += [f"left {[p.name for p in out.iterdir()]}"] if got and any(out.iterdir()) else []
+        case.check(f"{label}: {' '.join(map(str, args[:1] + args[3:]))}", faults)
+        shutil.rmtree(out), out.mkdir()
+
+
+def circles_and_depths_end(case):
+    folder = case.folder("hostile")
+
+    def made(name, change, code=1):
+        path = _plain(folder / f"{name}.h5ad")
+        with h5py.File(path, "r+") as file:
+            change(file)
+        _ends(case, name, path, code)
+
+    def deep(count, link=None):
+        def change(file):
+            group = file["uns"]
+            for _ in range(count):
+                group = group.create_group("d")
+        return change
+
+    def doubled(place, link):
+        """Two paths lead on from each of many groups."""
+        def change(file):
+            groups = [file.require_group(f"{place}/g{i}") for i in range(40)]
+            for group, onto in zip(groups, groups[1:]):
+                for name in "ab":
+                    group[name] = link(onto)
+        return change
+
+    def circle(place, onto, link):
+        def change(file):
+            file[place] = link(file[onto])
+        return change
+
+    def hard(group):
+        return group
+
+    def soft(group):
+        return h5py.SoftLink(group.name)
+
+    def external(name):
+        return lambda group: h5py.ExternalLink(f"{name}.h5ad", group.name)
+
+    for link in (hard, soft):
+        for place, onto in (("uns/loop", "uns"), ("uns/loop", "/"), ("layers/loop", "layers"), ("obsm/loop", "obsm"), ("spare", "/"), ("uns/dict/up", "uns"), ("varm/loop", "varm")):
+            made(f"circle_{link.__name__}_{place}_{onto}".replace("/", "_"), circle(place, onto, link), None if place == "varm/loop" else 1)
+        made(f"doubled_{link.__name__}", doubled("uns", link), None)
+        made(f"doubled_layers_{link.__name__}", doubled("layers", link), None)
+        made(f"doubled_spare_{link.__name__}", doubled("spare", link), None)
+    made("circle_external", circle("uns/loop", "uns", external("circle_external")))
+    made("deep_in_uns", deep(3000))
+    made("deep_in_reason", deep(30), 0)
+    path = _plain(folder / "circle.zarr")
+    (path / "uns" / "loop").symlink_to(path / "uns")
+    (path / "uns" / "again").symlink_to(path / "uns")
+    _ends(case, "circle.zarr", path)
+    path = _plain(folder / "deep.zarr")
+    os.makedirs(path / "uns" / "/".join("d" * 300))
+    for place, _, _ in os.walk(path / "uns" / "d"):
+        shutil.copyfile(path / "uns" / ".zgroup", f"{place}/.zgroup")
+    _ends(case, "deep.zarr", path)
+
+
+def sizes_that_no_file_holds_are_refused(case):
+    folder = case.folder("hostile")
+    text = h5py.string_dtype()
+
+    def never(file, path, shape, dtype="f4", **options):
+        attrs = dict(file[path].attrs) if path in file else {"encoding-type": "array", "encoding-version": "0.2.0"}
+        if path in file:
+            del file[path]
+        options = options or {"chunks": tuple(min(n, 64) for n in shape)}
+        file.create_dataset(path, shape, dtype, **options).attrs.update(attrs)
+
+    def made(name, change, code=1):
+        path = _plain(folder / f"{name}.h5ad")
+        with h5py.File(path, "r+") as file:
+            change(file)
+        _ends(case, name, path, code)
+
+    def cells(count):
+        def change(file):
+            never(file, "obs/_index", (count,), text)
+            never(file, "obs/f4", (count,))
+            never(file, "X", (count, 3))
+        return change
+
+    for count in (2**31, 2**32 - 1, 2**32, 2**40, 2**62):
+        made(f"cells_{count}", cells(count))
+        made(f"genes_{count}", lambda file: (never(file, "var/_index", (count,), text), never(file, "X", (5, count), chunks=(1, 64))))
+    made("wide_dense", lambda file: never(file, "obsm/wide", (5, 2**40), chunks=(1, 64)))
+    made("wide_chunks", lambda file: never(file, "obsm/wide", (5, 2**31), chunks=(1, 2**29)))
+    made("wide_runs", lambda file: never(file, "obsm/wide", (5, 2**26), "u1", chunks=(1, 1)))
+    made("wide_text", lambda file: never(file, "obsm/wide", (5, 2**40), text, chunks=(1, 64)))
+    made("huge_chunk", lambda file: never(file, "obs/f4", (5,), chunks=(2**29,), maxshape=(None,)), None)
+    made("huge_chunk_gzip", _huge_chunk, None)
+    made("huge_in_uns", lambda file: never(file, "uns/huge", (2**62,), "u1", chunks=(2**20,)), None)
+    made("huge_text_in_uns", lambda file: never(file, "uns/huge", (2**50,), text, chunks=(2**20,)), None)
+    for dtype in ("i8", "u8"):
+        for value in (2**62, 2**63 - 1, -1, -2**63):
+            made(f"indptr_{dtype}_{value}", _indptr(dtype, value))
+    made("shape", lambda file: (_sparse(file), file["X"].attrs.__setitem__("shape", [5, 2**63 - 1])))
+
+
+def _huge_chunk(file):
+    """One gzip chunk of a few bytes that claims 3 GiB."""
+    import zlib
+
+    del file["obs/f4"]
+    made = file["obs"].create_dataset("f4", (5,), "f4", chunks=(3 << 28,), maxshape=(None,), compression="gzip")
+    made.id.write_direct_chunk((0,), zlib.compress(bytes(1000)))
+    _label(made)
+
+
+def _sparse(file):
+    del file["X"]
+    made = file.create_group("X")
+    made.attrs.update({"encoding-type": "csr_matrix", "encoding-version": "0.1.0", "shape": [5, 3]})
+    made["data"], made["indices"], made["indptr"] = np.ones(5, "f4"), np.zeros(5, "i4"), np.arange(6, dtype="i8")
+
+
+def _indptr(dtype, value):
+    def change(file):
+        _sparse(file)
+        values = np.arange(6, dtype="i8").astype(dtype)
+        values[2] = np.array([value], "i8").astype(dtype)[0]
+        corpus.replace(file, "X/indptr", values)
+    return change
+
+
+def names_do_not_become_paths(case):
+    """Categories, columns and keys that look like paths stay inside the output, or are refused."""
+    folder, out = case.folder("hostile"), case.folder("refused")
+    names = ["../up", "..", ".", "/etc/x", "a/b", "new\nline", "tab\t", "x" * 240, "é" * 80, " ", "-", "CON", "a\\b"]
+    adata = ad.AnnData(np.ones((len(names), 2), "f4"))
+    adata.obs["cat"] = pd.Categorical(names)
+    path = corpus.write(adata, folder / "categories.h5ad")
+    done = case.run("slice", path, out / "deep" / "s", "--obs-column", "cat")
+    made = [p for p in case.work.rglob("*") if p.is_file() and p.suffix == ".h5ad" and p != path]
+    faults = [f"{p} lies elsewhere" for p in made if p.parent != out / "deep"]
+    case.check("categories", faults + ([] if done.returncode in (0, 1) else [done.stderr[-200:]]))
+    for key in ("..", ".", "a\nb", "x" * 255, "x" * 300, ".zarray", ".zattrs", "zarr.json", ".zgroup", "é", "a:b"):
+        path = _plain(folder / "keys.h5ad")
+        with h5py.File(path, "r+") as file:
+            for place in ("uns", "layers", "obsm", "/"):
+                if key != ".":
+                    file.create_dataset(f"{place}/{key}" if place != "/" else key, data=np.ones((5, 3), "f4"))
+                    _label(file[place][key])
+        for args in _commands(path, out):
+            got, said, _ = limited([case.binary, *args], case.folder("tmp"))
+            errors = [line for line in said.splitlines() if line.startswith("ERROR")]
+            faults = [] if got == 0 or (got == 1 and len(errors) == 1) else [f"{got}: {said[-300:]}"]
+            faults += [f"a bug: {errors}"] if "This is a bug" in said else []
+            case.check(f"key {key[:10]!r}: {args[0]} {args[1]}", faults)
+            shutil.rmtree(out), out.mkdir()
+    for column in ("../x", "..", "/X", ".", "", "f4/../../X", "a\0b", "x" * 70_000):
+        path = _plain(folder / "columns.h5ad")
+        with h5py.File(path, "r+") as file:
+            for attribute, value in (("_index", column), ("column-order", [column])):
+                if "\0" not in column and len(column) < 60_000:
+                    file["obs"].attrs[attribute] = value
+            file.move("obs/_index", "obs/kept")
+        _ends(case, f"column {column[:10]!r}", path)
+    path = _plain(folder / "columns.zarr")
+    for column in ("../x", "..", "/X", ".", "", "f4/../../X", "../../secret", "a\0b"):
+        attrs = json.loads((path / "obs" / ".zattrs").read_text())
+        attrs.update({"_index": column, "column-order": [column]})
+        (path / "obs" / ".zattrs").write_text(json.dumps(attrs))
+        _ends(case, f"Zarr column {column!r}", path)
+
+
+def references_to_nowhere_end(case):
+    """Object references, as anndata 0.7 kept categories: to nothing, to what was deleted, to what is no array."""
+    def made(name, change, code=1):
+        path = case.folder("hostile") / f"{name}.h5ad"
+        _plain(path)
+        with h5py.File(path, "r+") as file:
+            codes = file["obs"].create_dataset("cat", data=np.zeros(5, "i1"))
+            file["obs"].attrs["encoding-version"] = "0.1.0"
+            file["obs"].attrs["column-order"] = ["f4", "cat"]
+            codes.attrs["categories"] = change(file)
+        _ends(case, name, path, code)
+
+    def deleted(file):
+        file["gone"] = np.arange(3)
+        reference = file["gone"].ref
+        del file["gone"]
+        return reference
+
+    made("reference_null", lambda file: h5py.Reference())
+    made("reference_deleted", deleted)
+    made("reference_to_a_group", lambda file: file["uns"].ref, None)
+    made("reference_to_the_root", lambda file: file.ref, None)
+    made("reference_to_itself", lambda file: file["obs/cat"].ref, None)
+    path = _plain(case.folder("hostile") / "references.h5ad")
+    with h5py.File(path, "r+") as file:
+        values = file["uns"].create_dataset("references", (2,), h5py.ref_dtype)
+        values[:] = [file.ref, file["uns"].ref]
+        _label(values)
+    _ends(case, "references in uns", path, None)
