@@ -24,7 +24,9 @@ use hdf5_sys::h5a::*;
 use hdf5_sys::h5d::*;
 use hdf5_sys::h5f::*;
 use hdf5_sys::h5g::*;
-use hdf5_sys::h5i::{H5I_type_t, H5Idec_ref, H5Iget_name, H5Iget_type, H5Iinc_ref, hid_t};
+use hdf5_sys::h5i::{
+    H5I_type_t, H5Idec_ref, H5Iget_file_id, H5Iget_name, H5Iget_type, H5Iinc_ref, hid_t,
+};
 use hdf5_sys::h5l::{H5L_info2_t, H5L_type_t::H5L_TYPE_HARD, H5Lexists, H5Literate2};
 use hdf5_sys::h5o::{
     H5O_COPY_EXPAND_REFERENCE_FLAG, H5O_INFO_BASIC, H5O_info2_t, H5Ocopy, H5Oget_info3, H5Oopen,
@@ -193,6 +195,19 @@ pub fn file_name(object: &Id) -> Result<PathBuf> {
     // SAFETY: the callback writes at most `size` bytes into a buffer of that size.
     let name = sized(|buf, size| unsafe { H5Fget_name(object.0, buf, size) as i64 })?;
     Ok(std::ffi::OsString::from_vec(name).into())
+}
+
+/// Where the addresses in the file that holds an object count from; `None` where they, or sizes, do not take 8 bytes.
+pub fn base_address(object: &Id) -> Result<Option<u64>> {
+    // SAFETY: asks for properties of an open file.
+    sync(|| unsafe {
+        let file = id(H5Iget_file_id(object.0))?;
+        let list = id(H5Fget_create_plist(file.0))?;
+        let (mut address, mut size, mut base) = (0, 0, 0);
+        done(H5Pget_sizes(list.0, &mut address, &mut size))?;
+        done(H5Pget_userblock(list.0, &mut base))?;
+        Ok(((address, size) == (8, 8)).then_some(base))
+    })
 }
 
 /// The absolute path of an object in its file.

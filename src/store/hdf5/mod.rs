@@ -4,6 +4,7 @@
 
 mod external;
 mod ffi;
+mod heap;
 mod read;
 mod write;
 

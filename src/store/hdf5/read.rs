@@ -2,16 +2,19 @@
 //!
 //! The library decodes under its global lock, on one thread. So the list of chunks is taken from it once, and the
 //! pool reads and decodes them; contiguous data is read from its address. Everything else goes through `H5Dread`.
+//! Text of any length is stored as references in such an array; `heap.rs` takes them to the text.
 
 use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
+use tracing::debug;
 
 use super::super::chunks::{Grid, Kept};
 use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Strings};
 use super::super::{Layout, raw};
+use super::heap::{self, Heap};
 use super::{OpenFile, ffi};
 use crate::codec::{self, Filter};
 
@@ -20,6 +23,8 @@ pub struct Array {
     spec: ArraySpec,
     file: Arc<OpenFile>,
     storage: OnceLock<Storage>,
+    /// Where its text lies, if it is text of any length.
+    heap: OnceLock<Heap>,
 }
 
 /// How the values are reached.
@@ -49,6 +54,7 @@ impl Array {
             spec,
             file,
             storage: OnceLock::new(),
+            heap: OnceLock::new(),
         })
     }
 
@@ -96,6 +102,7 @@ impl Array {
     /// Where its values lie, if in one piece.
     pub fn piece(&self) -> Option<raw::Piece<'_>> {
         match self.reach() {
+            _ if self.spec.dtype == Dtype::String => None,
             Ok(Storage::Contiguous(at, file)) => Some(raw::Piece { file, at: *at }),
             _ => None,
         }
@@ -118,10 +125,13 @@ impl Array {
 
     fn find_storage(&self) -> Result<Storage> {
         let shape = &self.spec.shape;
-        let item = self.spec.dtype.size();
         let dtype = &self.spec.dtype;
+        let item = match dtype {
+            Dtype::String => heap::REFERENCE,
+            dtype => dtype.size(),
+        };
         if shape.is_empty() || self.spec.null || item == 0 || dtype.is_record_with_text() {
-            return Ok(Storage::Library("a scalar or text".into()));
+            return Ok(Storage::Library("a scalar or records with text".into()));
         }
         let (layout, filters) = ffi::storage(&self.id, shape.len())?;
         let chunk = match layout {
@@ -268,6 +278,46 @@ impl Array {
             "It holds {}, not text",
             self.spec.dtype
         );
+        self.read_heap(ranges).or_else(|why| {
+            debug!("'{}' through the library: {why:#}", self.path());
+            self.read_strings_by_library(ranges)
+        })
+    }
+
+    /// Text past the library; an error where that cannot be.
+    pub(super) fn read_heap(&self, ranges: &[Range<u64>]) -> Result<Strings> {
+        ensure!(!self.file.writable, "its file is being written");
+        let row = self.spec.row_items().saturating_mul(heap::REFERENCE as u64);
+        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        let len = usize::try_from(rows.saturating_mul(row))?;
+        let mut references = vec![];
+        references.try_reserve_exact(len)?;
+        references.resize(len, 0);
+        match self.reach()? {
+            Storage::Direct(chunked) => {
+                let all = self.spec.rows().div_ceil(chunked.grid.chunk_rows());
+                let all = all.saturating_mul(chunked.grid.chunks_per_row() as u64);
+                ensure!(chunked.index.len() as u64 == all, "chunks are missing");
+                chunked.read(ranges, &mut references)?;
+            }
+            Storage::Contiguous(at, file) => {
+                raw::read(file, *at, row as usize, ranges, &mut references)?
+            }
+            Storage::Library(why) => bail!("{why}"),
+        }
+        self.heap()?.read(&references)
+    }
+
+    fn heap(&self) -> Result<&Heap> {
+        if let Some(heap) = self.heap.get() {
+            return Ok(heap);
+        }
+        let base = ffi::base_address(&self.id)?.context("addresses do not take 8 bytes")?;
+        let heap = Heap::new(self.file.handle(&self.id)?, base)?;
+        Ok(self.heap.get_or_init(|| heap))
+    }
+
+    fn read_strings_by_library(&self, ranges: &[Range<u64>]) -> Result<Strings> {
         let width = self.spec.row_items() as usize;
         let mut all = Strings::default();
         let mut rest = ranges;
