@@ -480,7 +480,7 @@ mod tests {
         x.append(&[0; 96]).unwrap();
         x.finish().unwrap();
         root.finish().unwrap();
-        let file = File::open(&path).unwrap();
+        let file = File::open(&path, &Access::default()).unwrap();
         assert_eq!((file.format, file.memory()), ("Zarr v2", 96));
         assert!(file.bytes > 0);
         let x = file.json()["elements"][0].clone();

@@ -298,6 +298,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::Access;
     use crate::store::spec::{Attrs, Kind, NATIVE};
     use crate::store::zarr::{Array, Group, Node, create, open};
 
@@ -346,7 +347,7 @@ mod tests {
             }
             out.append(rest).unwrap();
             prop_assert_eq!(out.finish().unwrap(), shape[0]);
-            let array = array(&open(&path).unwrap(), "a");
+            let array = array(&open(&path, &Access::default()).unwrap(), "a");
             prop_assert_eq!(&array.spec().shape, &shape);
             let mut back = vec![0; bytes.len()];
             array.read_into(from_ref(&(0..shape[0])), &mut back).unwrap();
@@ -378,7 +379,7 @@ mod tests {
             }
             out.append_strings(&block(rest)).unwrap();
             prop_assert_eq!(out.finish().unwrap(), spec.rows());
-            let array = array(&open(&path).unwrap(), "a");
+            let array = array(&open(&path, &Access::default()).unwrap(), "a");
             prop_assert_eq!(array.read_strings(from_ref(&(0..spec.rows()))).unwrap(), block(texts));
             for (i, row) in texts.chunks(per_row).enumerate() {
                 let i = i as u64;

@@ -8,8 +8,8 @@ use super::super::read::Array;
 use super::super::{Node, create, open};
 use super::*;
 use crate::compression::Compression;
-use crate::store::Rows;
 use crate::store::spec::{ArraySpec, Attrs, Dtype};
+use crate::store::{Access, Rows};
 
 /// A file with `texts` in the array `t`, appended `step` at a time.
 fn write(path: &Path, texts: &[String], step: usize, compression: Compression) {
@@ -27,7 +27,7 @@ fn write(path: &Path, texts: &[String], step: usize, compression: Compression) {
 }
 
 fn array(path: &Path) -> Array {
-    match open(path).unwrap().get("t").unwrap() {
+    match open(path, &Access::default()).unwrap().get("t").unwrap() {
         Some(Node::Array(array)) => array,
         _ => panic!("no array"),
     }
@@ -122,12 +122,18 @@ fn addresses_count_from_the_superblock() {
     for before in [0, 512, 4096] {
         let path = folder.path().join("f.h5ad");
         behind(&path, before, "behind");
-        assert_eq!(array(&path).read_heap(std::slice::from_ref(&all)).unwrap(), want);
+        assert_eq!(
+            array(&path).read_heap(std::slice::from_ref(&all)).unwrap(),
+            want
+        );
         // Put in front of a file that knows nothing of it.
         let moved = [vec![7; 1024], std::fs::read(&path).unwrap()].concat();
         std::fs::write(&path, moved).unwrap();
         if before == 0 {
-            assert_eq!(array(&path).read_heap(std::slice::from_ref(&all)).unwrap(), want);
+            assert_eq!(
+                array(&path).read_heap(std::slice::from_ref(&all)).unwrap(),
+                want
+            );
         }
         std::fs::remove_file(&path).unwrap();
     }
