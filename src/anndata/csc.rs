@@ -12,12 +12,16 @@ use super::ints;
 use super::matrix::{Count, Layout, Sparse, SparseSpec, SparseWriter};
 use crate::store::Group;
 
-/// Where the cells of a file go: cell c is row `rows[i]` of output `outputs[i]` for i in
-/// `starts[c]..starts[c + 1]`.
-pub struct Targets {
-    starts: Vec<u32>,
-    outputs: Vec<u32>,
-    rows: Vec<u32>,
+/// Where the cells of a file go.
+pub enum Targets {
+    /// Cell c is row `rows[i]` of output `outputs[i]` for i in `starts[c]..starts[c + 1]`.
+    Listed {
+        starts: Vec<u32>,
+        outputs: Vec<u32>,
+        rows: Vec<u32>,
+    },
+    /// Each output takes a run of cells; where each begins, and the end.
+    Runs(Vec<u64>),
 }
 
 impl Targets {
@@ -31,26 +35,87 @@ impl Targets {
             starts[i] += starts[i - 1];
         }
         let mut next = starts.clone();
-        let mut targets = Targets {
-            outputs: vec![0; order.len()],
-            rows: vec![0; order.len()],
-            starts,
-        };
+        let (mut outputs, mut rows) = (vec![0; order.len()], vec![0; order.len()]);
         for (output, cut) in cuts.windows(2).enumerate() {
             for (row, &cell) in order[cut[0] as usize..cut[1] as usize].iter().enumerate() {
                 let at = next[cell as usize] as usize;
                 next[cell as usize] += 1;
-                targets.outputs[at] = output as u32;
-                targets.rows[at] = row as u32;
+                outputs[at] = output as u32;
+                rows[at] = row as u32;
             }
         }
-        targets
+        Targets::Listed {
+            starts,
+            outputs,
+            rows,
+        }
     }
 
     fn of(&self, cell: u64) -> impl Iterator<Item = (usize, u32)> + '_ {
-        (self.starts[cell as usize]..self.starts[cell as usize + 1])
-            .map(|i| (self.outputs[i as usize] as usize, self.rows[i as usize]))
+        let places = match self {
+            Targets::Listed { starts, .. } => starts[cell as usize]..starts[cell as usize + 1],
+            Targets::Runs(_) => 0..1,
+        };
+        places.map(move |i| match self {
+            Targets::Listed { outputs, rows, .. } => {
+                (outputs[i as usize] as usize, rows[i as usize])
+            }
+            Targets::Runs(cuts) => {
+                let output = cuts.partition_point(|cut| *cut <= cell) - 1;
+                (output, (cell - cuts[output]) as u32)
+            }
+        })
     }
+}
+
+/// Runs of cells, and the elements of each.
+pub struct Runs {
+    /// Where each begins, and the end.
+    pub cuts: Vec<u64>,
+    pub counts: Vec<u64>,
+}
+
+impl Runs {
+    /// Runs of the cells of `matrix` that take at most `most` bytes each while they are gathered and turned. Cells are
+    /// counted in 65536 bins, of which none is cut.
+    pub fn of(matrix: &Sparse, most: u64) -> Result<Runs> {
+        const BINS: u64 = 1 << 16;
+        /// Where a cell begins, before and after it is turned.
+        const CELL: u64 = 16;
+        let cells = matrix.width();
+        let bin = cells.div_ceil(BINS).max(1);
+        let mut bins = vec![0u64; cells.div_ceil(bin) as usize];
+        for columns in matrix.blocks(BLOCK)? {
+            let block = matrix.read(std::slice::from_ref(&columns))?;
+            for cell in ints::read(&block.indices, &block.index)? {
+                bins[(cell / bin) as usize] += 1;
+            }
+        }
+        let mut runs = Runs {
+            cuts: vec![],
+            counts: vec![],
+        };
+        let mut held = u64::MAX;
+        for (at, count) in (0..).step_by(bin as usize).zip(bins) {
+            let bytes = count * gathered_bytes(matrix) + bin * CELL;
+            held = held.saturating_add(bytes);
+            match runs.counts.last_mut() {
+                Some(last) if held <= most => *last += count,
+                _ => {
+                    runs.cuts.push(at);
+                    runs.counts.push(count);
+                    held = bytes;
+                }
+            }
+        }
+        runs.cuts.push(cells);
+        Ok(runs)
+    }
+}
+
+/// Bytes of an element while it is gathered: its row is held as 8 bytes.
+fn gathered_bytes(matrix: &Sparse) -> u64 {
+    8 + matrix.element_bytes()
 }
 
 /// The rows of one CSC matrix, output by output.
@@ -85,29 +150,41 @@ impl<'a> Sweeper<'a> {
         lengths: Vec<u64>,
         budget: u64,
     ) -> Result<Sweeper<'a>> {
-        let mut sweeper = Sweeper {
-            counts: vec![0; lengths.len()],
+        let mut counts = vec![0; lengths.len()];
+        for columns in matrix.blocks(BLOCK)? {
+            let block = matrix.read(std::slice::from_ref(&columns))?;
+            for row in ints::read(&block.indices, &block.index)? {
+                for (output, _) in targets.of(row) {
+                    counts[output] += 1;
+                }
+            }
+        }
+        Ok(Sweeper {
             matrix,
             path,
             targets,
             lengths,
+            counts,
             budget,
             gathered: vec![],
-        };
-        for columns in matrix.blocks(BLOCK)? {
-            let block = matrix.read(std::slice::from_ref(&columns))?;
-            for row in ints::read(&block.indices, &block.index)? {
-                for (output, _) in sweeper.targets.of(row) {
-                    sweeper.counts[output] += 1;
-                }
-            }
+        })
+    }
+
+    /// For runs of cells, each an output.
+    pub fn of_runs(matrix: &'a Sparse, runs: &Runs, budget: u64) -> Sweeper<'a> {
+        Sweeper {
+            matrix,
+            path: "",
+            targets: Rc::new(Targets::Runs(runs.cuts.clone())),
+            lengths: runs.cuts.windows(2).map(|c| c[1] - c[0]).collect(),
+            counts: runs.counts.clone(),
+            budget,
+            gathered: vec![],
         }
-        Ok(sweeper)
     }
 
     fn bytes(&self, output: usize) -> u64 {
-        // Rows are held as 8 bytes while they are gathered.
-        self.counts[output] * (8 + self.matrix.element_bytes())
+        self.counts[output] * gathered_bytes(self.matrix)
     }
 
     /// Writes the rows of `output` to its file. Outputs are asked for in order.
@@ -165,7 +242,9 @@ impl<'a> Sweeper<'a> {
             place[output] = at;
         }
         let item = self.matrix.data.spec().dtype.size();
-        let mut found: Vec<Gathered> = group.iter().map(|_| Gathered::new()).collect();
+        let most = self.budget / gathered_bytes(self.matrix);
+        let sized = |output: &usize| Gathered::sized(self.counts[*output].min(most), item);
+        let mut found: Vec<Gathered> = group.iter().map(sized).collect();
         for columns in self.matrix.blocks(BLOCK)? {
             let block = self.matrix.read(std::slice::from_ref(&columns))?;
             let rows = ints::read(&block.indices, &block.index)?;
@@ -193,10 +272,15 @@ impl<'a> Sweeper<'a> {
 
 impl Gathered {
     fn new() -> Gathered {
+        Gathered::sized(0, 0)
+    }
+
+    /// With room for so many elements, of `item` bytes each.
+    fn sized(elements: u64, item: usize) -> Gathered {
         Gathered {
             ptr: vec![0],
-            rows: vec![],
-            data: vec![],
+            rows: Vec::with_capacity(elements as usize),
+            data: Vec::with_capacity(elements as usize * item),
         }
     }
 
@@ -229,5 +313,70 @@ impl Gathered {
             data: self.data,
             item: spec.data.size(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compression::Compression;
+    use crate::store::spec::{Attrs, Dtype, Kind};
+    use crate::store::{self, Access, Format, Node};
+
+    /// A CSC matrix of `rows` rows, whose columns hold the rows of `columns`, written and opened.
+    fn matrix(folder: &std::path::Path, rows: u64, columns: &[Vec<u64>]) -> Sparse {
+        let path = folder.join("m.h5ad");
+        let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+        let spec = SparseSpec {
+            layout: Layout::Csc,
+            shape: [rows, columns.len() as u64],
+            attrs: Attrs::encoding("csc_matrix", "0.1.0"),
+            data: Dtype::native(Kind::Float, 4),
+            indices: Dtype::native(Kind::Int, 4),
+            indptr: Dtype::native(Kind::Int, 4),
+        };
+        let all: Vec<u64> = columns.concat();
+        let ends = columns.iter().scan(0, |end, column| {
+            *end += column.len() as u64;
+            Some(*end)
+        });
+        let block = CsrBlock {
+            ptr: [0].into_iter().chain(ends).collect(),
+            indices: ints::write(&all, &spec.indices).unwrap(),
+            index: spec.indices.clone(),
+            data: vec![0; all.len() * 4],
+            item: 4,
+        };
+        let count = Count::Exactly(all.len() as u64);
+        let mut writer = SparseWriter::create(&out, "X", &spec, count).unwrap();
+        writer.append(&block).unwrap();
+        writer.finish().unwrap();
+        out.finish().unwrap();
+        match store::open(&path, &Access::default())
+            .unwrap()
+            .get("X")
+            .unwrap()
+        {
+            Some(Node::Group(group)) => Sparse::open(&group, Layout::Csc).unwrap(),
+            _ => panic!("no X"),
+        }
+    }
+
+    #[test]
+    fn runs_fit_whatever_rows_hold_the_elements() {
+        let folder = tempfile::tempdir().unwrap();
+        // Nearly all elements lie in the last rows.
+        let columns: Vec<Vec<u64>> = (0..300).map(|c| vec![c % 90, 97, 98, 99]).collect();
+        let matrix = matrix(folder.path(), 100, &columns);
+        let most = 320 * 16 + 16;
+        let runs = Runs::of(&matrix, most).unwrap();
+        assert_eq!(runs.counts.iter().sum::<u64>(), 1200);
+        assert_eq!((runs.cuts[0], runs.cuts[runs.cuts.len() - 1]), (0, 100));
+        assert_eq!(runs.cuts.len(), 6, "{:?}", runs.cuts);
+        let mut sweeper = Sweeper::of_runs(&matrix, &runs, 2 * most);
+        for (output, count) in runs.counts.iter().enumerate() {
+            assert!(count * 16 <= most, "{count}");
+            assert_eq!(sweeper.take(output).unwrap().nnz(), *count);
+        }
     }
 }

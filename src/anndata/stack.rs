@@ -4,11 +4,10 @@ mod convert;
 mod plan;
 
 use std::ops::Range;
-use std::rc::Rc;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::csc::{Sweeper, Targets};
+use super::csc::{Runs, Sweeper};
 use super::csr::CsrBlock;
 use super::join::ColumnMap;
 use super::matrix::{Sparse, SparseWriter};
@@ -107,22 +106,14 @@ impl Stack {
 
     /// A CSC matrix by rows: as many of them at a time as the budget holds, each time sweeping all of it.
     fn append_csc(&mut self, matrix: &Sparse, map: &ColumnMap, budget: u64) -> Result<()> {
-        let rows = matrix.shape[0];
-        let element = 8 + matrix.element_bytes();
-        let mean = matrix.nnz() * element / rows.max(1) + 1;
-        let step = (budget / 4 / mean).clamp(1, rows.max(1));
-        let cuts: Vec<u64> = (0..rows).step_by(step as usize).chain([rows]).collect();
-        let order: Vec<u32> = (0..rows as u32).collect();
-        let targets = Rc::new(Targets::new(rows, &order, &cuts));
-        drop(order);
-        let lengths = cuts.windows(2).map(|c| c[1] - c[0]).collect();
-        let mut sweeper = Sweeper::new("", matrix, targets, lengths, budget / 2)?;
+        let runs = Runs::of(matrix, budget / 4)?;
+        let mut sweeper = Sweeper::of_runs(matrix, &runs, budget / 2);
         let converter = Converter {
             plan: &self.plan,
             map,
             leaf: Shape::of_sparse(matrix),
         };
-        for (part, cut) in cuts.windows(2).enumerate() {
+        for (part, cut) in runs.cuts.windows(2).enumerate() {
             let columns = sweeper.take(part)?;
             let block = columns.transpose((cut[1] - cut[0]) as usize)?;
             let Some(writer) = &mut self.writer else {
