@@ -6,7 +6,9 @@
 
 mod decide;
 mod input;
+mod names;
 mod scan;
+mod sources;
 mod write;
 
 use std::path::PathBuf;
@@ -23,7 +25,9 @@ use crate::resources::default_memory_limit;
 use crate::store::{self, Access, Format};
 use decide::Outline;
 use input::Input;
+use names::Names;
 use scan::Scan;
+use sources::Sources;
 use write::Writer;
 
 pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
@@ -51,25 +55,41 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         .machine
         .memory_limit
         .unwrap_or_else(default_memory_limit);
+    let sources = Sources::of(args.sources, &found.paths)?;
+    let renamed = sources.rename();
     let access = &args.read.access(limit);
     let (first, outline) = look(&found.paths, access, join)?;
     let cells = outline.cells();
     let aside = outputs.aside(&args.output)?;
+    let names = Names::new(cells, limit / 64, || {
+        outputs.scratch_dir(aside.parent().unwrap_or(&aside))
+    })?;
     let compression = args.output_options.compression.unwrap_or_default();
     let out = store::create(&aside, format, compression)?;
     let work = cells * (outline.arrays.len() as u64).max(1);
     let progress = Progress::new("Merging", work, quiet);
-    let write = || -> Result<()> {
-        let mut writer = Writer::create(outline, &first, &out, limit / 4)?;
+    let write = || -> Result<u64> {
+        let mut writer = Writer::create(outline, &first, &out, sources, names, limit / 4)?;
         drop(first);
         for path in &found.paths {
             writer.append(&Input::open(path, access)?, &aside, &progress)?;
         }
         writer.finish()
     };
-    write().with_context(|| format!("Cannot merge into {}", args.output.display()))?;
+    let doubled =
+        write().with_context(|| format!("Cannot merge into {}", args.output.display()))?;
     out.finish()?;
     progress.finish();
+    if doubled > 0 {
+        warn!(
+            "{doubled} cells have a name that is there more than once; {}",
+            match renamed {
+                true => "call obs_names_make_unique() on the result or on the inputs",
+                false =>
+                    "use --index-unique SEPARATOR to tell the cells of one file from those of another",
+            }
+        );
+    }
     let written = outputs.publish()?;
     info!(
         "Merged {} cells of {} files into {} in {:.1} s.",

@@ -224,6 +224,11 @@ impl Categories {
         Ok(self.codes(codes.collect::<Result<Vec<i32>>>()?))
     }
 
+    /// As many codes of one category.
+    pub fn repeat(&self, code: i32, rows: usize) -> Values {
+        self.codes(vec![code; rows])
+    }
+
     /// The codes of values.
     pub fn encode_values(&self, values: Values) -> Result<Values> {
         let values = values.comparable()?.cast(&self.values().dtype())?;

@@ -5,12 +5,16 @@
 
 mod head;
 
+use std::ops::Range;
+
 use anyhow::{Context, Result, ensure};
+use tracing::warn;
 
 use super::frame::Frame;
 use super::survey::Survey;
 use super::unify::{Plan, Writer};
 use crate::store::Group;
+use crate::store::spec::Strings;
 pub use head::{Head, Index};
 
 /// What is known of the frames at one path.
@@ -67,8 +71,22 @@ impl Scan {
         Ok(())
     }
 
-    /// Creates the merged frame, for `rows` rows.
-    pub fn create(self, out: &Group, path: &str, rows: u64) -> Result<Rows> {
+    /// Creates the merged frame, for `rows` rows, with a column of labels in place of one of the same name.
+    pub fn create(
+        mut self,
+        out: &Group,
+        path: &str,
+        rows: u64,
+        labels: Option<&Labels>,
+    ) -> Result<Rows> {
+        if let Some(labels) = labels {
+            if self.head.add_column(&labels.column) {
+                let column = &labels.column;
+                warn!("'{path}/{column}' of the inputs is replaced by the label of the source");
+            }
+            self.columns
+                .resize_with(self.head.columns().len(), Survey::default);
+        }
         let index = self.head.create(out, path)?;
         let mut columns = vec![];
         for (name, survey) in self.head.columns().iter().zip(self.columns) {
@@ -76,11 +94,23 @@ impl Scan {
                 continue;
             }
             let to = format!("{path}/{name}");
+            if let Some(labels) = labels.filter(|labels| labels.column == *name) {
+                let plan = Plan::of_keys(&labels.keys)?;
+                let writer = plan.create(out, &to, rows)?;
+                columns.push(Merged {
+                    name: name.clone(),
+                    labels: true,
+                    plan,
+                    writer,
+                });
+                continue;
+            }
             let absent = survey.rows < rows;
             let plan = Plan::of(survey, absent, &to).with_context(|| format!("Merge '{to}'"))?;
             let writer = plan.create(out, &to, rows)?;
             columns.push(Merged {
                 name: name.clone(),
+                labels: false,
                 plan,
                 writer,
             });
@@ -94,6 +124,13 @@ impl Scan {
     }
 }
 
+/// A column that tells the source of each row.
+pub struct Labels {
+    pub column: String,
+    /// The name of each input.
+    pub keys: Vec<String>,
+}
+
 /// A merged frame that is being written, all columns at once.
 pub struct Rows {
     path: String,
@@ -103,26 +140,60 @@ pub struct Rows {
 
 struct Merged {
     name: String,
+    /// Whether it tells the source, rather than what the inputs have.
+    labels: bool,
     plan: Plan,
     writer: Writer,
 }
 
+/// Where rows come from.
+pub struct Origin<'a> {
+    pub obs: &'a Frame,
+    /// The number of the input.
+    pub input: usize,
+    /// What is put after each name of its cells.
+    pub suffix: &'a str,
+}
+
+impl Origin<'_> {
+    /// Some names of the cells of the result.
+    fn names(&self, rows: Range<u64>) -> Result<Strings> {
+        let names = self.obs.index_rows(rows)?;
+        if self.suffix.is_empty() {
+            return Ok(names);
+        }
+        let mut longer = Strings::default();
+        for name in names.iter() {
+            longer.push(&[name, self.suffix.as_bytes()].concat());
+        }
+        Ok(longer)
+    }
+}
+
 impl Rows {
-    /// Appends the frame of the next input. `None` is an input that lacks it: its rows are missing in every column.
-    /// The index is that of `obs`.
-    pub fn append(&mut self, frame: Option<&Frame>, obs: &Frame) -> Result<()> {
-        let (found, cells) = (frame.map_or(obs.rows(), Frame::rows), obs.rows());
+    /// Appends the frame of an input. `None` is one that lacks it: its rows are missing in every column. The names are
+    /// those of the cells; `told` gets to see them.
+    pub fn append(
+        &mut self,
+        frame: Option<&Frame>,
+        origin: &Origin,
+        mut told: impl FnMut(&Strings) -> Result<()>,
+    ) -> Result<()> {
+        let cells = origin.obs.rows();
+        let found = frame.map_or(cells, Frame::rows);
         ensure!(
             found == cells,
             "'{}' has {found} rows, obs has {cells}",
             self.path
         );
-        for rows in obs.index_blocks()? {
-            self.index.append(obs.index_rows(rows)?)?;
+        for rows in origin.obs.index_blocks()? {
+            let names = origin.names(rows)?;
+            told(&names)?;
+            self.index.append(names)?;
         }
         for column in &mut self.columns {
             let context = format!("'{}/{}'", self.path, column.name);
-            column.append(frame, cells).context(context)?;
+            column.append(frame, origin).context(context)?;
         }
         Ok(())
     }
@@ -135,17 +206,21 @@ impl Rows {
 }
 
 impl Merged {
-    fn append(&mut self, frame: Option<&Frame>, cells: u64) -> Result<()> {
-        /// Missing values written at a time.
+    fn append(&mut self, frame: Option<&Frame>, origin: &Origin) -> Result<()> {
+        /// Rows written at a time that are not read.
         const BLOCK: u64 = 1 << 20;
         let column = match frame {
-            Some(frame) => frame.find(&self.name)?,
-            None => None,
+            Some(frame) if !self.labels => frame.find(&self.name)?,
+            _ => None,
         };
         let Some(column) = column else {
+            let cells = origin.obs.rows();
             for start in (0..cells).step_by(BLOCK as usize) {
-                let missing = self.plan.missing((cells - start).min(BLOCK) as usize)?;
-                self.writer.append(&missing)?;
+                let rows = (cells - start).min(BLOCK) as usize;
+                self.writer.append(&match self.labels {
+                    true => self.plan.repeat(origin.input, rows)?,
+                    false => self.plan.missing(rows)?,
+                })?;
             }
             return Ok(());
         };

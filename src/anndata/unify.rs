@@ -11,7 +11,7 @@ use std::ops::Range;
 use anyhow::{Result, bail};
 use tracing::info;
 
-use super::categories::Categories;
+use super::categories::{Categories, Union};
 use super::column::Column;
 use super::promote;
 use super::survey::Survey;
@@ -84,6 +84,22 @@ impl Plan {
             attrs.set("na-value", mark.clone());
         }
         Plan::Nullable(dtype, attrs)
+    }
+
+    /// A categorical column of the texts `keys`, each once.
+    pub fn of_keys(keys: &[String]) -> Result<Plan> {
+        let texts = keys.iter().map(|key| key.as_bytes()).collect();
+        let mut union = Union::default();
+        union.add_plain(Data::Text(texts).into())?;
+        Ok(Plan::Categorical(union.unite(&Dtype::String)?))
+    }
+
+    /// As many rows of category `code`.
+    pub fn repeat(&self, code: usize, rows: usize) -> Result<Values> {
+        match self {
+            Plan::Categorical(categories) => Ok(categories.repeat(i32::try_from(code)?, rows)),
+            _ => bail!("It has no categories"),
+        }
     }
 
     /// How the column of one input turns into this one.

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::builder::NonEmptyStringValueParser;
+use clap::{ArgGroup, Args, ValueEnum};
 
 use super::shared::{MachineArgs, OutputArgs, ReadArgs};
 
@@ -12,7 +13,10 @@ EXAMPLES
       annslicer merge pbmc.h5ad 'out/pbmc_shard_*.h5ad' --natural-sort
 
   Only the genes that both files have, as a Zarr store
-      annslicer merge both.zarr donor1.h5ad donor2.h5ad --join inner";
+      annslicer merge both.zarr donor1.h5ad donor2.h5ad --join inner
+
+  A column 'donor' that tells the file, and names of cells that tell it too: AAAC-d1, ...
+      annslicer merge both.h5ad a.h5ad b.h5ad --label donor --keys d1 d2 --index-unique -";
 
 #[derive(Args, Debug)]
 pub struct MergeArgs {
@@ -32,11 +36,33 @@ pub struct MergeArgs {
     pub natural_sort: bool,
 
     #[command(flatten)]
+    pub sources: SourceArgs,
+    #[command(flatten)]
     pub output_options: OutputArgs,
     #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+/// What tells from which file a cell is.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sources")]
+#[group(skip)]
+#[command(group = ArgGroup::new("told").args(["label", "index_unique"]).multiple(true))]
+pub struct SourceArgs {
+    /// Add this column to obs, a categorical that holds the key of each cell's file
+    #[arg(long, value_name = "COLUMN", value_parser = NonEmptyStringValueParser::new())]
+    pub label: Option<String>,
+
+    /// Keys of the files, one for each, in their order; give them after the inputs, or end them
+    /// with '--' [default: the files' names without extension]
+    #[arg(long, value_name = "KEY", num_args = 1.., requires = "told")]
+    pub keys: Vec<String>,
+
+    /// Put this and the key of its file after the name of each cell
+    #[arg(long, value_name = "SEPARATOR")]
+    pub index_unique: Option<String>,
 }
 
 /// How the genes of files are joined.

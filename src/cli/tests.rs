@@ -80,6 +80,31 @@ fn bad_values_are_usage_errors_on_one_line_that_name_the_option() {
 }
 
 #[test]
+fn keys_follow_the_inputs() {
+    let keys = |line: &str| match parse(line).unwrap().command {
+        Command::Merge(args) => (args.inputs.len(), args.sources.keys),
+        other => panic!("parsed as {other:?}"),
+    };
+    for line in [
+        "annslicer merge o a b --label l --keys x y",
+        "annslicer merge --keys x y --index-unique - -- o a b",
+        "annslicer merge o --keys x --keys y --label l a b",
+        "annslicer merge o a b --keys x y --label l",
+    ] {
+        assert_eq!(keys(line), (2, vec!["x".into(), "y".into()]), "{line}");
+    }
+    for (line, said) in [
+        ("annslicer merge o --label l --keys a b", "<INPUT>"),
+        ("annslicer merge o a --keys x", "--label"),
+        ("annslicer merge o a --label=", "--label"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(one_line(&error).contains(said), "{}", one_line(&error));
+    }
+}
+
+#[test]
 fn what_is_missing_is_named() {
     let line = one_line(&parse("annslicer merge out.h5ad").unwrap_err());
     assert!(line.contains("<INPUT>"), "{line}");

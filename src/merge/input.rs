@@ -78,10 +78,6 @@ impl Input {
         self.selection.frames("obsm")
     }
 
-    pub fn obs(&self) -> Result<Frame> {
-        self.frame("obs")
-    }
-
     pub fn frame(&self, path: &str) -> Result<Frame> {
         Frame::open(&self.root, path).with_context(|| format!("Read '{path}' of {}", self.name))
     }

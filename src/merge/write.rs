@@ -6,14 +6,16 @@ use anyhow::{Context, Result, ensure};
 
 use super::decide::Outline;
 use super::input::Input;
+use super::names::Names;
+use super::sources::Sources;
 use super::{genes_of, is_merged};
-use crate::anndata::concat;
+use crate::anndata::concat::{self, Origin};
 use crate::anndata::copy::{self, Copy};
 use crate::anndata::join::{ColumnMap, Joined};
 use crate::anndata::stack::{Shape, Stack};
 use crate::output;
 use crate::progress::Progress;
-use crate::store::spec::Attrs;
+use crate::store::spec::{Attrs, Strings};
 use crate::store::{Group, Node};
 
 /// The result, as far as it is written.
@@ -22,6 +24,10 @@ pub struct Writer {
     arrays: Vec<Merged>,
     genes: Joined,
     raw_genes: Option<Joined>,
+    sources: Sources,
+    names: Names,
+    /// Cells of each input when it was scanned.
+    cells: Vec<u64>,
     /// Inputs that were appended.
     inputs: usize,
     /// Memory for what has to be held.
@@ -37,7 +43,14 @@ struct Merged {
 
 impl Writer {
     /// Writes what is not along the cells, and creates what is. `first` is the first input.
-    pub fn create(outline: Outline, first: &Input, out: &Group, budget: u64) -> Result<Writer> {
+    pub fn create(
+        outline: Outline,
+        first: &Input,
+        out: &Group,
+        sources: Sources,
+        names: Names,
+        budget: u64,
+    ) -> Result<Writer> {
         let cells = outline.cells();
         out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
         let of_first = |path: &str| {
@@ -64,12 +77,16 @@ impl Writer {
             arrays: vec![],
             genes,
             raw_genes,
+            sources,
+            names,
+            cells: outline.inputs.iter().map(|input| input.cells).collect(),
             inputs: 0,
             budget,
         };
         for (path, frame) in outline.frames {
+            let labels = writer.sources.labels.as_ref();
             let rows = frame
-                .create(out, &path, cells)
+                .create(out, &path, cells, labels.filter(|_| path == "obs"))
                 .with_context(|| format!("Merge '{path}'"))?;
             writer.frames.push((path, rows));
         }
@@ -87,13 +104,27 @@ impl Writer {
     pub fn append(&mut self, input: &Input, aside: &Path, progress: &Progress) -> Result<()> {
         let at = self.inputs;
         self.inputs += 1;
-        let (obs, has) = (input.obs()?, input.frames());
+        ensure!(
+            self.cells.get(at) == Some(&input.cells()),
+            "{} has changed since it was first read",
+            input.name
+        );
+        let (obs, has) = (input.frame("obs")?, input.frames());
+        let origin = Origin {
+            obs: &obs,
+            input: at,
+            suffix: self.sources.suffix(at),
+        };
         for (path, rows) in &mut self.frames {
             let frame = match path == "obs" || has.contains(path) {
                 true => Some(input.frame(path)?),
                 false => None,
             };
-            rows.append(frame.as_ref(), &obs)
+            let told = |names: &Strings| match path == "obs" {
+                true => self.names.add(names),
+                false => Ok(()),
+            };
+            rows.append(frame.as_ref(), &origin, told)
                 .with_context(|| format!("Read {}", input.name))?;
         }
         let map = map_of(&self.genes, "var", input)?;
@@ -123,12 +154,14 @@ impl Writer {
         Ok(())
     }
 
-    pub fn finish(self) -> Result<()> {
+    /// Returns the number of cells whose name is that of another one too.
+    pub fn finish(self) -> Result<u64> {
         for (path, rows) in self.frames {
             rows.finish().with_context(|| format!("Merge '{path}'"))?;
         }
         let mut arrays = self.arrays.into_iter();
-        arrays.try_for_each(|array| array.stack.finish())
+        arrays.try_for_each(|array| array.stack.finish())?;
+        self.names.doubled()
     }
 }
 

@@ -19,10 +19,11 @@ import merging
 import oldfiles
 import selftest
 import slicing
+import sources
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, huge, selftest)
+MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, huge, selftest)
 
 
 def scenarios():

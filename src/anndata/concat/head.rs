@@ -50,6 +50,17 @@ impl Head {
         Ok(frame.columns.iter().map(place).collect())
     }
 
+    /// Adds a column that is not the index of any frame; whether they have one of that name.
+    pub fn add_column(&mut self, name: &str) -> bool {
+        self.shared &= self.index.as_deref() != Some(name);
+        let known = self.places.contains_key(name);
+        if !known {
+            self.places.insert(name.into(), self.columns.len());
+            self.columns.push(name.into());
+        }
+        known
+    }
+
     /// The columns of all frames in order of first appearance; one of them may be the index too.
     pub fn columns(&self) -> &[String] {
         &self.columns

@@ -129,9 +129,11 @@ fn rows(parts: &[Option<&Frame>], obs: &[Frame], out: &Group, path: &str) -> Res
             .flatten()
             .try_for_each(|part| scan.look(part))?;
     }
-    let mut rows = scan.create(out, path, cells)?;
-    for (part, obs) in parts.iter().zip(obs) {
-        rows.append(*part, obs)?;
+    let mut rows = scan.create(out, path, cells, None)?;
+    for (input, (part, obs)) in parts.iter().zip(obs).enumerate() {
+        let suffix = "";
+        let origin = Origin { obs, input, suffix };
+        rows.append(*part, &origin, |_| Ok(()))?;
     }
     rows.finish()
 }
@@ -441,6 +443,37 @@ fn what_is_no_column_is_refused_by_name() {
     )];
     let e = merge_obs(&[(1, strange)]).err().unwrap();
     assert!(e.contains("'obs/odd'") && e.contains("interval"), "{e}");
+}
+
+#[test]
+fn what_changes_between_the_passes_is_an_error() {
+    let folder = TempDir::new().unwrap();
+    let frame = |name: &str, rows: usize, given: &Given| {
+        let columns: &Columns = &[("x", given.clone())];
+        let fill = |out: &Group| write_frame(out, "obs", ("_index", &cells(rows)), columns);
+        Frame::open(&file(folder.path(), name, fill), "obs").unwrap()
+    };
+    let first = || categorical(&[0, 1], &["a", "b"]);
+    let cases = [
+        (first(), 2, categorical(&[0, 1], &["a", "c"]), "not there"),
+        (first(), 1, categorical(&[0], &["a"]), "announced"),
+        (first(), 3, categorical(&[0; 3], &["a"]), "announced"),
+        (int64(&[1, 2]), 2, Text(vec!["1", "2"]), "int64"),
+        (int64(&[1, 2]), 2, float64(&[1.0, 2.0]), "int64"),
+    ];
+    for (at, (before, rows, after, said)) in cases.into_iter().enumerate() {
+        let mut scan = Scan::default();
+        scan.add(&frame(&format!("a{at}"), 2, &before), 2).unwrap();
+        let now = frame(&format!("b{at}"), rows, &after);
+        let path = folder.path().join(format!("out{at}"));
+        let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+        let mut written = scan.create(&out, "obs", 2, None).unwrap();
+        let (obs, input, suffix) = (&now, 0, "");
+        let origin = Origin { obs, input, suffix };
+        let appended = written.append(Some(&now), &origin, |_| Ok(()));
+        let e = appended.and_then(|()| written.finish()).unwrap_err();
+        assert!(format!("{e:#}").contains(said), "{e:#}");
+    }
 }
 
 #[test]
