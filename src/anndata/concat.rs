@@ -71,6 +71,11 @@ impl Scan {
         Ok(())
     }
 
+    /// Columns that the merged frame will have.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
     /// Creates the merged frame, for `rows` rows, with a column of labels in place of one of the same name.
     pub fn create(
         mut self,

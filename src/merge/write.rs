@@ -18,6 +18,10 @@ use crate::progress::Progress;
 use crate::store::spec::{Attrs, Strings};
 use crate::store::{Group, Node};
 
+/// Bytes that all columns of dataframes together hold back for chunks that are not full, and the least for one.
+const COLUMNS: u64 = 48 << 20;
+const LEAST: u64 = 16 << 10;
+
 /// The result, as far as it is written.
 pub struct Writer {
     frames: Vec<(String, concat::Rows)>,
@@ -83,10 +87,13 @@ impl Writer {
             inputs: 0,
             budget,
         };
+        let columns: usize = outline.frames.values().map(concat::Scan::width).sum();
+        let each = COLUMNS / (columns as u64 + 1);
+        let small = out.with_chunks_of(each.max(LEAST));
         for (path, frame) in outline.frames {
             let labels = writer.sources.labels.as_ref();
             let rows = frame
-                .create(out, &path, cells, labels.filter(|_| path == "obs"))
+                .create(&small, &path, cells, labels.filter(|_| path == "obs"))
                 .with_context(|| format!("Merge '{path}'"))?;
             writer.frames.push((path, rows));
         }

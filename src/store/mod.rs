@@ -171,6 +171,15 @@ impl Group {
         }))
     }
 
+    /// The same group, whose new arrays hold back at most about `bytes` each, in smaller chunks than they get by
+    /// default: for many that are written at once.
+    pub fn with_chunks_of(&self, bytes: u64) -> Group {
+        Group(match &self.0 {
+            GroupOf::Hdf5(g) => GroupOf::Hdf5(g.with_chunks_of(bytes)),
+            GroupOf::Zarr(g) => GroupOf::Zarr(g.with_chunks_of(bytes)),
+        })
+    }
+
     /// Sets attributes of the node at `path` (this group where it is empty); those of the same names are replaced.
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
         match &self.0 {

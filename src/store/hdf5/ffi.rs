@@ -13,10 +13,10 @@ use std::ptr::{null, null_mut};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdf5::globals::{
-    H5GlobalConstant, H5P_DATASET_CREATE, H5P_FILE_ACCESS, H5P_GROUP_CREATE, H5P_LINK_ACCESS,
-    H5P_LINK_CREATE, H5P_OBJECT_COPY, H5T_C_S1, H5T_IEEE_F32LE, H5T_IEEE_F64LE, H5T_STD_I8LE,
-    H5T_STD_I16LE, H5T_STD_I32LE, H5T_STD_I64LE, H5T_STD_REF_OBJ, H5T_STD_U8LE, H5T_STD_U16LE,
-    H5T_STD_U32LE, H5T_STD_U64LE,
+    H5GlobalConstant, H5P_DATASET_ACCESS, H5P_DATASET_CREATE, H5P_FILE_ACCESS, H5P_GROUP_CREATE,
+    H5P_LINK_ACCESS, H5P_LINK_CREATE, H5P_OBJECT_COPY, H5T_C_S1, H5T_IEEE_F32LE, H5T_IEEE_F64LE,
+    H5T_STD_I8LE, H5T_STD_I16LE, H5T_STD_I32LE, H5T_STD_I64LE, H5T_STD_REF_OBJ, H5T_STD_U8LE,
+    H5T_STD_U16LE, H5T_STD_U32LE, H5T_STD_U64LE,
 };
 use hdf5::sync::sync;
 use hdf5_sys::h5::{H5_index_t::H5_INDEX_NAME, H5_iter_order_t::H5_ITER_INC, haddr_t, hsize_t};
@@ -1312,6 +1312,7 @@ pub struct Creation<'a> {
 
 pub fn create_dataset(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Result<Id> {
     let (name, links, list) = (text(path)?, link_creation()?, plist(&H5P_DATASET_CREATE)?);
+    let access = plist(&H5P_DATASET_ACCESS)?;
     let of = type_of(&spec.dtype)?;
     let space = match spec.null {
         // SAFETY: makes a null dataspace.
@@ -1322,6 +1323,9 @@ pub fn create_dataset(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation)
     sync(|| unsafe {
         if let Some(chunk) = how.chunk {
             done(H5Pset_chunk(list.0, chunk.len() as c_int, chunk.as_ptr()))?;
+            // Chunks are written in order, so that the library need hold only one (text, whose values are 16 bytes).
+            let bytes = chunk.iter().product::<u64>() as usize * spec.dtype.size().max(16);
+            done(H5Pset_chunk_cache(access.0, 1, bytes, 1.0))?;
             for (filter, values) in how.filters {
                 done(H5Pset_filter(
                     list.0,
@@ -1349,7 +1353,7 @@ pub fn create_dataset(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation)
             space.0,
             links.0,
             list.0,
-            H5P_DEFAULT,
+            access.0,
         ))
     })
 }

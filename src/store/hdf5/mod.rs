@@ -30,6 +30,8 @@ pub struct Group {
     file: Arc<OpenFile>,
     /// As it was walked, through whatever links.
     path: String,
+    /// The most raw bytes of a chunk of an array that is written.
+    chunk: u64,
 }
 
 /// What all nodes of one opened file share.
@@ -116,8 +118,20 @@ impl Group {
             handles: Mutex::default(),
             writable,
         });
-        let path = String::new();
-        Ok(Group { id, file, path })
+        let (path, chunk) = (String::new(), write::CHUNK);
+        Ok(Group {
+            id,
+            file,
+            path,
+            chunk,
+        })
+    }
+
+    pub fn with_chunks_of(&self, bytes: u64) -> Group {
+        Group {
+            chunk: bytes.min(write::CHUNK),
+            ..self.clone()
+        }
     }
 
     pub fn path(&self) -> String {
@@ -148,8 +162,8 @@ impl Group {
         self.file.entered.enter(ffi::identity(&id)?, path)?;
         Ok(Group {
             id,
-            file: self.file.clone(),
             path: path.into(),
+            ..self.clone()
         })
     }
 
@@ -165,8 +179,8 @@ impl Group {
         let id = ffi::create_group(&self.id, path, large).with_context(context)?;
         let group = Group {
             id,
-            file: self.file.clone(),
             path: join(&self.path, path),
+            ..self.clone()
         };
         group.set_attrs("", attrs)?;
         Ok(group)

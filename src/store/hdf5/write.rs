@@ -18,7 +18,7 @@ use crate::compression::Compression;
 
 /// Raw bytes of a chunk: small enough for the chunk cache that readers have by default (1 MiB), large enough that a
 /// chunk's own cost does not count.
-const CHUNK: u64 = 256 << 10;
+pub(super) const CHUNK: u64 = 256 << 10;
 
 pub struct Appender {
     id: ffi::Id,
@@ -65,7 +65,7 @@ impl Appender {
             *first = 0;
         }
         let filters = filters(group.file.compression, &spec.dtype);
-        let chunk = chunk_shape(&spec, growing, !filters.is_empty());
+        let chunk = chunk_shape(&spec, growing, !filters.is_empty(), group.chunk);
         let raw_bytes = chunk.iter().flatten().product::<u64>() * spec.dtype.size() as u64;
         let encoded = filters
             .iter()
@@ -271,8 +271,8 @@ fn filters(compression: Compression, dtype: &Dtype) -> Vec<Filter> {
     filters
 }
 
-/// The chunks of a new dataset: whole rows of about [`CHUNK`] bytes. `None` where it is stored in one piece.
-fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool) -> Option<Vec<u64>> {
+/// The chunks of a new dataset: whole rows of about `bytes`. `None` where it is stored in one piece.
+fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool, bytes: u64) -> Option<Vec<u64>> {
     if spec.shape.is_empty() || spec.null || !(growing || filtered) {
         return None;
     }
@@ -286,7 +286,7 @@ fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool) -> Option<Vec<u6
         .max(16 * usize::from(spec.dtype == Dtype::String)) as u64;
     let row = spec.row_items().saturating_mul(item).max(1);
     let mut chunk: Vec<u64> = spec.shape.iter().map(|&d| d.max(1)).collect();
-    let rows = (CHUNK / row).max(1);
+    let rows = (bytes / row).max(1);
     chunk[0] = if growing { rows } else { rows.min(chunk[0]) };
     Some(chunk)
 }
@@ -309,6 +309,9 @@ impl Chunked {
         }
         let whole = rest.len() - rest.len() % size;
         self.write(id, spec, &rest[..whole])?;
+        if self.open.capacity() < size && whole < rest.len() {
+            self.open.reserve_exact(size);
+        }
         self.open.extend_from_slice(&rest[whole..]);
         Ok(())
     }

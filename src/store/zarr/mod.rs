@@ -27,12 +27,15 @@ use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attrs};
 use crate::compression::Compression;
+use cut::CHUNK_BYTES;
 
 /// A group of a store.
 #[derive(Clone)]
 pub struct Group {
     root: Arc<Root>,
     path: String,
+    /// The most bytes of a chunk of an array that is written, before it is encoded.
+    chunk: u64,
 }
 
 struct Root {
@@ -83,10 +86,18 @@ fn root(folder: &Path, (bounds, memory): (Bounds, u64), compression: Compression
             compression,
         }),
         path,
+        chunk: CHUNK_BYTES,
     }
 }
 
 impl Group {
+    pub fn with_chunks_of(&self, bytes: u64) -> Group {
+        Group {
+            chunk: bytes.min(CHUNK_BYTES),
+            ..self.clone()
+        }
+    }
+
     pub fn path(&self) -> String {
         self.path.clone()
     }
@@ -170,9 +181,7 @@ impl Group {
             self.create_group(parent, &Attrs::default())?;
         }
         let context = || format!("Create array '{}'", array.path);
-        let (path, compression) = (array.path.clone(), self.root.compression);
-        let out =
-            Appender::new(folder.clone(), path, spec, rows, compression).with_context(context)?;
+        let out = Appender::new(&array, spec, rows).with_context(context)?;
         std::fs::create_dir(&folder).with_context(context)?;
         set_attrs(&folder, attrs).with_context(context)?;
         Ok(out)
@@ -225,6 +234,7 @@ impl Group {
         };
         Ok(Group {
             root: self.root.clone(),
+            chunk: self.chunk,
             path,
         })
     }

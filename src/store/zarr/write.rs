@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use zarrs::array::codec::{BloscCodec, BloscCompressor, BloscShuffleMode};
 use zarrs::array::{BytesToBytesCodecTraits, CodecOptions};
 
-use super::cut::{CHUNK_BYTES, Cut, MAX_ROW_BYTES};
+use super::Group;
+use super::cut::{Cut, MAX_ROW_BYTES};
 use super::dtype;
 use super::meta;
 use super::text::TEXT_BYTES;
@@ -98,24 +99,18 @@ impl Appender {
         &self.spec
     }
 
-    /// `folder` is made before the first chunk is written.
-    pub(super) fn new(
-        folder: PathBuf,
-        path: String,
-        spec: &ArraySpec,
-        rows: Rows,
-        compression: Compression,
-    ) -> Result<Appender> {
+    /// For the array at `place`, whose folder is made before the first chunk is written.
+    pub(super) fn new(place: &Group, spec: &ArraySpec, rows: Rows) -> Result<Appender> {
         let item = match spec.dtype {
             Dtype::String => TEXT_BYTES,
             _ => spec.dtype.size(),
         };
         Ok(Appender {
             zarray: dtype::describe(spec)?,
-            codec: Codec::new(compression, spec.dtype.size().max(1))?,
-            cut: Cut::new(&spec.shape, rows, item, CHUNK_BYTES, MAX_ROW_BYTES)?,
-            folder,
-            path,
+            codec: Codec::new(place.root.compression, spec.dtype.size().max(1))?,
+            cut: Cut::new(&spec.shape, rows, item, place.chunk, MAX_ROW_BYTES)?,
+            folder: place.folder(),
+            path: place.path(),
             spec: spec.clone(),
             rows,
             bytes: vec![],
@@ -154,6 +149,9 @@ impl Appender {
         self.chunks += pieces.len() as u64;
         if self.bytes.len() == chunk {
             self.bytes.clear();
+        }
+        if self.bytes.capacity() < chunk && !tail.is_empty() {
+            self.bytes.reserve_exact(chunk);
         }
         self.bytes.extend_from_slice(tail);
         Ok(())
@@ -300,7 +298,7 @@ mod tests {
     use super::*;
     use crate::store::Access;
     use crate::store::spec::{Attrs, Kind, NATIVE};
-    use crate::store::zarr::{Array, Group, Node, create, open};
+    use crate::store::zarr::{Array, Node, create, open};
 
     fn array(group: &Group, name: &str) -> Array {
         match group.get(name).unwrap() {
