@@ -7,6 +7,8 @@
 mod block;
 mod write;
 
+use std::error::Error;
+use std::fmt::{Display, Formatter};
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -101,6 +103,18 @@ impl Awkward {
     }
 }
 
+/// A form that awkward knows and this program does not.
+#[derive(Debug)]
+pub struct UnknownForm(String);
+
+impl Error for UnknownForm {}
+
+impl Display for UnknownForm {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "its form holds {}, whose rows cannot be taken", self.0)
+    }
+}
+
 /// Deeper forms than this are no data.
 const DEEPEST: usize = 64;
 
@@ -147,7 +161,7 @@ impl Form {
             "IndexedOptionArray" => Form::Option(buffer("index", rows)?, inner(0)?),
             "ByteMaskedArray" => Form::Masked(buffer("mask", rows)?, inner(rows)?),
             "UnmaskedArray" => Form::Through(inner(rows)?),
-            other => bail!("its form holds {other}, whose rows cannot be taken"),
+            other => return Err(UnknownForm(other.into()).into()),
         })
     }
 

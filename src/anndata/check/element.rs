@@ -1,9 +1,9 @@
 //! What is checked of one element: one match over [`Encoding`], as where rows are taken.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::{ANY, Checker, Shape, below};
-use crate::anndata::awkward::Awkward;
+use crate::anndata::awkward::{Awkward, UnknownForm};
 use crate::anndata::column::Column;
 use crate::anndata::encoding::Encoding;
 use crate::anndata::matrix::Layout;
@@ -29,19 +29,12 @@ impl Checker<'_> {
             .get(name)
             .and_then(|node| node.context("A link that leads nowhere"));
         match node.and_then(|node| Ok((Encoding::of(&node)?, node))) {
-            Ok((encoding, node)) => self.element(group, &path, node, encoding, shape),
+            Ok((encoding, node)) => self.element(&path, node, encoding, shape),
             Err(error) => self.findings.failed(&path, &error),
         }
     }
 
-    fn element(
-        &mut self,
-        parent: &Group,
-        path: &str,
-        node: Node,
-        encoding: Encoding,
-        shape: Shape,
-    ) {
+    fn element(&mut self, path: &str, node: Node, encoding: Encoding, shape: Shape) {
         self.label(path, &node);
         match (encoding, node) {
             (_, Node::Array(array)) => self.array(path, array, shape),
@@ -51,7 +44,7 @@ impl Checker<'_> {
                 self.frame(path, &group, shape[0]);
             }
             (Encoding::Categorical | Encoding::Nullable, Node::Group(group)) => {
-                self.column(path, &group, shape, parent);
+                self.column(path, &group, shape);
             }
             (Encoding::Awkward, Node::Group(group)) => self.awkward(path, &group, shape),
             (_, Node::Group(group)) => {
@@ -97,22 +90,15 @@ impl Checker<'_> {
     }
 
     /// A categorical or nullable column.
-    fn column(&mut self, path: &str, group: &Group, shape: Shape, parent: &Group) {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let open = || match parent.get(name)? {
-            Some(node) => Column::open(node),
-            None => bail!("It is missing"),
-        };
-        match open() {
-            Ok(column) => {
-                self.agrees(path, "rows", column.rows(), shape[0]);
-                self.all(path, group);
-                self.codes(path, &column);
-            }
-            Err(error) => {
-                self.findings.failed(path, &error);
-                self.all(path, group);
-            }
+    fn column(&mut self, path: &str, group: &Group, shape: Shape) {
+        let column = Column::open(Node::Group(group.clone()));
+        if let Ok(column) = &column {
+            self.agrees(path, "rows", column.rows(), shape[0]);
+        }
+        self.all(path, group);
+        match column {
+            Ok(column) => self.codes(path, &column),
+            Err(error) => self.findings.failed(path, &error),
         }
     }
 
@@ -135,8 +121,13 @@ impl Checker<'_> {
             }
             Ok(())
         };
-        if let Err(error) = read(self) {
-            self.findings.failed(path, &error);
+        match read(self) {
+            Err(error) if error.is::<UnknownForm>() => {
+                let what = format!("Only its buffers are checked: {error:#}");
+                self.findings.note(path, what);
+            }
+            Err(error) => self.findings.failed(path, &error),
+            Ok(()) => {}
         }
     }
 }
