@@ -21,7 +21,7 @@ use crate::output;
 use crate::plan::{self, Budget};
 use crate::progress::Progress;
 use crate::resources::{format_size, free_space};
-use crate::store::{self, Format, Group};
+use crate::store::{self, Format, Group, Ledger};
 
 /// The cells of all outputs, one output after another.
 pub enum Order {
@@ -51,6 +51,8 @@ pub struct Request<'a> {
     /// A folder of this run's own.
     pub scratch: &'a Path,
     pub progress: &'a Progress,
+    /// Read each output back when it is written.
+    pub verify: bool,
 }
 
 /// Rows of the input that are in memory together.
@@ -77,7 +79,7 @@ struct Engine<'a> {
     means: Vec<f64>,
     wave: Budget,
     /// What all outputs have in common, as a file to begin each with.
-    template: Option<PathBuf>,
+    template: Option<(PathBuf, Option<Ledger>)>,
     sweepers: Vec<Sweeper<'a>>,
 }
 
@@ -85,6 +87,8 @@ struct Engine<'a> {
 struct Open {
     output: usize,
     root: Group,
+    /// What it should hold, where it is to be read back.
+    ledger: Option<Ledger>,
     writers: Vec<LeafWriter>,
     /// Where the cells of this output are columns.
     columns: Option<Columns>,
@@ -130,10 +134,12 @@ impl<'a> Engine<'a> {
         engine.sweepers = engine.start_sweeps()?;
         if request.outputs.len() > 1 && request.format == Format::H5ad {
             let path = request.scratch.join("template.h5ad");
+            let ledger = request.verify.then(Ledger::default);
             let template = store::create(&path, request.format, request.compression)?;
+            let template = template.noted(ledger.clone());
             engine.selection.write_skeleton(&template)?;
             template.finish()?;
-            engine.template = Some(path);
+            engine.template = Some((path, ledger));
         }
         Ok(engine)
     }
@@ -257,15 +263,19 @@ impl<'a> Engine<'a> {
     fn open(&self, output: usize, blocks: &[Block], whole: Option<&[u32]>) -> Result<Open> {
         let request = self.request;
         let path = &request.outputs[output];
-        let root = match &self.template {
-            Some(template) => {
+        let (root, ledger) = match &self.template {
+            Some((template, ledger)) => {
                 std::fs::copy(template, path)?;
-                store::extend(path, request.compression)?
+                let ledger = ledger.as_ref().map(Ledger::fork);
+                let root = store::extend(path, request.compression)?;
+                (root.noted(ledger.clone()), ledger)
             }
             None => {
+                let ledger = request.verify.then(Ledger::default);
                 let root = store::create(path, request.format, request.compression)?;
+                let root = root.noted(ledger.clone());
                 self.selection.write_skeleton(&root)?;
-                root
+                (root, ledger)
             }
         };
         let span = request.cuts[output]..request.cuts[output + 1];
@@ -289,6 +299,7 @@ impl<'a> Engine<'a> {
         Ok(Open {
             output,
             root,
+            ledger,
             writers,
             columns,
         })
@@ -300,7 +311,11 @@ impl<'a> Engine<'a> {
             sweeper.write(open.output, &open.root)?;
         }
         open.root.finish()?;
-        output::flush_early(&self.request.outputs[open.output]);
+        let path = &self.request.outputs[open.output];
+        match &open.ledger {
+            Some(ledger) => output::verify(path, ledger)?,
+            None => output::flush_early(path),
+        }
         Ok(())
     }
 

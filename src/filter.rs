@@ -67,6 +67,7 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
         budget: small_blocks().unwrap_or(budget),
         scratch: &scratch,
         progress: &progress,
+        verify: args.output_options.verify,
     };
     extract::run(&mut selection, &request).with_context(context)?;
     progress.finish();

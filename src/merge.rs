@@ -22,7 +22,7 @@ use crate::cli::{self, MergeArgs};
 use crate::output::{self, Outputs};
 use crate::progress::Progress;
 use crate::resources::default_memory_limit;
-use crate::store::{self, Access, Format};
+use crate::store::{self, Access, Format, Ledger};
 use decide::Outline;
 use input::Input;
 use names::Names;
@@ -65,7 +65,8 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         outputs.scratch_dir(aside.parent().unwrap_or(&aside))
     })?;
     let compression = args.output_options.compression.unwrap_or_default();
-    let out = store::create(&aside, format, compression)?;
+    let ledger = args.output_options.verify.then(Ledger::default);
+    let out = store::create(&aside, format, compression)?.noted(ledger.clone());
     let work = cells * (outline.arrays.len() as u64).max(1);
     let progress = Progress::new("Merging", work, quiet);
     let write = || -> Result<u64> {
@@ -76,9 +77,12 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         }
         writer.finish()
     };
-    let doubled =
-        write().with_context(|| format!("Cannot merge into {}", args.output.display()))?;
+    let context = || format!("Cannot merge into {}", args.output.display());
+    let doubled = write().with_context(context)?;
     out.finish()?;
+    if let Some(ledger) = ledger {
+        output::verify(&aside, &ledger).with_context(context)?;
+    }
     progress.finish();
     if doubled > 0 {
         warn!(

@@ -7,6 +7,7 @@
 mod aside;
 mod inputs;
 mod paths;
+mod verify;
 
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, OnceLock};
@@ -25,6 +26,7 @@ use aside::Aside;
 pub use inputs::expand_inputs;
 use paths::{check_replaceable, resolve};
 pub use paths::{named_path, refuse_overlap, shard_path};
+pub use verify::verify;
 
 /// The outputs and scratch folders of one run. Dropping it removes what is not published.
 pub struct Outputs {

@@ -67,6 +67,7 @@ pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
         budget: plan.budget,
         scratch: &scratch,
         progress: &progress,
+        verify: args.output.verify,
     };
     extract::run(&mut selection, &request).with_context(context)?;
     progress.finish();

@@ -201,6 +201,25 @@ fn merged_shards_are_the_cells_of_the_file_again() {
 }
 
 #[test]
+fn verified_outputs_hold_what_was_meant() {
+    let folder = folder();
+    for options in ["", "--compression gzip", "--shuffle --seed 1"] {
+        let args = format!("slice pbmc.h5ad out/p --size 150 --verify {options}");
+        done(folder.path(), &args);
+    }
+    done(folder.path(), "slice pbmc.h5ad out/p --size 150 --verify");
+    done(folder.path(), "merge back.zarr out/p_shard_*.h5ad --verify");
+    done(
+        folder.path(),
+        "filter back.zarr back.h5ad --obs-column n_genes --verify",
+    );
+    assert_eq!(
+        cells(&folder.path().join("back.h5ad")),
+        cells(Path::new(PBMC))
+    );
+}
+
+#[test]
 fn compressed_shards_are_smaller() {
     let folder = folder();
     let mut taken = vec![];

@@ -92,6 +92,7 @@ scenarios! {
     categories_beyond_the_limit_keep_their_values,
     text_that_numbers_would_change_stays_text,
     files_of_anndata_are_sound,
+    verified_outputs_are_right_and_sound,
     filter_reaches_rows_beyond_two_to_the_31_elements,
     broken_files_end_well,
     files_outside_the_folder_are_refused,

@@ -367,7 +367,7 @@ impl SparseWriter {
             let (spans, ptr) = from.spans(std::slice::from_ref(&part))?;
             for span in spans {
                 self.data.append_from(&from.data, span.clone(), None)?;
-                let check = |bytes: &[u8]| from.check_indices(bytes);
+                let check = |_: u64, bytes: &[u8]| from.check_indices(bytes);
                 self.indices
                     .append_from(&from.indices, span, Some(&check))?;
             }

@@ -52,6 +52,11 @@ pub struct OutputArgs {
     #[arg(long, value_name = "N", default_value = "50000")]
     #[arg(value_parser = most_categories, allow_hyphen_values = true)]
     pub max_categories: u64,
+
+    /// Read every output back from the disk before it takes its place, and compare it with what was
+    /// meant
+    #[arg(long)]
+    pub verify: bool,
 }
 
 #[derive(Args, Debug)]

@@ -7,6 +7,7 @@
 mod access;
 mod chunks;
 mod hdf5;
+mod ledger;
 mod raw;
 pub mod spec;
 mod zarr;
@@ -18,13 +19,19 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::compression::Compression;
 pub use access::Access;
+pub use ledger::Ledger;
+use ledger::{Parts, Sum};
 pub use raw::{Check, Fill};
 use spec::{ArraySpec, Attrs, Field, Strings};
 pub use zarr::guard::is_guarded;
 
 /// A folder of named nodes, open for reading or for writing.
 #[derive(Clone)]
-pub struct Group(GroupOf);
+pub struct Group {
+    of: GroupOf,
+    /// Where what is written is noted, if it is to be compared.
+    ledger: Option<Ledger>,
+}
 
 #[derive(Clone)]
 enum GroupOf {
@@ -43,7 +50,18 @@ enum ArrayOf {
 }
 
 /// An array that is being written, row after row.
-pub struct Appender(AppenderOf);
+pub struct Appender {
+    of: AppenderOf,
+    noted: Option<Box<Noted>>,
+}
+
+/// What a ledger is told of an array.
+struct Noted {
+    ledger: Ledger,
+    path: String,
+    spec: ArraySpec,
+    sum: Sum,
+}
 
 enum AppenderOf {
     Hdf5(Box<hdf5::Appender>),
@@ -81,10 +99,10 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let found = std::fs::metadata(path).with_context(|| format!("Open {name}"))?;
     if found.is_dir() {
         let group = zarr::open(path, access).with_context(|| format!("Open {name}"))?;
-        return Ok(Group(GroupOf::Zarr(group)));
+        return Ok(Group::from(GroupOf::Zarr(group)));
     }
     let group = hdf5::open(path, access).with_context(|| format!("Open {name}"))?;
-    Ok(Group(GroupOf::Hdf5(group)))
+    Ok(Group::from(GroupOf::Hdf5(group)))
 }
 
 /// What a new file is, by its extension.
@@ -111,7 +129,7 @@ impl Format {
 /// Creates a file (or a folder) at `path`, where nothing stands yet; the root group gets no attributes.
 pub fn create(path: &Path, format: Format, compression: Compression) -> Result<Group> {
     let context = || format!("Create {}", path.display());
-    Ok(Group(match format {
+    Ok(Group::from(match format {
         Format::H5ad => GroupOf::Hdf5(hdf5::create(path, compression).with_context(context)?),
         Format::Zarr => GroupOf::Zarr(zarr::create(path, compression).with_context(context)?),
     }))
@@ -120,15 +138,35 @@ pub fn create(path: &Path, format: Format, compression: Compression) -> Result<G
 /// Opens an HDF5 file that this program made, to add to it.
 pub fn extend(path: &Path, compression: Compression) -> Result<Group> {
     let group = hdf5::extend(path, compression);
-    Ok(Group(GroupOf::Hdf5(
+    Ok(Group::from(GroupOf::Hdf5(
         group.with_context(|| format!("Open {}", path.display()))?,
     )))
 }
 
+impl From<GroupOf> for Group {
+    fn from(of: GroupOf) -> Group {
+        Group { of, ledger: None }
+    }
+}
+
 impl Group {
+    /// The same group, which notes in `ledger` all that is written to it from now on.
+    pub fn noted(self, ledger: Option<Ledger>) -> Group {
+        Group { ledger, ..self }
+    }
+
+    /// The path in the file of a node below this group.
+    fn path_of(&self, path: &str) -> String {
+        match (self.path().as_str(), path) {
+            ("", _) => path.into(),
+            (group, "") => group.into(),
+            (group, _) => format!("{group}/{path}"),
+        }
+    }
+
     /// The path inside its file, without a leading slash; empty for the root.
     pub fn path(&self) -> String {
-        match &self.0 {
+        match &self.of {
             GroupOf::Hdf5(g) => g.path(),
             GroupOf::Zarr(g) => g.path(),
         }
@@ -136,7 +174,7 @@ impl Group {
 
     /// The names of its nodes, sorted by code point.
     pub fn names(&self) -> Result<Vec<String>> {
-        match &self.0 {
+        match &self.of {
             GroupOf::Hdf5(g) => g.names(),
             GroupOf::Zarr(g) => g.names(),
         }
@@ -144,20 +182,24 @@ impl Group {
 
     /// The node at `path` below this group (names joined by slashes); `None` where there is none.
     pub fn get(&self, path: &str) -> Result<Option<Node>> {
-        match &self.0 {
+        match &self.of {
             GroupOf::Hdf5(g) => Ok(g.get(path)?.map(|n| match n {
-                hdf5::Node::Group(g) => Node::Group(Group(GroupOf::Hdf5(g))),
+                hdf5::Node::Group(g) => {
+                    Node::Group(Group::from(GroupOf::Hdf5(g)).noted(self.ledger.clone()))
+                }
                 hdf5::Node::Array(a) => Node::Array(Array(ArrayOf::Hdf5(Box::new(a)))),
             })),
             GroupOf::Zarr(g) => Ok(g.get(path)?.map(|n| match n {
-                zarr::Node::Group(g) => Node::Group(Group(GroupOf::Zarr(g))),
+                zarr::Node::Group(g) => {
+                    Node::Group(Group::from(GroupOf::Zarr(g)).noted(self.ledger.clone()))
+                }
                 zarr::Node::Array(a) => Node::Array(Array(ArrayOf::Zarr(Box::new(a)))),
             })),
         }
     }
 
     pub fn attrs(&self) -> Result<Attrs> {
-        match &self.0 {
+        match &self.of {
             GroupOf::Hdf5(g) => g.attrs(),
             GroupOf::Zarr(g) => g.attrs(),
         }
@@ -165,10 +207,14 @@ impl Group {
 
     /// Creates the group `path`, and those that lead to it where they are missing.
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
-        Ok(Group(match &self.0 {
+        let of = match &self.of {
             GroupOf::Hdf5(g) => GroupOf::Hdf5(g.create_group(path, attrs)?),
             GroupOf::Zarr(g) => GroupOf::Zarr(g.create_group(path, attrs)?),
-        }))
+        };
+        if let Some(ledger) = &self.ledger {
+            ledger.attrs(self.path_of(path), attrs);
+        }
+        Ok(Group::from(of).noted(self.ledger.clone()))
     }
 
     /// The same group, whose new arrays hold back at most about `bytes` each, in smaller chunks than they get by
@@ -182,7 +228,10 @@ impl Group {
 
     /// Sets attributes of the node at `path` (this group where it is empty); those of the same names are replaced.
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
-        match &self.0 {
+        if let Some(ledger) = &self.ledger {
+            ledger.attrs(self.path_of(path), attrs);
+        }
+        match &self.of {
             GroupOf::Hdf5(g) => g.set_attrs(path, attrs),
             GroupOf::Zarr(g) => g.set_attrs(path, attrs),
         }
@@ -196,14 +245,24 @@ impl Group {
         rows: Rows,
         attrs: &Attrs,
     ) -> Result<Appender> {
-        Ok(Appender(match &self.0 {
+        let of = match &self.of {
             GroupOf::Hdf5(g) => {
                 AppenderOf::Hdf5(Box::new(g.create_array(path, spec, rows, attrs)?))
             }
             GroupOf::Zarr(g) => {
                 AppenderOf::Zarr(Box::new(g.create_array(path, spec, rows, attrs)?))
             }
-        }))
+        };
+        let noted = self.ledger.as_ref().map(|ledger| {
+            ledger.attrs(self.path_of(path), attrs);
+            Box::new(Noted {
+                ledger: ledger.clone(),
+                path: self.path_of(path),
+                spec: spec.clone(),
+                sum: Sum::default(),
+            })
+        });
+        Ok(Appender { of, noted })
     }
 
     /// Writes an array of records whose fixed-width text is UTF-8. HDF5 readers take such text for ASCII, so there it
@@ -215,8 +274,14 @@ impl Group {
         records: &[u8],
         attrs: &Attrs,
     ) -> Result<()> {
-        match &self.0 {
-            GroupOf::Hdf5(g) => g.write_records(path, spec, records, attrs),
+        match &self.of {
+            GroupOf::Hdf5(g) => {
+                if let Some(ledger) = &self.ledger {
+                    // Its texts get another width on the way: only that it is there is compared.
+                    ledger.attrs(self.path_of(path), attrs);
+                }
+                g.write_records(path, spec, records, attrs)
+            }
             GroupOf::Zarr(_) => {
                 let mut array = self.create_array(path, spec, Rows::Known, attrs)?;
                 array.append(records)?;
@@ -228,17 +293,23 @@ impl Group {
     /// Copies node `name`, whatever it holds, to `to/new_name` without looking at its values. False, and nothing
     /// done, where source and target are of different formats.
     pub fn copy_verbatim(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
-        match (&self.0, &to.0) {
-            (GroupOf::Hdf5(from), GroupOf::Hdf5(to)) => from.copy(name, to, new_name),
-            (GroupOf::Zarr(from), GroupOf::Zarr(to)) => from.copy(name, to, new_name),
-            _ => Ok(false),
+        let copied = match (&self.of, &to.of) {
+            (GroupOf::Hdf5(from), GroupOf::Hdf5(to)) => from.copy(name, to, new_name)?,
+            (GroupOf::Zarr(from), GroupOf::Zarr(to)) => from.copy(name, to, new_name)?,
+            _ => false,
+        };
+        if let Some(ledger) = to.ledger.as_ref().filter(|_| copied) {
+            let node = self.get(name)?;
+            let node = node.with_context(|| format!("'{name}' is missing"))?;
+            ledger.copied(&node, to.path_of(new_name))?;
         }
+        Ok(copied)
     }
 
     /// Ends the writing of a file: everything is handed to the file system, and a Zarr root gets its consolidated
     /// metadata. Called once, on the root, after every appender is finished.
     pub fn finish(self) -> Result<()> {
-        match self.0 {
+        match self.of {
             GroupOf::Hdf5(g) => g.finish(),
             GroupOf::Zarr(g) => g.finish(),
         }
@@ -386,7 +457,10 @@ impl Array {
 impl Appender {
     /// Appends whole rows, as they are to be stored.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        match &mut self.0 {
+        if let Some(noted) = &mut self.noted {
+            noted.sum.add(&Sum::of(bytes));
+        }
+        match &mut self.of {
             AppenderOf::Hdf5(a) => a.append(bytes),
             AppenderOf::Zarr(a) => a.append(bytes),
         }
@@ -397,12 +471,22 @@ impl Appender {
     pub fn append_filled(&mut self, len: u64, fill: Fill) -> Result<()> {
         /// Bytes that are held at a time.
         const SLAB: u64 = 16 << 20;
-        if let AppenderOf::Hdf5(to) = &mut self.0
-            && to.append_filled(len, fill)?
-        {
-            return Ok(());
+        let parts = Parts::default();
+        let summed = |range: Range<u64>, part: &mut [u8]| {
+            fill(range.clone(), part);
+            parts.add(range.start, part);
+        };
+        if let AppenderOf::Hdf5(to) = &mut self.of {
+            let fill: Fill = match self.noted {
+                Some(_) => &summed,
+                None => fill,
+            };
+            if to.append_filled(len, fill)? {
+                self.note(parts);
+                return Ok(());
+            }
         }
-        let row = match &self.0 {
+        let row = match &self.of {
             AppenderOf::Hdf5(a) => a.spec().row_bytes(),
             AppenderOf::Zarr(a) => a.spec().row_bytes(),
         };
@@ -434,10 +518,20 @@ impl Appender {
             whole(&rows),
             spec.rows()
         );
-        if let (AppenderOf::Hdf5(to), Some(piece)) = (&mut self.0, from.piece())
-            && to.append_piece(piece, rows.end - rows.start, spec, rows.start, check)?
-        {
-            return Ok(());
+        let parts = Parts::default();
+        let summed = |at, part: &[u8]| {
+            parts.add(at, part);
+            check.map_or(Ok(()), |check| check(at, part))
+        };
+        if let (AppenderOf::Hdf5(to), Some(piece)) = (&mut self.of, from.piece()) {
+            let check: Option<Check> = match self.noted {
+                Some(_) => Some(&summed),
+                None => check,
+            };
+            if to.append_piece(piece, rows.end - rows.start, spec, rows.start, check)? {
+                self.note(parts);
+                return Ok(());
+            }
         }
         let step = (BLOCK / spec.row_bytes().max(1)).max(1);
         let blocks = rows.clone().step_by(usize::try_from(step)?);
@@ -451,7 +545,7 @@ impl Appender {
         let mut spare = vec![];
         while let Some(bytes) = held {
             if let Some(check) = check {
-                check(&bytes)?;
+                check(0, &bytes)?;
             }
             let next = blocks.next();
             let (written, ahead) = rayon::join(|| self.append(&bytes), || read(next, spare));
@@ -463,7 +557,10 @@ impl Appender {
 
     /// Appends elements of text.
     pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
-        match &mut self.0 {
+        if let Some(noted) = &mut self.noted {
+            noted.sum.add_texts(strings);
+        }
+        match &mut self.of {
             AppenderOf::Hdf5(a) => a.append_strings(strings),
             AppenderOf::Zarr(a) => a.append_strings(strings),
         }
@@ -471,9 +568,28 @@ impl Appender {
 
     /// Makes the array valid and returns its rows; an error when they are not as many as were announced.
     pub fn finish(self) -> Result<u64> {
-        match self.0 {
-            AppenderOf::Hdf5(a) => a.finish(),
-            AppenderOf::Zarr(a) => a.finish(),
+        let rows = match self.of {
+            AppenderOf::Hdf5(a) => a.finish()?,
+            AppenderOf::Zarr(a) => a.finish()?,
+        };
+        if let Some(noted) = self.noted {
+            let Noted {
+                ledger,
+                path,
+                mut spec,
+                sum,
+            } = *noted;
+            if let Some(first) = spec.shape.first_mut() {
+                *first = rows;
+            }
+            ledger.array(path, spec, Some(sum));
+        }
+        Ok(rows)
+    }
+
+    fn note(&mut self, parts: Parts) {
+        if let Some(noted) = &mut self.noted {
+            noted.sum.add(&parts.whole());
         }
     }
 }

@@ -141,8 +141,8 @@ pub struct Piece<'a> {
     pub at: u64,
 }
 
-/// Looks at bytes on their way from one file to another.
-pub type Check<'a> = &'a (dyn Fn(&[u8]) -> Result<()> + Sync);
+/// Looks at bytes on their way from one file to another; the number says where they begin among these.
+pub type Check<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync);
 
 /// Copies `len` bytes from one place to another in parallel, through buffers that stay in the processor's cache.
 /// `check` sees them in parts of whole multiples of `item` bytes; where there is none, the kernel may copy by itself.
@@ -159,7 +159,7 @@ pub fn transfer(from: Piece, to: Piece, len: u64, item: usize, check: Option<Che
             buffer.resize(part, 0);
             exact(from.file, buffer, from.at + start)?;
             if let Some(check) = check {
-                check(buffer)?;
+                check(start, buffer)?;
             }
             to.file
                 .write_all_at(buffer, to.at + start)

@@ -204,19 +204,12 @@ impl Appender {
     }
 
     pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
-        if let Dtype::FixedString { size } = self.spec.dtype {
-            let mut bytes = Vec::with_capacity(strings.len() * size);
-            for text in strings.iter() {
-                ensure!(
-                    text.len() <= size,
-                    "'{}': a text longer than {size} bytes",
-                    self.path
-                );
-                bytes.extend_from_slice(text);
-                bytes.resize(bytes.len() + size - text.len(), 0);
-            }
-            return self.append(&bytes);
-        }
+        ensure!(
+            self.spec.dtype == Dtype::String,
+            "Append text to '{}', which holds {}",
+            self.path,
+            self.spec.dtype
+        );
         let width = self.spec.row_items().max(1);
         ensure!(
             (strings.len() as u64).is_multiple_of(width),

@@ -57,7 +57,8 @@ fn numbers(values: &[Value], shape: Vec<u64>) -> Option<Attr> {
     })
 }
 
-fn value(attr: &Attr) -> Result<Value> {
+/// An attribute in JSON, as version 2 and 3 store it.
+pub fn value(attr: &Attr) -> Result<Value> {
     match attr {
         Attr::Text(text) | Attr::Reference(text) => Ok(json!(text)),
         Attr::Texts { shape, values } => nest(values.iter().map(|v| json!(v)).collect(), shape),

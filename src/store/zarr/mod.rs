@@ -20,6 +20,7 @@ use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+pub use attrs::value as attr_value;
 pub use read::Array;
 pub use write::Appender;
 
