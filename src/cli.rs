@@ -25,7 +25,7 @@ pub use filter::{FilterArgs, WhichArgs};
 pub use info::InfoArgs;
 pub use merge::{Join, MergeArgs, SourceArgs};
 pub use shell::{completions, man};
-pub use slice::SliceArgs;
+pub use slice::{OrderArgs, SliceArgs};
 
 /// Cut large AnnData files (.h5ad, .zarr) into shards and merge them, out of core
 #[derive(Debug, Parser)]

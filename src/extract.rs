@@ -4,12 +4,14 @@
 //! read in the order of the file, once each, then handed to the outputs in the order of the sequence. A wave may
 //! hold many outputs, or a part of one. One output is open at a time.
 
+mod needs;
+
 use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rayon::prelude::*;
 use tracing::{debug, info};
 
@@ -20,7 +22,7 @@ use crate::compression::Compression;
 use crate::output;
 use crate::plan::{self, Budget};
 use crate::progress::Progress;
-use crate::resources::{format_size, free_space};
+use crate::resources::{self, Need, ensure_room, format_size};
 use crate::store::{self, Format, Group, Ledger};
 
 /// The cells of all outputs, one output after another.
@@ -41,7 +43,7 @@ pub fn small_blocks() -> Option<Budget> {
 /// Which rows go where.
 pub struct Request<'a> {
     pub order: Order,
-    /// Where each output begins in the order, and the end of the last.
+    /// Where each output begins in the order, and the end of the last. What stands before the first is in no output.
     pub cuts: Vec<u64>,
     /// Where each output is written.
     pub outputs: Vec<PathBuf>,
@@ -53,6 +55,8 @@ pub struct Request<'a> {
     pub progress: &'a Progress,
     /// Read each output back when it is written.
     pub verify: bool,
+    /// Called with the number of each output that is whole.
+    pub finished: &'a dyn Fn(usize) -> Result<()>,
 }
 
 /// Rows of the input that are in memory together.
@@ -64,7 +68,13 @@ pub struct Wave {
 }
 
 pub fn run(selection: &mut Selection, request: &Request) -> Result<()> {
-    let mut engine = Engine::new(selection, request)?;
+    let mut needs = vec![];
+    run_in(selection, request, &mut needs).map_err(|e| resources::explain(e, &needs))
+}
+
+/// Room for `needs`, once they are known.
+fn run_in(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
+    let mut engine = Engine::new(selection, request, needs)?;
     match request.order {
         Order::AsIs => engine.stream(),
         Order::Cells(_) | Order::Sorted(_) => engine.run_waves(),
@@ -95,7 +105,11 @@ struct Open {
 }
 
 impl<'a> Engine<'a> {
-    fn new(selection: &'a mut Selection, request: &'a Request<'a>) -> Result<Engine<'a>> {
+    fn new(
+        selection: &'a mut Selection,
+        request: &'a Request<'a>,
+        needs: &mut Vec<Need>,
+    ) -> Result<Engine<'a>> {
         let costs = selection
             .leaves
             .iter()
@@ -113,10 +127,22 @@ impl<'a> Engine<'a> {
         {
             wave = wave.for_single_rows();
         }
-        let total = request.cuts.last().copied().unwrap_or(0);
+        let span = request.span();
+        let total = span.end - span.start;
         let at_once = plan::first_guess(wave, &costs, &means, total);
         log_plan(request, total, at_once);
-        if matches!(request.order, Order::Cells(_)) && at_once < total {
+        let template = write_template(selection, request)?;
+        needs.push(needs::of_outputs(
+            selection,
+            request,
+            template.as_ref().map(|(path, _)| path.as_path()),
+        )?);
+        let unpacks = matches!(request.order, Order::Cells(_)) && at_once < total;
+        if unpacks {
+            needs.push(needs::of_scratch(selection, request));
+        }
+        ensure_room(needs)?;
+        if unpacks {
             unpack(&mut selection.leaves, request.scratch)?;
         }
         for leaf in &selection.leaves {
@@ -128,19 +154,10 @@ impl<'a> Engine<'a> {
             costs,
             means,
             wave,
-            template: None,
+            template,
             sweepers: vec![],
         };
         engine.sweepers = engine.start_sweeps()?;
-        if request.outputs.len() > 1 && request.format == Format::H5ad {
-            let path = request.scratch.join("template.h5ad");
-            let ledger = request.verify.then(Ledger::default);
-            let template = store::create(&path, request.format, request.compression)?;
-            let template = template.noted(ledger.clone());
-            engine.selection.write_skeleton(&template)?;
-            template.finish()?;
-            engine.template = Some((path, ledger));
-        }
         Ok(engine)
     }
 
@@ -165,8 +182,11 @@ impl<'a> Engine<'a> {
     }
 
     fn run_waves(&mut self) -> Result<()> {
-        let total = self.request.cuts.last().copied().unwrap_or(0);
-        let (mut start, mut file) = (0, None);
+        let Range {
+            mut start,
+            end: total,
+        } = self.request.span();
+        let mut file = None;
         let mut blocks: Vec<Block> = vec![];
         while start < total {
             let (end, wave) = self.next_wave(start)?;
@@ -316,7 +336,7 @@ impl<'a> Engine<'a> {
             Some(ledger) => output::verify(path, ledger)?,
             None => output::flush_early(path),
         }
-        Ok(())
+        (self.request.finished)(open.output)
     }
 
     fn start_sweeps(&self) -> Result<Vec<Sweeper<'a>>> {
@@ -324,9 +344,10 @@ impl<'a> Engine<'a> {
         if csc.is_empty() {
             return Ok(vec![]);
         }
-        let total = request.cuts.last().copied().unwrap_or(0);
-        let order = request.order.cells(0..total);
-        let targets = Rc::new(Targets::new(self.selection.cells, &order, &request.cuts));
+        let span = request.span();
+        let order = request.order.cells(span.clone());
+        let cuts: Vec<u64> = request.cuts.iter().map(|cut| cut - span.start).collect();
+        let targets = Rc::new(Targets::new(self.selection.cells, &order, &cuts));
         let lengths: Vec<u64> = request.cuts.windows(2).map(|c| c[1] - c[0]).collect();
         let budget = self.wave.wave / csc.len() as u64;
         csc.iter()
@@ -384,10 +405,16 @@ impl Order {
 }
 
 impl Request<'_> {
-    /// The output's name as a person knows it: that of its file.
+    /// The output's name as a person knows it: the path that it will have.
     fn name(&self, output: usize) -> String {
-        let name = self.outputs[output].file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
+        let path = output::place_of(&self.outputs[output]);
+        path.display().to_string()
+    }
+
+    /// The places in the order that go into outputs.
+    fn span(&self) -> Range<u64> {
+        let (first, last) = (self.cuts.first(), self.cuts.last());
+        first.copied().unwrap_or(0)..last.copied().unwrap_or(0)
     }
 
     /// Elements that a leaf has in the rows at `span` of the sequence.
@@ -406,25 +433,36 @@ impl Request<'_> {
     }
 }
 
+/// What all outputs have in common, where there are many, as a file to begin each with.
+fn write_template(
+    selection: &Selection,
+    request: &Request,
+) -> Result<Option<(PathBuf, Option<Ledger>)>> {
+    // The last one of a run that is resumed is written as it would have been.
+    let single = request.outputs.len() < 2 && request.span().start == 0;
+    if single || request.format != Format::H5ad {
+        return Ok(None);
+    }
+    let path = request.scratch.join("template.h5ad");
+    let context = || format!("Write scratch file {}", path.display());
+    let ledger = request.verify.then(Ledger::default);
+    let write = || {
+        let template = store::create(&path, request.format, request.compression)?;
+        let template = template.noted(ledger.clone());
+        selection.write_skeleton(&template)?;
+        template.finish()
+    };
+    write().with_context(context)?;
+    Ok(Some((path, ledger)))
+}
+
 /// Decodes compressed arrays once, where waves would decode them again and again.
 fn unpack(leaves: &mut [Leaf], scratch: &Path) -> Result<()> {
-    let needed = leaves
-        .iter()
-        .map(Leaf::unpacked_bytes)
-        .fold(0, u64::saturating_add);
-    if needed == 0 {
-        return Ok(());
+    let bytes = leaves.iter().map(Leaf::unpacked_bytes);
+    let bytes = bytes.fold(0, u64::saturating_add);
+    if bytes > 0 {
+        info!("Unpacking {} to scratch...", format_size(bytes));
     }
-    let free = free_space(scratch)?;
-    ensure!(
-        needed <= free,
-        "The input must be unpacked to scratch, which takes {}, but {} has {} free; choose another folder with \
-         --tmpdir, or more memory with --memory-limit",
-        format_size(needed),
-        scratch.display(),
-        format_size(free)
-    );
-    info!("Unpacking {} to scratch...", format_size(needed));
     leaves.iter_mut().try_for_each(|leaf| leaf.unpack(scratch))
 }
 

@@ -34,10 +34,11 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
         .machine
         .memory_limit
         .unwrap_or_else(default_memory_limit);
+    let mut outputs = Outputs::new()?;
+    outputs.read_from(&read);
     let root = store::open(&args.input, &args.read.access(limit)).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
-    let mut outputs = Outputs::new()?;
     let scratch = outputs.scratch_dir(&std::env::temp_dir())?;
     let mut obs = Obs::open(&root).with_context(context)?;
     let kept = kept(&args.which, &mut obs, &mut selection, &scratch).with_context(context)?;
@@ -68,6 +69,7 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
         scratch: &scratch,
         progress: &progress,
         verify: args.output_options.verify,
+        finished: &|_| Ok(()),
     };
     extract::run(&mut selection, &request).with_context(context)?;
     progress.finish();

@@ -19,9 +19,10 @@ use tracing::{info, warn};
 
 use crate::anndata::join::Join;
 use crate::cli::{self, MergeArgs};
+use crate::compression::Compression;
 use crate::output::{self, Outputs};
 use crate::progress::Progress;
-use crate::resources::default_memory_limit;
+use crate::resources::{Need, default_memory_limit, ensure_room, explain};
 use crate::store::{self, Access, Format, Ledger};
 use decide::Outline;
 use input::Input;
@@ -47,6 +48,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         args.output.display()
     );
     let mut outputs = Outputs::new()?;
+    outputs.read_from(&found.paths);
     let join = match args.join {
         cli::Join::Inner => Join::Inner,
         cli::Join::Outer => Join::Outer,
@@ -65,8 +67,20 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         outputs.scratch_dir(aside.parent().unwrap_or(&aside))
     })?;
     let compression = args.output_options.compression.unwrap_or_default();
+    let context = || format!("Cannot merge into {}", args.output.display());
+    let place = output::place_of(&aside);
+    let needs = [Need {
+        folder: place.parent().unwrap_or(&place).to_owned(),
+        bytes: match (format, compression) {
+            (Format::H5ad, Compression::None) => outline.least_bytes(),
+            _ => 0,
+        },
+        what: "The output needs",
+    }];
+    ensure_room(&needs).with_context(context)?;
     let ledger = args.output_options.verify.then(Ledger::default);
-    let out = store::create(&aside, format, compression)?.noted(ledger.clone());
+    let out = store::create(&aside, format, compression).with_context(context)?;
+    let out = out.noted(ledger.clone());
     let work = cells * (outline.arrays.len() as u64).max(1);
     let progress = Progress::new("Merging", work, quiet);
     let write = || -> Result<u64> {
@@ -77,9 +91,10 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         }
         writer.finish()
     };
-    let context = || format!("Cannot merge into {}", args.output.display());
-    let doubled = write().with_context(context)?;
-    out.finish()?;
+    let written = write().and_then(|doubled| out.finish().map(|()| doubled));
+    let doubled = written
+        .map_err(|e| explain(e, &needs))
+        .with_context(context)?;
     if let Some(ledger) = ledger {
         output::verify(&aside, &ledger).with_context(context)?;
     }

@@ -5,15 +5,18 @@
 //! store is a folder that is renamed whole.
 
 mod aside;
+mod flush;
 mod inputs;
+mod kept;
 mod paths;
+mod signals;
+mod unchanged;
 mod verify;
 
-use std::sync::mpsc::Sender;
-use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, HashSet, btree_map::Entry},
+    ffi::OsStr,
     fs::{self, File},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
@@ -21,11 +24,17 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
+use serde_json::Value;
+use tracing::info;
 
 use aside::Aside;
+pub use flush::{flush_early, flush_sometimes};
+use flush::{sync, sync_entry};
 pub use inputs::expand_inputs;
-use paths::{check_replaceable, resolve};
-pub use paths::{named_path, refuse_overlap, shard_path};
+use kept::Kept;
+use paths::check_replaceable;
+pub use paths::{named_path, place_of, refuse_overlap, resolve, shard_path};
+use unchanged::Stamp;
 pub use verify::verify;
 
 /// The outputs and scratch folders of one run. Dropping it removes what is not published.
@@ -35,6 +44,10 @@ pub struct Outputs {
     outputs: Vec<Output>,
     taken: HashSet<PathBuf>,
     scratch: Vec<Aside>,
+    /// What the outputs are made of.
+    inputs: Vec<Stamp>,
+    /// Where the run may be resumed.
+    kept: Option<RefCell<Kept>>,
 }
 
 struct Output {
@@ -45,18 +58,34 @@ struct Output {
     aside: PathBuf,
     /// Where what stands at `place` is kept until all outputs are in place.
     old: PathBuf,
+    /// Whether it is in its place already: the run that is resumed was killed in between.
+    stands: bool,
 }
 
 impl Outputs {
     /// From now on SIGINT and SIGTERM remove what is aside and end the process with 130 and 143.
     pub fn new() -> Result<Self> {
-        aside::watch_signals()?;
+        signals::watch()?;
         Ok(Self {
             asides: BTreeMap::new(),
             outputs: Vec::new(),
             taken: HashSet::new(),
             scratch: Vec::new(),
+            inputs: Vec::new(),
+            kept: None,
         })
+    }
+
+    /// Says what the run reads, before it does: if any of it has changed by the time the outputs are
+    /// whole, they are not published. Returns what tells the same inputs in another run.
+    pub fn read_from<'p>(&mut self, inputs: impl IntoIterator<Item = &'p PathBuf>) -> Vec<u64> {
+        let first = self.inputs.len();
+        let stamps = inputs.into_iter().map(|path| Stamp::of(path));
+        self.inputs.extend(stamps);
+        self.inputs[first..]
+            .iter()
+            .map(Stamp::fingerprint)
+            .collect()
     }
 
     /// The path at which to write what will stand at `path`: in a hidden folder of this run beside
@@ -96,10 +125,78 @@ impl Outputs {
                 .path
                 .join(format!(".annslicer-old-{}", self.outputs.len())),
             place,
+            stands: false,
         };
         let aside = output.aside.clone();
         self.outputs.push(output);
         Ok(aside)
+    }
+
+    /// From now on the outputs that begin with `prefix` are kept, each when it is finished, if the run
+    /// ends before all are. Returns what a run of theirs that was not finished called itself.
+    pub fn resume(&mut self, prefix: &Path) -> Result<Option<Value>> {
+        let mut first = prefix.as_os_str().to_owned();
+        first.push("_");
+        let place = resolve(Path::new(&first))?;
+        let (Some(parent), Some(name)) = (place.parent(), place.file_name()) else {
+            bail!("Prefix {} is no start of a name", prefix.display());
+        };
+        fs::create_dir_all(parent)
+            .with_context(|| format!("Cannot make folder {}", parent.display()))?;
+        let name = name.to_string_lossy();
+        let aside = Aside::claim_kept(parent, name.strip_suffix('_').unwrap_or(&name))?;
+        let kept = Kept::read(&aside.path);
+        let run = kept.run.clone();
+        self.asides.insert(parent.to_owned(), aside);
+        self.kept = Some(RefCell::new(kept));
+        Ok(run)
+    }
+
+    /// How many outputs were asked for.
+    pub fn count(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// How many outputs a run that was not finished has kept.
+    pub fn kept(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.borrow().count())
+    }
+
+    /// Begins to write the outputs that were asked for, or where this is the `run` that is resumed,
+    /// to go on. Returns how many of them, from the first, are whole already.
+    pub fn start(&mut self, run: &Value) -> Result<usize> {
+        let Some(kept) = &mut self.kept else {
+            return Ok(0);
+        };
+        let kept = kept.get_mut();
+        let mut whole = 0;
+        if kept.run.as_ref() == Some(run) {
+            for output in &mut self.outputs {
+                let Some(name) = output.aside.file_name().and_then(OsStr::to_str) else {
+                    break;
+                };
+                output.stands = kept.holds(name, &output.place);
+                if !output.stands && !kept.holds(name, &output.aside) {
+                    break;
+                }
+                whole += 1;
+            }
+        }
+        kept.start(run, whole)?;
+        self.asides.values().for_each(|aside| kept.tell(aside));
+        Ok(whole)
+    }
+
+    /// Notes that the output of that number is whole.
+    pub fn finished(&self, output: usize) -> Result<()> {
+        let (Some(kept), Some(output)) = (&self.kept, self.outputs.get(output)) else {
+            return Ok(());
+        };
+        let mut kept = kept.borrow_mut();
+        if kept.add(&output.aside)? {
+            self.asides.values().for_each(|aside| kept.tell(aside));
+        }
+        Ok(())
     }
 
     /// A private folder in the existing folder `parent`, removed at the end.
@@ -115,11 +212,15 @@ impl Outputs {
     /// Flushes all outputs to disk and puts them in their places, in the order they were asked
     /// for; returns their paths. If one cannot be placed, all that stood there before stands
     /// there again.
-    pub fn publish(self) -> Result<Vec<PathBuf>> {
+    ///
+    /// # Errors
+    /// A disk that fails, an input that has changed since the run began.
+    pub fn publish(mut self) -> Result<Vec<PathBuf>> {
         self.outputs.par_iter().try_for_each(|output| {
-            sync(&output.aside)
+            sync(output.now())
                 .with_context(|| format!("Cannot write {} to disk", output.shown.display()))
         })?;
+        self.inputs.iter().try_for_each(Stamp::check)?;
         // Two runs of the same outputs take turns, so that never some are of one and some of the
         // other. Not every file system has locks for folders.
         let folders: Vec<_> = self
@@ -128,12 +229,15 @@ impl Outputs {
             .filter_map(|path| File::open(path).ok())
             .collect();
         folders.iter().for_each(|folder| drop(folder.lock()));
-        let mut registry = aside::registry();
+        let mut registry = signals::registry();
         if let Err(e) = self.place() {
             self.outputs.iter().rev().for_each(Output::restore);
             return Err(e);
         }
         registry.published = true;
+        drop(registry);
+        self.kept = None;
+        self.asides.values().for_each(|aside| aside.keep(0));
         Ok(self
             .outputs
             .iter()
@@ -155,8 +259,32 @@ impl Outputs {
     }
 }
 
+impl Drop for Outputs {
+    fn drop(&mut self) {
+        let Some(kept) = self.kept.take() else { return };
+        let mut kept = kept.into_inner();
+        let _ = kept.write(); // what cannot be noted is written again
+        self.asides.values().for_each(|aside| kept.tell(aside));
+        if kept.count() > 0 {
+            info!("{} finished outputs are kept for --resume", kept.count());
+        }
+    }
+}
+
 impl Output {
+    /// Where it is.
+    fn now(&self) -> &Path {
+        if self.stands {
+            &self.place
+        } else {
+            &self.aside
+        }
+    }
+
     fn place(&self) -> io::Result<()> {
+        if self.stands {
+            return Ok(());
+        }
         match fs::symlink_metadata(&self.place) {
             // A folder can neither replace a file nor be replaced, and cannot be linked.
             Ok(stands) if stands.is_dir() || self.aside.is_dir() => {
@@ -171,57 +299,15 @@ impl Output {
 
     /// Undoes `place`, as far as it came.
     fn restore(&self) {
+        if self.stands {
+            return;
+        }
         if !self.aside.exists() {
             let _ = fs::rename(&self.place, &self.aside);
         }
         if self.old.exists() {
             let _ = fs::rename(&self.old, &self.place);
         }
-    }
-}
-
-/// Flushes a file, or a folder and all in it.
-fn sync(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        let entries: Vec<_> = fs::read_dir(path)?.collect::<io::Result<_>>()?;
-        entries
-            .par_iter()
-            .try_for_each(|entry| sync(&entry.path()))?;
-    }
-    sync_entry(path)
-}
-
-/// Begins to flush a finished file while the next one is written, so that [`Outputs::publish`], which flushes for
-/// sure and tells what fails, waits less.
-pub fn flush_early(path: &Path) {
-    static FLUSHER: OnceLock<Option<Sender<PathBuf>>> = OnceLock::new();
-    let flusher = FLUSHER.get_or_init(|| {
-        let (send, receive) = std::sync::mpsc::channel::<PathBuf>();
-        let flush = move || receive.iter().for_each(|path| drop(sync_entry(&path)));
-        let thread = std::thread::Builder::new().spawn(flush);
-        thread.is_ok().then_some(send)
-    });
-    if let Some(flusher) = flusher {
-        let _ = flusher.send(path.to_owned()); // a thread that has gone flushes nothing early
-    }
-}
-
-/// As [`flush_early`] for a file that is still being written; at most a few times a second.
-pub fn flush_sometimes(path: &Path) {
-    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(|e| e.into_inner());
-    if last.is_none_or(|at| at.elapsed() > Duration::from_millis(300)) {
-        *last = Some(Instant::now());
-        flush_early(path);
-    }
-}
-
-fn sync_entry(path: &Path) -> io::Result<()> {
-    match File::open(path)?.sync_all() {
-        Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
-            Ok(()) // a file system that cannot flush folders
-        }
-        done => done,
     }
 }
 

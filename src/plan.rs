@@ -66,13 +66,15 @@ pub fn bytes(costs: &[RowCost], counts: &[u64], rows: u64) -> u64 {
     let data: u64 = costs
         .iter()
         .zip(counts)
-        .map(|(cost, count)| {
-            cost.fixed
-                .saturating_mul(rows)
-                .saturating_add(cost.element.saturating_mul(*count))
-        })
+        .map(|(cost, count)| data_bytes(cost, *count, rows))
         .fold(0, u64::saturating_add);
     data.saturating_add(PLACE.saturating_mul(rows))
+}
+
+/// The same of one array, without bookkeeping.
+pub fn data_bytes(cost: &RowCost, count: u64, rows: u64) -> u64 {
+    let fixed = cost.fixed.saturating_mul(rows);
+    fixed.saturating_add(cost.element.saturating_mul(count))
 }
 
 /// Fewer rows, after `rows` of them took `taken` bytes, which is too much; at least one.

@@ -1,7 +1,9 @@
-//! What this process may use: CPUs, memory and disk, and the way sizes are written.
+//! What this process may use: CPUs, memory and (in `room`) disk, and the way sizes are written.
 //!
 //! A batch system or container limits memory through control groups, which `/proc/meminfo` does
 //! not show, so both are asked. Where a platform tells nothing, the defaults stay small.
+
+mod room;
 
 use std::{
     fs,
@@ -10,6 +12,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+
+pub use room::{Need, ensure_room, explain};
 
 /// Enough for full speed on most files, and little enough to share a machine.
 const USUAL_MEMORY: u64 = 2 << 30;
@@ -70,13 +74,6 @@ fn meminfo_free(text: &str) -> Option<u64> {
         kib.checked_mul(1024)
     };
     field("MemAvailable:").or_else(|| field("MemTotal:"))
-}
-
-/// Bytes that an unprivileged process may still write on the file system of `folder`.
-pub fn free_space(folder: &Path) -> Result<u64> {
-    let stat = rustix::fs::statvfs(folder)
-        .with_context(|| format!("Cannot tell the free space of folder {}", folder.display()))?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Parses a size in bytes: `8000000000`, `8GB` (10^9 bytes each), `512MiB` (2^20), `1.5G`; K, M,
@@ -267,8 +264,5 @@ mod tests {
     fn this_machine_has_something_to_work_with() {
         assert!(cpus() >= 1);
         assert!((1..=USUAL_MEMORY).contains(&default_memory_limit()));
-        assert!(free_space(Path::new("/")).is_ok());
-        let error = free_space(Path::new("/nowhere/at/all")).unwrap_err();
-        assert!(error.to_string().contains("/nowhere/at/all"));
     }
 }

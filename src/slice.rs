@@ -1,5 +1,7 @@
 //! `annslicer slice`: one file into shards.
 
+mod resume;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -30,23 +32,33 @@ struct Plan {
     shards: Vec<PathBuf>,
 }
 
-pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
+pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
     let began = Instant::now();
     let input = args.input.display().to_string();
     let context = || format!("Cannot slice {input}");
     Format::of(&args.input)?;
+    let mut outputs = Outputs::new()?;
+    let seen = outputs.read_from([&args.input].into_iter().chain(&args.by.table.csv_file));
     let root =
         store::open(&args.input, &args.read.access(memory_limit(&args))).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
-    let mut outputs = Outputs::new()?;
+    if args.resume {
+        let recorded = outputs.resume(&args.prefix)?;
+        if args.order.shuffle && args.order.seed.is_none() {
+            args.order.seed = resume::seed(&args, &seen, recorded.as_ref());
+        }
+    }
+    if args.order.shuffle && args.order.seed.is_none() {
+        args.order.seed = Some(Seed::random());
+    }
     let scratch = args.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
     let scratch = outputs.scratch_dir(&scratch)?;
     let plan = match &args.by.obs_column {
         Some(column) => by_column(&args, column, &root, &mut selection, &scratch),
         None => by_size(&args, &root, &mut selection, &scratch),
     };
-    let plan = plan.with_context(context)?;
+    let mut plan = plan.with_context(context)?;
     for shard in &plan.shards {
         output::refuse_overlap(shard, std::slice::from_ref(&args.input))?;
     }
@@ -55,8 +67,18 @@ pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
         return make_parent(&args.prefix);
     }
     let asides = plan.shards.iter().map(|shard| outputs.aside(shard));
-    let asides = asides.collect::<Result<Vec<_>>>()?;
-    let rows = plan.cuts.last().copied().unwrap_or(0);
+    let mut asides = asides.collect::<Result<Vec<_>>>()?;
+    let whole = match args.resume {
+        true => start(&args, &seen, &mut outputs)?,
+        false => 0,
+    };
+    asides.drain(..whole);
+    plan.cuts.drain(..whole);
+    let rows = plan
+        .cuts
+        .last()
+        .zip(plan.cuts.first())
+        .map_or(0, |(end, start)| end - start);
     let progress = Progress::new("Slicing", rows, quiet);
     let request = Request {
         order: plan.order,
@@ -68,8 +90,11 @@ pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
         scratch: &scratch,
         progress: &progress,
         verify: args.output.verify,
+        finished: &|output| outputs.finished(whole + output),
     };
-    extract::run(&mut selection, &request).with_context(context)?;
+    if !request.outputs.is_empty() {
+        extract::run(&mut selection, &request).with_context(context)?;
+    }
     progress.finish();
     let written = outputs.publish()?;
     let bytes: u64 = written
@@ -83,6 +108,24 @@ pub fn run(args: SliceArgs, quiet: bool) -> Result<()> {
         format_size(bytes)
     );
     Ok(())
+}
+
+/// How many of the shards are whole already, with a word on it.
+fn start(args: &SliceArgs, seen: &[u64], outputs: &mut Outputs) -> Result<usize> {
+    let seed = args.order.seed.as_ref().filter(|_| args.order.shuffle);
+    let (before, shards) = (outputs.kept(), outputs.count());
+    let whole = outputs.start(&resume::identity(args, seen, seed))?;
+    match (before, whole) {
+        (0, _) => {}
+        (_, 0) => info!(
+            "Resuming: none of {before} kept shards are of this input and these options, all {shards} are written"
+        ),
+        _ => info!(
+            "Resuming: {whole} of {shards} shards are kept, {} are written",
+            shards - whole
+        ),
+    }
+    Ok(whole)
 }
 
 fn make_parent(prefix: &Path) -> Result<()> {
@@ -230,9 +273,9 @@ fn order(args: &SliceArgs, cells: u64) -> Result<(Order, Budget)> {
         return Ok((Order::AsIs, small_blocks().unwrap_or(budget)));
     }
     let budget = any_order(args, cells)?;
-    let seed = args.order.seed.clone().unwrap_or_else(Seed::random);
+    let seed = args.order.seed.as_ref().context("A shuffle has a seed")?;
     info!("Shuffle enabled (seed={seed}).");
-    Ok((Order::Cells(permutation(&seed, cells)?), budget))
+    Ok((Order::Cells(permutation(seed, cells)?), budget))
 }
 
 fn memory_limit(args: &SliceArgs) -> u64 {

@@ -280,3 +280,26 @@ fn a_terminated_run_leaves_nothing() {
     }
     assert!(told > 0, "no run was terminated in the middle");
 }
+
+/// The limit is in kB. The library keeps some of what it is to write until a file is closed, so the error comes from
+/// many places.
+#[test]
+fn a_file_that_may_not_grow_is_an_error_wherever_it_ends() {
+    let folder = folder();
+    let program = env!("CARGO_BIN_EXE_annslicer");
+    for options in ["", "--compression gzip:1", "--shuffle --seed 1"] {
+        for limit in (0..20).chain((20..400).step_by(20)) {
+            let slice = format!("{program} -q slice pbmc.h5ad p --size 300 {options}");
+            let limited = format!("ulimit -f {limit}; exec {slice}");
+            let mut command = Command::new("bash");
+            let output = command.current_dir(folder.path()).args(["-c", &limited]);
+            let output = output.output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            let context = format!("{limit} kB, {options}: {}: {said}", output.status);
+            assert_eq!(output.status.code(), Some(1), "{context}");
+            assert_eq!(said.lines().count(), 1, "{context}");
+            assert!(said.contains("File too large"), "{context}");
+            assert_eq!(names(folder.path()).len(), 1, "{context}");
+        }
+    }
+}

@@ -151,6 +151,24 @@ impl Leaf {
         }
     }
 
+    /// What its rows take in an HDF5 file without compression, at the least: of text, only the references to it.
+    pub fn least_cost(&self) -> RowCost {
+        /// Bytes of a reference to text in HDF5.
+        const TEXT: u64 = 16;
+        let fixed = |fixed| RowCost { fixed, element: 0 };
+        match &self.source {
+            Source::Fixed(a) | Source::Codes(a, _) => fixed(a.spec().row_bytes()),
+            Source::Text(a) => fixed(a.spec().row_items() * TEXT),
+            Source::Field(_, field) if field.dtype.is_string() => fixed(field_items(field) * TEXT),
+            Source::Field(_, field) => fixed(field_items(field) * field.dtype.size() as u64),
+            Source::Sparse(s) => RowCost {
+                fixed: s.indptr.spec().row_bytes(),
+                element: s.element_bytes(),
+            },
+            Source::SquareSparse(_) | Source::SquareFixed(_) | Source::Awkward(_) => fixed(0),
+        }
+    }
+
     /// How its values are read, for the log.
     pub fn storage(&self) -> String {
         match &self.source {

@@ -21,6 +21,9 @@ EXAMPLES
   Compressed shards of a Zarr store, with 4 threads in about 8 GB
       annslicer slice atlas.zarr shards/atlas --compression gzip -j 4 --memory-limit 8GB
 
+  The same in a batch queue, where the job may be stopped and run again
+      annslicer slice atlas.zarr shards/atlas --compression gzip --resume
+
   A shard for each perturbation, each with the controls too: out/screen_TP53.h5ad, ...
       annslicer slice screen.h5ad out/screen --obs-column gene --always-include non-targeting";
 
@@ -42,6 +45,11 @@ pub struct SliceArgs {
     pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
+
+    /// Keep finished shards if the run ends early, and do not write again those that a run of the
+    /// same input and options has kept
+    #[arg(long, help_heading = "Output")]
+    pub resume: bool,
 
     /// Folder for scratch files, where --shuffle needs any [default: the system's]
     #[arg(long, value_name = "PATH", help_heading = "Resources")]

@@ -84,6 +84,13 @@ impl Outline {
         self.inputs.iter().map(|input| input.cells).sum()
     }
 
+    /// What the arrays take in an HDF5 file without compression, at the least.
+    pub fn least_bytes(&self) -> u64 {
+        let plans = self.arrays.values().map(|(plan, _)| plan);
+        let bytes = plans.map(|plan| plan.least_bytes(self.cells()));
+        bytes.fold(0, u64::saturating_add)
+    }
+
     /// Whether values of dataframes must be looked at. If so, all inputs are to be told to [`Outline::look`].
     pub fn reopen(&mut self) -> bool {
         let cells = self.cells();

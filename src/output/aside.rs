@@ -1,5 +1,7 @@
 //! Hidden folders for what is not finished: `.annslicer-{process id}-{number}.tmp`, next to the
-//! outputs, and removed with all they hold when a run ends, fails, or is told to stop.
+//! outputs, and removed with all they hold when a run ends, fails, or is told to stop. Only
+//! `.{prefix}.annslicer-resume`, the folder of a run that may be resumed, stays once it holds a
+//! finished output, until a run of the same outputs ends well.
 //!
 //! A run holds the lock on its folders' lock files, which ends with the process, however it dies
 //! and whatever process later has its id, in any container or (where the file system carries
@@ -7,40 +9,33 @@
 //! Where there are no locks, no run is taken for dead.
 
 use std::{
-    collections::BTreeSet,
+    cell::Cell,
     ffi::OsStr,
     fs::{self, DirBuilder, DirEntry, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind},
-    os::unix::{
-        fs::{DirBuilderExt, MetadataExt},
-        process::CommandExt,
-    },
+    io::{self, ErrorKind, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
-    process,
-    sync::{Mutex, MutexGuard, PoisonError},
-    thread,
-    time::SystemTime,
+    process, thread,
+    time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result, anyhow};
-use signal_hook::{
-    consts::{SIGINT, SIGTERM},
-    iterator::Signals,
-    low_level,
-};
-use tracing::{debug, error};
+use anyhow::{Context, Result, anyhow, bail};
+use tracing::debug;
 
-use crate::progress::end_bars;
+use super::signals::registry;
 
 const PREFIX: &str = ".annslicer-";
 const SUFFIX: &str = ".tmp";
-const LOCK: &str = ".annslicer-lock";
+const KEPT: &str = ".annslicer-resume";
+pub const LOCK: &str = ".annslicer-lock";
 
 /// A folder of this run, locked, registered for removal on a signal, removed when dropped.
 pub struct Aside {
     pub path: PathBuf,
     /// Folders of other runs that live, beside this one.
     others: Vec<PathBuf>,
+    /// Whether it stays when this is dropped.
+    kept: Cell<bool>,
     _lock: File,
 }
 
@@ -65,6 +60,7 @@ impl Aside {
                     return Ok(Self {
                         path,
                         others,
+                        kept: Cell::new(false),
                         _lock: lock,
                     });
                 }
@@ -78,15 +74,62 @@ impl Aside {
         Err(anyhow!("Lock files do not last")).with_context(in_vain)
     }
 
+    /// Makes the folder of the runs in `parent` whose outputs begin with `prefix` and that may be
+    /// resumed, or takes over that of a dead one.
+    pub fn claim_kept(parent: &Path, prefix: &str) -> Result<Self> {
+        let in_vain = || format!("Cannot write in folder {}", parent.display());
+        let path = parent.join(format!(".{prefix}{KEPT}"));
+        for _ in 0..100 {
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                made => made.with_context(in_vain)?,
+            }
+            let Some(mut lock) = lock_kept(&path).with_context(in_vain)? else {
+                // Another run writes here, or looks whether one does.
+                thread::sleep(Duration::from_millis(5));
+                continue;
+            };
+            let pid = process::id().to_string();
+            let written = lock
+                .set_len(0)
+                .and_then(|()| lock.write_all(pid.as_bytes()));
+            written.with_context(in_vain)?;
+            if !is_of_use(&path) {
+                registry().folders.insert(path.clone());
+            }
+            return Ok(Self {
+                others: remove_dead(parent, &path),
+                path,
+                kept: Cell::new(true),
+                _lock: lock,
+            });
+        }
+        bail!(
+            "Process {} is writing {}; if it no longer runs, remove {}",
+            pid_of(&path),
+            parent.join(prefix).display(),
+            path.display()
+        )
+    }
+
+    /// Whether this folder, with `finished` outputs in it, stays when the run ends early.
+    pub fn keep(&self, finished: usize) {
+        let mut registry = registry();
+        match finished {
+            0 => registry.folders.insert(self.path.clone()),
+            _ => registry.folders.remove(&self.path),
+        };
+        registry.kept = finished;
+        self.kept.set(finished > 0);
+    }
+
     /// The folder beside this one in which another run writes an output `name`, and its process
     /// id.
-    pub fn rival(&mut self, name: &OsStr) -> Option<(&Path, &str)> {
+    pub fn rival(&mut self, name: &OsStr) -> Option<(&Path, String)> {
         self.others
             .retain(|other| !other.join(name).exists() || !remove_if_dead(other));
         let other = self.others.iter().find(|other| other.join(name).exists())?;
-        let file_name = other.file_name()?.to_str()?;
-        let pid = file_name.strip_prefix(PREFIX)?.split('-').next()?;
-        Some((other, pid))
+        Some((other, pid_of(other)))
     }
 }
 
@@ -94,7 +137,9 @@ impl Drop for Aside {
     /// Waits for ever where a signal is ending the process, so that errors which the removal
     /// makes in other threads are not reported.
     fn drop(&mut self) {
-        remove(&self.path);
+        if !self.kept.get() || !is_of_use(&self.path) {
+            remove(&self.path);
+        }
     }
 }
 
@@ -118,12 +163,45 @@ fn lock_new(folder: &Path) -> io::Result<Option<File>> {
     Ok(stands.then_some(lock))
 }
 
-/// Removes what dead runs left in `parent`, and returns the folders of living ones but `own`.
+/// Locks the folder of runs that may be resumed; none where another run has it, or has removed it.
+fn lock_kept(folder: &Path) -> io::Result<Option<File>> {
+    let path = folder.join(LOCK);
+    let lock = match open_lock(&path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        lock => lock?,
+    };
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(e)) => debug!("No locks in {}: {e}", folder.display()),
+    }
+    let made = lock.metadata()?.ino();
+    let stands = fs::metadata(&path).is_ok_and(|file| file.ino() == made);
+    Ok(stands.then_some(lock))
+}
+
+fn open_lock(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).open(path)
+}
+
+/// The process whose folder this is, as text.
+fn pid_of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    match name.strip_prefix(PREFIX) {
+        Some(rest) => rest.split('-').next().unwrap_or_default().to_owned(),
+        None => fs::read_to_string(folder.join(LOCK)).unwrap_or_default(),
+    }
+}
+
+/// Removes what dead runs left in `parent`, and returns the folders of other runs that live, or may
+/// be resumed.
 fn remove_dead(parent: &Path, own: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     let others = entries.filter(is_aside).map(|entry| entry.path());
     others
-        .filter(|other| other != own && !remove_if_dead(other))
+        .filter(|other| other != own)
+        .filter(|other| is_of_use(other) || !remove_if_dead(other))
         .collect()
 }
 
@@ -131,18 +209,24 @@ fn remove_dead(parent: &Path, own: &Path) -> Vec<PathBuf> {
 fn is_aside(entry: &DirEntry) -> bool {
     let name = entry.file_name();
     let bytes = name.as_encoded_bytes();
-    let named = bytes.starts_with(PREFIX.as_bytes()) && bytes.ends_with(SUFFIX.as_bytes());
+    let temporary = bytes.starts_with(PREFIX.as_bytes()) && bytes.ends_with(SUFFIX.as_bytes());
+    let named = temporary || bytes.starts_with(b".") && bytes.ends_with(KEPT.as_bytes());
     named && entry.file_type().is_ok_and(|kind| kind.is_dir())
+}
+
+/// Whether outputs stand in the folder of a run that may be resumed.
+fn is_of_use(folder: &Path) -> bool {
+    let kept = folder
+        .as_os_str()
+        .as_encoded_bytes()
+        .ends_with(KEPT.as_bytes());
+    let mut names = fs::read_dir(folder).into_iter().flatten().flatten();
+    kept && names.any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
 }
 
 /// Removes the folder of a dead run; whether `folder` is gone.
 fn remove_if_dead(folder: &Path) -> bool {
-    let lock = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(folder.join(LOCK));
-    match lock {
+    match open_lock(&folder.join(LOCK)) {
         Ok(lock) if lock.try_lock().is_ok() => {
             let removed = fs::remove_dir_all(folder).is_ok();
             debug!(
@@ -156,71 +240,11 @@ fn remove_if_dead(folder: &Path) -> bool {
     }
 }
 
-/// What a signal must know. Held while outputs are renamed, so that a signal falls before or
-/// after.
-pub struct Registry {
-    folders: BTreeSet<PathBuf>,
-    /// All outputs stand: too late to stop.
-    pub published: bool,
-    watching: bool,
-}
-
-pub fn registry() -> MutexGuard<'static, Registry> {
-    static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
-        folders: BTreeSet::new(),
-        published: false,
-        watching: false,
-    });
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 fn remove(folder: &Path) {
     let mut registry = registry();
     let _ = fs::remove_dir_all(folder);
     registry.folders.remove(folder);
 }
-
-/// From the first call on, SIGINT and SIGTERM remove what is aside and end the process with 128
-/// and the signal's number.
-pub fn watch_signals() -> Result<()> {
-    let mut registry = registry();
-    if !registry.watching {
-        let mut signals = Signals::new([SIGINT, SIGTERM]).context("Cannot watch for signals")?;
-        thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || signals.forever().for_each(stop))
-            .context("Cannot watch for signals")?;
-        registry.watching = true;
-    }
-    Ok(())
-}
-
-fn stop(signal: i32) {
-    let registry = registry();
-    if registry.published {
-        return;
-    }
-    let name = low_level::signal_name(signal).unwrap_or("a signal");
-    end_bars();
-    let folders = &registry.folders;
-    folders
-        .iter()
-        .for_each(|folder| drop(fs::remove_dir_all(folder)));
-    error!("Interrupted by {name}; nothing was written");
-    // Other threads still write, and may make the folders anew. They end for certain where another
-    // program takes over the process, which also skips the exit handlers of libraries.
-    let code = 128 + signal;
-    let mut shell = process::Command::new("sh");
-    let shell = shell
-        .args(["-c", REMOVE_AND_EXIT, &code.to_string()])
-        .args(folders);
-    let failed = shell.exec();
-    debug!("Cannot run sh: {failed}");
-    low_level::exit(code)
-}
-
-/// Called with the code to exit with as its name, and the folders to remove.
-const REMOVE_AND_EXIT: &str = r#"trap '' INT TERM; rm -rf -- "$@" 2>/dev/null; exit "$0""#;
 
 #[cfg(test)]
 mod tests {

@@ -22,6 +22,15 @@ pub fn named_path(prefix: &Path, name: &str) -> PathBuf {
     path.into()
 }
 
+/// Where the output goes that is written at `aside`: beside the hidden folder that holds it.
+pub fn place_of(aside: &Path) -> PathBuf {
+    let folder = aside
+        .parent()
+        .and_then(Path::parent)
+        .unwrap_or(Path::new(""));
+    folder.join(aside.file_name().unwrap_or_default())
+}
+
 /// `path` without links and dots. What does not exist yet has no links.
 pub fn resolve(path: &Path) -> Result<PathBuf> {
     let full = std::path::absolute(path).with_context(|| format!("Path {}", path.display()))?;

@@ -171,6 +171,77 @@ fn two_runs_do_not_write_the_same_output() {
     assert_eq!(names(dir.path()), ["a.h5ad", "b.h5ad"]);
 }
 
+/// A run of outputs a, b and c that ends when it has finished so many; how many were kept for it, and where they are.
+fn resumable(dir: &Path, run: &str, ends_after: usize) -> (usize, Option<Vec<PathBuf>>) {
+    let mut outputs = Outputs::new().unwrap();
+    outputs.resume(&dir.join("p")).unwrap();
+    let shards: Vec<_> = (0..3).map(|i| shard_path(&dir.join("p"), i)).collect();
+    let asides: Vec<_> = shards.iter().map(|p| outputs.aside(p).unwrap()).collect();
+    let kept = outputs.start(&Value::from(run)).unwrap();
+    for (i, aside) in asides.iter().enumerate().take(ends_after).skip(kept) {
+        fs::write(aside, run).unwrap();
+        outputs.finished(i).unwrap();
+    }
+    let whole = ends_after == asides.len();
+    (kept, whole.then(|| outputs.publish().unwrap()))
+}
+
+#[test]
+fn finished_outputs_are_kept_for_the_same_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let inode = |path: PathBuf| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let folder = dir.path().join(".p.annslicer-resume");
+    assert_eq!(resumable(dir.path(), "x", 0), (0, None));
+    assert!(names(dir.path()).is_empty(), "nothing was finished");
+    assert_eq!(resumable(dir.path(), "x", 1), (0, None));
+    assert_eq!(names(dir.path()), [".p.annslicer-resume"]);
+    let first = inode(folder.join("p_shard_0.h5ad"));
+    fs::write(folder.join("p_shard_1.h5ad"), "a half").unwrap();
+    assert_eq!(resumable(dir.path(), "x", 2), (1, None));
+    let (kept, published) = resumable(dir.path(), "x", 3);
+    assert_eq!((kept, published.unwrap().len()), (2, 3));
+    let shards = ["p_shard_0.h5ad", "p_shard_1.h5ad", "p_shard_2.h5ad"];
+    assert_eq!(names(dir.path()), shards);
+    assert_eq!(inode(dir.path().join(shards[0])), first);
+    assert!(
+        shards
+            .iter()
+            .all(|name| fs::read(dir.path().join(name)).unwrap() == b"x")
+    );
+}
+
+#[test]
+fn another_run_or_a_changed_output_begins_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = dir.path().join(".p.annslicer-resume/p_shard_0.h5ad");
+    resumable(dir.path(), "x", 2);
+    assert_eq!(resumable(dir.path(), "y", 2), (0, None));
+    fs::write(&first, "changed").unwrap();
+    assert_eq!(resumable(dir.path(), "y", 2), (0, None));
+    resumable(dir.path(), "y", 3).1.unwrap();
+    assert_eq!(fs::read(dir.path().join("p_shard_0.h5ad")).unwrap(), b"y");
+    resumable(dir.path(), "z", 1);
+    let mut plain = Outputs::new().unwrap();
+    write(&mut plain, &shard_path(&dir.path().join("q"), 0), "q");
+    assert!(first.exists(), "an output of another prefix leaves it");
+    write(&mut plain, &shard_path(&dir.path().join("p"), 0), "anew");
+    assert!(!first.exists(), "a run of the same outputs does not resume");
+}
+
+#[test]
+fn a_run_killed_between_its_renames_is_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    resumable(dir.path(), "x", 2);
+    fs::rename(
+        at(".p.annslicer-resume/p_shard_0.h5ad"),
+        at("p_shard_0.h5ad"),
+    )
+    .unwrap();
+    assert_eq!(resumable(dir.path(), "x", 3).0, 2);
+    assert_eq!(names(dir.path()).len(), 3);
+}
+
 /// A run for the tests below to end: writes until it is told to stop.
 #[test]
 #[ignore = "run by other tests"]

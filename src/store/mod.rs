@@ -220,10 +220,11 @@ impl Group {
     /// The same group, whose new arrays hold back at most about `bytes` each, in smaller chunks than they get by
     /// default: for many that are written at once.
     pub fn with_chunks_of(&self, bytes: u64) -> Group {
-        Group(match &self.0 {
+        let of = match &self.of {
             GroupOf::Hdf5(g) => GroupOf::Hdf5(g.with_chunks_of(bytes)),
             GroupOf::Zarr(g) => GroupOf::Zarr(g.with_chunks_of(bytes)),
-        })
+        };
+        Group::from(of).noted(self.ledger.clone())
     }
 
     /// Sets attributes of the node at `path` (this group where it is empty); those of the same names are replaced.

@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 import badinput
+import batch
 import cells
 import checking
 import concat
@@ -23,7 +24,7 @@ import sources
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, huge, selftest)
+MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, batch, huge, selftest)
 
 
 def scenarios():

@@ -117,6 +117,24 @@ impl Plan {
         }
     }
 
+    /// Bytes of `rows` rows without compression, as far as they are known before they are read.
+    pub fn least_bytes(&self, rows: u64) -> u64 {
+        match self {
+            Plan::Dense { dtype, row } => {
+                let items = row.iter().fold(rows, |n, &axis| n.saturating_mul(axis));
+                items.saturating_mul(dtype.size() as u64)
+            }
+            Plan::Sparse { spec, count } => {
+                let element = spec.data.size() + spec.indices.size();
+                let Count::Exactly(count) = count else {
+                    return 0;
+                };
+                count.saturating_mul(element as u64)
+            }
+            Plan::Text { .. } | Plan::Awkward => 0,
+        }
+    }
+
     fn dense(known: &[&Shape], width: Option<u64>, missing: bool) -> Result<Plan> {
         let mut dtypes = vec![];
         for shape in known {

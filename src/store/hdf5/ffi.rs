@@ -43,6 +43,16 @@ use super::external;
 /// An open identifier of the library, closed when dropped.
 pub struct Id(hid_t);
 
+impl Id {
+    /// Closes it, where that may write: the library keeps some values until then.
+    pub fn close(self) -> Result<()> {
+        let raw = self.0;
+        std::mem::forget(self);
+        // SAFETY: the identifier is owned, and this is its last use.
+        sync(|| done(unsafe { H5Idec_ref(raw) }))
+    }
+}
+
 impl Drop for Id {
     fn drop(&mut self) {
         // SAFETY: the identifier is owned, and this is its last use.
@@ -88,22 +98,33 @@ pub enum Object {
     Dataset(Id),
 }
 
-/// The library's explanation of its last error, innermost frame first.
+/// The library's explanation of its last error, innermost frame first; where that is an error of the operating
+/// system, it is the cause.
 fn failure() -> anyhow::Error {
-    match hdf5::Error::query() {
-        Ok(error) => match error.stack() {
-            Some(stack) => {
-                let frames: Vec<_> = stack.iter().map(|f| f.desc().to_string()).collect();
-                let mut told = frames;
-                told.dedup();
-                told.reverse();
-                told.truncate(3);
-                anyhow!("HDF5: {}", told.join(": "))
-            }
-            None => anyhow!("HDF5: {error}"),
-        },
-        Err(error) => anyhow!("HDF5: {error}"),
+    let error = match hdf5::Error::query() {
+        Ok(error) | Err(error) => error,
+    };
+    let Some(stack) = error.stack() else {
+        return anyhow!("HDF5: {error}");
+    };
+    let mut told: Vec<_> = stack.iter().map(|f| f.desc().to_string()).collect();
+    if let Some((frame, cause)) = told
+        .iter()
+        .find_map(|frame| Some((frame, os_error(frame)?)))
+    {
+        let what = frame.split([':', ',']).next().unwrap_or_default();
+        return anyhow::Error::from(cause).context(format!("HDF5: {what}"));
     }
+    told.dedup();
+    told.reverse();
+    told.truncate(3);
+    anyhow!("HDF5: {}", told.join(": "))
+}
+
+/// The number that the library's file driver puts into its text, among addresses and times.
+fn os_error(frame: &str) -> Option<std::io::Error> {
+    let (number, _) = frame.split_once("errno = ")?.1.split_once(',')?;
+    Some(std::io::Error::from_raw_os_error(number.parse().ok()?))
 }
 
 fn id(raw: hid_t) -> Result<Id> {

@@ -36,7 +36,8 @@ pub struct Group {
 
 /// What all nodes of one opened file share.
 struct OpenFile {
-    id: ffi::Id,
+    /// Until it is closed.
+    id: Option<ffi::Id>,
     compression: Compression,
     bounds: Bounds,
     /// What the chunks of one read may take.
@@ -110,7 +111,7 @@ impl Group {
             bail!("It has no root group");
         };
         let file = Arc::new(OpenFile {
-            id: file,
+            id: Some(file),
             compression,
             bounds,
             memory,
@@ -190,7 +191,10 @@ impl Group {
         let set = || match path {
             "" => write_attrs(&self.id, attrs),
             _ => match ffi::open_object(&self.id, path, &self.file.bounds, 0)? {
-                ffi::Object::Group(id) | ffi::Object::Dataset(id) => write_attrs(&id, attrs),
+                ffi::Object::Group(id) | ffi::Object::Dataset(id) => {
+                    write_attrs(&id, attrs)?;
+                    id.close()
+                }
             },
         };
         set().with_context(|| format!("Write '{}'", join(&self.path, path)))
@@ -225,7 +229,8 @@ impl Group {
             };
             let id = ffi::create_dataset(&self.id, path, &out, &how)?;
             write_attrs(&id, attrs)?;
-            ffi::write_records(&id, &out.dtype, &spec.dtype, records)
+            ffi::write_records(&id, &out.dtype, &spec.dtype, records)?;
+            id.close()
         };
         write().with_context(|| format!("Write '{}'", join(&self.path, path)))
     }
@@ -252,10 +257,19 @@ impl Group {
 
     pub fn finish(self) -> Result<()> {
         drop(self.id);
-        let Some(file) = Arc::into_inner(self.file) else {
-            bail!("Close the file: nodes of it are still open");
-        };
-        ffi::close_file(file.id).context("Close the file")
+        let file = Arc::into_inner(self.file).and_then(|mut file| file.id.take());
+        let file = file.context("Close the file: nodes of it are still open")?;
+        ffi::close_file(file).context("Close the file")
+    }
+}
+
+impl Drop for OpenFile {
+    /// A file that is given up half written is left open: after a write that failed the library cannot close it, nor
+    /// what is open in it, and would use what it has freed.
+    fn drop(&mut self) {
+        if self.writable {
+            std::mem::forget(self.id.take());
+        }
     }
 }
 

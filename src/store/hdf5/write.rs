@@ -244,6 +244,9 @@ impl Appender {
             self.rows,
             self.spec.rows()
         );
+        self.id
+            .close()
+            .with_context(|| format!("Write '{}'", self.path))?;
         Ok(rows)
     }
 }

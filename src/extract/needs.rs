@@ -1,0 +1,56 @@
+//! The room on disk that a run needs, as far as that is known before it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::Request;
+use crate::anndata::rows::Leaf;
+use crate::anndata::select::Selection;
+use crate::compression::Compression;
+use crate::output;
+use crate::plan;
+use crate::resources::Need;
+use crate::store::Format;
+
+/// What the outputs take at the least: of what is compressed, as all of Zarr is, and of what links lead to several
+/// folders, nothing is known.
+pub fn of_outputs(
+    selection: &Selection,
+    request: &Request,
+    template: Option<&Path>,
+) -> Result<Need> {
+    let (span, plain) = (request.span(), request.compression == Compression::None);
+    let mut bytes = 0u64;
+    for leaf in selection.leaves.iter().filter(|_| plain) {
+        let count = request.count(leaf, span.clone())?;
+        let rows = span.end - span.start;
+        bytes = bytes.saturating_add(plan::data_bytes(&leaf.least_cost(), count, rows));
+    }
+    let common = template.map_or(Ok(0), |path| path.metadata().map(|file| file.len()))?;
+    let common = common.saturating_mul(request.outputs.len() as u64);
+    let places = request.outputs.iter().map(|path| output::place_of(path));
+    let folders = places.filter_map(|place| Some(place.parent()?.to_owned()));
+    let mut folders: BTreeSet<PathBuf> = folders.collect();
+    Ok(Need {
+        bytes: match (request.format, folders.len()) {
+            (Format::H5ad, 1) => bytes.saturating_add(common),
+            _ => 0,
+        },
+        folder: folders.pop_first().unwrap_or_default(),
+        what: "The outputs need",
+    })
+}
+
+/// What unpacking takes.
+pub fn of_scratch(selection: &Selection, request: &Request) -> Need {
+    let bytes = selection.leaves.iter().map(Leaf::unpacked_bytes);
+    let hidden = request.scratch.parent();
+    let folder = hidden.and_then(Path::parent).unwrap_or(request.scratch);
+    Need {
+        folder: folder.to_owned(),
+        bytes: bytes.fold(0, u64::saturating_add),
+        what: "Unpacking the input needs (see --tmpdir and --memory-limit)",
+    }
+}

@@ -1,0 +1,165 @@
+//! The outputs that a run which may be resumed has finished, and the record of them.
+//!
+//! They stand in a hidden folder, `.{prefix}.annslicer-resume`, until all are whole and take their places together,
+//! so that a run that ends early leaves nothing that looks finished. The record is a JSON value a line: what the run is,
+//! then each finished output, flushed to disk after the output itself. What it does not name is not finished.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use super::aside::{Aside, LOCK};
+use super::sync_entry;
+
+/// Hidden, as no output in this folder is that is not finished by name.
+const RECORD: &str = ".annslicer-record.json";
+
+pub struct Kept {
+    folder: PathBuf,
+    /// The first line of the record.
+    pub run: Option<Value>,
+    finished: Vec<Finished>,
+    /// Whole, but not in the record yet.
+    pending: Vec<PathBuf>,
+    /// When the record was last written, and how long that took.
+    last: Option<(Instant, Duration)>,
+}
+
+/// An output as it was when it was finished. It keeps its inode when it is renamed.
+#[derive(PartialEq)]
+struct Finished {
+    name: String,
+    inode: u64,
+    size: u64,
+    /// Of modification: seconds and nanoseconds.
+    time: (i64, i64),
+}
+
+impl Kept {
+    /// What the record in `folder` tells; nothing where there is none.
+    pub fn read(folder: &Path) -> Kept {
+        let text = fs::read_to_string(folder.join(RECORD)).unwrap_or_default();
+        let mut lines = text
+            .lines()
+            .map_while(|line| serde_json::from_str(line).ok());
+        Kept {
+            folder: folder.to_owned(),
+            run: lines.next(),
+            finished: lines.map_while(|line| Finished::of_json(&line)).collect(),
+            pending: vec![],
+            last: None,
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.finished.len()
+    }
+
+    /// Tells the folder, where it is this one, that it stays for what is finished.
+    pub fn tell(&self, aside: &Aside) {
+        if aside.path == self.folder && self.run.is_some() {
+            aside.keep(self.count());
+        }
+    }
+
+    /// Whether the file at `path` is the finished output `name`.
+    pub fn holds(&self, name: &str, path: &Path) -> bool {
+        let found = Finished::of_file(name, path).ok();
+        found.is_some_and(|found| self.finished.contains(&found))
+    }
+
+    /// Begins anew as the run `run`: the first outputs that `stay` are all that is left of an earlier one.
+    pub fn start(&mut self, run: &Value, stay: usize) -> Result<()> {
+        self.finished.truncate(stay);
+        self.run = Some(run.clone());
+        let tidy = || -> io::Result<()> {
+            for entry in fs::read_dir(&self.folder)? {
+                let path = entry?.path();
+                let name = path.file_name().unwrap_or_default();
+                let stays = name == LOCK
+                    || name == RECORD
+                    || self.finished.iter().any(|f| *f.name == *name);
+                match fs::symlink_metadata(&path)?.is_dir() {
+                    _ if stays => {}
+                    true => fs::remove_dir_all(path)?,
+                    false => fs::remove_file(path)?,
+                }
+            }
+            let mut text = format!("{run}\n");
+            for finished in &self.finished {
+                text += &format!("{}\n", finished.json());
+            }
+            let anew = self.folder.join(format!("{RECORD}.new"));
+            fs::write(&anew, text)?;
+            sync_entry(&anew)?;
+            fs::rename(anew, self.folder.join(RECORD))?;
+            sync_entry(&self.folder)
+        };
+        tidy().with_context(|| format!("Write the record in {}", self.folder.display()))
+    }
+
+    /// Notes that the output at `path` is whole; whether the record tells it now. Flushing takes a tenth of the time
+    /// at most: many small outputs go into the record together.
+    pub fn add(&mut self, path: &Path) -> Result<bool> {
+        self.pending.push(path.to_owned());
+        let soon = |(at, took): (Instant, Duration)| at.elapsed() < 9 * took;
+        if self.last.is_some_and(soon) {
+            return Ok(false);
+        }
+        let began = Instant::now();
+        self.write()
+            .with_context(|| format!("Write the record in {}", self.folder.display()))?;
+        self.last = Some((Instant::now(), began.elapsed()));
+        Ok(true)
+    }
+
+    /// Puts into the record what is pending.
+    pub fn write(&mut self) -> io::Result<()> {
+        let pending = std::mem::take(&mut self.pending);
+        pending.par_iter().try_for_each(|path| sync_entry(path))?;
+        let mut lines = String::new();
+        for path in &pending {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let finished = Finished::of_file(&name, path)?;
+            lines += &format!("{}\n", finished.json());
+            self.finished.push(finished);
+        }
+        sync_entry(&self.folder)?;
+        let mut record = OpenOptions::new()
+            .append(true)
+            .open(self.folder.join(RECORD))?;
+        record.write_all(lines.as_bytes())?;
+        File::sync_data(&record)
+    }
+}
+
+impl Finished {
+    fn of_file(name: &str, path: &Path) -> io::Result<Finished> {
+        let file = fs::symlink_metadata(path)?;
+        Ok(Finished {
+            name: name.to_owned(),
+            inode: file.ino(),
+            size: file.len(),
+            time: (file.mtime(), file.mtime_nsec()),
+        })
+    }
+
+    fn json(&self) -> Value {
+        json!([self.name, self.inode, self.size, self.time.0, self.time.1])
+    }
+
+    fn of_json(line: &Value) -> Option<Finished> {
+        Some(Finished {
+            name: line.get(0)?.as_str()?.to_owned(),
+            inode: line.get(1)?.as_u64()?,
+            size: line.get(2)?.as_u64()?,
+            time: (line.get(3)?.as_i64()?, line.get(4)?.as_i64()?),
+        })
+    }
+}
