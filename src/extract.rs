@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use tracing::{debug, info};
 
 use crate::anndata::csc::{Sweeper, Targets};
-use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter, RowCost, Source};
+use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter, RowCost};
 use crate::anndata::select::Selection;
 use crate::compression::Compression;
 use crate::output;
@@ -115,7 +115,7 @@ impl<'a> Engine<'a> {
             .iter()
             .map(Leaf::cost)
             .collect::<Result<Vec<_>>>()?;
-        let means: Vec<f64> = selection.leaves.iter().map(mean_elements).collect();
+        let means: Vec<f64> = selection.leaves.iter().map(Leaf::mean_elements).collect();
         let mut wave = request.budget;
         if !selection.csc.is_empty() {
             wave.wave = (wave.wave / 2).max(1);
@@ -166,10 +166,11 @@ impl<'a> Engine<'a> {
         for (output, cut) in self.request.cuts.windows(2).enumerate() {
             let context = || format!("Write {}", self.request.name(output));
             let mut open = self.open(output, &[], None).with_context(context)?;
-            for (leaf, writer) in self.leaves().iter().zip(&mut open.writers) {
+            let leaves = self.leaves().iter().zip(&self.costs);
+            for ((leaf, cost), writer) in leaves.zip(&mut open.writers) {
                 let columns = open.columns.as_ref().filter(|_| leaf.is_square());
                 writer
-                    .append_from(leaf, cut[0]..cut[1], columns)
+                    .append_from(leaf, cut[0]..cut[1], columns, *cost)
                     .with_context(|| format!("Write '{}'", leaf.path))
                     .with_context(context)?;
                 output::flush_sometimes(&self.request.outputs[output]);
@@ -464,13 +465,6 @@ fn unpack(leaves: &mut [Leaf], scratch: &Path) -> Result<()> {
         info!("Unpacking {} to scratch...", format_size(bytes));
     }
     leaves.iter_mut().try_for_each(|leaf| leaf.unpack(scratch))
-}
-
-fn mean_elements(leaf: &Leaf) -> f64 {
-    match &leaf.source {
-        Source::Sparse(s) | Source::SquareSparse(s) => s.nnz() as f64 / s.rows().max(1) as f64,
-        _ => 0.0,
-    }
 }
 
 fn log_plan(request: &Request, total: u64, at_once: u64) {

@@ -40,6 +40,9 @@ use tracing::{debug, error};
 
 use cli::{Cli, Command};
 
+/// Bytes of a thread's stack: what the first one has.
+const STACK: usize = 8 << 20;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -80,10 +83,16 @@ fn run(cli: Cli) -> Result<()> {
         Command::Info(_) | Command::Completions { .. } | Command::Man => None,
     };
     let jobs = jobs.map_or_else(resources::cpus, usize::from);
-    ThreadPoolBuilder::new()
+    let pool = ThreadPoolBuilder::new()
         .num_threads(jobs)
-        .build_global()
+        .stack_size(STACK)
+        .build()
         .with_context(|| format!("Cannot start {jobs} threads"))?;
+    // In the pool, work too small to be shared is done at once, without waking another thread.
+    pool.install(|| dispatch(cli))
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
     let quiet = cli.messages.quiet;
     match cli.command {
         Command::Slice(args) => slice::run(args, quiet),

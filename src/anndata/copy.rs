@@ -2,7 +2,7 @@
 //! current encoding.
 
 use std::ops::Range;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use tracing::warn;
@@ -151,7 +151,7 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
         if to == "varm" || to == "raw/varm" {
             out.create_group(to, &Attrs::encoding("dict", "0.1.0"))?;
             let fields = fields.clone();
-            let array = Rc::new(array);
+            let array = Arc::new(array);
             for field in fields {
                 let leaf = Leaf {
                     path: format!("{to}/{}", field.name),

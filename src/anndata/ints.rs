@@ -2,6 +2,8 @@
 //!
 //! A negative number becomes one that no index reaches, so one comparison finds both.
 
+use std::cell::RefCell;
+
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
@@ -114,21 +116,89 @@ pub fn holding(dtype: &Dtype, most: u64) -> Dtype {
 
 /// The bytes of `values`; an error where one does not fit.
 pub fn write(values: &[u64], dtype: &Dtype) -> Result<Vec<u8>> {
+    Ok(put(values.len(), dtype, |i| Some(values[i]))?.unwrap_or_default())
+}
+
+/// The integers in `bytes` through `new`, as those of another type; `None` where one of them has no new value.
+pub fn map(
+    bytes: &[u8],
+    from: &Dtype,
+    to: &Dtype,
+    new: impl Fn(u64) -> Option<u64> + Sync,
+) -> Result<Option<Vec<u8>>> {
+    with_reader!(from, SIZE, read => {
+        put(bytes.len() / SIZE, to, |i| new(read(&bytes[i * SIZE..][..SIZE])))
+    })
+}
+
+/// The bytes of `count` integers; `None` where `value` gives none, an error where one does not fit.
+fn put(
+    count: usize,
+    dtype: &Dtype,
+    value: impl Fn(usize) -> Option<u64> + Sync,
+) -> Result<Option<Vec<u8>>> {
     let Dtype::Number { size, order, .. } = dtype else {
         bail!("{dtype} where integers are expected");
     };
-    let most = values.par_iter().copied().max().unwrap_or(0);
+    let mut bytes = vec![0; count * size];
+    let most = match size {
+        1 => put_sized::<1>(&mut bytes, *order, value),
+        2 => put_sized::<2>(&mut bytes, *order, value),
+        4 => put_sized::<4>(&mut bytes, *order, value),
+        8 => put_sized::<8>(&mut bytes, *order, value),
+        _ => bail!("{dtype} where integers are expected"),
+    };
+    let Some(most) = most else { return Ok(None) };
     ensure!(most <= capacity(dtype), "{most} does not fit {dtype}");
-    let mut bytes = vec![0; values.len() * size];
-    bytes
-        .par_chunks_exact_mut(*size)
-        .zip(values)
-        .with_min_len(1 << 14)
-        .for_each(|(out, value)| match order {
-            Order::Little => out.copy_from_slice(&value.to_le_bytes()[..*size]),
-            Order::Big => out.copy_from_slice(&value.to_be_bytes()[8 - size..]),
-        });
-    Ok(bytes)
+    Ok(Some(bytes))
+}
+
+/// Returns the largest value.
+fn put_sized<const N: usize>(
+    bytes: &mut [u8],
+    order: Order,
+    value: impl Fn(usize) -> Option<u64> + Sync,
+) -> Option<u64> {
+    /// Integers of one task.
+    const TASK: usize = 1 << 14;
+    let tasks = bytes.as_chunks_mut::<N>().0.par_chunks_mut(TASK);
+    let largest = tasks.enumerate().map(|(task, part)| {
+        let (mut most, first) = (0, task * TASK);
+        for (i, out) in part.iter_mut().enumerate() {
+            let value = value(first + i)?;
+            most = most.max(value);
+            match order {
+                Order::Little => out.copy_from_slice(&value.to_le_bytes()[..N]),
+                Order::Big => out.copy_from_slice(&value.to_be_bytes()[8 - N..]),
+            }
+        }
+        Some(most)
+    });
+    largest.try_reduce(|| 0, |a, b| Some(a.max(b)))
+}
+
+/// Where the integers in `bytes`, each below 2^32, stand in their order; equal ones stay as they are. True, and
+/// nothing else, where they are sorted.
+pub fn sorting(bytes: &[u8], dtype: &Dtype, order: &mut Vec<u32>) -> Result<bool> {
+    thread_local! {
+        /// An integer above its place.
+        static KEYS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    }
+    KEYS.with_borrow_mut(|keys| {
+        keys.clear();
+        with_reader!(dtype, SIZE, read => keys.extend(bytes.chunks_exact(SIZE).map(read)));
+        if keys.is_sorted() {
+            return Ok(true);
+        }
+        for (at, key) in keys.iter_mut().enumerate() {
+            ensure!(*key <= u64::from(u32::MAX), "{key} is no column");
+            *key = *key << 32 | at as u64;
+        }
+        keys.sort_unstable();
+        order.clear();
+        order.extend(keys.iter().map(|key| *key as u32));
+        Ok(false)
+    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -44,7 +45,7 @@ struct Gene {
 pub enum ColumnMap {
     Identity,
     To {
-        places: Rc<Vec<Option<u32>>>,
+        places: Arc<Vec<Option<u32>>>,
         /// Columns that are kept stay in order, so that sorted rows stay sorted.
         monotonic: bool,
     },
@@ -216,7 +217,7 @@ impl Joined {
         let places: Vec<Option<u32>> = index.iter().map(place).collect::<Result<_>>()?;
         let monotonic = places.iter().flatten().is_sorted();
         Ok(ColumnMap::To {
-            places: Rc::new(places),
+            places: Arc::new(places),
             monotonic,
         })
     }

@@ -4,7 +4,7 @@
 //! `uns/{column}_categories` (of raw.var in `raw.cat`). 0.7: frames are groups, and a categorical column holds codes
 //! and a reference to its categories in `__categories`.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 
@@ -27,7 +27,7 @@ pub struct Column {
 
 pub enum ColumnSource {
     Array(Array),
-    Field(Rc<Array>, Field),
+    Field(Arc<Array>, Field),
 }
 
 /// Where the categories of a column lie.
@@ -78,7 +78,7 @@ pub fn record_frame(array: Array, root: &Group) -> Result<Frame> {
     };
     let fields = fields.clone();
     let raw = array.path().starts_with("raw");
-    let array = Rc::new(array);
+    let array = Arc::new(array);
     let folder = if raw { "raw.cat" } else { "uns" };
     let folder = match root.get(folder)? {
         Some(Node::Group(group)) => Some(group),

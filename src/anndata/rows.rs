@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
@@ -13,7 +13,7 @@ use super::csr::CsrBlock;
 use super::ints;
 use super::matrix::{Count, Sparse, SparseWriter};
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Field, Strings};
-use crate::store::{Appender, Array, Group, Rows};
+use crate::store::{Appender, Array, Group, Rows, read_ahead};
 
 /// One array (or sparse matrix, or awkward array) whose rows are cells.
 pub struct Leaf {
@@ -31,7 +31,7 @@ pub enum Source {
     Codes(Array, u64),
     Text(Array),
     /// One field of a compound dataset (frames before anndata 0.7).
-    Field(Rc<Array>, Field),
+    Field(Arc<Array>, Field),
     Sparse(Sparse),
     /// A matrix of cells by cells: rows are taken, then the same columns.
     SquareSparse(Sparse),
@@ -230,18 +230,22 @@ impl Leaf {
         })
     }
 
+    /// Elements of a row in the mean; 0 for what is not sparse.
+    pub fn mean_elements(&self) -> f64 {
+        match &self.source {
+            Source::Sparse(s) | Source::SquareSparse(s) => s.nnz() as f64 / s.rows().max(1) as f64,
+            _ => 0.0,
+        }
+    }
+
     /// Ranges of `rows` that take about [`BLOCK`] bytes each, by what a row costs in the mean.
-    fn blocks(&self, rows: Range<u64>) -> Result<Vec<Range<u64>>> {
-        let cost = self.cost()?;
-        let mean = match &self.source {
-            Source::Sparse(s) | Source::SquareSparse(s) => s.nnz() / s.rows().max(1) + 1,
-            _ => 0,
-        };
+    fn blocks(&self, rows: Range<u64>, cost: RowCost) -> impl Iterator<Item = Range<u64>> {
+        let mean = self.mean_elements() as u64 + 1;
         let step = (BLOCK / (cost.fixed + cost.element * mean).max(1)).max(1);
-        let starts = rows.clone().step_by(usize::try_from(step)?);
-        Ok(starts
-            .map(|s| s..s.saturating_add(step).min(rows.end))
-            .collect())
+        let starts = rows
+            .clone()
+            .step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        starts.map(move |s| s..s.saturating_add(step).min(rows.end))
     }
 
     /// Creates the leaf in a new file, for `rows` rows that hold `nnz` elements (looked at where it is sparse).
@@ -360,15 +364,15 @@ impl Block {
     }
 
     /// Of a matrix of cells by cells, the columns of the cells that `columns` knows, at their new positions.
-    pub fn columns(&self, columns: &Columns) -> Result<Block> {
+    pub fn columns(self, columns: &Columns) -> Result<Block> {
         match self {
             Block::Fixed { row, bytes } => {
                 let item = row / columns.from.max(1) as usize;
                 let old: Vec<u32> = columns.in_order();
-                let mut picked = vec![0; bytes.len() / (*row).max(1) * old.len() * item];
+                let mut picked = vec![0; bytes.len() / row.max(1) * old.len() * item];
                 picked
                     .par_chunks_mut((old.len() * item).max(1))
-                    .zip(bytes.par_chunks((*row).max(1)))
+                    .zip(bytes.par_chunks(row.max(1)))
                     .for_each(|(to, from)| {
                         for (out, &column) in to.chunks_exact_mut(item).zip(&old) {
                             out.copy_from_slice(&from[column as usize * item..][..item]);
@@ -380,7 +384,8 @@ impl Block {
                 })
             }
             Block::Sparse(b) => {
-                let mapped = b.map_indices(&b.index, false, |c| columns.position(c))?;
+                let index = b.index.clone();
+                let mapped = b.map_indices(&index, false, |c| columns.position(c))?;
                 Ok(Block::Sparse(mapped))
             }
             _ => bail!("A matrix of cells by cells must be dense or sparse"),
@@ -486,25 +491,27 @@ impl LeafWriter {
         }
     }
 
-    /// Appends rows as they stand in the file, in a fixed amount of memory.
+    /// Appends rows as they stand in the file, in a fixed amount of memory; `cost` is what [`Leaf::cost`] gives.
     pub fn append_from(
         &mut self,
         leaf: &Leaf,
         rows: Range<u64>,
         columns: Option<&Columns>,
+        cost: RowCost,
     ) -> Result<()> {
         match (&mut *self, &leaf.source) {
             (LeafWriter::Array(to), Source::Fixed(from)) => to.append_from(from, rows, None),
             (LeafWriter::Sparse(to), Source::Sparse(from)) => to.append_from(from, rows),
             _ => {
-                for part in leaf.blocks(rows)? {
-                    let block = leaf.read(std::slice::from_ref(&part))?;
-                    match columns {
-                        Some(columns) => self.append(&block.columns(columns)?)?,
-                        None => self.append(&block)?,
-                    }
-                }
-                Ok(())
+                let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);
+                read_ahead(leaf.blocks(rows, cost), read, |block| {
+                    let block = match columns {
+                        Some(columns) => block.columns(columns)?,
+                        None => block,
+                    };
+                    self.append(&block)?;
+                    Ok(block)
+                })
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The tree is walked once. What lies on the obs axis becomes [`Leaf`]s; everything else is copied as it is; groups in
 //! between are made anew with their attributes. Files older than the current format come out in the current one.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
@@ -226,7 +226,7 @@ impl Selection {
         }
         if to != "obs" {
             let fields = fields.clone();
-            let array = Rc::new(array);
+            let array = Arc::new(array);
             self.groups
                 .push((to.into(), Attrs::encoding("dict", "0.1.0")));
             for field in fields {

@@ -14,7 +14,7 @@ use super::matrix::{Sparse, SparseWriter};
 use super::promote;
 use super::rows::{Block, Leaf, LeafWriter, Source};
 use crate::store::spec::{ArraySpec, Attrs, Dtype};
-use crate::store::{Group, Rows};
+use crate::store::{Group, Rows, read_ahead};
 use convert::Converter;
 pub use plan::{Part, Plan, Shape};
 
@@ -29,7 +29,7 @@ pub struct Stack {
 }
 
 /// Bytes that are read at a time.
-const BLOCK: u64 = 24 << 20;
+const BLOCK: u64 = 16 << 20;
 
 /// One input's rows for a [`Stack`].
 pub enum Input<'a> {
@@ -93,15 +93,16 @@ impl Stack {
         let Some(writer) = &mut self.writer else {
             bail!("It was not created");
         };
-        if converter.keeps_all() {
-            return writer.append_from(leaf, 0..leaf.rows(), None);
-        }
         let cost = leaf.cost()?;
-        for rows in sparse_blocks(leaf, cost.fixed)? {
-            let block = leaf.read(std::slice::from_ref(&rows))?;
-            writer.append(&converter.convert(block)?)?;
+        if converter.keeps_all() {
+            return writer.append_from(leaf, 0..leaf.rows(), None, cost);
         }
-        Ok(())
+        let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);
+        read_ahead(sparse_blocks(leaf, cost.fixed)?, read, |block| {
+            let block = converter.convert(block)?;
+            writer.append(&block)?;
+            Ok(block)
+        })
     }
 
     /// A CSC matrix by rows: as many of them at a time as the budget holds, each time sweeping all of it.

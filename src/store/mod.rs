@@ -5,6 +5,7 @@
 //! [`Appender::finish`] makes what it wrote valid.
 
 mod access;
+mod ahead;
 mod chunks;
 mod hdf5;
 mod ledger;
@@ -19,6 +20,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::compression::Compression;
 pub use access::Access;
+pub use ahead::read_ahead;
 pub use ledger::Ledger;
 use ledger::{Parts, Sum};
 pub use raw::{Check, Fill};
@@ -536,24 +538,17 @@ impl Appender {
         }
         let step = (BLOCK / spec.row_bytes().max(1)).max(1);
         let blocks = rows.clone().step_by(usize::try_from(step)?);
-        let mut blocks = blocks.map(|start| start..rows.end.min(start.saturating_add(step)));
-        let read = |block: Option<Range<u64>>, over: Vec<u8>| match block {
-            Some(block) => from.read_over(std::slice::from_ref(&block), over).map(Some),
-            None => Ok(None),
+        let blocks = blocks.map(|start| start..rows.end.min(start.saturating_add(step)));
+        let read = |block, over: Option<Vec<u8>>| {
+            from.read_over(std::slice::from_ref(&block), over.unwrap_or_default())
         };
-        // While one block is written, the next is read.
-        let mut held = read(blocks.next(), vec![])?;
-        let mut spare = vec![];
-        while let Some(bytes) = held {
+        ahead::read_ahead(blocks, read, |bytes| {
             if let Some(check) = check {
                 check(0, &bytes)?;
             }
-            let next = blocks.next();
-            let (written, ahead) = rayon::join(|| self.append(&bytes), || read(next, spare));
-            written?;
-            (held, spare) = (ahead?, bytes);
-        }
-        Ok(())
+            self.append(&bytes)?;
+            Ok(bytes)
+        })
     }
 
     /// Appends elements of text.

@@ -71,12 +71,7 @@ impl Converter<'_> {
         }
         match self.map {
             ColumnMap::Identity if block.index == spec.indices => Ok(block),
-            ColumnMap::Identity => {
-                block.indices =
-                    ints::write(&ints::read(&block.indices, &block.index)?, &spec.indices)?;
-                block.index = spec.indices.clone();
-                Ok(block)
-            }
+            ColumnMap::Identity => block.map_indices(&spec.indices, false, Some),
             ColumnMap::To { places, monotonic } => {
                 let places = places.as_slice();
                 block.map_indices(&spec.indices, !monotonic, |column| {
