@@ -198,10 +198,7 @@ impl<'a> Engine<'a> {
                 .map(|leaf| leaf.read_over(&wave.ranges, old.next()))
                 .collect::<Result<_>>()?;
             let bytes: u64 = blocks.iter().map(Block::bytes).sum();
-            debug!(
-                "Wave: rows {start} to {end} of the order, {}",
-                format_size(bytes)
-            );
+            debug!("Wave: rows {start} to {end} of the order, {bytes} bytes");
             self.write_wave(&mut file, start..end, &wave, &blocks)?;
             self.request.progress.add(end - start);
             start = end;

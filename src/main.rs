@@ -89,7 +89,9 @@ fn run(cli: Cli) -> Result<()> {
         .build()
         .with_context(|| format!("Cannot start {jobs} threads"))?;
     // In the pool, work too small to be shared is done at once, without waking another thread.
-    pool.install(|| dispatch(cli))
+    pool.install(|| dispatch(cli))?;
+    debug!("Work: {}", store::work());
+    Ok(())
 }
 
 fn dispatch(cli: Cli) -> Result<()> {

@@ -10,6 +10,8 @@ use std::sync::Mutex;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
+use super::work;
+
 /// An array cut into chunks of equal shape; those at the upper edges reach beyond the array.
 #[derive(Clone, Debug)]
 pub struct Grid {
@@ -111,6 +113,10 @@ impl Grid {
         if self.row_bytes == 0 || dst.is_empty() {
             return Ok(());
         }
+        let decode = |chunk_row, column, chunk: &mut Vec<u8>| {
+            work::decoded();
+            decode(chunk_row, column, chunk)
+        };
         let (jobs, pieces) = self.jobs(ranges);
         let wanted: usize = jobs.iter().map(|j| j.rows).sum();
         ensure!(

@@ -11,6 +11,7 @@ mod hdf5;
 mod ledger;
 mod raw;
 pub mod spec;
+mod work;
 mod zarr;
 
 use std::ops::Range;
@@ -26,6 +27,7 @@ use ledger::{Parts, Sum};
 pub use raw::{Check, Fill};
 use spec::{ArraySpec, Attrs, Field, Strings};
 pub use zarr::guard::is_guarded;
+pub use work::work;
 
 /// A folder of named nodes, open for reading or for writing.
 #[derive(Clone)]

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::spec::{ArraySpec, Attrs};
+use super::work;
 
 /// Bytes of one parallel task: large enough that a system call costs nothing beside it.
 const TASK: usize = 1 << 20;
@@ -117,6 +118,7 @@ fn read_spans(
 
 /// Reads exactly `dst.len()` bytes; a file that ends before them is truncated.
 pub fn exact(file: &File, dst: &mut [u8], at: u64) -> Result<()> {
+    work::read(dst.len());
     file.read_exact_at(dst, at).map_err(|e| match e.kind() {
         std::io::ErrorKind::UnexpectedEof => anyhow::anyhow!(
             "The file ends before byte {}: it is truncated",
@@ -131,7 +133,12 @@ pub fn write(file: &File, bytes: &[u8], at: u64) -> Result<()> {
     bytes
         .par_chunks(TASK)
         .enumerate()
-        .try_for_each(|(i, part)| file.write_all_at(part, at + (i * TASK) as u64))
+        .try_for_each(|(i, part)| write_part(file, part, at + (i * TASK) as u64))
+}
+
+fn write_part(file: &File, bytes: &[u8], at: u64) -> Result<()> {
+    work::written(bytes.len());
+    file.write_all_at(bytes, at)
         .with_context(|| format!("Write {} bytes", bytes.len()))
 }
 
@@ -161,9 +168,7 @@ pub fn transfer(from: Piece, to: Piece, len: u64, item: usize, check: Option<Che
             if let Some(check) = check {
                 check(start, buffer)?;
             }
-            to.file
-                .write_all_at(buffer, to.at + start)
-                .with_context(|| format!("Write {part} bytes"))
+            write_part(to.file, buffer, to.at + start)
         },
     )
 }
@@ -185,7 +190,10 @@ fn copied_by_kernel(from: &Piece, to: &Piece, len: u64) -> Result<bool> {
                 "The file ends before byte {}: it is truncated",
                 from.at + len
             ),
-            Ok(_) => {}
+            Ok(bytes) => {
+                work::read(bytes);
+                work::written(bytes);
+            }
             Err(rustix::io::Errno::INTR) => {}
             // Whatever is wrong, plain reading and writing tells it better.
             Err(_) => return Ok(false),
@@ -217,8 +225,7 @@ pub fn write_filled(file: &File, len: u64, at: u64, fill: Fill) -> Result<()> {
             let part = i * step..len.min((i + 1) * step);
             buffer.resize((part.end - part.start) as usize, 0);
             fill(part.clone(), buffer);
-            file.write_all_at(buffer, at + part.start)
-                .with_context(|| format!("Write {} bytes", buffer.len()))
+            write_part(file, buffer, at + part.start)
         },
     )
 }

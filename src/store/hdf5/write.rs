@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use super::super::Rows;
 use super::super::raw;
 use super::super::spec::{ArraySpec, Attrs, Dtype, Strings};
+use super::super::work;
 use super::{Group, ffi};
 use crate::codec::{self, Filter};
 use crate::compression::Compression;
@@ -337,6 +338,7 @@ impl Chunked {
                 let mut origin = vec![0; self.chunk.len()];
                 origin[0] = self.written;
                 ffi::write_chunk(id, &origin, mask, &chunk)?;
+                work::written(chunk.len());
                 self.written += self.chunk[0];
             }
         }

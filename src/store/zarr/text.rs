@@ -10,6 +10,7 @@ use super::dtype::Element;
 use super::read::Chunked;
 use crate::store::chunks::Kept;
 use crate::store::spec::{Order, Strings};
+use crate::store::work;
 
 /// What one text counts for where its size must be guessed, in bytes.
 pub const TEXT_BYTES: usize = 32;
@@ -84,6 +85,7 @@ impl Chunked {
             return Ok(texts.clone());
         }
         let decode = |column| {
+            work::decoded();
             let (bytes, offsets) = self.decode(row, column)?.into_variable()?.into_parts();
             let want = self.grid.chunk_bytes() / PLACE;
             ensure!(

@@ -22,6 +22,7 @@ use crate::codec::deflate;
 use crate::compression::Compression;
 use crate::store::Rows;
 use crate::store::spec::{ArraySpec, Dtype, Strings};
+use crate::store::work;
 
 /// What encodes chunks.
 enum Codec {
@@ -254,7 +255,10 @@ impl Appender {
             let key = self.cut.key(self.chunks + i as u64, &self.spec.shape);
             chunk(i)
                 .and_then(|chunk| self.codec.encode(chunk))
-                .and_then(|bytes| Ok(std::fs::write(self.folder.join(&key), bytes)?))
+                .and_then(|bytes| {
+                    work::written(bytes.len());
+                    Ok(std::fs::write(self.folder.join(&key), bytes)?)
+                })
                 .with_context(|| format!("Write chunk {key} of '{}'", self.path))
         })
     }

@@ -1,0 +1,46 @@
+//! What a run does, counted past the libraries: the debug log tells it at the end, and tests hold it to what is needed.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static DECODED: AtomicU64 = AtomicU64::new(0);
+static READ: AtomicU64 = AtomicU64::new(0);
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
+
+/// What was done so far.
+pub struct Work {
+    chunks_decoded: u64,
+    /// Of HDF5 and scratch files.
+    bytes_read: u64,
+    bytes_written: u64,
+}
+
+pub fn work() -> Work {
+    Work {
+        chunks_decoded: DECODED.load(Ordering::Relaxed),
+        bytes_read: READ.load(Ordering::Relaxed),
+        bytes_written: WRITTEN.load(Ordering::Relaxed),
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(
+            f,
+            "{} chunks decoded, {} bytes read, {} bytes written",
+            self.chunks_decoded, self.bytes_read, self.bytes_written
+        )
+    }
+}
+
+pub fn decoded() {
+    DECODED.fetch_add(1, Ordering::Relaxed);
+}
+
+pub fn read(bytes: usize) {
+    READ.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+pub fn written(bytes: usize) {
+    WRITTEN.fetch_add(bytes as u64, Ordering::Relaxed);
+}
