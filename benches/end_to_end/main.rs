@@ -1,276 +1,309 @@
-//! The whole program against `cp`, `cat` and the Python annslicer: time and peak memory of the process tree.
+//! The whole program against `cp`, `cat` and the Python tools: time and peak memory of the process tree.
 //!
-//! `cargo bench` makes its input once under `target`, runs each job and its references in turn, and prints one
-//! table; `cargo bench -- merge` only the jobs that hold the word. `ANNSLICER_BENCH_CELLS` sets the size, and
-//! `ANNSLICER_PYTHON_TOOL` names the Python program where it is not on the path.
+//! `cargo bench` makes its inputs once under `target`, runs each job and its references in turn, and prints one table
+//! of medians; `cargo bench -- merge` only the jobs that hold the word. `ANNSLICER_BENCH_CELLS` sets the size and
+//! `ANNSLICER_BENCH_ROUNDS` the repeats. `ANNSLICER_PYTHON` names an interpreter that has anndata, and
+//! `ANNSLICER_PYTHON_TOOL` the Python annslicer where it is neither beside that nor on the path; without them their
+//! rows are left out.
+
+mod input;
+mod measure;
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::str::FromStr;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use hdf5::types::VarLenUnicode;
-use hdf5::{Dataset, Group, H5Type, Location};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{Rng, SeedableRng};
 
-const ROUNDS: usize = 5;
-const GENES: usize = 10_000;
-/// Mean non-zero values of a cell; `cell_nnz` varies about it.
-const NNZ: usize = 500;
-const COMPONENTS: usize = 20;
-/// Elements of a compressed chunk: 128 KiB, about what h5py chooses.
-const CHUNK: usize = 32_768;
+use input::{GENES, NNZ, write_anndata};
+use measure::{median, run};
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_annslicer");
-const CP_PLAIN: &str = "cp plain.h5ad out/c";
-const CP_GZIP: &str = "cp gzip.h5ad out/c";
-const CAT: &str = "cat plain_shard_*.h5ad > out/c";
 
-/// Arguments of both tools, and what moves the bytes of the result. Words in capitals stand for options.
-const JOBS: [(&str, &str); 8] = [
-    ("slice plain.h5ad out/p SIZE", CP_PLAIN),
-    ("slice plain.h5ad out/p SIZE SHUFFLE", CP_PLAIN),
-    ("slice gzip.h5ad out/p SIZE", CP_PLAIN),
-    ("slice gzip.h5ad out/p SIZE SHUFFLE", CP_PLAIN),
-    ("slice gzip.h5ad out/p SIZE GZIP", CP_GZIP),
-    ("slice gzip.h5ad out/p SIZE GZIP SHUFFLE", CP_GZIP),
-    ("merge out/m.h5ad plain_shard_*.h5ad", CAT),
-    ("merge out/m.h5ad gzip_shard_*.h5ad", CAT),
+/// What a job is compared with.
+enum Against {
+    /// A command of the shell that moves the bytes of the result.
+    Shell(&'static str),
+    /// The same arguments for the Python annslicer; where it has processes, the better of one and two.
+    Tool,
+    /// anndata's merge of the two files with differing genes.
+    Concat,
+    /// This program with other arguments.
+    Itself(&'static str),
+}
+use Against::{Concat, Itself, Shell, Tool};
+
+const COPY: Against = Shell("cp plain.h5ad out/c");
+const COPY_FLUSHED: Against = Shell("cp plain.h5ad out/c && sync out/c");
+const COPY_GZIP: Against = Shell("cp gzip.h5ad out/c");
+const CAT: Against = Shell("cat plain_shard_*.h5ad > out/c");
+const CAT_FLUSHED: Against = Shell("cat plain_shard_*.h5ad > out/c && sync out/c");
+
+/// Arguments of the program, words in capitals standing for options, and what each job is compared with.
+const JOBS: [(&str, &[Against]); 18] = [
+    ("slice plain.h5ad out/p SIZE", &[COPY, COPY_FLUSHED, Tool]),
+    (
+        "slice plain.h5ad out/p SIZE SHUFFLE",
+        &[COPY, COPY_FLUSHED, Tool],
+    ),
+    ("slice gzip.h5ad out/p SIZE", &[COPY, Tool]),
+    ("slice gzip.h5ad out/p SIZE SHUFFLE", &[COPY, Tool]),
+    ("slice gzip.h5ad out/p SIZE GZIP", &[COPY_GZIP, Tool]),
+    (
+        "slice gzip.h5ad out/p SIZE GZIP SHUFFLE",
+        &[COPY_GZIP, Tool],
+    ),
+    ("slice v2.zarr out/p SIZE", &[Tool]),
+    ("slice v2.zarr out/p SIZE SHUFFLE", &[Tool]),
+    ("slice v3.zarr out/p SIZE", &[Tool]),
+    ("slice v3.zarr out/p SIZE SHUFFLE", &[Tool]),
+    ("slice sharded.zarr out/p SIZE", &[Tool]),
+    ("slice sharded.zarr out/p SIZE SHUFFLE", &[Tool]),
+    (
+        "merge out/m.h5ad plain_shard_*.h5ad",
+        &[CAT, CAT_FLUSHED, Tool],
+    ),
+    ("merge out/m.h5ad gzip_shard_*.h5ad", &[CAT, Tool]),
+    ("merge out/m.h5ad genes_0.h5ad genes_1.h5ad", &[Concat]),
+    ("merge out/m.zarr gzip_shard_*.h5ad", &[Tool]),
+    // Four times the cells.
+    (
+        "slice plain.h5ad out/p SIZE",
+        &[Itself("slice quarter.h5ad out/p SIZE")],
+    ),
+    ("--version", &[Tool]),
 ];
 
-/// Seconds, and bytes of memory at most.
-type Run = (f64, u64);
+/// Writes a file as Zarr: its arguments are the version, whether matrices are sharded, source and target.
+const ZARR: &str = "
+import anndata, sys, warnings, zarr
+warnings.filterwarnings('ignore')
+version, sharded, source, target = int(sys.argv[1]), sys.argv[2] == '1', *sys.argv[3:]
+anndata.settings.zarr_write_format = version
+def write(write_elem, store, name, elem, *, dataset_kwargs, **_):
+    options = dict(dataset_kwargs)
+    if sharded and getattr(elem, 'nnz', 0) > 1 << 21:
+        options |= {'chunks': (1 << 17,), 'shards': (1 << 21,)}
+    write_elem(store, name, elem, dataset_kwargs=options)
+anndata.experimental.write_dispatched(zarr.open_group(target, mode='w', zarr_format=version), '/', anndata.read_h5ad(source), write)
+zarr.consolidate_metadata(target)
+";
+const CONCAT: &str = "
+import warnings
+warnings.filterwarnings('ignore')
+from anndata.experimental import concat_on_disk
+concat_on_disk(['genes_0.h5ad', 'genes_1.h5ad'], 'out/c.h5ad', join='outer')
+";
+
+/// Where everything is, and how often it is run.
+struct Bench {
+    folder: PathBuf,
+    cells: usize,
+    rounds: usize,
+    python: Option<PathBuf>,
+    tool: Option<PathBuf>,
+}
 
 fn main() -> Result<()> {
-    let cells = env::var("ANNSLICER_BENCH_CELLS").map_or(Ok(60_000), |cells| cells.parse())?;
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{cells}"));
-    fs::create_dir_all(&folder)?;
-    prepare(&folder, cells)?;
+    let cells = setting("ANNSLICER_BENCH_CELLS", 60_000)?;
+    let bench = Bench {
+        folder: Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bench-{cells}")),
+        cells,
+        rounds: setting("ANNSLICER_BENCH_ROUNDS", 5)?,
+        python: env::var_os("ANNSLICER_PYTHON").map(PathBuf::from),
+        tool: python_tool(),
+    };
+    fs::create_dir_all(&bench.folder)?;
     let words: Vec<String> = env::args()
         .skip(1)
         .filter(|word| !word.starts_with('-'))
         .collect();
-    let cpus = thread::available_parallelism()?;
-    println!("{cells} cells, {GENES} genes, 2 x {NNZ} values a cell, {cpus} CPUs, {ROUNDS} rounds");
+    let wanted = |args: &str| words.is_empty() || words.iter().any(|word| args.contains(word));
+    let jobs: Vec<_> = JOBS.iter().filter(|(args, _)| wanted(args)).collect();
+    for (args, _) in &jobs {
+        bench.prepare(args)?;
+    }
+    let (cpus, rounds) = (thread::available_parallelism()?, bench.rounds);
+    println!("{cells} cells, {GENES} genes, 2 x {NNZ} values a cell, {cpus} CPUs, {rounds} rounds");
     println!("| job | seconds | peak MiB | against | seconds | peak MiB | ratio |");
     println!("|---|---|---|---|---|---|---|");
-    for (args, copy) in JOBS {
-        if words.is_empty() || words.iter().any(|word| args.contains(word.as_str())) {
-            measure(args, copy, cells, &folder)?;
+    jobs.iter()
+        .try_for_each(|(args, against)| bench.measure(args, against))
+}
+
+fn setting<T: FromStr>(name: &str, default: T) -> Result<T>
+where
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    env::var(name).map_or(Ok(default), |text| text.parse().context(name.to_owned()))
+}
+
+impl Bench {
+    /// Runs a job and what it is compared with in turn, and prints the medians.
+    fn measure(&self, args: &str, against: &[Against]) -> Result<()> {
+        let inputs = args.split(' ').filter(|word| word.ends_with(".zarr"));
+        let mut inputs = inputs.filter(|word| !word.starts_with("out/"));
+        if inputs.any(|input| !self.folder.join(input).exists()) {
+            println!("| `{args}` | | | no Python to make its input | | | |");
+            return Ok(());
         }
-    }
-    Ok(())
-}
-
-/// Runs a job and what it is compared with in turn, and prints the medians.
-fn measure(args: &str, copy: &str, cells: usize, folder: &Path) -> Result<()> {
-    let size = format!("--size {}", cells.div_ceil(6));
-    let args = args
-        .replace("SIZE", &size)
-        .replace("GZIP", "--compression gzip");
-    let args = args.replace("SHUFFLE", "--shuffle --seed 0");
-    let mut commands = vec![format!("'{PROGRAM}' -q {args}"), copy.to_owned()];
-    commands.extend(python_tool().map(|tool| format!("'{}' {args}", tool.display())));
-    let mut runs = vec![vec![]; commands.len()];
-    for _ in 0..ROUNDS {
-        for (command, runs) in commands.iter().zip(&mut runs) {
-            runs.push(run(command, folder)?);
-        }
-    }
-    let medians: Vec<Run> = runs.into_iter().map(median).collect();
-    let (ours, peak) = medians[0];
-    for ((theirs, their_peak), name) in medians[1..].iter().zip([&copy[..3], "Python"]) {
-        println!(
-            "| `{args}` | {ours:.2} | {} | {} | {theirs:.2} | {} | {:.2} |",
-            peak >> 20,
-            name.trim(),
-            their_peak >> 20,
-            ours / theirs
-        );
-    }
-    Ok(())
-}
-
-/// The median of the times, and of the peaks.
-fn median(runs: Vec<Run>) -> Run {
-    let (mut seconds, mut peaks): (Vec<f64>, Vec<u64>) = runs.into_iter().unzip();
-    seconds.sort_by(f64::total_cmp);
-    peaks.sort_unstable();
-    (seconds[seconds.len() / 2], peaks[peaks.len() / 2])
-}
-
-/// Runs a shell command with an empty folder `out`, after what earlier ones wrote has reached the disk.
-fn run(command: &str, folder: &Path) -> Result<Run> {
-    let ready = "rm -rf out && mkdir out && sync";
-    let mut shell = Command::new("sh");
-    let status = shell.args(["-c", ready]).current_dir(folder).status()?;
-    ensure!(status.success(), "{ready}: {status}");
-    let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("exec {command}")]);
-    shell
-        .current_dir(folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    let began = Instant::now();
-    let mut child = shell.spawn()?;
-    let mut peak = 0;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        peak = peak.max(resident(child.id()));
-        thread::sleep(Duration::from_millis(2));
-    };
-    let seconds = began.elapsed().as_secs_f64();
-    ensure!(status.success(), "{command}: {status}");
-    Ok((seconds, peak))
-}
-
-/// Bytes in memory of a process and those that it started; of one alone, the most it ever had.
-fn resident(pid: u32) -> u64 {
-    let read = |name: &str| fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
-    let children = read(&format!("task/{pid}/children"));
-    let children = children.split(' ').filter_map(|pid| pid.parse().ok());
-    let children: u64 = children.map(resident).sum();
-    let field = if children == 0 { "VmHWM:" } else { "VmRSS:" };
-    let status = read("status");
-    let line = status.lines().find_map(|line| line.strip_prefix(field));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024 + children
-}
-
-/// As given, or a script on the path: this program may be there too.
-fn python_tool() -> Option<PathBuf> {
-    let given = env::var_os("ANNSLICER_PYTHON_TOOL").map(PathBuf::from);
-    let path = env::var_os("PATH").unwrap_or_default();
-    let mut found = env::split_paths(&path).map(|folder| folder.join("annslicer"));
-    let is_script = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"#!"));
-    given.or_else(|| found.find(is_script))
-}
-
-/// Writes what is not there: the input plain and compressed, and the shards of both.
-fn prepare(folder: &Path, cells: usize) -> Result<()> {
-    for (name, level, filter) in [("plain", None, ""), ("gzip", Some(4), "--compression gzip")] {
-        let path = folder.join(format!("{name}.h5ad"));
-        if !path.exists() {
-            let part = folder.join("part");
-            write_anndata(&part, cells, level).context("Write the input")?;
-            fs::rename(part, path)?;
-        }
-        let size = cells.div_ceil(6);
-        let args = format!("-q slice {name}.h5ad {name} --size {size} {filter}");
-        let mut slice = Command::new(PROGRAM);
-        slice.args(args.split_whitespace()).current_dir(folder);
-        ensure!(slice.status()?.success(), "{args} failed");
-    }
-    Ok(())
-}
-
-fn cell_nnz(cell: usize) -> usize {
-    NNZ / 2 + cell * 7919 % (NNZ + 1)
-}
-
-/// An AnnData file as anndata 0.12 lays it out: CSR in X and a layer, a categorical column, obsm and uns.
-fn write_anndata(path: &Path, cells: usize, level: Option<u8>) -> Result<()> {
-    let file = hdf5::File::create(path)?;
-    encode(&file, "anndata", "0.1.0")?;
-    for folder in ["layers", "obsm", "obsp", "uns", "varm", "varp"] {
-        encode(&*file.create_group(folder)?, "dict", "0.1.0")?;
-    }
-    frame(&file, "obs", "cell", cells, &["cell_type"])?;
-    frame(&file, "var", "gene", GENES, &[])?;
-    let column = file.create_group("obs/cell_type")?;
-    encode(&column, "categorical", "0.2.0")?;
-    let ordered = column.new_attr::<bool>().create("ordered")?;
-    ordered.write_scalar(&false)?;
-    let codes: Vec<i8> = (0..cells).map(|cell| (cell % 37) as i8).collect();
-    let stored = array::<i8>(&column, "codes", &[cells], level)?;
-    stored.write_raw(&codes)?;
-    encode(&stored, "array", "0.2.0")?;
-    strings(&column, "categories", (0..37).map(|i| format!("type {i}")))?;
-    let names = (0..3).map(|i| format!("name {i}"));
-    strings(&file.group("uns")?, "names", names)?;
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let random = (0..cells * COMPONENTS).map(|_| rng.next_u32() as f32 / 4e9);
-    let pca = array::<f32>(&file, "obsm/X_pca", &[cells, COMPONENTS], None)?;
-    pca.write_raw(&random.collect::<Vec<_>>())?;
-    encode(&pca, "array", "0.2.0")?;
-    let log: fn(u32) -> f32 = |count| (count as f32).ln_1p();
-    sparse(&file.create_group("X")?, cells, level, log)?;
-    let counts = file.create_group("layers/counts")?;
-    sparse(&counts, cells, level, |count| count as f32)
-}
-
-fn frame(file: &Group, name: &str, stem: &str, rows: usize, columns: &[&str]) -> Result<()> {
-    let group = file.create_group(name)?;
-    encode(&group, "dataframe", "0.2.0")?;
-    let order: Vec<_> = columns.iter().map(|name| text(name)).collect();
-    let order = group.new_attr_builder().with_data(&order);
-    order.create("column-order")?;
-    attr(&group, "_index", "_index")?;
-    strings(&group, "_index", (0..rows).map(|i| format!("{stem}_{i}")))
-}
-
-/// The same cells at each call; values are counts that fall off by half, through `value`.
-fn sparse(group: &Group, cells: usize, level: Option<u8>, value: fn(u32) -> f32) -> Result<()> {
-    encode(group, "csr_matrix", "0.1.0")?;
-    let shape = [cells as i64, GENES as i64];
-    let shape = group.new_attr_builder().with_data(&shape);
-    shape.create("shape")?;
-    let mut indptr = vec![0i64];
-    indptr.extend((0..cells).scan(0, |end, cell| {
-        *end += cell_nnz(cell) as i64;
-        Some(*end)
-    }));
-    let nnz = indptr[cells] as usize;
-    array::<i64>(group, "indptr", &[cells + 1], level)?.write_raw(&indptr)?;
-    let data = array::<f32>(group, "data", &[nnz], level)?;
-    let indices = array::<i32>(group, "indices", &[nnz], level)?;
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
-    for start in (0..cells).step_by(5000) {
-        let (mut values, mut genes) = (vec![], vec![]);
-        for cell in start..cells.min(start + 5000) {
-            let step = GENES / cell_nnz(cell);
-            for place in 0..cell_nnz(cell) {
-                let random = rng.next_u32();
-                genes.push((place * step + random as usize % step) as i32);
-                values.push(value(1 + (random >> 8).trailing_zeros()));
+        let args = self.options(args);
+        let ours = format!("'{PROGRAM}' -q {args}");
+        let against: Vec<(String, Vec<String>)> = against
+            .iter()
+            .filter_map(|a| self.commands(a, &args))
+            .collect();
+        let commands: Vec<&String> = against.iter().flat_map(|(_, c)| c).collect();
+        let mut runs = vec![vec![]; 1 + commands.len()];
+        for _ in 0..self.rounds {
+            for (command, runs) in [&ours].into_iter().chain(commands.clone()).zip(&mut runs) {
+                runs.push(run(command, &self.folder)?);
             }
         }
-        let at = indptr[start] as usize..indptr[cells.min(start + 5000)] as usize;
-        data.write_slice(&values, at.clone())?;
-        indices.write_slice(&genes, at)?;
+        let mut medians = runs.into_iter().map(median);
+        let (seconds, peak) = medians.next().context("Nothing was run")?;
+        for (name, commands) in &against {
+            let best = medians.by_ref().take(commands.len());
+            let (theirs, their_peak) = best.min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or_default();
+            println!(
+                "| `{args}` | {seconds:.3} | {} | {name} | {theirs:.3} | {} | {:.2} |",
+                peak >> 20,
+                their_peak >> 20,
+                seconds / theirs
+            );
+        }
+        if against.is_empty() {
+            println!("| `{args}` | {seconds:.3} | {} | | | | |", peak >> 20);
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-fn array<T: H5Type>(at: &Group, name: &str, shape: &[usize], level: Option<u8>) -> Result<Dataset> {
-    let mut builder = at.new_dataset::<T>();
-    if let Some(level) = level {
-        builder = builder.chunk(CHUNK.min(shape[0])).deflate(level);
+    fn options(&self, args: &str) -> String {
+        args.replace("SIZE", &format!("--size {}", self.cells.div_ceil(6)))
+            .replace("GZIP", "--compression gzip")
+            .replace("SHUFFLE", "--shuffle --seed 0")
     }
-    Ok(builder.shape(shape).create(name)?)
+
+    /// A name for the table, and the commands of which the fastest counts; `None` where a tool is missing.
+    fn commands(&self, against: &Against, args: &str) -> Option<(String, Vec<String>)> {
+        Some(match against {
+            Shell(command) => {
+                let name = command
+                    .replace(" plain.h5ad out/c", "")
+                    .replace(" gzip.h5ad out/c", "");
+                let name = name.replace(" plain_shard_*.h5ad > out/c", "");
+                (name.replace(" out/c", ""), vec![(*command).into()])
+            }
+            Itself(other) => {
+                let other = self.options(other);
+                (
+                    format!("`{other}`"),
+                    vec![format!("'{PROGRAM}' -q {other}")],
+                )
+            }
+            Concat => {
+                let python = self.python.as_ref()?.display();
+                (
+                    "concat_on_disk".into(),
+                    vec![format!("'{python}' -c \"{CONCAT}\"")],
+                )
+            }
+            Tool => {
+                let tool = self.tool.as_ref()?.display();
+                let jobs: &[&str] = match args.starts_with("slice") {
+                    true => &[" -j 1", " -j 2"],
+                    false => &[""],
+                };
+                let commands = jobs.iter().map(|jobs| format!("'{tool}' {args}{jobs}"));
+                ("Python".into(), commands.collect())
+            }
+        })
+    }
+
+    /// Writes those inputs of a job that are not there.
+    fn prepare(&self, args: &str) -> Result<()> {
+        if args.contains("genes_") {
+            self.write("genes_0", |path| {
+                write_anndata(path, self.cells / 2, None, Some(0))
+            })?;
+            self.write("genes_1", |path| {
+                write_anndata(path, self.cells / 2, None, Some(GENES / 2))
+            })?;
+        }
+        for (name, level, filter) in [("plain", None, ""), ("gzip", Some(4), "--compression gzip")]
+        {
+            if args.starts_with("--") || !(args.contains(name) || args.contains(".zarr")) {
+                continue;
+            }
+            self.write(name, |path| write_anndata(path, self.cells, level, None))?;
+            if !self.folder.join(format!("{name}_shard_5.h5ad")).exists() {
+                let size = self.cells.div_ceil(6);
+                self.ours(&format!("slice {name}.h5ad {name} --size {size} {filter}"))?;
+            }
+        }
+        if args.contains("plain.h5ad") && !self.folder.join("quarter.h5ad").exists() {
+            let size = self.cells.div_ceil(4);
+            self.ours(&format!("slice plain.h5ad q --size {size}"))?;
+            fs::rename(
+                self.folder.join("q_shard_0.h5ad"),
+                self.folder.join("quarter.h5ad"),
+            )?;
+        }
+        for (name, version, sharded) in [("v2", 2, 0), ("v3", 3, 0), ("sharded", 3, 1)] {
+            let path = self.folder.join(format!("{name}.zarr"));
+            if let Some(python) = &self.python
+                && args.contains(&format!(" {name}.zarr"))
+                && !path.exists()
+            {
+                let part = self.folder.join("part.zarr");
+                let mut write = Command::new(python);
+                write
+                    .args(["-c", ZARR])
+                    .arg(version.to_string())
+                    .arg(sharded.to_string());
+                write.arg(self.folder.join("plain.h5ad")).arg(&part);
+                ensure!(write.status()?.success(), "Cannot write {}", path.display());
+                fs::rename(part, path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, name: &str, write: impl Fn(&Path) -> Result<()>) -> Result<()> {
+        let path = self.folder.join(format!("{name}.h5ad"));
+        if !path.exists() {
+            let part = self.folder.join("part");
+            write(&part).with_context(|| format!("Write {}", path.display()))?;
+            fs::rename(part, path)?;
+        }
+        Ok(())
+    }
+
+    fn ours(&self, args: &str) -> Result<()> {
+        let mut command = Command::new(PROGRAM);
+        command
+            .args(args.split_whitespace())
+            .arg("-q")
+            .current_dir(&self.folder);
+        ensure!(command.status()?.success(), "{args} failed");
+        Ok(())
+    }
 }
 
-fn strings(at: &Group, name: &str, values: impl Iterator<Item = String>) -> Result<()> {
-    let values: Vec<_> = values.map(|value| text(&value)).collect();
-    let builder = at.new_dataset_builder().with_data(&values);
-    encode(&*builder.create(name)?, "string-array", "0.2.0")
-}
-
-fn encode(node: &Location, kind: &str, version: &str) -> Result<()> {
-    attr(node, "encoding-type", kind)?;
-    attr(node, "encoding-version", version)
-}
-
-fn attr(node: &Location, name: &str, value: &str) -> Result<()> {
-    let attr = node.new_attr::<VarLenUnicode>().create(name)?;
-    Ok(attr.write_scalar(&text(value))?)
-}
-
-fn text(value: &str) -> VarLenUnicode {
-    value.parse().expect("text without NUL")
+/// As given, or beside the interpreter, or a script on the path: this program may be there too.
+fn python_tool() -> Option<PathBuf> {
+    if let Some(given) = env::var_os("ANNSLICER_PYTHON_TOOL") {
+        return Some(given.into());
+    }
+    let python = env::var_os("ANNSLICER_PYTHON").map(PathBuf::from);
+    let path = env::var_os("PATH").unwrap_or_default();
+    let beside = python.as_deref().and_then(Path::parent).map(Path::to_owned);
+    let folders = beside.into_iter().chain(env::split_paths(&path));
+    let is_script = |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"#!"));
+    folders
+        .map(|folder| folder.join("annslicer"))
+        .find(is_script)
 }

@@ -26,8 +26,8 @@ pub use ledger::Ledger;
 use ledger::{Parts, Sum};
 pub use raw::{Check, Fill};
 use spec::{ArraySpec, Attrs, Field, Strings};
-pub use zarr::guard::is_guarded;
 pub use work::work;
+pub use zarr::guard::is_guarded;
 
 /// A folder of named nodes, open for reading or for writing.
 #[derive(Clone)]
