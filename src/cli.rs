@@ -23,7 +23,7 @@ use clap_complete::Shell;
 pub use check::CheckArgs;
 pub use filter::{FilterArgs, WhichArgs};
 pub use info::InfoArgs;
-pub use merge::{Join, MergeArgs, SourceArgs};
+pub use merge::{Join, Keep, MergeArgs, SourceArgs};
 pub use shell::{completions, man};
 pub use slice::{OrderArgs, SliceArgs};
 

@@ -8,6 +8,7 @@ mod decide;
 mod input;
 mod names;
 mod scan;
+mod shared;
 mod sources;
 mod write;
 
@@ -17,6 +18,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use tracing::{info, warn};
 
+use crate::anndata::agree::Strategy;
 use crate::anndata::join::Join;
 use crate::cli::{self, MergeArgs};
 use crate::compression::Compression;
@@ -49,10 +51,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     );
     let mut outputs = Outputs::new()?;
     outputs.read_from(&found.paths);
-    let join = match args.join {
-        cli::Join::Inner => Join::Inner,
-        cli::Join::Outer => Join::Outer,
-    };
+    let modes = Modes::of(&args);
     let limit = args
         .machine
         .memory_limit
@@ -60,7 +59,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let sources = Sources::of(args.sources, &found.paths)?;
     let renamed = sources.rename();
     let access = &args.read.access(limit);
-    let (first, outline) = look(&found.paths, access, join)?;
+    let (first, outline) = look(&found.paths, access, modes)?;
     let cells = outline.cells();
     let aside = outputs.aside(&args.output)?;
     let names = Names::new(cells, limit / 64, || {
@@ -84,7 +83,8 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let work = cells * (outline.arrays.len() as u64).max(1);
     let progress = Progress::new("Merging", work, quiet);
     let write = || -> Result<u64> {
-        let mut writer = Writer::create(outline, &first, &out, sources, names, limit / 4)?;
+        let open = |at: usize| Input::open(&found.paths[at], access);
+        let mut writer = Writer::create(outline, &first, &open, &out, sources, names, limit / 4)?;
         drop(first);
         for path in &found.paths {
             writer.append(&Input::open(path, access)?, &aside, &progress)?;
@@ -123,11 +123,48 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     Ok(())
 }
 
+/// What the user asked for, beside the files.
+#[derive(Clone, Copy)]
+struct Modes {
+    join: Join,
+    uns: Strategy,
+    /// For the columns of var, and for varm and varp.
+    var: Strategy,
+    pairwise: bool,
+    fill: Option<f64>,
+}
+
+impl Modes {
+    fn of(args: &MergeArgs) -> Modes {
+        let strategy = |keep| match keep {
+            cli::Keep::First => Strategy::First,
+            cli::Keep::Same => Strategy::Same,
+            cli::Keep::Unique => Strategy::Unique,
+            cli::Keep::Only => Strategy::Only,
+            cli::Keep::None => Strategy::None,
+        };
+        let join = match args.join {
+            cli::Join::Inner => Join::Inner,
+            cli::Join::Outer => Join::Outer,
+        };
+        if args.modes.fill_value.is_some() && join == Join::Inner {
+            warn!("--fill-value is not used: an inner join adds no rows and columns");
+        }
+        Modes {
+            join,
+            uns: strategy(args.modes.uns_merge),
+            var: strategy(args.modes.var_merge),
+            pairwise: args.modes.pairwise,
+            fill: args.modes.fill_value,
+        }
+    }
+}
+
 /// Looks at all inputs and decides what the result will be; the first stays open.
-fn look(paths: &[PathBuf], access: &Access, join: Join) -> Result<(Input, Outline)> {
+fn look(paths: &[PathBuf], access: &Access, modes: Modes) -> Result<(Input, Outline)> {
     let (path, others) = paths.split_first().context("No file to merge")?;
     let first = Input::open(path, access)?;
-    let mut scan = Scan::new(join);
+    let mut scan = Scan::new(modes);
     scan.add(&first, &first)?;
     for path in others {
         scan.add(&Input::open(path, access)?, &first)?;

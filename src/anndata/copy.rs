@@ -50,6 +50,12 @@ pub fn run(copy: &Copy, out: &Group) -> Result<()> {
     node(&copy.parent, &copy.name, out, &copy.to).with_context(|| format!("Copy '{}'", copy.to))
 }
 
+/// Makes the folder `to` as `from` is, without what is in it.
+pub fn folder(from: &Group, out: &Group, to: &str) -> Result<()> {
+    out.create_group(to, &group_attrs(from, &Encoding::Dict)?)
+        .map(drop)
+}
+
 /// Bytes that a node holds without compression; text is sampled at its beginning.
 pub fn bytes(copy: &Copy) -> Result<u64> {
     fn of(node: Node) -> Result<u64> {

@@ -76,9 +76,9 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Runs of the cells of `matrix` that take at most `most` bytes each while they are gathered and turned. Cells are
-    /// counted in 65536 bins, of which none is cut.
-    pub fn of(matrix: &Sparse, most: u64) -> Result<Runs> {
+    /// Runs of the cells of `matrix` that take at most `most` bytes each while they are gathered and turned; each cell
+    /// takes `row` bytes more than its elements do. Cells are counted in 65536 bins, of which none is cut.
+    pub fn of(matrix: &Sparse, most: u64, row: u64) -> Result<Runs> {
         const BINS: u64 = 1 << 16;
         /// Where a cell begins, before and after it is turned.
         const CELL: u64 = 16;
@@ -97,7 +97,8 @@ impl Runs {
         };
         let mut held = u64::MAX;
         for (at, count) in (0..).step_by(bin as usize).zip(bins) {
-            let bytes = count * gathered_bytes(matrix) + bin * CELL;
+            let bytes =
+                (count * gathered_bytes(matrix)).saturating_add(bin.saturating_mul(CELL + row));
             held = held.saturating_add(bytes);
             match runs.counts.last_mut() {
                 Some(last) if held <= most => *last += count,
@@ -369,7 +370,7 @@ mod tests {
         let columns: Vec<Vec<u64>> = (0..300).map(|c| vec![c % 90, 97, 98, 99]).collect();
         let matrix = matrix(folder.path(), 100, &columns);
         let most = 320 * 16 + 16;
-        let runs = Runs::of(&matrix, most).unwrap();
+        let runs = Runs::of(&matrix, most, 0).unwrap();
         assert_eq!(runs.counts.iter().sum::<u64>(), 1200);
         assert_eq!((runs.cuts[0], runs.cuts[runs.cuts.len() - 1]), (0, 100));
         assert_eq!(runs.cuts.len(), 6, "{:?}", runs.cuts);

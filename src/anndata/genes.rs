@@ -19,6 +19,8 @@ pub struct Genes {
     head: Head,
     /// By the columns of the head.
     columns: Vec<Picked>,
+    /// Each column is that of one input alone: the first that has it.
+    alone: bool,
 }
 
 /// The values of one column.
@@ -40,8 +42,9 @@ struct Piece {
 }
 
 impl Genes {
-    pub fn new(how: Join) -> Genes {
+    pub fn new(how: Join, alone: bool) -> Genes {
         Genes {
+            alone,
             joiner: Joiner::new(how),
             head: Head::default(),
             columns: vec![],
@@ -58,7 +61,7 @@ impl Genes {
             let picked = &mut self.columns[at];
             let missing = picked.missing(&genes);
             // Of the genes that all files have, the first file with the column has them all.
-            let all = !picked.pieces.is_empty() && self.joiner.how() == Join::Inner;
+            let all = self.alone || self.joiner.how() == Join::Inner;
             if picked.pieces.is_empty() || !missing.is_empty() && !all {
                 let column = frame.find(name)?.context("It is missing")?;
                 picked
@@ -92,6 +95,15 @@ pub struct JoinedGenes {
 }
 
 impl JoinedGenes {
+    /// Leaves out the columns that are not `wanted`.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        let named = self.head.columns().iter();
+        let kept: Vec<bool> = named.map(|name| wanted(name)).collect();
+        let mut at = kept.iter();
+        self.columns.retain(|_| at.next() == Some(&true));
+        self.head.retain(wanted);
+    }
+
     /// Writes the frame; what a gene has in no input is missing.
     pub fn write(self, out: &Group, path: &str) -> Result<Joined> {
         let JoinedGenes {
@@ -110,6 +122,24 @@ impl JoinedGenes {
         names.finish()?;
         Ok(joined)
     }
+}
+
+/// Writes the frame of one input over the joined genes; what it has not is missing.
+pub fn reindexed(frame: &Frame, joined: &Joined, out: &Group, path: &str) -> Result<()> {
+    let mut head = Head::default();
+    head.add(frame)?;
+    let genes = joined.numbers(&frame.index()?)?;
+    let index = head.create(out, path)?;
+    for name in head.columns().iter().filter(|name| **name != index) {
+        let mut picked = Picked::default();
+        let column = frame.find(name)?.context("It is missing")?;
+        picked.add(&column, &genes, (0..genes.len()).collect())?;
+        picked.write(joined, out, &format!("{path}/{name}"))?;
+    }
+    let rows = joined.index.len() as u64;
+    let mut names = head.create_index(out, &format!("{path}/{index}"), rows)?;
+    names.append(joined.index.clone())?;
+    names.finish()
 }
 
 impl Picked {

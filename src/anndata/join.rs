@@ -202,24 +202,51 @@ impl Joined {
         place.map(|at| at as usize)
     }
 
+    /// The numbers of the genes `index`; an error for one that no file had.
+    pub fn numbers(&self, index: &Strings) -> Result<Vec<u32>> {
+        let number = |name: &[u8]| {
+            let number = self.numbers.get(name).with_context(|| {
+                let name = String::from_utf8_lossy(name);
+                format!("Gene {name:?} was not there when the file was first read")
+            })?;
+            Ok(*number)
+        };
+        index.iter().map(number).collect()
+    }
+
     /// Where the columns of a file with the genes `index` go; an error for a gene that no file had.
     pub fn map(&self, index: &Strings) -> Result<ColumnMap> {
         if *index == self.index {
             return Ok(ColumnMap::Identity);
         }
-        let place = |name: &[u8]| {
-            let number = self.numbers.get(name).with_context(|| {
-                let name = String::from_utf8_lossy(name);
-                format!("Gene {name:?} was not there when the file was first read")
-            })?;
-            Ok(self.places[*number as usize])
-        };
-        let places: Vec<Option<u32>> = index.iter().map(place).collect::<Result<_>>()?;
+        let numbers = self.numbers(index)?.into_iter();
+        let places: Vec<Option<u32>> = numbers.map(|n| self.places[n as usize]).collect();
         let monotonic = places.iter().flatten().is_sorted();
         Ok(ColumnMap::To {
             places: Arc::new(places),
             monotonic,
         })
+    }
+}
+
+impl ColumnMap {
+    /// Where each of `width` columns goes.
+    pub fn places(&self, width: u64) -> Vec<Option<u32>> {
+        match self {
+            ColumnMap::Identity => (0..width as u32).map(Some).collect(),
+            ColumnMap::To { places, .. } => places.to_vec(),
+        }
+    }
+
+    /// The column that goes to each of `kept` places.
+    pub fn sources(&self, kept: usize) -> Vec<Option<u32>> {
+        let mut sources = vec![None; kept];
+        for (column, place) in (0..).zip(self.places(kept as u64)) {
+            if let Some(source) = place.and_then(|at| sources.get_mut(at as usize)) {
+                *source = Some(column);
+            }
+        }
+        sources
     }
 }
 

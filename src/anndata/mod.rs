@@ -2,6 +2,7 @@
 //!
 //! [`select`] sorts a file into what lies on the obs axis ([`rows`]) and what is copied ([`copy`]).
 
+pub mod agree;
 pub mod awkward;
 pub mod categories;
 pub mod check;
@@ -11,6 +12,7 @@ pub mod copy;
 pub mod csc;
 pub mod csr;
 pub mod demote;
+pub mod digest;
 pub mod distinct;
 pub mod encoding;
 pub mod frame;
@@ -22,6 +24,7 @@ pub mod matrix;
 pub mod number;
 pub mod old;
 pub mod promote;
+pub mod reindex;
 pub mod rows;
 pub mod select;
 pub mod sizes;

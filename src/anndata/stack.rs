@@ -1,6 +1,7 @@
 //! The rows of many inputs one after another: what one merged array is ([`plan`]), and appending to it.
 
 mod convert;
+mod fill;
 mod plan;
 
 use std::ops::Range;
@@ -10,12 +11,11 @@ use anyhow::{Context, Result, bail, ensure};
 use super::csc::{Runs, Sweeper};
 use super::csr::CsrBlock;
 use super::join::ColumnMap;
-use super::matrix::{Sparse, SparseWriter};
-use super::promote;
+use super::matrix::{Layout, Sparse, SparseWriter};
 use super::rows::{Block, Leaf, LeafWriter, Source};
 use crate::store::spec::{ArraySpec, Attrs, Dtype};
 use crate::store::{Group, Rows, read_ahead};
-use convert::Converter;
+pub use convert::Converter;
 pub use plan::{Part, Plan, Shape};
 
 /// A merged array that is being written.
@@ -26,6 +26,8 @@ pub struct Stack {
     writer: Option<LeafWriter>,
     out: Group,
     rows: u64,
+    /// Rows so far.
+    done: u64,
 }
 
 /// Bytes that are read at a time.
@@ -39,6 +41,23 @@ pub enum Input<'a> {
     Absent(u64),
 }
 
+impl<'a> Input<'a> {
+    pub fn of(leaf: &'a Leaf) -> Input<'a> {
+        match &leaf.source {
+            Source::SquareSparse(matrix) if matrix.layout == Layout::Csc => Input::Csc(matrix),
+            _ => Input::Leaf(leaf),
+        }
+    }
+
+    fn rows(&self) -> u64 {
+        match self {
+            Input::Leaf(leaf) => leaf.rows(),
+            Input::Csc(matrix) => matrix.shape[0],
+            Input::Absent(rows) => *rows,
+        }
+    }
+}
+
 impl Stack {
     pub fn create(out: &Group, path: &str, plan: Plan, rows: u64) -> Result<Stack> {
         let array = |row: &[u64], dtype: &Dtype, attrs: &Attrs| {
@@ -49,14 +68,14 @@ impl Stack {
                 .map(LeafWriter::Array)
         };
         let writer = match &plan {
-            Plan::Dense { dtype, row } => {
+            Plan::Dense { dtype, row, .. } => {
                 Some(array(row, dtype, &Attrs::encoding("array", "0.2.0"))?)
             }
             Plan::Text { row } => {
                 let attrs = Attrs::encoding("string-array", "0.2.0");
                 Some(array(row, &Dtype::String, &attrs)?)
             }
-            Plan::Sparse { spec, count } => Some(LeafWriter::Sparse(SparseWriter::create(
+            Plan::Sparse { spec, count, .. } => Some(LeafWriter::Sparse(SparseWriter::create(
                 out, path, spec, *count,
             )?)),
             Plan::Awkward => None,
@@ -67,29 +86,37 @@ impl Stack {
             writer,
             out: out.clone(),
             rows,
+            done: 0,
         })
     }
 
     /// Appends the rows of one input, its columns moved by `map`.
     pub fn append(&mut self, input: Input, map: &ColumnMap, budget: u64) -> Result<()> {
         let context = format!("Merge '{}'", self.path);
+        let rows = input.rows();
         match input {
             Input::Leaf(leaf) => self.append_leaf(leaf, map),
             Input::Csc(matrix) => self.append_csc(matrix, map, budget),
             Input::Absent(rows) => self.append_missing(rows),
         }
-        .context(context)
+        .context(context)?;
+        self.done += rows;
+        Ok(())
+    }
+
+    /// Appends rows that are as the merged ones.
+    pub fn push(&mut self, block: &Block) -> Result<()> {
+        match &mut self.writer {
+            Some(writer) => writer.append(block),
+            None => bail!("It was not created"),
+        }
     }
 
     fn append_leaf(&mut self, leaf: &Leaf, map: &ColumnMap) -> Result<()> {
         if self.writer.is_none() {
             self.writer = Some(leaf.create(&self.out, self.rows, 0)?);
         }
-        let converter = Converter {
-            plan: &self.plan,
-            map,
-            leaf: Shape::of_leaf(leaf)?,
-        };
+        let converter = Converter::new(&self.plan, map, Shape::of_leaf(leaf)?, self.done);
         let Some(writer) = &mut self.writer else {
             bail!("It was not created");
         };
@@ -98,22 +125,22 @@ impl Stack {
             return writer.append_from(leaf, 0..leaf.rows(), None, cost);
         }
         let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);
-        read_ahead(sparse_blocks(leaf, cost.fixed)?, read, |block| {
-            let block = converter.convert(block)?;
-            writer.append(&block)?;
-            Ok(block)
-        })
+        read_ahead(
+            blocks(leaf, cost.fixed.max(converter.row_bytes()))?,
+            read,
+            |block| {
+                let block = converter.convert(block)?;
+                writer.append(&block)?;
+                Ok(block)
+            },
+        )
     }
 
     /// A CSC matrix by rows: as many of them at a time as the budget holds, each time sweeping all of it.
     fn append_csc(&mut self, matrix: &Sparse, map: &ColumnMap, budget: u64) -> Result<()> {
-        let runs = Runs::of(matrix, budget / 4)?;
+        let converter = Converter::new(&self.plan, map, Shape::of_sparse(matrix), self.done);
+        let runs = Runs::of(matrix, budget / 4, converter.row_bytes())?;
         let mut sweeper = Sweeper::of_runs(matrix, &runs, budget / 2);
-        let converter = Converter {
-            plan: &self.plan,
-            map,
-            leaf: Shape::of_sparse(matrix),
-        };
         for (part, cut) in runs.cuts.windows(2).enumerate() {
             let columns = sweeper.take(part)?;
             let block = columns.transpose((cut[1] - cut[0]) as usize)?;
@@ -130,27 +157,37 @@ impl Stack {
             ensure!(rows == 0, "Rows without values cannot be written");
             return Ok(());
         };
-        let row = match &self.plan {
-            Plan::Dense { dtype, row } => row.iter().product::<u64>() * dtype.size() as u64,
-            _ => 8,
-        };
-        for part in super::copy::blocks(rows, row) {
-            let count = (part.end - part.start) as usize;
-            writer.append(&match &self.plan {
-                Plan::Dense { dtype, row } => Block::Fixed {
-                    row: row.iter().product::<u64>() as usize * dtype.size(),
-                    bytes: promote::nan(dtype)?
-                        .repeat(count * row.iter().product::<u64>() as usize),
-                },
-                Plan::Sparse { spec, .. } => Block::Sparse(CsrBlock {
-                    ptr: vec![0; count + 1],
-                    indices: vec![],
-                    index: spec.indices.clone(),
-                    data: vec![],
-                    item: spec.data.size(),
-                }),
-                Plan::Text { .. } | Plan::Awkward => bail!("Rows without values cannot be written"),
-            })?;
+        match &self.plan {
+            Plan::Dense { dtype, row, fill } => {
+                let items = row.iter().product::<u64>();
+                for part in super::copy::blocks(rows, items * dtype.size() as u64) {
+                    writer.append(&Block::Fixed {
+                        row: items as usize * dtype.size(),
+                        bytes: fill.repeat((items * (part.end - part.start)) as usize),
+                    })?;
+                }
+            }
+            Plan::Sparse { spec, fill, .. } => {
+                let all: Vec<u64> = (0..spec.shape[1]).collect();
+                let (columns, value) = match fill {
+                    Some(value) => (all.as_slice(), value.as_slice()),
+                    None => (&[][..], &[][..]),
+                };
+                let element = spec.data.size() + spec.indices.size();
+                for part in super::copy::blocks(rows, 8 + (columns.len() * element) as u64) {
+                    let empty = CsrBlock {
+                        ptr: vec![0; (part.end - part.start) as usize + 1],
+                        indices: vec![],
+                        index: spec.indices.clone(),
+                        data: vec![],
+                        item: spec.data.size(),
+                    };
+                    writer.append(&Block::Sparse(fill::columns(&empty, columns, value)?))?;
+                }
+            }
+            Plan::Text { .. } | Plan::Awkward => {
+                ensure!(rows == 0, "Rows without values cannot be written")
+            }
         }
         Ok(())
     }
@@ -165,14 +202,18 @@ impl Stack {
     }
 }
 
-/// Row ranges of about [`BLOCK`] bytes of one input.
-fn sparse_blocks(leaf: &Leaf, fixed: u64) -> Result<Vec<Range<u64>>> {
-    let rows = leaf.rows();
-    let Source::Sparse(matrix) = &leaf.source else {
-        let step = (BLOCK / fixed.max(1)).max(1);
-        return Ok((0..rows.div_ceil(step))
-            .map(|i| i * step..((i + 1) * step).min(rows))
-            .collect());
+/// Row ranges of one input of about [`BLOCK`] bytes, where a row takes `fixed` beside its elements.
+fn blocks(leaf: &Leaf, fixed: u64) -> Result<Vec<Range<u64>>> {
+    let step = (BLOCK / fixed.max(1)).max(1);
+    let cut = |rows: Range<u64>| {
+        let starts = rows.clone().step_by(step as usize);
+        starts.map(move |start| start..rows.end.min(start + step))
     };
-    matrix.blocks(BLOCK)
+    Ok(match &leaf.source {
+        Source::Sparse(matrix) | Source::SquareSparse(matrix) => {
+            let blocks = matrix.blocks(BLOCK)?;
+            blocks.into_iter().flat_map(cut).collect()
+        }
+        _ => cut(0..leaf.rows()).collect(),
+    })
 }

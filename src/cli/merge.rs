@@ -31,6 +31,9 @@ pub struct MergeArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Merging")]
     pub join: Join,
 
+    #[command(flatten)]
+    pub modes: ModeArgs,
+
     /// Sort the matches of a pattern by the numbers in them: shard_2 before shard_10
     #[arg(long, help_heading = "Merging")]
     pub natural_sort: bool,
@@ -63,6 +66,55 @@ pub struct SourceArgs {
     /// Put this and the key of its file after the name of each cell
     #[arg(long, value_name = "SEPARATOR")]
     pub index_unique: Option<String>,
+}
+
+/// What becomes of values that are not along the cells, or that no file has.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Merging")]
+pub struct ModeArgs {
+    /// Of uns at each depth: the first value, that which is the same in all files, that which is
+    /// the same where a file has one, that which one file only has, or nothing
+    #[arg(long, value_enum, value_name = "STRATEGY", default_value_t)]
+    pub uns_merge: Keep,
+
+    /// The same of the columns of var, and of varm and varp
+    #[arg(long, value_enum, value_name = "STRATEGY", default_value_t)]
+    pub var_merge: Keep,
+
+    /// Keep obsp, with no value between cells of two files
+    #[arg(long)]
+    pub pairwise: bool,
+
+    /// What stands in the rows and columns that an outer join adds to X, layers and obsm [default:
+    /// NaN in dense matrices, 0 in sparse ones]
+    #[arg(long, value_name = "X", value_parser = number, allow_hyphen_values = true)]
+    pub fill_value: Option<f64>,
+}
+
+/// Which of several values for one place is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Keep {
+    /// That of the first file that has one
+    #[default]
+    First,
+    /// One that all files have, and have alike
+    Same,
+    /// One that is alike in all files that have one
+    Unique,
+    /// One that a single file has
+    Only,
+    /// None of them
+    None,
+}
+
+fn number(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "give a number, or nan")?;
+    match text.parse::<i128>() {
+        Ok(integer) if value as i128 != integer => {
+            Err("give an integer that a float64 holds exactly".into())
+        }
+        _ => Ok(value),
+    }
 }
 
 /// How the genes of files are joined.

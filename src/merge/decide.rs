@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
+use super::Modes;
 use super::genes_of;
 use super::input::Input;
 use super::scan::{Known, Scan};
+use super::shared::Shared;
 use crate::anndata::concat;
 use crate::anndata::genes::JoinedGenes;
 use crate::anndata::join::Join;
@@ -22,8 +24,11 @@ pub struct Outline {
     pub genes: JoinedGenes,
     /// The genes of raw, where every input has it.
     pub raw_genes: Option<JoinedGenes>,
-    /// What is kept of varm, varp and raw/varm.
+    /// What is kept of raw/varm.
     pub gene_arrays: Vec<String>,
+    /// uns, varm and varp.
+    pub shared: Shared,
+    modes: Modes,
 }
 
 impl Outline {
@@ -43,7 +48,10 @@ impl Outline {
             frames: BTreeMap::new(),
             arrays: BTreeMap::new(),
             gene_arrays: vec![],
+            shared: scan.shared,
+            modes: scan.modes,
         };
+        outline.shared.warn(&outline.genes.joined);
         let mut arrays = scan.arrays;
         for path in kept {
             let shapes = arrays.remove(&path).unwrap_or_default();
@@ -61,7 +69,7 @@ impl Outline {
         lost.extend(squares.map(|path| format!("'{path}' (pairs of cells)")));
         let unlisted = scan.unlisted.iter();
         lost.extend(unlisted.map(|path| format!("'{path}' (not listed in 'column-order')")));
-        for ((_, path), agrees) in scan.gene_arrays {
+        for (path, agrees) in scan.gene_arrays {
             match agrees {
                 true => outline.gene_arrays.push(path),
                 false => lost.push(format!("'{path}', which differs between the inputs")),
@@ -95,11 +103,15 @@ impl Outline {
     pub fn reopen(&mut self) -> bool {
         let cells = self.cells();
         let frames = self.frames.values_mut();
-        frames.fold(false, |open, frame| frame.reopen(cells) | open)
+        let open = frames.fold(false, |open, frame| frame.reopen(cells) | open);
+        open || self.modes.var.compares() == Some(u64::MAX)
     }
 
     pub fn look(&mut self, input: &Input) -> Result<()> {
         let has = input.frames();
+        self.shared
+            .look(input, &self.genes.joined)
+            .with_context(|| format!("Read {}", input.name))?;
         for (path, frame) in &mut self.frames {
             if path == "obs" || has.contains(path) {
                 frame
@@ -129,11 +141,14 @@ impl Outline {
                 shape: shape.clone(),
             })
             .collect();
+        let context = || format!("Cannot merge '{path}' of {}", self.differing(shapes));
+        if path.starts_with("obsp/") {
+            return Plan::pairwise(&parts).with_context(context);
+        }
         let width = joined.map(|joined| joined.index.len() as u64);
         let fills = joined.is_some_and(|joined| joined.fills);
         let drops = joined.is_some_and(|joined| joined.drops);
-        Plan::new(&parts, width, fills, drops)
-            .with_context(|| format!("Cannot merge '{path}' of {}", self.differing(shapes)))
+        Plan::new(&parts, width, fills, drops, self.modes.fill).with_context(context)
     }
 
     /// The first input whose array is not like that of the input before it.
@@ -183,7 +198,8 @@ fn keeps_incomplete(scan: &Scan, path: &str, at: usize, lost: &mut Vec<String>) 
     }
     let mut shapes = scan.arrays.get(path).into_iter().flatten().flatten();
     let fillable = shapes.all(|s| matches!(s, Shape::Dense { .. } | Shape::Sparse { .. }));
-    let kept = path.starts_with("obsm/") && scan.join == Join::Outer && fillable;
+    let of_cells = path.starts_with("obsm/") || path.starts_with("obsp/");
+    let kept = of_cells && scan.modes.join == Join::Outer && fillable;
     if !kept {
         lost.push(format!("'{path}', which {lacking} lacks"));
     }
@@ -202,7 +218,7 @@ fn kept_frames(scan: &Scan, lost: &mut Vec<String>) -> Result<Vec<String>> {
                 array.is_none(),
                 "'{path}' is an array in {name}, but a dataframe in other inputs"
             );
-            if scan.join == Join::Inner {
+            if scan.modes.join == Join::Inner {
                 lost.push(format!("'{path}', which {name} lacks"));
                 continue;
             }

@@ -38,9 +38,10 @@ impl Input {
         self.selection.cells
     }
 
-    /// The arrays over cells that are merged: all but obs, obsp and dataframes.
-    pub fn arrays(&self) -> Vec<String> {
-        let leaves = self.selection.leaves.iter().filter(|l| !l.is_square());
+    /// The arrays over cells that are merged: all but obs and dataframes, and obsp only where it is `pairwise`.
+    pub fn arrays(&self, pairwise: bool) -> Vec<String> {
+        let leaves = self.selection.leaves.iter();
+        let leaves = leaves.filter(|leaf| pairwise || !leaf.is_square());
         leaves
             .map(|leaf| leaf.path.clone())
             .chain(self.selection.csc.iter().map(|(path, _)| path.clone()))
@@ -65,7 +66,7 @@ impl Input {
 
     pub fn rows_of(&self, path: &str) -> stack::Input<'_> {
         if let Some(leaf) = self.leaf(path) {
-            return stack::Input::Leaf(leaf);
+            return stack::Input::of(leaf);
         }
         match self.selection.csc.iter().find(|(p, _)| p == path) {
             Some((_, matrix)) => stack::Input::Csc(matrix),
@@ -91,24 +92,20 @@ impl Input {
         })
     }
 
-    /// Everything in varm, varp and raw/varm, with its folder.
-    pub fn gene_arrays(&self) -> Result<Vec<(&'static str, String)>> {
+    /// Everything in a folder of elements over genes: "varm", "varp" or "raw/varm".
+    pub fn gene_arrays(&self, folder: &str) -> Result<Vec<String>> {
         let mut found = vec![];
-        for folder in ["varm", "varp", "raw/varm"] {
-            let mut paths = vec![folder.to_string(), folder.replace('/', ".")];
-            paths.dedup();
-            for path in paths {
-                match self.root.get(&path)? {
-                    Some(Node::Group(group)) => {
-                        let names = group.names()?.into_iter();
-                        found.extend(names.map(|name| (folder, format!("{path}/{name}"))));
-                    }
-                    // A compound dataset, before anndata 0.6.
-                    Some(Node::Array(array)) if array.spec().rows() > 1 => {
-                        found.push((folder, path));
-                    }
-                    _ => {}
+        let mut paths = vec![folder.to_string(), folder.replace('/', ".")];
+        paths.dedup();
+        for path in paths {
+            match self.root.get(&path)? {
+                Some(Node::Group(group)) => {
+                    let names = group.names()?.into_iter();
+                    found.extend(names.map(|name| format!("{path}/{name}")));
                 }
+                // A compound dataset, before anndata 0.6.
+                Some(Node::Array(array)) if array.spec().rows() > 1 => found.push(path),
+                _ => {}
             }
         }
         Ok(found)

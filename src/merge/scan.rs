@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 
 use super::input::Input;
-use super::is_merged;
+use super::shared::Shared;
+use super::{Modes, is_merged};
+use crate::anndata::agree::Strategy;
 use crate::anndata::concat;
 use crate::anndata::copy;
 use crate::anndata::genes::Genes;
-use crate::anndata::join::Join;
 use crate::anndata::stack::Shape;
 
 /// One input, closed.
@@ -22,7 +23,7 @@ pub struct Known {
 
 /// What is known of the inputs that were added.
 pub struct Scan {
-    pub join: Join,
+    pub modes: Modes,
     pub inputs: Vec<Known>,
     pub obs: concat::Scan,
     /// The dataframes in obsm, and which inputs have them.
@@ -34,9 +35,11 @@ pub struct Scan {
     pub raw_genes: Option<Genes>,
     /// By path, what is wrong with an array that is not as wide as there are genes.
     pub odd: BTreeMap<String, String>,
-    /// What lies in varm, varp and raw/varm by folder and path, and whether all inputs agree on it.
-    pub gene_arrays: BTreeMap<(&'static str, String), bool>,
-    /// Matrices of cells by cells.
+    /// What lies in raw/varm, and whether all inputs agree on it.
+    pub gene_arrays: BTreeMap<String, bool>,
+    /// uns, varm and varp.
+    pub shared: Shared,
+    /// Matrices of cells by cells that are not merged.
     pub squares: BTreeSet<String>,
     /// What lies in a dataframe without being one of its columns.
     pub unlisted: BTreeSet<String>,
@@ -45,15 +48,17 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub fn new(join: Join) -> Scan {
+    pub fn new(modes: Modes) -> Scan {
+        let join = modes.join;
         Scan {
-            join,
+            modes,
+            shared: Shared::new(modes),
             inputs: vec![],
             obs: concat::Scan::default(),
             frames: BTreeMap::new(),
             arrays: BTreeMap::new(),
-            genes: Genes::new(join),
-            raw_genes: Some(Genes::new(join)),
+            genes: Genes::new(join, modes.var != Strategy::First),
+            raw_genes: Some(Genes::new(join, false)),
             odd: BTreeMap::new(),
             gene_arrays: BTreeMap::new(),
             squares: BTreeSet::new(),
@@ -80,8 +85,11 @@ impl Scan {
         self.add_arrays(at, input)?;
         self.add_genes(input)?;
         self.compare(at, input, first)?;
+        self.shared
+            .add(at, input)
+            .with_context(|| format!("Read {}", input.name))?;
         let leaves = input.selection.leaves.iter();
-        let squares = leaves.filter(|leaf| leaf.is_square());
+        let squares = leaves.filter(|leaf| leaf.is_square() && !self.modes.pairwise);
         self.squares.extend(squares.map(|leaf| leaf.path.clone()));
         self.unlisted
             .extend(input.selection.unlisted.iter().cloned());
@@ -96,7 +104,7 @@ impl Scan {
     }
 
     fn add_arrays(&mut self, at: usize, input: &Input) -> Result<()> {
-        for path in input.arrays() {
+        for path in input.arrays(self.modes.pairwise) {
             let shapes = self.arrays.entry(path.clone()).or_default();
             shapes.resize(at, None);
             shapes.push(input.shape(&path)?);
@@ -142,14 +150,11 @@ impl Scan {
 
     /// What the inputs do not agree on is not compared again.
     fn compare(&mut self, at: usize, input: &Input, first: &Input) -> Result<()> {
-        for key in input.gene_arrays()? {
-            self.gene_arrays.entry(key).or_insert(at == 0);
+        for path in input.gene_arrays("raw/varm")? {
+            self.gene_arrays.entry(path).or_insert(at == 0);
         }
-        for ((folder, path), agrees) in &mut self.gene_arrays {
-            let genes = match *folder {
-                "raw/varm" => self.raw_genes.as_ref(),
-                _ => Some(&self.genes),
-            };
+        for (path, agrees) in &mut self.gene_arrays {
+            let genes = self.raw_genes.as_ref();
             *agrees &= genes.is_some_and(Genes::identical)
                 && (at == 0 || copy::same(&first.root, &input.root, path)?);
         }

@@ -3,15 +3,18 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use tracing::warn;
 
 use super::decide::Outline;
 use super::input::Input;
 use super::names::Names;
 use super::sources::Sources;
 use super::{genes_of, is_merged};
+use crate::anndata::agree::Given;
 use crate::anndata::concat::{self, Origin};
 use crate::anndata::copy::{self, Copy};
 use crate::anndata::join::{ColumnMap, Joined};
+use crate::anndata::reindex::Element;
 use crate::anndata::stack::{Shape, Stack};
 use crate::output;
 use crate::progress::Progress;
@@ -46,10 +49,12 @@ struct Merged {
 }
 
 impl Writer {
-    /// Writes what is not along the cells, and creates what is. `first` is the first input.
+    /// Writes what is not along the cells, and creates what is. `first` is the first input, `open` opens
+    /// any.
     pub fn create(
-        outline: Outline,
+        mut outline: Outline,
         first: &Input,
+        open: &dyn Fn(usize) -> Result<Input>,
         out: &Group,
         sources: Sources,
         names: Names,
@@ -59,10 +64,11 @@ impl Writer {
         out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
         let of_first = |path: &str| {
             let top = path.split('/').next().unwrap_or_default();
-            !top.is_empty() && !is_merged(top)
+            !matches!(top, "" | "uns") && !is_merged(top)
         };
         let of = || format!("Read {}", first.name);
         first.selection.write_part(out, of_first).with_context(of)?;
+        outline.shared.keep_columns(&mut outline.genes);
         let genes = outline.genes.write(out, "var").context("Merge 'var'")?;
         let raw_genes = match outline.raw_genes {
             None => None,
@@ -74,6 +80,12 @@ impl Writer {
         for path in &outline.gene_arrays {
             let copy = Copy::new(&first.root, path, &folder_of(path));
             copy::run(&copy, out).with_context(of)?;
+        }
+        for (at, given) in outline.shared.given() {
+            match at {
+                0 => write_given(&given, first, &genes, out)?,
+                at => write_given(&given, &open(at)?, &genes, out)?,
+            }
         }
         make_folders(out, raw_genes.is_some())?;
         let mut writer = Writer {
@@ -180,6 +192,43 @@ fn map_of(genes: &Joined, path: &str, input: &Input) -> Result<ColumnMap> {
     genes
         .map(&input.gene_frame(path)?.index()?)
         .with_context(|| format!("Read '{path}' of {}", input.name))
+}
+
+/// Writes what one input gives of uns, varm and varp.
+fn write_given(given: &[Given], input: &Input, genes: &Joined, out: &Group) -> Result<()> {
+    let map = map_of(genes, "var", input)?;
+    let mut lost = vec![];
+    for Given { path, whole, .. } in given {
+        let write = || -> Result<bool> {
+            let in_folder = path.split_once('/');
+            match (in_folder, input.root.get(path)?) {
+                (_, Some(Node::Group(folder))) if !whole => {
+                    copy::folder(&folder, out, path)?;
+                    Ok(true)
+                }
+                (Some((folder @ ("varm" | "varp"), _)), Some(_)) => Element {
+                    parent: &input.root,
+                    name: path,
+                    square: folder == "varp",
+                    map: &map,
+                    joined: genes,
+                }
+                .write(out, path),
+                (None, Some(_)) if path != "uns" && map != ColumnMap::Identity => Ok(false),
+                _ => copy::run(&Copy::new(&input.root, path, path), out).map(|()| true),
+            }
+        };
+        if !write().with_context(|| format!("Read '{path}' of {}", input.name))? {
+            lost.push(format!("'{path}' of {}", input.name));
+        }
+    }
+    if !lost.is_empty() {
+        warn!(
+            "Not carried over, because its kind cannot be put on other genes: {}",
+            lost.join(", ")
+        );
+    }
+    Ok(())
 }
 
 /// The folders that anndata writes, empty or not.

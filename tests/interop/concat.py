@@ -243,14 +243,6 @@ def _check_obsm(case, label, want, got, parts):
         case.check(label, diff_elem(want.astype("f8"), got.astype("f8"), "values") if same else [f"dtype {got.dtype}, want {want.dtype}"])
 
 
-def concat_keeps_the_first_uns(case):
-    parts = [part(i, 4, GENES[i]) for i in range(2)]
-    parts[0].uns, parts[1].uns = {"a": 1, "d": {"x": np.arange(3)}}, {"a": 2, "b": "only in the second"}
-    got = _check(case, "uns", parts, "outer")
-    if got is not None:
-        case.check("uns", [] if got.uns["a"] == 1 and "d" in got.uns and "b" not in got.uns else [f"{got.uns}"])
-
-
 def concat_keeps_raw_where_all_have_it(case):
     for with_raw in ((0, 1), (0,)):
         parts = [part(i, 4 + i, GENES[0]) for i in range(2)]
@@ -263,17 +255,6 @@ def concat_keeps_raw_where_all_have_it(case):
             case.check("raw", ["is lost"] if got.raw is None else _matrix_lines(want, got.raw.X) + diff_elem(parts[0].raw.var, got.raw.var, "var"))
         elif got is not None:
             case.check("raw", ([] if got.raw is None else ["is there though an input has none"]) + ([] if "raw" in case.stderr else ["is dropped without a word"]))
-
-
-def concat_keeps_varm_that_agrees(case):
-    parts = [part(i, 4, GENES[0]) for i in range(2)]
-    for i, p in enumerate(parts):
-        p.varm["same"], p.varm["differs"] = np.arange(8.0).reshape(4, 2), np.full((4, 2), float(i))
-        p.varp["same"] = sp.eye(4, format="csr")
-    got = _check(case, "varm", parts, "outer")
-    if got is not None:
-        case.check("varm", [] if sorted(got.varm) == ["same"] and sorted(got.varp) == ["same"] else [f"{list(got.varm)}, {list(got.varp)}"])
-        case.check("varm", [] if "differs" in case.stderr else ["'differs' is dropped without a word"])
 
 
 def concat_allows_doubled_genes_without_a_remap(case):

@@ -17,6 +17,7 @@ import hostile
 import huge
 import limits
 import merging
+import modes
 import oldfiles
 import selftest
 import slicing
@@ -24,7 +25,7 @@ import sources
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, batch, huge, selftest)
+MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, batch, modes, huge, selftest)
 
 
 def scenarios():

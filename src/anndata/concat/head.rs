@@ -66,6 +66,15 @@ impl Head {
         &self.columns
     }
 
+    /// Leaves out the columns that are not `wanted`.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        self.columns.retain(|name| wanted(name));
+        let named = self.columns.iter().cloned();
+        self.places = named.zip(0..).collect();
+        let index = self.index.as_ref();
+        self.shared &= index.is_some_and(|index| self.places.contains_key(index));
+    }
+
     /// Creates the group of the merged frame; returns the name of its index.
     pub fn create(&self, out: &Group, path: &str) -> Result<String> {
         let index = self.index_name().with_context(|| format!("'{path}'"))?;

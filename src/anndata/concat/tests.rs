@@ -577,7 +577,7 @@ fn a_gene_takes_each_value_from_the_first_that_has_both() {
     let merge = |join| {
         let path = folder.path().join(format!("{join:?}"));
         let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
-        let mut genes = Genes::new(join);
+        let mut genes = Genes::new(join, false);
         for frame in &frames {
             genes.add(frame, "file").unwrap();
         }

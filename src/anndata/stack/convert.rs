@@ -3,11 +3,10 @@
 use anyhow::{Result, bail};
 use rayon::prelude::*;
 
-use super::{Plan, Shape};
+use super::{Plan, Shape, fill};
 use crate::anndata::csr::CsrBlock;
 use crate::anndata::ints;
 use crate::anndata::join::ColumnMap;
-use crate::anndata::matrix::SparseSpec;
 use crate::anndata::promote;
 use crate::anndata::rows::Block;
 use crate::store::spec::{Dtype, Kind, Order};
@@ -17,13 +16,57 @@ pub struct Converter<'a> {
     pub plan: &'a Plan,
     pub map: &'a ColumnMap,
     pub leaf: Shape,
+    /// Where its columns begin among the merged ones.
+    shift: u64,
+    /// The merged columns that get the value of what is missing.
+    filled: Vec<u64>,
 }
 
-impl Converter<'_> {
+impl<'a> Converter<'a> {
+    /// `rows` have been written before.
+    pub fn new(plan: &'a Plan, map: &'a ColumnMap, leaf: Shape, rows: u64) -> Converter<'a> {
+        let (mut shift, mut filled) = (0, vec![]);
+        if let Plan::Sparse {
+            spec,
+            fill,
+            diagonal,
+            ..
+        } = plan
+        {
+            shift = if *diagonal { rows } else { 0 };
+            if fill.is_some() {
+                let mut is_new = vec![true; spec.shape[1] as usize];
+                for at in map.places(leaf.width()).into_iter().flatten() {
+                    is_new[at as usize] = false;
+                }
+                filled = (0..).zip(is_new).filter(|c| c.1).map(|c| c.0).collect();
+            }
+        }
+        Converter {
+            plan,
+            map,
+            leaf,
+            shift,
+            filled,
+        }
+    }
+
+    /// Bytes of a merged row beside those that a sparse one brings along.
+    pub fn row_bytes(&self) -> u64 {
+        match self.plan {
+            Plan::Dense { dtype, row, .. } => row.iter().product::<u64>() * dtype.size() as u64,
+            Plan::Sparse { spec, .. } => {
+                let element = spec.data.size() + spec.indices.size();
+                8 + self.filled.len() as u64 * element as u64
+            }
+            _ => 0,
+        }
+    }
+
     /// Whether rows go over as they are.
     pub fn keeps_all(&self) -> bool {
         let same = match (self.plan, &self.leaf) {
-            (Plan::Dense { dtype: to, row }, Shape::Dense { dtype, row: from }) => {
+            (Plan::Dense { dtype: to, row, .. }, Shape::Dense { dtype, row: from }) => {
                 dtype == to && row == from
             }
             (Plan::Sparse { spec, .. }, Shape::Sparse { data, indices, .. }) => {
@@ -31,25 +74,25 @@ impl Converter<'_> {
             }
             _ => false,
         };
-        same && *self.map == ColumnMap::Identity
+        same && *self.map == ColumnMap::Identity && self.shift == 0
     }
 
     pub fn convert(&self, block: Block) -> Result<Block> {
         match (self.plan, block, &self.leaf) {
-            (Plan::Sparse { spec, .. }, Block::Sparse(block), Shape::Sparse { data, .. }) => {
-                Ok(Block::Sparse(self.sparse(block, data, spec)?))
+            (Plan::Sparse { .. }, Block::Sparse(block), Shape::Sparse { data, .. }) => {
+                Ok(Block::Sparse(self.sparse(block, data)?))
             }
-            (
-                Plan::Sparse { spec, .. },
-                Block::Fixed { bytes, .. },
-                Shape::Dense { dtype, row },
-            ) => {
+            (Plan::Sparse { .. }, Block::Fixed { bytes, .. }, Shape::Dense { dtype, row }) => {
                 let columns = row.first().copied().unwrap_or(0);
                 let block = to_sparse(&bytes, dtype, columns)?;
-                Ok(Block::Sparse(self.sparse(block, dtype, spec)?))
+                Ok(Block::Sparse(self.sparse(block, dtype)?))
             }
             (
-                Plan::Dense { dtype: to, row },
+                Plan::Dense {
+                    dtype: to,
+                    row,
+                    fill,
+                },
                 Block::Fixed { bytes, .. },
                 Shape::Dense { dtype, row: from },
             ) => {
@@ -57,21 +100,26 @@ impl Converter<'_> {
                     true => bytes,
                     false => promote::convert(&bytes, dtype, to)?,
                 };
-                self.dense(bytes, to, from, row)
+                Ok(self.dense(bytes, to.size(), from, row, fill))
             }
             (Plan::Text { .. } | Plan::Awkward, block, _) => Ok(block),
             _ => bail!("A block of another kind than the merged array"),
         }
     }
 
-    fn sparse(&self, mut block: CsrBlock, data: &Dtype, spec: &SparseSpec) -> Result<CsrBlock> {
+    fn sparse(&self, mut block: CsrBlock, data: &Dtype) -> Result<CsrBlock> {
+        let Plan::Sparse { spec, fill, .. } = self.plan else {
+            bail!("A sparse block for a merged array that is not");
+        };
         if *data != spec.data {
             block.data = promote::convert(&block.data, data, &spec.data)?;
             block.item = spec.data.size();
         }
-        match self.map {
-            ColumnMap::Identity if block.index == spec.indices => Ok(block),
-            ColumnMap::Identity => block.map_indices(&spec.indices, false, Some),
+        let block = match self.map {
+            ColumnMap::Identity if block.index == spec.indices && self.shift == 0 => block,
+            ColumnMap::Identity => {
+                block.map_indices(&spec.indices, false, |column| Some(column + self.shift))?
+            }
             ColumnMap::To { places, monotonic } => {
                 let places = places.as_slice();
                 block.map_indices(&spec.indices, !monotonic, |column| {
@@ -80,25 +128,28 @@ impl Converter<'_> {
                         .copied()
                         .flatten()
                         .map(u64::from)
-                })
+                })?
             }
+        };
+        match fill {
+            Some(value) if !self.filled.is_empty() => fill::columns(&block, &self.filled, value),
+            _ => Ok(block),
         }
     }
 
-    fn dense(&self, bytes: Vec<u8>, dtype: &Dtype, from: &[u64], to: &[u64]) -> Result<Block> {
-        let item = dtype.size();
+    fn dense(&self, bytes: Vec<u8>, item: usize, from: &[u64], to: &[u64], fill: &[u8]) -> Block {
         let (old, new) = (
             from.iter().product::<u64>() as usize * item,
             to.iter().product::<u64>() as usize * item,
         );
         let ColumnMap::To { places, .. } = self.map else {
-            return Ok(Block::Fixed { row: new, bytes });
+            return Block::Fixed { row: new, bytes };
         };
         let places = places.as_slice();
         let rows = bytes.len().checked_div(old).unwrap_or(0);
         let fills = places.iter().flatten().count() * item < new;
         let mut moved = match fills {
-            true => promote::nan(dtype)?.repeat(rows * new / item),
+            true => fill.repeat(rows * new / item),
             false => vec![0; rows * new],
         };
         moved
@@ -111,10 +162,10 @@ impl Converter<'_> {
                     }
                 }
             });
-        Ok(Block::Fixed {
+        Block::Fixed {
             row: new,
             bytes: moved,
-        })
+        }
     }
 }
 

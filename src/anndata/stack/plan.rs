@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::fill;
 use crate::anndata::ints;
 use crate::anndata::matrix::{Count, Layout, Sparse, SparseSpec};
 use crate::anndata::promote;
@@ -82,21 +83,44 @@ impl Shape {
 /// What the merged array will be.
 #[derive(Clone, Debug)]
 pub enum Plan {
-    Dense { dtype: Dtype, row: Vec<u64> },
-    Sparse { spec: Box<SparseSpec>, count: Count },
-    Text { row: Vec<u64> },
+    Dense {
+        dtype: Dtype,
+        row: Vec<u64>,
+        /// The bytes of what stands where an input has nothing.
+        fill: Vec<u8>,
+    },
+    Sparse {
+        spec: Box<SparseSpec>,
+        count: Count,
+        /// As in dense arrays; `None` is 0, which takes no place.
+        fill: Option<Vec<u8>>,
+        /// Each input has columns of its own, after those of the inputs before it.
+        diagonal: bool,
+    },
+    Text {
+        row: Vec<u64>,
+    },
     Awkward,
 }
 
 impl Plan {
     /// Decides from all inputs. `width` is the number of merged columns where columns are genes; `fills` says
-    /// whether any of them is new to an input, and `drops` whether any is lost to one.
-    pub fn new(parts: &[Part], width: Option<u64>, fills: bool, drops: bool) -> Result<Plan> {
+    /// whether any of them is new to an input, and `drops` whether any is lost to one. `fill` stands where an input
+    /// has nothing; without it that is NaN in dense arrays and 0 in sparse ones.
+    pub fn new(
+        parts: &[Part],
+        width: Option<u64>,
+        fills: bool,
+        drops: bool,
+        fill: Option<f64>,
+    ) -> Result<Plan> {
         let known: Vec<&Shape> = parts.iter().filter_map(|p| p.shape.as_ref()).collect();
         let absent = parts.iter().any(|p| p.shape.is_none() && p.rows > 0);
         let first = known.first().context("It is in no input")?;
+        let missing = fills || absent;
         if known.iter().any(|s| matches!(s, Shape::Sparse { .. })) {
-            return Plan::sparse(&known, parts, width, drops);
+            let fill = fill.filter(|value| missing && *value != 0.0);
+            return Plan::sparse(parts, width, drops, fill);
         }
         match first {
             Shape::Text { row } => {
@@ -113,18 +137,18 @@ impl Plan {
                 );
                 Ok(Plan::Awkward)
             }
-            _ => Plan::dense(&known, width, fills || absent),
+            _ => Plan::dense(&known, width, missing.then(|| fill.unwrap_or(f64::NAN))),
         }
     }
 
     /// Bytes of `rows` rows without compression, as far as they are known before they are read.
     pub fn least_bytes(&self, rows: u64) -> u64 {
         match self {
-            Plan::Dense { dtype, row } => {
+            Plan::Dense { dtype, row, .. } => {
                 let items = row.iter().fold(rows, |n, &axis| n.saturating_mul(axis));
                 items.saturating_mul(dtype.size() as u64)
             }
-            Plan::Sparse { spec, count } => {
+            Plan::Sparse { spec, count, .. } => {
                 let element = spec.data.size() + spec.indices.size();
                 let Count::Exactly(count) = count else {
                     return 0;
@@ -135,7 +159,21 @@ impl Plan {
         }
     }
 
-    fn dense(known: &[&Shape], width: Option<u64>, missing: bool) -> Result<Plan> {
+    /// A matrix of cells by cells: those of the inputs on the diagonal, sparse whatever they are.
+    pub fn pairwise(parts: &[Part]) -> Result<Plan> {
+        let mut spec = Plan::spec(parts)?;
+        let cells = parts.iter().map(|p| p.rows).sum();
+        spec.shape = [cells, cells];
+        spec.indices = ints::holding(&spec.indices, cells.saturating_sub(1));
+        Ok(Plan::Sparse {
+            count: count(parts),
+            spec: Box::new(spec),
+            fill: None,
+            diagonal: true,
+        })
+    }
+
+    fn dense(known: &[&Shape], width: Option<u64>, missing: Option<f64>) -> Result<Plan> {
         let mut dtypes = vec![];
         for shape in known {
             let Shape::Dense { dtype, row } = shape else {
@@ -150,10 +188,11 @@ impl Plan {
             );
             dtypes.push(dtype.clone());
         }
-        let mut dtype = common(&dtypes)?;
-        if missing {
-            dtype = with_missing(&dtype)?;
-        }
+        let dtype = common(&dtypes)?;
+        let (dtype, fill) = match missing {
+            Some(value) => fill::among(&dtype, value)?,
+            None => (dtype, vec![]),
+        };
         let mut row = match known[0] {
             Shape::Dense { row, .. } => row.clone(),
             _ => vec![],
@@ -161,60 +200,95 @@ impl Plan {
         if let (Some(width), Some(columns)) = (width, row.first_mut()) {
             *columns = width;
         }
-        Ok(Plan::Dense { dtype, row })
+        Ok(Plan::Dense { dtype, row, fill })
     }
 
-    fn sparse(known: &[&Shape], parts: &[Part], width: Option<u64>, drops: bool) -> Result<Plan> {
-        let (mut data, mut indices, mut indptr) = (vec![], vec![], vec![]);
-        let mut exact = !drops;
-        let mut most = 0u64;
-        let columns = width.unwrap_or(known[0].width());
-        for part in parts {
-            let Some(shape) = &part.shape else {
-                continue;
-            };
+    fn sparse(
+        parts: &[Part],
+        width: Option<u64>,
+        drops: bool,
+        missing: Option<f64>,
+    ) -> Result<Plan> {
+        let mut spec = Plan::spec(parts)?;
+        let first = parts.iter().find_map(|p| p.shape.as_ref());
+        let columns = width.or(first.map(Shape::width)).unwrap_or(0);
+        for shape in parts.iter().filter_map(|p| p.shape.as_ref()) {
             ensure!(
                 width.is_some() || shape.width() == columns,
                 "A width of {} and one of {columns} cannot be put together",
                 shape.width()
             );
-            most = most.saturating_add(match shape {
+        }
+        spec.shape[1] = columns;
+        spec.indices = ints::holding(&spec.indices, columns.saturating_sub(1));
+        let mut count = match (count(parts), drops) {
+            (Count::Exactly(most), true) => Count::AtMost(most),
+            (count, _) => count,
+        };
+        let mut fill = None;
+        if let Some(value) = missing {
+            let (dtype, bytes) = fill::among(&spec.data, value)?;
+            (spec.data, fill) = (dtype, Some(bytes));
+            let (Count::Exactly(held) | Count::AtMost(held)) = count;
+            let all = spec.shape[0].saturating_mul(columns);
+            count = Count::AtMost(held.saturating_add(all));
+        }
+        let (Count::Exactly(most) | Count::AtMost(most)) = count;
+        spec.indptr = ints::holding(&spec.indptr, most);
+        Ok(Plan::Sparse {
+            spec: Box::new(spec),
+            count,
+            fill,
+            diagonal: false,
+        })
+    }
+
+    /// The types that hold the elements of all inputs, for as many rows as these have.
+    fn spec(parts: &[Part]) -> Result<SparseSpec> {
+        let (mut data, mut indices, mut indptr) = (vec![], vec![], vec![]);
+        for shape in parts.iter().filter_map(|p| p.shape.as_ref()) {
+            match shape {
                 Shape::Sparse {
                     data: d,
                     indices: i,
                     indptr: p,
-                    nnz,
                     ..
                 } => {
                     data.push(d.clone());
                     indices.push(i.clone());
                     indptr.push(p.clone());
-                    *nnz
                 }
-                Shape::Dense { dtype, row } if row.len() == 1 => {
-                    data.push(dtype.clone());
-                    exact = false;
-                    part.rows.saturating_mul(row[0])
-                }
+                Shape::Dense { dtype, row } if row.len() == 1 => data.push(dtype.clone()),
                 _ => bail!("A sparse matrix and another kind cannot be put together"),
-            });
+            }
         }
-        let spec = SparseSpec {
+        let (Count::Exactly(most) | Count::AtMost(most)) = count(parts);
+        Ok(SparseSpec {
             layout: Layout::Csr,
-            shape: [parts.iter().map(|p| p.rows).sum(), columns],
+            shape: [parts.iter().map(|p| p.rows).sum(), 0],
             attrs: Attrs::encoding("csr_matrix", "0.1.0"),
             data: common(&data)?,
-            indices: widest(&indices, columns.saturating_sub(1)),
+            indices: widest(&indices, 0),
             indptr: widest(&indptr, most),
-        };
-        let count = match exact {
-            true => Count::Exactly(most),
-            false => Count::AtMost(most),
-        };
-        Ok(Plan::Sparse {
-            spec: Box::new(spec),
-            count,
         })
+    }
+}
+
+/// How many elements the inputs have; those of a dense one are known when they are read.
+fn count(parts: &[Part]) -> Count {
+    let mut exact = true;
+    let held = parts.iter().map(|part| match &part.shape {
+        Some(Shape::Sparse { nnz, .. }) => *nnz,
+        Some(shape) => {
+            exact = false;
+            part.rows.saturating_mul(shape.width())
+        }
+        None => 0,
+    });
+    let held = held.fold(0, u64::saturating_add);
+    match exact {
+        true => Count::Exactly(held),
+        false => Count::AtMost(held),
     }
 }
 
@@ -227,15 +301,6 @@ fn common(dtypes: &[Dtype]) -> Result<Dtype> {
         let names: Vec<String> = dtypes.iter().map(Dtype::to_string).collect();
         format!("Values of {} cannot be put together", names.join(" and "))
     })
-}
-
-/// A type that holds NaN beside the values of `dtype`, as pandas chooses it.
-fn with_missing(dtype: &Dtype) -> Result<Dtype> {
-    match dtype.kind() {
-        Some(Kind::Float | Kind::Complex) => Ok(dtype.clone()),
-        Some(_) => Ok(Dtype::FLOAT64),
-        None => bail!("{dtype} cannot be missing"),
-    }
 }
 
 /// One of the integer types that holds `most` and every one of them; int32 or int64 where they differ.
@@ -287,7 +352,8 @@ mod tests {
             ([sparse(1, half), sparse(1, half - 1)], false),
             ([sparse(1, half), sparse(1, half)], true),
         ] {
-            let Plan::Sparse { spec, count } = Plan::new(&parts, None, false, false).unwrap()
+            let Plan::Sparse { spec, count, .. } =
+                Plan::new(&parts, None, false, false, None).unwrap()
             else {
                 panic!("not sparse");
             };
@@ -300,13 +366,14 @@ mod tests {
     #[test]
     fn dense_numbers_that_are_missing_are_floats() {
         let int = || dense(Dtype::native(Kind::Int, 4));
-        let dtype = |parts: &[Part], fills| match Plan::new(parts, Some(9), fills, false).unwrap() {
-            Plan::Dense { dtype, row } => {
-                assert_eq!(row, [9]);
-                dtype
-            }
-            other => panic!("{other:?}"),
-        };
+        let dtype =
+            |parts: &[Part], fills| match Plan::new(parts, Some(9), fills, false, None).unwrap() {
+                Plan::Dense { dtype, row, .. } => {
+                    assert_eq!(row, [9]);
+                    dtype
+                }
+                other => panic!("{other:?}"),
+            };
         assert_eq!(dtype(&[int(), int()], false), Dtype::native(Kind::Int, 4));
         assert_eq!(dtype(&[int(), int()], true), Dtype::FLOAT64);
         let float = dense(Dtype::native(Kind::Float, 4));
@@ -314,5 +381,48 @@ mod tests {
             dtype(&[float.clone(), float], true),
             Dtype::native(Kind::Float, 4)
         );
+    }
+
+    #[test]
+    fn what_a_sparse_matrix_is_filled_with_takes_places() {
+        let parts = [
+            sparse(2, 5),
+            Part {
+                rows: 3,
+                shape: None,
+            },
+        ];
+        for (value, most) in [(None, 5), (Some(0.0), 5), (Some(0.5), 5 + 5 * 9)] {
+            let plan = Plan::new(&parts, Some(9), true, false, value).unwrap();
+            let Plan::Sparse { count, fill, .. } = plan else {
+                panic!("not sparse");
+            };
+            let (Count::Exactly(n) | Count::AtMost(n)) = count;
+            assert_eq!((n, fill.is_some()), (most, most > 5));
+        }
+    }
+
+    #[test]
+    fn pairs_of_cells_are_wide_enough_for_all_cells() {
+        let square = |cells| {
+            let mut part = sparse(cells, 4);
+            if let Some(Shape::Sparse { width, .. }) = &mut part.shape {
+                *width = cells;
+            }
+            part
+        };
+        for (cells, wide) in [(1 << 30, false), ((1 << 30) + 1, true)] {
+            let absent = Part {
+                rows: 1 << 30,
+                shape: None,
+            };
+            let plan = Plan::pairwise(&[square(cells), absent]).unwrap();
+            let Plan::Sparse { spec, .. } = plan else {
+                panic!("not sparse");
+            };
+            assert_eq!(spec.shape, [cells + (1 << 30); 2]);
+            assert_eq!(spec.indices == Dtype::INT64, wide);
+            assert_eq!(spec.data, Dtype::native(Kind::Float, 4));
+        }
     }
 }

@@ -1,0 +1,337 @@
+//! A digest of what an element holds, so that elements can be compared whose files are not open together.
+//!
+//! Equal means what `anndata.concat` means by it: arrays of the same type and shape, NaN equal to NaN and 0 to -0;
+//! sparse matrices and scalars by value, whatever their type and layout; text and categories by text; dataframes with
+//! their columns in order. What anndata does not know is equal where it is stored alike.
+
+mod canonical;
+mod elements;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest as _, Sha256};
+
+use super::column::{Column, ColumnKind};
+use super::copy::blocks;
+use super::encoding::Encoding;
+use super::frame::Frame;
+use super::matrix::{Layout, Sparse};
+use super::values::{Data, Values};
+use crate::store::spec::{Dtype, Field, Strings};
+use crate::store::{Array, Group, Node};
+pub use elements::Elements;
+
+pub type Digest = [u8; 32];
+
+/// Rows of `row` bytes each that are looked at of `rows`, where `limit` bytes are enough.
+pub fn looked_at(rows: u64, row: u64, limit: u64) -> u64 {
+    rows.min((limit / row.max(1)).saturating_add(1))
+}
+
+/// The digest of node `name`, of each array no more than about the first `limit` bytes. `None` is equal to nothing: a
+/// NaN that stands alone, as in anndata, and what cannot be read value by value.
+pub fn of(parent: &Group, name: &str, limit: u64) -> Result<Option<Digest>> {
+    let digest = || -> Result<Option<Digest>> {
+        let node = parent.get(name)?.context("It is missing")?;
+        match (Encoding::of(&node)?, node) {
+            (Encoding::Scalar, Node::Array(scalar)) => self::scalar(&scalar),
+            (_, Node::Array(array)) => self::array(&array, limit),
+            (Encoding::Csr, Node::Group(group)) => {
+                sparse(&Sparse::open(&group, Layout::Csr)?, limit).map(Some)
+            }
+            (Encoding::Csc, Node::Group(group)) => {
+                sparse(&Sparse::open(&group, Layout::Csc)?, limit).map(Some)
+            }
+            (Encoding::Categorical | Encoding::Nullable, node) => {
+                let mut hasher = Hasher::new("array");
+                hasher.values(&decoded(&Column::open(node)?)?)?;
+                Ok(Some(hasher.finish()))
+            }
+            (Encoding::DataFrame | Encoding::OldDataFrame, _) => {
+                frame(&Frame::open(parent, name)?, None).map(Some)
+            }
+            (_, Node::Group(group)) => self::group(&group, limit),
+        }
+    };
+    digest().with_context(|| format!("Compare '{name}' in '{}'", parent.path()))
+}
+
+/// A digest that is being made of parts.
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    pub fn new(kind: &str) -> Hasher {
+        let mut hasher = Hasher(Sha256::new());
+        hasher.text(kind.as_bytes());
+        hasher
+    }
+
+    /// Of an array of numbers; its values are to follow in order.
+    pub fn array(dtype: &Dtype, shape: &[u64]) -> Hasher {
+        let mut hasher = Hasher::new("array");
+        hasher.shape(shape);
+        hasher.text(dtype.to_string().as_bytes());
+        hasher
+    }
+
+    /// Of an array of text; its values are to follow in order.
+    pub fn texts(shape: &[u64]) -> Hasher {
+        let mut hasher = Hasher::new("array");
+        hasher.shape(shape);
+        hasher.text(b"text");
+        hasher
+    }
+
+    pub fn numbers(&mut self, mut bytes: Vec<u8>, dtype: &Dtype) {
+        canonical::numbers(&mut bytes, dtype);
+        self.0.update(&bytes);
+    }
+
+    pub fn strings(&mut self, strings: &Strings) {
+        strings.iter().for_each(|text| self.text(text));
+    }
+
+    pub fn finish(self) -> Digest {
+        self.0.finalize().into()
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        self.0.update((text.len() as u64).to_le_bytes());
+        self.0.update(text);
+    }
+
+    fn shape(&mut self, shape: &[u64]) {
+        self.0.update((shape.len() as u64).to_le_bytes());
+        shape.iter().for_each(|n| self.0.update(n.to_le_bytes()));
+    }
+
+    /// A list of values, some of them missing; text as a text array has it.
+    fn values(&mut self, values: &Values) -> Result<()> {
+        self.shape(&[values.data.len() as u64]);
+        let values = values.clone().comparable()?;
+        match &values.data {
+            Data::Text(texts) => {
+                self.text(b"text");
+                for (i, text) in texts.iter().enumerate() {
+                    match values.is_missing(i) {
+                        true => self.0.update(u64::MAX.to_le_bytes()),
+                        false => self.text(text),
+                    }
+                }
+            }
+            Data::Numbers { dtype, .. } => {
+                self.text(dtype.to_string().as_bytes());
+                for i in 0..values.data.len() {
+                    let missing = values.is_missing(i);
+                    self.0.update([missing as u8]);
+                    if !missing {
+                        self.0.update(values.data.get(i));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// As numpy compares scalars: 1, 1.0 and True are equal.
+fn scalar(scalar: &Array) -> Result<Option<Digest>> {
+    let mut hasher = Hasher::new("scalar");
+    let spec = scalar.spec();
+    if spec.null {
+        return Ok(Some(Hasher::new("null").finish()));
+    }
+    if spec.dtype.is_string() {
+        hasher.strings(&scalar.read_strings(std::slice::from_ref(&(0..1)))?);
+    } else if spec.dtype.kind().is_some() {
+        let bytes = scalar.read(std::slice::from_ref(&(0..1)))?;
+        for value in canonical::by_value(&bytes, &spec.dtype)? {
+            if canonical::is_nan(&value) {
+                return Ok(None);
+            }
+            hasher.0.update(value);
+        }
+    } else {
+        return array(scalar, u64::MAX);
+    }
+    Ok(Some(hasher.finish()))
+}
+
+fn array(array: &Array, limit: u64) -> Result<Option<Digest>> {
+    let spec = array.spec();
+    let text = spec.dtype == Dtype::String;
+    let row = match text {
+        true => 64 * spec.row_items(),
+        false => spec.row_bytes(),
+    };
+    let rows = blocks(looked_at(spec.rows(), row, limit), row);
+    let mut hasher = match &spec.dtype {
+        Dtype::Unsupported(_) => return Ok(None),
+        dtype if dtype.is_string() => Hasher::texts(&spec.shape),
+        Dtype::Record { fields, .. } => {
+            let mut hasher = Hasher::array(&spec.dtype, &spec.shape);
+            for field in fields {
+                hasher.text(field.name.as_bytes());
+                hasher.text(field.dtype.to_string().as_bytes());
+                hasher.shape(&field.shape);
+            }
+            hasher
+        }
+        dtype => Hasher::array(dtype, &spec.shape),
+    };
+    for rows in rows {
+        let rows = std::slice::from_ref(&rows);
+        match &spec.dtype {
+            dtype if dtype.is_string() => hasher.strings(&array.read_strings(rows)?),
+            Dtype::Record { fields, .. } if spec.dtype.is_record_with_text() => {
+                for field in fields {
+                    match field.dtype.is_string() {
+                        true => hasher.strings(&array.read_field_strings(field, rows)?),
+                        false => hasher.numbers(array.read_field(field, rows)?, &field.dtype),
+                    }
+                }
+            }
+            Dtype::Record { size, fields } => {
+                let records = array.read(rows)?;
+                for field in fields {
+                    hasher.numbers(field_of(&records, *size, field), &field.dtype);
+                }
+            }
+            dtype => hasher.numbers(array.read(rows)?, dtype),
+        }
+    }
+    Ok(Some(hasher.finish()))
+}
+
+/// The values of one field: what lies between fields is no value.
+fn field_of(records: &[u8], size: usize, field: &Field) -> Vec<u8> {
+    let bytes = field.dtype.size() * field.shape.iter().product::<u64>() as usize;
+    let records = records.chunks_exact(size.max(1));
+    records
+        .filter_map(|record| record.get(field.offset..field.offset + bytes))
+        .flatten()
+        .copied()
+        .collect()
+}
+
+fn sparse(matrix: &Sparse, limit: u64) -> Result<Digest> {
+    /// Bytes that are read at a time.
+    const BLOCK: u64 = 16 << 20;
+    let mut elements = Elements::new(matrix.shape, matrix.layout);
+    let mut seen = 0;
+    for rows in matrix.blocks(BLOCK.min(limit.saturating_add(1)))? {
+        let block = matrix.read(std::slice::from_ref(&rows))?;
+        seen += block.nnz() * matrix.element_bytes();
+        elements.add(&block, &matrix.data.spec().dtype, rows.start)?;
+        if seen > limit {
+            break;
+        }
+    }
+    Ok(elements.finish())
+}
+
+/// The digest of a dataframe; `sources` gives each row of it a row of the stored one, `None` where it is missing.
+pub fn frame(frame: &Frame, sources: Option<&[Option<u32>]>) -> Result<Digest> {
+    let mut hasher = Hasher::new("frame");
+    if sources.is_none() {
+        hasher.strings(&frame.index()?);
+    }
+    for name in &frame.columns {
+        let column = frame.find(name)?.context("It is missing")?;
+        hasher.text(name.as_bytes());
+        hasher.0.update(series(&column, sources)?);
+    }
+    Ok(hasher.finish())
+}
+
+/// The digest of one column, in which the type counts; `sources` as in [`frame`].
+pub fn series(column: &Column, sources: Option<&[Option<u32>]>) -> Result<Digest> {
+    let mut hasher = Hasher::new("series");
+    match &column.kind {
+        ColumnKind::Categorical {
+            categories,
+            ordered,
+        } => {
+            let all = categories.read_all()?;
+            let mut named: Vec<&[u8]> = (0..all.data.len()).map(|i| all.data.get(i)).collect();
+            if !ordered {
+                named.sort_unstable();
+            }
+            hasher.text(if *ordered { b"ordered" } else { b"category" });
+            named.iter().for_each(|name| hasher.text(name));
+        }
+        ColumnKind::Nullable(_) if !column.dtype().is_string() => hasher.text(b"nullable"),
+        _ => {}
+    }
+    let values = decoded(column)?;
+    match sources {
+        Some(sources) => hasher.values(&taken(&values, sources)?)?,
+        None => hasher.values(&values)?,
+    }
+    Ok(hasher.finish())
+}
+
+/// Values by row; integers become floats, as in pandas, where some are missing.
+fn taken(values: &Values, sources: &[Option<u32>]) -> Result<Values> {
+    let mut data = Data::empty(&values.data.dtype());
+    let blank = vec![0; values.data.dtype().size()];
+    let mut missing = vec![];
+    for source in sources {
+        match source.map(|row| row as usize) {
+            Some(row) if row < values.data.len() => {
+                data.push(values.data.get(row));
+                missing.push(values.is_missing(row));
+            }
+            Some(row) => bail!("It has no row {row}"),
+            None => {
+                data.push(&blank);
+                missing.push(true);
+            }
+        }
+    }
+    let taken = Values { data, missing };
+    match values.data.dtype().is_integer() && sources.contains(&None) {
+        true => taken.clone().cast(&Dtype::FLOAT64).or(Ok(taken)),
+        false => Ok(taken),
+    }
+}
+
+/// The values of a column, categories in place of their codes.
+fn decoded(column: &Column) -> Result<Values> {
+    let ColumnKind::Categorical { categories, .. } = &column.kind else {
+        return column.read_all();
+    };
+    let all = categories.read_all()?;
+    let codes = column.codes(0..column.rows())?;
+    let known = |code: &u64| u32::try_from(*code).ok();
+    let sources: Vec<Option<u32>> = codes.iter().map(known).collect();
+    let mut data = Data::empty(&all.data.dtype());
+    let blank = vec![0; all.data.dtype().size()];
+    let mut missing = vec![];
+    for source in sources {
+        let at = source
+            .map(|at| at as usize)
+            .filter(|at| *at < all.data.len());
+        data.push(at.map_or(blank.as_slice(), |at| all.data.get(at)));
+        missing.push(at.is_none());
+    }
+    Ok(Values { data, missing })
+}
+
+/// A folder, and what has no meaning here: by what is in it and how it is labelled.
+fn group(group: &Group, limit: u64) -> Result<Option<Digest>> {
+    let mut hasher = Hasher::new("group");
+    for (name, value) in group.attrs()?.sorted() {
+        hasher.text(format!("{name}: {value:?}").as_bytes());
+    }
+    for name in group.names()? {
+        hasher.text(name.as_bytes());
+        match of(group, &name, limit)? {
+            Some(digest) => hasher.0.update(digest),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(hasher.finish()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! What is not along the cells, uns, varm and varp and the columns of var: which input gives it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result};
+use tracing::warn;
+
+use super::Modes;
+use super::input::Input;
+use crate::anndata::agree::{Given, Strategy, Tree, Votes};
+use crate::anndata::digest;
+use crate::anndata::genes::JoinedGenes;
+use crate::anndata::join::Joined;
+use crate::anndata::old;
+use crate::anndata::reindex::Element;
+
+pub struct Shared {
+    modes: Modes,
+    inputs: usize,
+    uns: Tree,
+    /// What lies in varm and varp, by path.
+    elements: BTreeMap<String, Votes>,
+    /// The columns of var.
+    columns: BTreeMap<String, Votes>,
+}
+
+impl Shared {
+    pub fn new(modes: Modes) -> Shared {
+        Shared {
+            modes,
+            inputs: 0,
+            uns: Tree::default(),
+            elements: BTreeMap::new(),
+            columns: BTreeMap::new(),
+        }
+    }
+
+    /// Adds input `at`, the next one.
+    pub fn add(&mut self, at: usize, input: &Input) -> Result<()> {
+        self.inputs = at + 1;
+        let hidden = hidden(input)?;
+        self.uns
+            .add(at, &input.root, "uns", &hidden, self.modes.uns)?;
+        for path in elements(input)? {
+            let votes = self.elements.entry(path.clone()).or_default();
+            votes.add(at);
+            if self.modes.var == Strategy::First
+                && let Some(limit) = Strategy::First.compares()
+            {
+                votes.compare(|| digest::of(&input.root, &path, limit))?;
+            }
+        }
+        for name in input.gene_frame("var")?.columns {
+            self.columns.entry(name).or_default().add(at);
+        }
+        Ok(())
+    }
+
+    /// Compares what an input has over genes, put in the order of the joined ones.
+    pub fn look(&mut self, input: &Input, joined: &Joined) -> Result<()> {
+        if self.modes.var.compares() != Some(u64::MAX) {
+            return Ok(());
+        }
+        let frame = input.gene_frame("var")?;
+        let map = joined.map(&frame.index()?)?;
+        for path in elements(input)? {
+            let element = Element {
+                parent: &input.root,
+                name: &path,
+                square: path.starts_with("varp/"),
+                map: &map,
+                joined,
+            };
+            let votes = self.elements.entry(path.clone()).or_default();
+            votes
+                .compare(|| element.digest())
+                .with_context(|| format!("Compare '{path}'"))?;
+        }
+        let sources = map.sources(joined.index.len());
+        for name in &frame.columns {
+            let column = frame.find(name)?.context("It is missing")?;
+            let votes = self.columns.entry(name.clone()).or_default();
+            votes
+                .compare(|| digest::series(&column, Some(&sources)).map(Some))
+                .with_context(|| format!("Compare 'var/{name}'"))?;
+        }
+        Ok(())
+    }
+
+    /// Names what only the first input that has it gives, where others have other values.
+    pub fn warn(&self, joined: &Joined) {
+        /// Names that are told.
+        const TOLD: usize = 10;
+        let mut differing = match self.modes.uns {
+            Strategy::First => self.uns.differing("uns"),
+            _ => vec![],
+        };
+        if self.modes.var == Strategy::First {
+            let elements = self.elements.iter();
+            let differ = |votes: &Votes| votes.differs || !joined.identical && votes.holders > 1;
+            let named = elements.filter(|(_, votes)| differ(votes));
+            differing.extend(named.map(|(path, _)| path.clone()));
+        }
+        if differing.is_empty() {
+            return;
+        }
+        let told: Vec<String> = differing
+            .iter()
+            .take(TOLD)
+            .map(|path| format!("'{path}'"))
+            .collect();
+        let more = match differing.len() {
+            0..=TOLD => String::new(),
+            n => format!(" and {} more", n - TOLD),
+        };
+        warn!(
+            "Inputs differ, and only what the first has is kept, of {}{more}",
+            told.join(", ")
+        );
+    }
+
+    /// Leaves out the columns of var that are not kept.
+    pub fn keep_columns(&self, genes: &mut JoinedGenes) {
+        let wins = |votes: &Votes| votes.wins(self.modes.var, self.inputs);
+        genes.retain(|name| self.columns.get(name).is_some_and(wins));
+    }
+
+    /// What each input gives of uns, varm and varp, in order.
+    pub fn given(&self) -> BTreeMap<usize, Vec<Given>> {
+        let mut given: BTreeMap<usize, Vec<Given>> = BTreeMap::new();
+        let uns = self.uns.given("uns", self.modes.uns, self.inputs);
+        let elements = self.elements.iter();
+        let elements = elements.filter(|(_, votes)| votes.wins(self.modes.var, self.inputs));
+        let elements = elements.map(|(path, votes)| Given {
+            input: votes.first,
+            path: path.clone(),
+            whole: true,
+        });
+        for one in uns.into_iter().chain(elements) {
+            given.entry(one.input).or_default().push(one);
+        }
+        given
+    }
+}
+
+fn elements(input: &Input) -> Result<Vec<String>> {
+    let mut paths = input.gene_arrays("varm")?;
+    paths.extend(input.gene_arrays("varp")?);
+    Ok(paths)
+}
+
+/// What an old layout keeps in uns and the current one elsewhere.
+fn hidden(input: &Input) -> Result<BTreeSet<String>> {
+    let categories = old::categories_in_uns(&input.root)?.into_iter();
+    let graphs = old::graphs_in_uns(&input.root, input.cells())?.into_iter();
+    let categories = categories.map(|name| format!("uns/{name}"));
+    let graphs = graphs.map(|name| format!("uns/neighbors/{name}"));
+    Ok(categories.chain(graphs).collect())
+}
