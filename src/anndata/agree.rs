@@ -210,6 +210,7 @@ impl Tree {
 mod tests {
     use super::*;
     use crate::compression::Compression;
+    use crate::store::Access;
     use crate::store::spec::{ArraySpec, Attrs, Dtype};
     use crate::store::{Format, Rows, create};
 
@@ -237,7 +238,7 @@ mod tests {
                 array.finish().unwrap();
             }
             root.finish().unwrap();
-            let root = crate::store::open(&path).unwrap();
+            let root = crate::store::open(&path, &Access::default()).unwrap();
             tree.add(at, &root, "uns", &BTreeSet::new(), strategy)
                 .unwrap();
         }

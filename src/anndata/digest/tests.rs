@@ -1,5 +1,6 @@
 use super::*;
 use crate::compression::Compression;
+use crate::store::Access;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Kind};
 use crate::store::{Format, Rows, create};
 
@@ -10,7 +11,7 @@ fn file(dir: &tempfile::TempDir, name: &str, write: impl Fn(&Group)) -> Group {
     let root = create(&path, format, Compression::default()).unwrap();
     write(&root);
     root.finish().unwrap();
-    crate::store::open(&path).unwrap()
+    crate::store::open(&path, &Access::default()).unwrap()
 }
 
 fn numbers(root: &Group, name: &str, shape: &[u64], dtype: Dtype, bytes: &[u8]) {
