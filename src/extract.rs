@@ -21,6 +21,7 @@ use crate::anndata::select::Selection;
 use crate::compression::Compression;
 use crate::output;
 use crate::plan::{self, Budget};
+use crate::preview::{Planned, Preview};
 use crate::progress::Progress;
 use crate::resources::{self, Need, ensure_room, format_size};
 use crate::store::{self, Format, Group, Ledger};
@@ -81,13 +82,94 @@ fn run_in(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -
     }
 }
 
-struct Engine<'a> {
-    selection: &'a Selection,
-    request: &'a Request<'a>,
+/// How much is read at a time.
+struct Approach {
     /// Of each leaf, what a row costs and how many elements it has in the mean.
     costs: Vec<RowCost>,
     means: Vec<f64>,
     wave: Budget,
+    /// Rows that fit one wave, about.
+    at_once: u64,
+    /// Whether compressed arrays are unpacked to scratch.
+    unpacks: bool,
+}
+
+impl Approach {
+    fn of(selection: &Selection, request: &Request) -> Result<Approach> {
+        let leaves = &selection.leaves;
+        let costs: Vec<RowCost> = leaves.iter().map(Leaf::cost).collect::<Result<_>>()?;
+        let means: Vec<f64> = leaves.iter().map(Leaf::mean_elements).collect();
+        let mut wave = request.budget;
+        if !selection.csc.is_empty() {
+            wave.wave = (wave.wave / 2).max(1);
+        }
+        if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
+            wave = wave.for_single_rows();
+        }
+        let span = request.span();
+        let total = span.end - span.start;
+        let at_once = plan::first_guess(wave, &costs, &means, total);
+        Ok(Approach {
+            unpacks: matches!(request.order, Order::Cells(_)) && at_once < total,
+            costs,
+            means,
+            wave,
+            at_once,
+        })
+    }
+}
+
+/// What [`run`] would do of `from`. Writes nothing.
+pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<Preview> {
+    let how = Approach::of(selection, request)?;
+    let span = request.span();
+    let total = span.end - span.start;
+    let skeleton = selection.skeleton_bytes()?;
+    let mut outputs = vec![];
+    for (path, cut) in request.outputs.iter().zip(request.cuts.windows(2)) {
+        let rows = cut[1] - cut[0];
+        let share =
+            |bytes: u64| (bytes as f64 * rows as f64 / selection.cells.max(1) as f64) as u64;
+        let mut bytes = skeleton;
+        for (leaf, cost) in selection.leaves.iter().zip(&how.costs) {
+            let data = cost.fixed * rows + cost.element * request.count(leaf, cut[0]..cut[1])?;
+            bytes += if leaf.is_square() { share(data) } else { data };
+        }
+        let csc = selection.csc.iter();
+        bytes += csc
+            .map(|(_, m)| share(m.nnz() * m.element_bytes()))
+            .sum::<u64>();
+        outputs.push(Planned {
+            path: path.clone(),
+            rows,
+            bytes,
+        });
+    }
+    let unpacked = selection.leaves.iter().map(Leaf::unpacked_bytes);
+    let (reading, order) = match request.order {
+        Order::AsIs => ("in the order of the file, block by block".into(), 0),
+        Order::Cells(_) | Order::Sorted(_) => {
+            let waves = total.div_ceil(how.at_once.max(1));
+            let plural = if waves == 1 { "wave" } else { "waves" };
+            let size = format_size(how.wave.wave);
+            (format!("in {waves} {plural} of up to {size}"), total)
+        }
+    };
+    let all = outputs.iter().map(|o| o.bytes).fold(0, u64::saturating_add);
+    Ok(Preview {
+        from: from.display().to_string(),
+        outputs,
+        reading,
+        memory: plan::memory(how.wave.wave.min(all), order),
+        scratch: if how.unpacks { unpacked.sum() } else { 0 },
+        threads: rayon::current_num_threads(),
+    })
+}
+
+struct Engine<'a> {
+    selection: &'a Selection,
+    request: &'a Request<'a>,
+    approach: Approach,
     /// What all outputs have in common, as a file to begin each with.
     template: Option<(PathBuf, Option<Ledger>)>,
     sweepers: Vec<Sweeper<'a>>,
@@ -110,39 +192,21 @@ impl<'a> Engine<'a> {
         request: &'a Request<'a>,
         needs: &mut Vec<Need>,
     ) -> Result<Engine<'a>> {
-        let costs = selection
-            .leaves
-            .iter()
-            .map(Leaf::cost)
-            .collect::<Result<Vec<_>>>()?;
-        let means: Vec<f64> = selection.leaves.iter().map(Leaf::mean_elements).collect();
-        let mut wave = request.budget;
-        if !selection.csc.is_empty() {
-            wave.wave = (wave.wave / 2).max(1);
-        }
-        if selection
-            .leaves
-            .iter()
-            .all(|leaf| leaf.unpacked_bytes() == 0)
-        {
-            wave = wave.for_single_rows();
-        }
+        let approach = Approach::of(selection, request)?;
         let span = request.span();
         let total = span.end - span.start;
-        let at_once = plan::first_guess(wave, &costs, &means, total);
-        log_plan(request, total, at_once);
+        log_plan(request, total, approach.at_once);
         let template = write_template(selection, request)?;
         needs.push(needs::of_outputs(
             selection,
             request,
             template.as_ref().map(|(path, _)| path.as_path()),
         )?);
-        let unpacks = matches!(request.order, Order::Cells(_)) && at_once < total;
-        if unpacks {
+        if approach.unpacks {
             needs.push(needs::of_scratch(selection, request));
         }
         ensure_room(needs)?;
-        if unpacks {
+        if approach.unpacks {
             unpack(&mut selection.leaves, request.scratch)?;
         }
         for leaf in &selection.leaves {
@@ -151,9 +215,7 @@ impl<'a> Engine<'a> {
         let mut engine = Engine {
             selection,
             request,
-            costs,
-            means,
-            wave,
+            approach,
             template,
             sweepers: vec![],
         };
@@ -166,7 +228,7 @@ impl<'a> Engine<'a> {
         for (output, cut) in self.request.cuts.windows(2).enumerate() {
             let context = || format!("Write {}", self.request.name(output));
             let mut open = self.open(output, &[], None).with_context(context)?;
-            let leaves = self.leaves().iter().zip(&self.costs);
+            let leaves = self.leaves().iter().zip(&self.approach.costs);
             for ((leaf, cost), writer) in leaves.zip(&mut open.writers) {
                 let columns = open.columns.as_ref().filter(|_| leaf.is_square());
                 writer
@@ -212,9 +274,9 @@ impl<'a> Engine<'a> {
 
     /// The next rows of the sequence that fit the budget: where they end, and the wave.
     fn next_wave(&self, start: u64) -> Result<(u64, Wave)> {
-        let cuts = &self.request.cuts;
+        let (cuts, how) = (&self.request.cuts, &self.approach);
         let total = cuts.last().copied().unwrap_or(0);
-        let mut rows = plan::first_guess(self.wave, &self.costs, &self.means, total - start);
+        let mut rows = plan::first_guess(how.wave, &how.costs, &how.means, total - start);
         loop {
             let wave = self.request.order.wave(start..start + rows);
             let counts = self
@@ -222,9 +284,9 @@ impl<'a> Engine<'a> {
                 .iter()
                 .map(|leaf| leaf.count(&wave.ranges))
                 .collect::<Result<Vec<_>>>()?;
-            let bytes = plan::bytes(&self.costs, &counts, rows);
-            if bytes > self.wave.wave && rows > 1 {
-                rows = plan::fewer(self.wave, rows, bytes);
+            let bytes = plan::bytes(&how.costs, &counts, rows);
+            if bytes > how.wave.wave && rows > 1 {
+                rows = plan::fewer(how.wave, rows, bytes);
                 continue;
             }
             // Ends with an output where it holds one, so that few outputs are cut in two.
@@ -347,7 +409,7 @@ impl<'a> Engine<'a> {
         let cuts: Vec<u64> = request.cuts.iter().map(|cut| cut - span.start).collect();
         let targets = Rc::new(Targets::new(self.selection.cells, &order, &cuts));
         let lengths: Vec<u64> = request.cuts.windows(2).map(|c| c[1] - c[0]).collect();
-        let budget = self.wave.wave / csc.len() as u64;
+        let budget = self.approach.wave.wave / csc.len() as u64;
         csc.iter()
             .map(|(path, matrix)| {
                 Sweeper::new(path, matrix, targets.clone(), lengths.clone(), budget)

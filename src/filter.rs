@@ -9,8 +9,9 @@ use tracing::{info, warn};
 use crate::anndata::select::Selection;
 use crate::cells::csv::{self, Table};
 use crate::cells::{Obs, column, eval, limit, names};
-use crate::cli::{FilterArgs, WhichArgs};
+use crate::cli::{self, FilterArgs, WhichArgs};
 use crate::extract::{self, Order, Request, small_blocks};
+use crate::manifest::Manifest;
 use crate::output::{self, Outputs};
 use crate::plan::Budget;
 use crate::progress::Progress;
@@ -39,11 +40,25 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     let root = store::open(&args.input, &args.read.access(limit)).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
-    let scratch = outputs.scratch_dir(&std::env::temp_dir())?;
+    let dry = args.output_options.dry_run;
+    let mut scratch = std::env::temp_dir();
+    if !dry || args.which.table.csv_file.is_some() {
+        scratch = outputs.scratch_dir(&scratch)?;
+    }
+    let manifest = args.output_options.manifest.as_deref();
+    let named: Vec<PathBuf> = read
+        .iter()
+        .filter(|p| *p != Path::new("-"))
+        .cloned()
+        .collect();
+    let manifest =
+        manifest.map(|path| Manifest::new(path, &named, std::slice::from_ref(&args.output)));
+    let manifest = manifest.transpose()?;
     let mut obs = Obs::open(&root).with_context(context)?;
     let kept = kept(&args.which, &mut obs, &mut selection, &scratch).with_context(context)?;
     let most = args.output_options.max_categories;
-    limit::categories(&obs, &mut selection, most, &scratch).with_context(context)?;
+    let kept_in = (!dry).then_some(scratch.as_path());
+    limit::categories(&obs, &mut selection, most, kept_in).with_context(context)?;
     let rows = kept.len() as u64;
     info!(
         "Filtering {input}: {} cells in → {rows} cells out → {}",
@@ -54,7 +69,17 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
         warn!("No cell is kept: {} will have none", args.output.display());
     }
     let budget = Budget::sequential(limit);
-    let progress = Progress::new("Filtering", rows, quiet);
+    let progress = Progress::new("Filtering", rows, quiet || dry);
+    let aside = match dry {
+        true => output::check(&args.output).map(|()| args.output.clone())?,
+        false => outputs.aside(&args.output)?,
+    };
+    let finished = |_: usize| {
+        if let Some(manifest) = &manifest {
+            manifest.digests().begin(&aside);
+        }
+        Ok(())
+    };
     let request = Request {
         // No cells are the first none of the file.
         order: match rows == 0 || rows == selection.cells {
@@ -62,18 +87,25 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
             false => Order::Sorted(kept),
         },
         cuts: vec![0, rows],
-        outputs: vec![outputs.aside(&args.output)?],
+        outputs: vec![aside.clone()],
         format,
         compression: args.output_options.compression.unwrap_or_default(),
         budget: small_blocks().unwrap_or(budget),
         scratch: &scratch,
         progress: &progress,
         verify: args.output_options.verify,
-        finished: &|_| Ok(()),
+        finished: &finished,
     };
+    if dry {
+        let preview = extract::preview(&selection, &request, &args.input).with_context(context)?;
+        return cli::print(preview.text().as_bytes());
+    }
     extract::run(&mut selection, &request).with_context(context)?;
     progress.finish();
-    for path in outputs.publish()? {
+    if let Some(manifest) = manifest {
+        manifest.write(&mut outputs, None)?;
+    }
+    if let Some(path) = outputs.publish()?.first() {
         let bytes = path.metadata().map_or(0, |file| file.len());
         let size = match format {
             Format::H5ad => format!(" ({} written)", format_size(bytes)),

@@ -5,7 +5,8 @@
 //! only those below:
 //!
 //! - `cli`: the command line as typed; `slice`, `merge`, `filter`, `info`, `check`: one file per subcommand
-//! - `extract`: rows of one input into many outputs, wave by wave; `plan`: sizes and memory to waves
+//! - `extract`: rows of one input into many outputs, wave by wave; `plan`: sizes and memory to waves;
+//!   `preview`: what a run would do; `manifest`: what it did
 //! - `permutation`: numpy's order for a seed; `output`: write aside, then rename; `resources`:
 //!   CPUs, memory, disk; `progress`, `logging`: what the user sees; `compression`: the filters
 //! - `cells`: which cells, by a column, an expression or a list of names
@@ -22,10 +23,12 @@ mod extract;
 mod filter;
 mod info;
 mod logging;
+mod manifest;
 mod merge;
 mod output;
 mod permutation;
 mod plan;
+mod preview;
 mod progress;
 mod resources;
 mod slice;

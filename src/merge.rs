@@ -12,7 +12,7 @@ mod shared;
 mod sources;
 mod write;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -22,7 +22,10 @@ use crate::anndata::agree::Strategy;
 use crate::anndata::join::Join;
 use crate::cli::{self, MergeArgs};
 use crate::compression::Compression;
+use crate::manifest::Manifest;
 use crate::output::{self, Outputs};
+use crate::plan;
+use crate::preview::{Planned, Preview};
 use crate::progress::Progress;
 use crate::resources::{Need, default_memory_limit, ensure_room, explain};
 use crate::store::{self, Access, Format, Ledger};
@@ -58,14 +61,29 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         .unwrap_or_else(default_memory_limit);
     let sources = Sources::of(args.sources, &found.paths)?;
     let renamed = sources.rename();
+    let options = &args.output_options;
     let access = &args.read.access(limit);
     let (first, outline) = look(&found.paths, access, modes)?;
     let cells = outline.cells();
+    let manifest = options
+        .manifest
+        .as_deref()
+        .map(|path| Manifest::new(path, &found.paths, std::slice::from_ref(&args.output)));
+    let manifest = manifest.transpose()?;
+    if options.dry_run {
+        output::check(&args.output)?;
+        let bytes = first.selection.skeleton_bytes()? + size(&found.paths, access)?;
+        return cli::print(
+            preview(&args.inputs, &args.output, cells, bytes, limit / 4)
+                .text()
+                .as_bytes(),
+        );
+    }
     let aside = outputs.aside(&args.output)?;
     let names = Names::new(cells, limit / 64, || {
         outputs.scratch_dir(aside.parent().unwrap_or(&aside))
     })?;
-    let compression = args.output_options.compression.unwrap_or_default();
+    let compression = options.compression.unwrap_or_default();
     let context = || format!("Cannot merge into {}", args.output.display());
     let place = output::place_of(&aside);
     let needs = [Need {
@@ -77,7 +95,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         what: "The output needs",
     }];
     ensure_room(&needs).with_context(context)?;
-    let ledger = args.output_options.verify.then(Ledger::default);
+    let ledger = options.verify.then(Ledger::default);
     let out = store::create(&aside, format, compression).with_context(context)?;
     let out = out.noted(ledger.clone());
     let work = cells * (outline.arrays.len() as u64).max(1);
@@ -109,6 +127,10 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
             }
         );
     }
+    if let Some(manifest) = manifest {
+        manifest.digests().begin(&aside);
+        manifest.write(&mut outputs, None)?;
+    }
     let written = outputs.publish()?;
     info!(
         "Merged {} cells of {} files into {} in {:.1} s.",
@@ -132,6 +154,8 @@ struct Modes {
     var: Strategy,
     pairwise: bool,
     fill: Option<f64>,
+    /// Above this a categorical column of obs becomes plain values.
+    categories: u64,
 }
 
 impl Modes {
@@ -156,8 +180,44 @@ impl Modes {
             var: strategy(args.modes.var_merge),
             pairwise: args.modes.pairwise,
             fill: args.modes.fill_value,
+            categories: args.output_options.max_categories,
         }
     }
+}
+
+/// What `--dry-run` tells.
+fn preview(inputs: &[PathBuf], output: &Path, cells: u64, bytes: u64, budget: u64) -> Preview {
+    Preview {
+        from: match inputs {
+            [one] => one.display().to_string(),
+            many => format!("{} inputs", many.len()),
+        },
+        outputs: vec![Planned {
+            path: output.to_owned(),
+            rows: cells,
+            bytes,
+        }],
+        reading: "input after input, block by block".into(),
+        memory: plan::memory(budget.min(bytes), 0),
+        scratch: 0,
+        threads: rayon::current_num_threads(),
+    }
+}
+
+/// About what the arrays over cells take without compression, but for those of cells by cells.
+fn size(paths: &[PathBuf], access: &Access) -> Result<u64> {
+    let mut bytes = 0u64;
+    for path in paths {
+        let selection = Input::open(path, access)?.selection;
+        for leaf in selection.leaves.iter().filter(|leaf| !leaf.is_square()) {
+            let (cost, rows) = (leaf.cost()?, leaf.rows());
+            bytes +=
+                cost.fixed * rows + cost.element * leaf.count(std::slice::from_ref(&(0..rows)))?;
+        }
+        let csc = selection.csc.iter();
+        bytes += csc.map(|(_, m)| m.nnz() * m.element_bytes()).sum::<u64>();
+    }
+    Ok(bytes)
 }
 
 /// Looks at all inputs and decides what the result will be; the first stays open.

@@ -5,6 +5,7 @@
 //! store is a folder that is renamed whole.
 
 mod aside;
+pub mod digest;
 mod flush;
 mod inputs;
 mod kept;
@@ -33,7 +34,7 @@ use flush::{sync, sync_entry};
 pub use inputs::expand_inputs;
 use kept::Kept;
 use paths::check_replaceable;
-pub use paths::{named_path, place_of, refuse_overlap, resolve, shard_path};
+pub use paths::{named_path, overlap, place_of, refuse_overlap, resolve, shard_path};
 use unchanged::Stamp;
 pub use verify::verify;
 
@@ -199,6 +200,13 @@ impl Outputs {
         Ok(())
     }
 
+    /// What is written so far: the paths as they were asked for, and where each is until
+    /// [`Outputs::publish`].
+    pub fn written(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        let outputs = self.outputs.iter();
+        outputs.map(|output| (output.shown.as_path(), output.now()))
+    }
+
     /// A private folder in the existing folder `parent`, removed at the end.
     pub fn scratch_dir(&mut self, parent: &Path) -> Result<PathBuf> {
         let aside = Aside::claim(parent)?;
@@ -269,6 +277,11 @@ impl Drop for Outputs {
             info!("{} finished outputs are kept for --resume", kept.count());
         }
     }
+}
+
+/// An error where [`Outputs::aside`] would refuse `path` for what stands there. Writes nothing.
+pub fn check(path: &Path) -> Result<()> {
+    check_replaceable(path, &resolve(path)?)
 }
 
 impl Output {

@@ -77,6 +77,11 @@ pub fn data_bytes(cost: &RowCost, count: u64, rows: u64) -> u64 {
     fixed.saturating_add(cost.element.saturating_mul(count))
 }
 
+/// What a process takes that holds a wave of so many bytes and an order of so many rows.
+pub fn memory(wave: u64, order: u64) -> u64 {
+    BASE + wave + 4 * order
+}
+
 /// Fewer rows, after `rows` of them took `taken` bytes, which is too much; at least one.
 pub fn fewer(budget: Budget, rows: u64, taken: u64) -> u64 {
     let share = budget.wave as f64 / taken as f64;

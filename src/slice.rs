@@ -12,8 +12,9 @@ use crate::anndata::select::Selection;
 use crate::anndata::sizes::Sizes;
 use crate::cells::csv::{self, Table};
 use crate::cells::{Obs, groups::Groups, limit};
-use crate::cli::SliceArgs;
+use crate::cli::{self, SliceArgs};
 use crate::extract::{self, Order, Request, small_blocks};
+use crate::manifest::Manifest;
 use crate::output::{self, Outputs};
 use crate::permutation::{Seed, permutation};
 use crate::plan::{self, Budget};
@@ -43,7 +44,8 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
         store::open(&args.input, &args.read.access(memory_limit(&args))).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
-    if args.resume {
+    let dry = args.output.dry_run;
+    if args.resume && !dry {
         let recorded = outputs.resume(&args.prefix)?;
         if args.order.shuffle && args.order.seed.is_none() {
             args.order.seed = resume::seed(&args, &seen, recorded.as_ref());
@@ -52,8 +54,10 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
     if args.order.shuffle && args.order.seed.is_none() {
         args.order.seed = Some(Seed::random());
     }
-    let scratch = args.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
-    let scratch = outputs.scratch_dir(&scratch)?;
+    let mut scratch = args.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
+    if !dry || args.by.table.csv_file.is_some() {
+        scratch = outputs.scratch_dir(&scratch)?;
+    }
     let plan = match &args.by.obs_column {
         Some(column) => by_column(&args, column, &root, &mut selection, &scratch),
         None => by_size(&args, &root, &mut selection, &scratch),
@@ -62,13 +66,31 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
     for shard in &plan.shards {
         output::refuse_overlap(shard, std::slice::from_ref(&args.input))?;
     }
-    if plan.shards.is_empty() {
+    let read = [Some(&args.input), args.by.table.csv_file.as_ref()];
+    let read: Vec<PathBuf> = read.into_iter().flatten().cloned().collect();
+    let manifest = args.output.manifest.as_deref();
+    let manifest = manifest.map(|path| Manifest::new(path, &read, &plan.shards));
+    let manifest = manifest.transpose()?;
+    let shards = plan.shards.len();
+    if shards == 0 {
         warn!("{input} has no cells for a shard, so there is none to write");
-        return make_parent(&args.prefix);
+        if !dry {
+            make_parent(&args.prefix)?;
+        }
+        if !dry && manifest.is_none() {
+            return Ok(());
+        }
     }
-    let asides = plan.shards.iter().map(|shard| outputs.aside(shard));
-    let mut asides = asides.collect::<Result<Vec<_>>>()?;
-    let whole = match args.resume {
+    let mut place = |shard: &PathBuf| match dry {
+        true => output::check(shard).map(|()| shard.clone()),
+        false => outputs.aside(shard),
+    };
+    let mut asides = plan
+        .shards
+        .iter()
+        .map(&mut place)
+        .collect::<Result<Vec<_>>>()?;
+    let whole = match args.resume && !dry {
         true => start(&args, &seen, &mut outputs)?,
         false => 0,
     };
@@ -79,31 +101,49 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
         .last()
         .zip(plan.cuts.first())
         .map_or(0, |(end, start)| end - start);
-    let progress = Progress::new("Slicing", rows, quiet);
+    if let Some(manifest) = &manifest {
+        let kept = outputs.written().take(whole);
+        kept.for_each(|(_, path)| manifest.digests().begin(path));
+    }
+    let progress = Progress::new("Slicing", rows, quiet || dry);
+    let finished = |shard: usize| {
+        if let (Some(manifest), Some(aside)) = (&manifest, asides.get(shard)) {
+            manifest.digests().begin(aside);
+        }
+        outputs.finished(whole + shard)
+    };
     let request = Request {
         order: plan.order,
         cuts: plan.cuts,
-        outputs: asides,
+        outputs: asides.clone(),
         format: Format::H5ad,
         compression: args.output.compression.unwrap_or_default(),
         budget: plan.budget,
         scratch: &scratch,
         progress: &progress,
         verify: args.output.verify,
-        finished: &|output| outputs.finished(whole + output),
+        finished: &finished,
     };
+    if dry {
+        let preview = extract::preview(&selection, &request, &args.input).with_context(context)?;
+        return cli::print(preview.text().as_bytes());
+    }
     if !request.outputs.is_empty() {
         extract::run(&mut selection, &request).with_context(context)?;
     }
     progress.finish();
+    if let Some(manifest) = manifest {
+        let seed = args.order.seed.as_ref().filter(|_| args.order.shuffle);
+        manifest.write(&mut outputs, seed)?;
+    }
     let written = outputs.publish()?;
     let bytes: u64 = written
         .iter()
+        .take(shards)
         .filter_map(|path| Some(path.metadata().ok()?.len()))
         .sum();
     info!(
-        "All {} shards successfully created in {:.1} s ({} written).",
-        written.len(),
+        "All {shards} shards successfully created in {:.1} s ({} written).",
         began.elapsed().as_secs_f64(),
         format_size(bytes)
     );
@@ -144,8 +184,9 @@ fn by_size(
     scratch: &Path,
 ) -> Result<Plan> {
     let most = args.output.max_categories;
+    let kept = (!args.output.dry_run).then_some(scratch);
     if !selection.categoricals_beyond(most).is_empty() {
-        limit::categories(&Obs::open(root)?, selection, most, scratch)?;
+        limit::categories(&Obs::open(root)?, selection, most, kept)?;
     }
     let cells = selection.cells;
     let how = match (args.order.shards, args.order.max_bytes) {
@@ -229,7 +270,8 @@ fn by_column(
         };
         selection.set_column(name, &csv::join(&mut obs, &table, scratch)?)?;
     }
-    limit::categories(&obs, selection, args.output.max_categories, scratch)?;
+    let kept = (!args.output.dry_run).then_some(scratch);
+    limit::categories(&obs, selection, args.output.max_categories, kept)?;
     let groups = Groups::of(obs.column(name)?, name)?;
     let shards = groups.shards(name, &args.by.always_include)?;
     let total = shards.cuts.last().copied().unwrap_or(0);

@@ -14,9 +14,10 @@ const FLOORS: [&[&str]; 7] = [
         "output",
         "permutation",
         "plan",
+        "preview",
         "resources",
     ],
-    &["cli", "extract"],
+    &["cli", "extract", "manifest"],
     &["check", "filter", "info", "merge", "slice"],
     &["main"],
 ];

@@ -107,6 +107,11 @@ impl Union {
         self.add_values(&values.comparable()?)
     }
 
+    /// As many categories at the most: those of different types may turn out to be the same.
+    pub fn at_most(&self) -> u64 {
+        self.dictionaries.iter().map(|d| d.codes.len() as u64).sum()
+    }
+
     fn add_values(&mut self, values: &Values) -> Result<()> {
         let dtype = values.data.dtype();
         let known = self.dictionaries.iter();

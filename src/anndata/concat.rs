@@ -25,9 +25,19 @@ pub struct Scan {
     columns: Vec<Survey>,
     /// Which columns are to be told once more, and whether that has begun.
     open: Option<Vec<bool>>,
+    /// How many categories a column may have, where there is a limit.
+    most_categories: Option<u64>,
 }
 
 impl Scan {
+    /// Columns that come to more than `most` categories become plain.
+    pub fn with_limit(most: u64) -> Scan {
+        Scan {
+            most_categories: Some(most),
+            ..Scan::default()
+        }
+    }
+
     /// Tells of the frame of the next input that has one, with as many rows as it has cells.
     pub fn add(&mut self, frame: &Frame, cells: u64) -> Result<()> {
         ensure!(
@@ -36,8 +46,9 @@ impl Scan {
             frame.rows()
         );
         let places = self.head.add(frame)?;
-        self.columns
-            .resize_with(self.head.columns().len(), Survey::default);
+        self.columns.resize_with(self.head.columns().len(), || {
+            Survey::with_limit(self.most_categories)
+        });
         for (name, at) in frame.columns.iter().zip(places) {
             let column = frame.find(name)?.context("It is missing")?;
             self.columns[at]

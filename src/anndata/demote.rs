@@ -6,13 +6,15 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
+use tracing::info;
 
+use super::categories::Categories;
 use super::column::Column;
-use super::number;
 use super::unify::Plan;
 use super::values::{Data, Values};
+use super::{ints, number};
 use crate::store::Group;
 use crate::store::spec::{Attrs, Dtype, Kind};
 
@@ -52,12 +54,10 @@ impl Demoted<'_> {
         })
     }
 
-    /// What its values become: `numeric (int32)` or `string`, as the Python tool calls it.
-    pub fn kind(&self) -> String {
-        match dtype_of(&self.plan) {
-            dtype if dtype.is_string() => "string".into(),
-            dtype => format!("numeric ({dtype})"),
-        }
+    /// Says what becomes of the column `name` of obs, which has more than `most` categories.
+    pub fn tell(&self, name: &str, most: u64) {
+        let count = self.column.values_or_categories().rows();
+        tell(name, count, most, &self.plan);
     }
 
     /// Writes the values as column `path`.
@@ -114,6 +114,74 @@ impl Demoted<'_> {
     }
 }
 
+/// The categories that the columns of many inputs unite to, as plain values.
+pub struct United {
+    categories: Categories,
+    /// Of each category.
+    values: Data,
+    pub plan: Box<Plan>,
+}
+
+impl United {
+    /// `missing` says that rows will be missing; `name` and `most` are for the message.
+    pub fn of(categories: Categories, missing: bool, name: &str, most: u64) -> Result<United> {
+        let all = categories.values();
+        let mut numbers = Numbers::of(&all.dtype());
+        numbers.add(all);
+        let parsed = parsed(all.clone().into(), &numbers.dtype())?;
+        let mut plans = candidates(&parsed.data.dtype(), missing).into_iter();
+        let fits = plans.find_map(|plan| {
+            let values = parsed.clone().cast(&dtype_of(&plan)).ok()?;
+            Some((plan, values.data))
+        });
+        let (plan, values) = fits.context("No type holds its categories")?;
+        tell(name, all.len() as u64, most, &plan);
+        Ok(United {
+            categories,
+            values,
+            plan: Box::new(plan),
+        })
+    }
+
+    /// The categories, to encode columns by.
+    pub fn categories(&self) -> &Categories {
+        &self.categories
+    }
+
+    /// The values of what was encoded.
+    pub fn decode(&self, codes: &Values) -> Result<Values> {
+        let Data::Numbers { dtype, bytes } = &codes.data else {
+            bail!("Its codes are text");
+        };
+        let mut data = Data::empty(&self.values.dtype());
+        let (nothing, mut missing) = (vec![0; data.dtype().size()], vec![]);
+        let nothing: &[u8] = if data.dtype().is_string() {
+            b""
+        } else {
+            &nothing
+        };
+        for code in ints::read(bytes, dtype)? {
+            let code = usize::try_from(code)
+                .ok()
+                .filter(|c| *c < self.values.len());
+            data.push(code.map_or(nothing, |code| self.values.get(code)));
+            missing.push(code.is_none());
+        }
+        self.plan.convert(Values { data, missing })
+    }
+}
+
+/// As the Python tool says it.
+fn tell(name: &str, categories: u64, most: u64, plan: &Plan) {
+    let kind = match dtype_of(plan) {
+        dtype if dtype.is_string() => "string".into(),
+        dtype => format!("numeric ({dtype})"),
+    };
+    info!(
+        "obs column '{name}' has {categories} categories (more than {most}): treating it as {kind}, not categorical."
+    );
+}
+
 /// In what a column may be stored, best first.
 fn candidates(dtype: &Dtype, missing: bool) -> Vec<Plan> {
     let nullable = |dtype, kind| Plan::Nullable(dtype, Attrs::encoding(kind, "0.1.0"));
@@ -135,40 +203,70 @@ fn dtype_of(plan: &Plan) -> Dtype {
     match plan {
         Plan::Plain(dtype) | Plan::Nullable(dtype, _) => dtype.clone(),
         Plan::Categorical(categories) => categories.code_dtype(),
+        Plan::United(united) => dtype_of(&united.plan),
     }
 }
 
 /// The type of the numbers that all categories are, else text.
 fn type_of(categories: &Column) -> Result<Dtype> {
-    let dtype = categories.dtype();
-    if matches!(dtype.kind(), Some(Kind::Int | Kind::Uint | Kind::Float)) {
-        return Ok(dtype);
-    }
-    let (mut ints, mut floats) = (dtype.is_string(), dtype.is_string());
+    let mut numbers = Numbers::of(&categories.dtype());
     for rows in categories.blocks()? {
-        let Data::Text(strings) = categories.read(rows)?.data else {
+        if numbers.decided() {
             break;
+        }
+        numbers.add(&categories.read(rows)?.data);
+    }
+    Ok(numbers.dtype())
+}
+
+/// Which numbers categories are that were looked at.
+struct Numbers {
+    stored: Dtype,
+    ints: bool,
+    floats: bool,
+}
+
+impl Numbers {
+    fn of(stored: &Dtype) -> Numbers {
+        Numbers {
+            stored: stored.clone(),
+            ints: stored.is_string(),
+            floats: stored.is_string(),
+        }
+    }
+
+    fn decided(&self) -> bool {
+        !self.ints && !self.floats
+    }
+
+    fn add(&mut self, categories: &Data) {
+        let Data::Text(strings) = categories else {
+            return;
         };
         let all = |is: fn(&str) -> bool| {
             let texts = (0..strings.len()).into_par_iter();
             texts.all(|i| std::str::from_utf8(strings.get(i)).is_ok_and(is))
         };
-        ints = ints && all(|text| number::integer(text).is_some());
-        floats = floats && all(|text| number::float(text).is_some());
-        if !ints && !floats {
-            break;
+        self.ints = self.ints && all(|text| number::integer(text).is_some());
+        self.floats = self.floats && all(|text| number::float(text).is_some());
+    }
+
+    fn dtype(self) -> Dtype {
+        match (self.stored.kind(), self.ints, self.floats) {
+            (Some(Kind::Int | Kind::Uint | Kind::Float), ..) => self.stored,
+            (_, true, _) => Dtype::INT64,
+            (_, _, true) => Dtype::FLOAT64,
+            _ => Dtype::String,
         }
     }
-    Ok(match (ints, floats) {
-        (true, _) => Dtype::INT64,
-        (_, true) => Dtype::FLOAT64,
-        _ => Dtype::String,
-    })
 }
 
 /// Some categories as values of the type that [`type_of`] gave.
 fn values(categories: &Column, rows: Range<u64>, dtype: &Dtype) -> Result<Values> {
-    let values = categories.read(rows)?;
+    parsed(categories.read(rows)?, dtype)
+}
+
+fn parsed(values: Values, dtype: &Dtype) -> Result<Values> {
     ensure!(
         !values.missing.contains(&true),
         "One of its categories is missing"

@@ -407,6 +407,12 @@ impl Selection {
         self.take(root, from, &path)
     }
 
+    /// Leaves the codes of the column `name` of obs alone: for sizes, they stand for its values.
+    pub fn forget_categories(&mut self, name: &str) {
+        let path = format!("obs/{name}/categories");
+        self.copies.retain(|copy| copy.to != path);
+    }
+
     /// Forgets what would be written at or below `path`.
     fn remove(&mut self, path: &str) {
         let old = |p: &str| {

@@ -30,9 +30,21 @@ pub struct Survey {
     /// Types that do not hold some value exactly.
     unfit: Vec<Dtype>,
     pub nan: bool,
+    /// How many categories a column may have, where there is a limit.
+    pub most_categories: Option<u64>,
+    /// Whether a row has no category, where there are more than that.
+    pub without: bool,
 }
 
 impl Survey {
+    /// Of a column that may have so many categories.
+    pub fn with_limit(most_categories: Option<u64>) -> Survey {
+        Survey {
+            most_categories,
+            ..Survey::default()
+        }
+    }
+
     /// Tells of the column of the next input that has one.
     pub fn add(&mut self, column: &Column) -> Result<()> {
         let dtype = column.dtype();
@@ -77,7 +89,7 @@ impl Survey {
 
     fn is_open(&self, absent: bool) -> bool {
         if self.categorical {
-            return self.plain_rows > 0;
+            return self.plain_rows > 0 || self.has_too_many();
         }
         let missing = absent || self.nullable;
         let inexact = |to: &Dtype| self.dtypes.iter().any(|from| !promote::is_exact(from, to));
@@ -91,10 +103,17 @@ impl Survey {
         }
     }
 
+    fn has_too_many(&self) -> bool {
+        self.most_categories
+            .is_some_and(|most| self.union.at_most() > most)
+    }
+
     /// Looks at the values of a column.
     pub fn look(&mut self, column: &Column) -> Result<()> {
         if self.categorical {
-            return self.union.add(column);
+            self.union.add(column)?;
+            self.without = self.without || has_missing(column)?;
+            return Ok(());
         }
         for rows in column.blocks()? {
             self.look_at(&column.read(rows)?)?;
@@ -177,6 +196,20 @@ fn candidates(dtypes: &[Dtype]) -> Vec<Dtype> {
         candidates.extend([Dtype::INT64, Dtype::native(Kind::Uint, 8)]);
     }
     candidates
+}
+
+/// Whether a row of a categorical column has no category, or of a nullable one no value, or NaN.
+fn has_missing(column: &Column) -> Result<bool> {
+    let categorical = matches!(column.kind, ColumnKind::Categorical { .. });
+    for rows in column.blocks()? {
+        if match categorical {
+            true => column.codes(rows)?.contains(&u64::MAX),
+            false => column.read(rows)?.comparable()?.missing.contains(&true),
+        } {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn may_be_nan(dtype: &Dtype) -> bool {

@@ -13,6 +13,7 @@ use tracing::info;
 
 use super::categories::{Categories, Union};
 use super::column::Column;
+use super::demote::United;
 use super::promote;
 use super::survey::Survey;
 use super::values::{Data, Values};
@@ -26,13 +27,15 @@ pub enum Plan {
     /// Integers, bools or text with a mask, and the attributes of their group.
     Nullable(Dtype, Attrs),
     Categorical(Categories),
+    /// What would be categorical, but has too many categories.
+    United(United),
 }
 
 impl Plan {
     /// What the columns of `survey` become; `absent` says that rows will be missing. `name` is for messages.
     pub fn of(survey: Survey, absent: bool, name: &str) -> Result<Plan> {
         if survey.categorical {
-            return Plan::categorical(survey, name);
+            return Plan::categorical(survey, absent, name);
         }
         let missing = absent || survey.nullable;
         let Some(dtype) = survey.common() else {
@@ -52,7 +55,7 @@ impl Plan {
         Ok(Plan::nullable(dtype, &survey))
     }
 
-    fn categorical(survey: Survey, name: &str) -> Result<Plan> {
+    fn categorical(survey: Survey, absent: bool, name: &str) -> Result<Plan> {
         let dtype = match survey.common_category() {
             // pandas has no index of float16.
             Some(dtype) if dtype.kind() == Some(Kind::Float) && dtype.size() == 2 => {
@@ -65,6 +68,12 @@ impl Plan {
             }
         };
         let categories = survey.union.unite(&dtype)?;
+        let most = survey.most_categories.unwrap_or(u64::MAX);
+        if categories.values().len() as u64 > most {
+            let column = name.strip_prefix("obs/").unwrap_or(name);
+            let united = United::of(categories, absent || survey.without, column, most)?;
+            return Ok(Plan::United(united));
+        }
         if !categories.ordered && survey.ordered {
             info!(
                 "Categories of '{name}' are not the same, in one order, in all inputs: they come out without order"
@@ -106,6 +115,7 @@ impl Plan {
     pub fn conversion<'a>(&'a self, column: &'a Column) -> Result<Conversion<'a>> {
         let codes = match self {
             Plan::Categorical(categories) => categories.map(column)?,
+            Plan::United(united) => united.categories().map(column)?,
             _ => None,
         };
         Ok(Conversion {
@@ -119,6 +129,7 @@ impl Plan {
     pub fn convert(&self, values: Values) -> Result<Values> {
         match self {
             Plan::Categorical(categories) => categories.encode_values(values),
+            Plan::United(united) => united.decode(&united.categories().encode_values(values)?),
             Plan::Plain(dtype) => with_nan(values.cast(dtype)?),
             Plan::Nullable(dtype, _) => {
                 let mut values = values.cast(dtype)?;
@@ -133,6 +144,7 @@ impl Plan {
         let (dtype, byte) = match self {
             Plan::Plain(dtype) | Plan::Nullable(dtype, _) => (dtype.clone(), 0),
             Plan::Categorical(categories) => (categories.code_dtype(), 0xff),
+            Plan::United(united) => return united.plan.missing(rows),
         };
         let data = match dtype.is_string() {
             true => Data::Text(Strings {
@@ -148,7 +160,7 @@ impl Plan {
         match self {
             Plan::Plain(_) => with_nan(Values { data, missing }),
             Plan::Nullable(..) => Ok(Values { data, missing }),
-            Plan::Categorical(_) => Ok(data.into()),
+            Plan::Categorical(_) | Plan::United(_) => Ok(data.into()),
         }
     }
 
@@ -162,6 +174,7 @@ impl Plan {
                 let mask = array(out, &format!("{path}/mask"), rows, &Dtype::BOOL)?;
                 (values, Some(mask))
             }
+            Plan::United(united) => return united.plan.create(out, path, rows),
             Plan::Categorical(categories) => {
                 let attrs = Attrs::encoding("categorical", "0.2.0");
                 out.create_group(path, &attrs.with("ordered", Attr::bool(categories.ordered)))?;
@@ -196,6 +209,10 @@ impl Conversion<'_> {
     pub fn read(&self, rows: Range<u64>) -> Result<Values> {
         match self.plan {
             Plan::Categorical(to) => to.encode(self.codes.as_deref(), self.column, rows),
+            Plan::United(to) => {
+                let codes = self.codes.as_deref();
+                to.decode(&to.categories().encode(codes, self.column, rows)?)
+            }
             _ => self.plan.convert(self.column.read(rows)?),
         }
     }

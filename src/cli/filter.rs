@@ -15,6 +15,9 @@ EXAMPLES
   By values of columns, as a Zarr store; a name with spaces goes in `backticks`
       annslicer filter pbmc.h5ad t.zarr --where 'n_counts > 500 and cell_type in [\"T\", \"NK\"]'
 
+  How many cells that are, before anything is written
+      annslicer filter pbmc.h5ad good.h5ad --obs-column pass_qc --dry-run
+
   All but those in a list of names, one a line
       annslicer filter pbmc.h5ad rest.h5ad --cells doublets.txt --invert";
 

@@ -12,6 +12,9 @@ EXAMPLES
   All shards, shard_2 before shard_10
       annslicer merge pbmc.h5ad 'out/pbmc_shard_*.h5ad' --natural-sort
 
+  Whether the files go together, and what the result will take
+      annslicer merge pbmc.h5ad 'out/pbmc_shard_*.h5ad' --dry-run
+
   Only the genes that both files have, as a Zarr store
       annslicer merge both.zarr donor1.h5ad donor2.h5ad --join inner
 

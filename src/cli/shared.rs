@@ -57,6 +57,14 @@ pub struct OutputArgs {
     /// meant
     #[arg(long)]
     pub verify: bool,
+
+    /// Also write a JSON file that tells of each output its cells, non-zeros, bytes and SHA-256
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+
+    /// Print what would be written, and what it takes, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Args, Debug)]

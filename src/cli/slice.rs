@@ -24,6 +24,13 @@ EXAMPLES
   The same in a batch queue, where the job may be stopped and run again
       annslicer slice atlas.zarr shards/atlas --compression gzip --resume
 
+  What would be written, and what it takes; then with checksums of each shard
+      annslicer slice pbmc.h5ad out/pbmc --size 5000 --dry-run
+      annslicer slice pbmc.h5ad out/pbmc --size 5000 --manifest out/pbmc.json
+
+  Categories in every shard, however many there are
+      annslicer slice pbmc.h5ad out/pbmc --max-categories 0
+
   A shard for each perturbation, each with the controls too: out/screen_TP53.h5ad, ...
       annslicer slice screen.h5ad out/screen --obs-column gene --always-include non-targeting";
 

@@ -54,7 +54,7 @@ impl Scan {
             modes,
             shared: Shared::new(modes),
             inputs: vec![],
-            obs: concat::Scan::default(),
+            obs: concat::Scan::with_limit(modes.categories),
             frames: BTreeMap::new(),
             arrays: BTreeMap::new(),
             genes: Genes::new(join, modes.var != Strategy::First),

@@ -100,6 +100,12 @@ pub fn refuse_overlap(output: &Path, inputs: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
+/// Whether two paths lead to one place, or one to a place inside the other.
+pub fn overlap(a: &Path, b: &Path) -> Result<bool> {
+    let (a, b) = (resolve(a)?, resolve(b)?);
+    Ok(same(&a, &b) || inside(&a, &b) || inside(&b, &a))
+}
+
 fn inside(path: &Path, folder: &Path) -> bool {
     path.ancestors().any(|above| same(above, folder))
 }

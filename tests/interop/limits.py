@@ -112,3 +112,30 @@ def text_that_numbers_would_change_stays_text(case):
         _same_values(case, "exact", obs[["exact"]], got)
         floats = np.array([float(v) for v in obs["nan"]], "f4")
         case.check("nan", compare._diff_array(floats, got["nan"].to_numpy(), "nan"))
+
+
+def merged_categories_are_limited_as_by_the_python_tool(case):
+    """The limit counts the categories of all inputs together."""
+    for missing in (False, True):
+        obs = _frame(60_000, missing)
+        parts = [obs.iloc[:35_000].copy(), obs.iloc[35_000:].copy()]
+        for part in parts:
+            for name in obs:
+                part[name] = part[name].cat.remove_unused_categories()
+        sources = [_write(case, parts[0], "a.h5ad")]
+        sources.append(sources[0].with_name("b.h5ad"))
+        corpus.write(ad.AnnData(sp.csr_matrix((len(parts[1]), 3), dtype="f4"), obs=parts[1], var=pd.DataFrame(index=["a", "b", "c"])), sources[1])
+        ours, theirs = case.work / "limits" / "ours.h5ad", case.work / "limits" / "theirs.h5ad"
+        upstream._python(case, "merge", theirs, *sources)
+        if not case.works(f"merge missing={missing}", "merge", ours, *sources):
+            continue
+        case.check("messages", [] if case.stderr.count("not categorical") == 9 else [case.stderr])
+        want, got = corpus.read(theirs).obs, corpus.read(ours).obs
+        if missing:
+            want["name"] = want["name"].astype(object).where(want["name"] != "", None)
+            case.check("missing text", [] if got["name"].dtype == "string" else [str(got["name"].dtype)])
+            got["name"] = got["name"].astype(object).where(got["name"].notna(), None)
+        case.check(f"missing={missing}", compare._diff_frame(want, got, "obs"))
+        if case.works("no limit", "merge", ours, *sources, "--max-categories", "0"):
+            kept = corpus.read(ours).obs
+            case.check("no limit", [name for name in kept if not isinstance(kept[name].dtype, pd.CategoricalDtype)])

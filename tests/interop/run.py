@@ -16,6 +16,7 @@ import fuzz
 import hostile
 import huge
 import limits
+import manifests
 import merging
 import modes
 import oldfiles
@@ -25,7 +26,7 @@ import sources
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, batch, modes, huge, selftest)
+MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, batch, modes, manifests, huge, selftest)
 
 
 def scenarios():
