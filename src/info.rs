@@ -96,7 +96,8 @@ impl File {
 
     /// Estimate for the whole file when it is loaded.
     fn memory(&self) -> u64 {
-        self.elements.iter().map(|e| e.memory).sum()
+        let each = self.elements.iter().map(|e| e.memory);
+        each.fold(0, u64::saturating_add)
     }
 
     fn json(&self) -> Value {
