@@ -37,8 +37,12 @@ def _frame(n, missing):
 
 
 def _write(case, obs, name="in.h5ad"):
-    x = sp.csr_matrix((len(obs), 3), dtype="f4")
-    return corpus.write(ad.AnnData(x, obs=obs, var=pd.DataFrame(index=["a", "b", "c"])), case.folder("limits") / name)
+    return corpus.write(_adata(obs), case.folder("limits") / name)
+
+
+def _adata(obs):
+    x = sp.csr_matrix(np.ones((len(obs), 3), "f4"))  # the Python tool cannot merge an X without non-zeros
+    return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=["a", "b", "c"]))
 
 
 def _same_values(case, label, want, got):
@@ -124,7 +128,7 @@ def merged_categories_are_limited_as_by_the_python_tool(case):
                 part[name] = part[name].cat.remove_unused_categories()
         sources = [_write(case, parts[0], "a.h5ad")]
         sources.append(sources[0].with_name("b.h5ad"))
-        corpus.write(ad.AnnData(sp.csr_matrix((len(parts[1]), 3), dtype="f4"), obs=parts[1], var=pd.DataFrame(index=["a", "b", "c"])), sources[1])
+        corpus.write(_adata(parts[1]), sources[1])
         ours, theirs = case.work / "limits" / "ours.h5ad", case.work / "limits" / "theirs.h5ad"
         upstream._python(case, "merge", theirs, *sources)
         if not case.works(f"merge missing={missing}", "merge", ours, *sources):
