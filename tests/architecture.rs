@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. A module uses those on floors below it, and itself.
 const FLOORS: [&[&str]; 7] = [
-    &["codec", "compression", "progress"],
+    &["codec", "compression", "progress", "resources"],
     &["store"],
     &["anndata"],
     &[
@@ -15,7 +15,6 @@ const FLOORS: [&[&str]; 7] = [
         "permutation",
         "plan",
         "preview",
-        "resources",
     ],
     &["cli", "extract", "manifest"],
     &["check", "filter", "info", "merge", "slice"],

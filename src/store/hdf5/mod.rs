@@ -249,6 +249,10 @@ impl Group {
             return Ok(false);
         };
         if let Err(error) = ffi::copy_object(&node, &to.id, new_name) {
+            // A disk that is full or broken is so for every way to copy.
+            if error.chain().any(|e| e.is::<std::io::Error>()) {
+                return Err(error.context(format!("Copy '{whole}'")));
+            }
             debug!("'{whole}' is copied value by value: {error:#}");
             return Ok(false);
         }
