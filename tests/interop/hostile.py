@@ -238,7 +238,7 @@ def sizes_that_no_file_holds_are_refused(case):
         made(f"genes_{count}", lambda file: (never(file, "var/_index", (count,), text), never(file, "X", (5, count), chunks=(1, 64))))
     made("wide_dense", lambda file: never(file, "obsm/wide", (5, 2**40), chunks=(1, 64)))
     made("wide_chunks", lambda file: never(file, "obsm/wide", (5, 2**31), chunks=(1, 2**29)))
-    made("wide_runs", lambda file: never(file, "obsm/wide", (5, 2**26), "u1", chunks=(1, 1)))
+    made("wide_runs", lambda file: never(file, "obsm/wide", (5, 2**25), "u1", chunks=(1, 1)))
     made("wide_text", lambda file: never(file, "obsm/wide", (5, 2**40), text, chunks=(1, 64)))
     made("huge_chunk", lambda file: never(file, "obs/f4", (5,), chunks=(2**29,), maxshape=(None,)), None)
     made("huge_chunk_gzip", _huge_chunk, None)

@@ -163,12 +163,21 @@ impl Array {
         };
         let grid = Grid::new(shape, &chunk, item, self.file.memory)?;
         let index = ffi::chunks(&self.id, shape, &chunk)?;
+        let file = self.file.handle(&self.id)?;
+        let len = file.metadata()?.len();
+        let ends = index
+            .iter()
+            .map(|c| c.address.saturating_add(c.size.into()));
+        ensure!(
+            ends.max().is_none_or(|end| end <= len),
+            "The file ends before its chunks do: it is truncated"
+        );
         Ok(Storage::Direct(Box::new(Chunked {
             grid,
             filters,
             index,
             fill: ffi::fill_value(&self.id, item)?,
-            file: self.file.handle(&self.id)?,
+            file,
             kept: Kept::default(),
         })))
     }

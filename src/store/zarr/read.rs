@@ -14,6 +14,7 @@ use zarrs::array::{
     ArrayShardedReadableExtCache, CodecOptions,
 };
 use zarrs::filesystem::FilesystemStore;
+use zarrs::storage::byte_range::ByteRange;
 
 use super::super::access::Bounds;
 use super::attrs;
@@ -257,19 +258,38 @@ impl Chunked {
         decode().with_context(|| format!("Chunk {at:?}"))
     }
 
-    /// An error where the file that holds the chunk `at` lies out of the bounds.
+    /// An error where the file that holds the chunk `at` lies out of the bounds, or where its index names bytes that it
+    /// does not have: zarrs takes as much memory.
     fn check_file(&self, at: &[u64]) -> Result<()> {
-        if matches!(self.bounds, Bounds::Anywhere) {
+        let sharded = self.shards.array_is_exclusively_sharded();
+        if !sharded && matches!(self.bounds, Bounds::Anywhere) {
             return Ok(());
         }
-        let sizes = self.chunk.iter().zip(&self.file);
-        let file: Vec<u64> = at
-            .iter()
-            .zip(sizes)
+        let sizes = || self.chunk.iter().zip(&self.file);
+        let place = at.iter().zip(sizes());
+        let place: Vec<u64> = place
             .map(|(at, (chunk, file))| at.saturating_mul(*chunk) / file)
             .collect();
-        let key = self.chunks.chunk_key(&file);
-        super::check(&self.bounds, &self.folder.join(key.as_str()))
+        let path = self.folder.join(self.chunks.chunk_key(&place).as_str());
+        super::check(&self.bounds, &path)?;
+        let Some(found) = std::fs::metadata(path).ok().filter(|_| sharded) else {
+            return Ok(());
+        };
+        // Offset and length of each chunk (Zarr v3, "Sharding codec", "Binary shard format").
+        let entries = sizes().fold(16u64, |n, (chunk, file)| n.saturating_mul(file / chunk));
+        ensure!(
+            entries <= found.len(),
+            "Its shard is shorter than its index"
+        );
+        // All bits are set for a missing chunk, on which zarrs panics where overflow is checked.
+        let range = guarded(|| self.chunks.subchunk_byte_range(&self.shards, at));
+        if let Ok(Some(ByteRange::FromStart(start, Some(len)))) = range.unwrap_or(Ok(None))
+            && (start, len) != (u64::MAX, u64::MAX)
+        {
+            let end = start.saturating_add(len);
+            ensure!(end <= found.len(), "Its shard ends before byte {end}");
+        }
+        Ok(())
     }
 }
 
