@@ -39,21 +39,16 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
     let context = || format!("Cannot slice {input}");
     Format::of(&args.input)?;
     let mut outputs = Outputs::new()?;
-    let seen = outputs.read_from([&args.input].into_iter().chain(&args.by.table.csv_file));
+    let read = [&args.input].into_iter().chain(&args.by.table.csv_file);
+    let read: Vec<PathBuf> = read.cloned().collect();
+    let seen = outputs.read_from(&read);
     let root =
         store::open(&args.input, &args.read.access(memory_limit(&args))).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
     let dry = args.output.dry_run;
-    if args.resume && !dry {
-        let recorded = outputs.resume(&args.prefix)?;
-        if args.order.shuffle && args.order.seed.is_none() {
-            args.order.seed = resume::seed(&args, &seen, recorded.as_ref());
-        }
-    }
-    if args.order.shuffle && args.order.seed.is_none() {
-        args.order.seed = Some(Seed::random());
-    }
+    let resumes = args.resume && !dry;
+    settle_seed(&mut args, &seen, &mut outputs)?;
     let mut scratch = args.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
     if !dry || args.by.table.csv_file.is_some() {
         scratch = outputs.scratch_dir(&scratch)?;
@@ -66,8 +61,6 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
     for shard in &plan.shards {
         output::refuse_overlap(shard, std::slice::from_ref(&args.input))?;
     }
-    let read = [Some(&args.input), args.by.table.csv_file.as_ref()];
-    let read: Vec<PathBuf> = read.into_iter().flatten().cloned().collect();
     let manifest = args.output.manifest.as_deref();
     let manifest = manifest.map(|path| Manifest::new(path, &read, &plan.shards));
     let manifest = manifest.transpose()?;
@@ -81,26 +74,19 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
             return Ok(());
         }
     }
-    let mut place = |shard: &PathBuf| match dry {
+    let place = |shard: &PathBuf| match dry {
         true => output::check(shard).map(|()| shard.clone()),
         false => outputs.aside(shard),
     };
-    let mut asides = plan
-        .shards
-        .iter()
-        .map(&mut place)
-        .collect::<Result<Vec<_>>>()?;
-    let whole = match args.resume && !dry {
+    let mut asides = plan.shards.iter().map(place).collect::<Result<Vec<_>>>()?;
+    let whole = match resumes {
         true => start(&args, &seen, &mut outputs)?,
         false => 0,
     };
     asides.drain(..whole);
     plan.cuts.drain(..whole);
-    let rows = plan
-        .cuts
-        .last()
-        .zip(plan.cuts.first())
-        .map_or(0, |(end, start)| end - start);
+    let ends = plan.cuts.first().zip(plan.cuts.last());
+    let rows = ends.map_or(0, |(start, end)| end - start);
     if let Some(manifest) = &manifest {
         let kept = outputs.written().take(whole);
         kept.for_each(|(_, path)| manifest.digests().begin(path));
@@ -137,9 +123,8 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
         manifest.write(&mut outputs, seed)?;
     }
     let written = outputs.publish()?;
-    let bytes: u64 = written
-        .iter()
-        .take(shards)
+    let sizes = written.iter().take(shards);
+    let bytes: u64 = sizes
         .filter_map(|path| Some(path.metadata().ok()?.len()))
         .sum();
     info!(
@@ -147,6 +132,21 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
         began.elapsed().as_secs_f64(),
         format_size(bytes)
     );
+    Ok(())
+}
+
+/// Sees to it that a shuffle has a seed: the user's, that of the run that is resumed, or a new one.
+fn settle_seed(args: &mut SliceArgs, seen: &[u64], outputs: &mut Outputs) -> Result<()> {
+    let wanted = args.order.shuffle && args.order.seed.is_none();
+    if args.resume && !args.output.dry_run {
+        let recorded = outputs.resume(&args.prefix)?;
+        if wanted {
+            args.order.seed = resume::seed(args, seen, recorded.as_ref());
+        }
+    }
+    if wanted {
+        args.order.seed.get_or_insert_with(Seed::random);
+    }
     Ok(())
 }
 
