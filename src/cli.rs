@@ -74,7 +74,7 @@ pub enum Command {
     /// Tell what files hold, and how it is stored, from their metadata alone
     ///
     /// The percentage after the filters of an element is what it takes in the file of its size in
-    /// memory; text is not counted, and nothing of Zarr. Memory is an estimate: that of values, and
+    /// memory; text is not counted. Memory is an estimate: that of values, and
     /// 64 bytes for each text.
     #[command(after_help = info::EXAMPLES)]
     Info(InfoArgs),

@@ -488,6 +488,8 @@ mod tests {
         assert_eq!(x["storage"]["chunk"], json!([4, 3]));
         assert_eq!(x["storage"]["filters"], json!(["gzip"]));
         assert_eq!(x["shape"], json!([4, 3]));
+        let chunk = std::fs::metadata(path.join("X/0.0")).unwrap().len();
+        assert_eq!(x["storage"]["stored_bytes"], json!(chunk));
         assert!(file.text().contains("unknown cells"));
     }
 }

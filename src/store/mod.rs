@@ -79,7 +79,7 @@ pub struct Layout {
     pub chunk: Option<Vec<u64>>,
     /// The names of its filters or codecs, in the order of writing.
     pub filters: Vec<String>,
-    /// What the values take in the file, text of any length not counted; `None` for Zarr.
+    /// What the values take on disk, in HDF5 without text of any length; `None` where they have no chunks in Zarr.
     pub bytes: Option<u64>,
 }
 
@@ -444,7 +444,7 @@ impl Array {
     pub fn layout(&self) -> Result<Layout> {
         match &self.0 {
             ArrayOf::Hdf5(a) => a.layout(),
-            ArrayOf::Zarr(a) => Ok(a.layout()),
+            ArrayOf::Zarr(a) => a.layout(),
             ArrayOf::Unpacked(_) => Ok(Layout::default()),
         }
     }

@@ -22,6 +22,7 @@ use super::dtype::{self, Element};
 use super::guard::guarded;
 use super::meta::Meta;
 use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
+use crate::resources::size_on_disk;
 use crate::store::Layout;
 use crate::store::chunks::{Grid, Kept};
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
@@ -129,8 +130,12 @@ impl Array {
         Ok(bytes.chunks(size).map(unpadded).collect())
     }
 
-    pub fn layout(&self) -> Layout {
-        self.layout.clone()
+    pub fn layout(&self) -> Result<Layout> {
+        let stored = self.chunked.as_ref().map(|chunked| stored(&chunked.folder));
+        Ok(Layout {
+            bytes: stored.transpose()?,
+            ..self.layout.clone()
+        })
     }
 
     pub fn storage(&self) -> String {
@@ -305,6 +310,19 @@ fn zarrs_array(folder: &Path, meta: &Meta, element: &Element) -> Result<Chunks<F
     // A store of its own for each array: zarrs would refuse names such as `__categories` on the way to it.
     let store = Arc::new(FilesystemStore::new(folder)?);
     Ok(Chunks::new_with_metadata(store, "/", metadata)?)
+}
+
+/// Bytes of the chunks, or shards, in the folder of an array.
+fn stored(folder: &Path) -> Result<u64> {
+    const METADATA: [&str; 3] = [".zarray", ".zattrs", "zarr.json"];
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if !METADATA.iter().any(|name| entry.file_name() == *name) {
+            bytes += size_on_disk(&entry.path())?;
+        }
+    }
+    Ok(bytes)
 }
 
 fn layout(json: &Value) -> Layout {
