@@ -340,6 +340,12 @@ def references_to_nowhere_end(case):
     made("reference_to_a_group", lambda file: file["uns"].ref, None)
     made("reference_to_the_root", lambda file: file.ref, None)
     made("reference_to_itself", lambda file: file["obs/cat"].ref, None)
+    for place in ("obs", "obs/f4", "uns/dict", "/"):
+        path = _plain(case.folder("hostile") / "sequences.h5ad")
+        with h5py.File(path, "r+") as file:
+            file[place].attrs.create("list", np.array([np.arange(3), np.arange(2)], object), dtype=h5py.vlen_dtype("i4"))
+            file[place].attrs.create("references", np.array([file.ref, file.ref], object), dtype=h5py.ref_dtype)
+        _ends(case, f"attributes of sequences at {place}", path, None)
     path = _plain(case.folder("hostile") / "references.h5ad")
     with h5py.File(path, "r+") as file:
         values = file["uns"].create_dataset("references", (2,), h5py.ref_dtype)

@@ -849,10 +849,13 @@ pub fn read_attr(object: &Id, name: &str) -> Result<Attr> {
         Ok::<_, anyhow::Error>((attr, of, space))
     })?;
     if class(&of) == H5T_class_t::H5T_REFERENCE {
-        return read_reference(object, &attr, &of);
+        return match dims(&space)? {
+            Some(shape) if shape.iter().all(|&n| n == 1) => read_reference(object, &attr, &of),
+            _ => Ok(Attr::Null(Dtype::Unsupported("references".into()))),
+        };
     }
     let dtype = dtype(&of)?;
-    let Some(shape) = dims(&space)? else {
+    let (Some(shape), false) = (dims(&space)?, matches!(dtype, Dtype::Unsupported(_))) else {
         return Ok(Attr::Null(dtype));
     };
     let count = element_count(&shape)?;
@@ -901,13 +904,16 @@ fn element_count(shape: &[u64]) -> Result<usize> {
 }
 
 fn read_attr_bytes(attr: &Id, of: &Id, count: usize, size: usize) -> Result<Vec<u8>> {
+    // SAFETY: asks for the size of an open type.
+    let own = sync(|| unsafe { H5Tget_size(of.0) });
+    ensure!(own == size, "A type of {own} bytes where {size} are read");
     let mut bytes = vec![0; count * size];
-    // SAFETY: the buffer holds `count` values of the type's own size.
+    // SAFETY: the buffer holds `count` values of the type's own size, as checked above.
     sync(|| done(unsafe { H5Aread(attr.0, of.0, bytes.as_mut_ptr().cast()) }))?;
     Ok(bytes)
 }
 
-/// The path that an attribute's object reference leads to.
+/// The path that an attribute's one object reference leads to.
 fn read_reference(object: &Id, attr: &Id, of: &Id) -> Result<Attr> {
     // SAFETY: asks for the size of an open type.
     let size = sync(|| unsafe { H5Tget_size(of.0) });
