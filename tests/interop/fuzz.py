@@ -125,10 +125,18 @@ def _break_zarr(rng, file):
         return
     if kind == 1:
         file.mkdir()
-    elif kind < 8 and (file.name.startswith(".z") or file.name == "zarr.json"):
-        file.write_text(json.dumps(_break_json(rng, json.loads(data))))
+    elif kind < 8 and (tree := _json(file.name, data)) is not None:
+        file.write_text(json.dumps(_break_json(rng, tree)))
     else:
         file.write_bytes(_break_bytes(rng, bytearray(data)))
+
+
+def _json(name, data):
+    """What a file of metadata holds; None for another, and for one that is broken already."""
+    try:
+        return json.loads(data) if name.startswith(".z") or name == "zarr.json" else None
+    except ValueError:
+        return None
 
 
 def _break_json(rng, tree):
@@ -141,7 +149,8 @@ def _break_json(rng, tree):
             if isinstance(node[key], (dict, list)):
                 walk(node[key])
 
-    walk(tree)
+    if isinstance(tree, (dict, list)):
+        walk(tree)
     if not places:
         return rng.choice(VALUES)
     node, key = rng.choice(places)
