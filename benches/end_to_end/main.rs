@@ -74,7 +74,7 @@ const JOBS: [(&str, &[Against]); 18] = [
         "slice plain.h5ad out/p SIZE",
         &[Itself("slice quarter.h5ad out/p SIZE")],
     ),
-    ("--version", &[Tool]),
+    ("--help", &[Tool]),
 ];
 
 /// Writes a file as Zarr: its arguments are the version, whether matrices are sharded, source and target.
