@@ -153,14 +153,7 @@ fn lock_new(folder: &Path) -> io::Result<Option<File>> {
         }
         Err(e) => return Err(e),
     };
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(e)) => debug!("No locks in {}: {e}", folder.display()),
-    }
-    let made = lock.metadata()?.ino();
-    let stands = fs::metadata(&path).is_ok_and(|file| file.ino() == made);
-    Ok(stands.then_some(lock))
+    hold(lock, &path)
 }
 
 /// Locks the folder of runs that may be resumed; none where another run has it, or has removed it.
@@ -170,13 +163,18 @@ fn lock_kept(folder: &Path) -> io::Result<Option<File>> {
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
         lock => lock?,
     };
+    hold(lock, &path)
+}
+
+/// Takes the lock of the open file at `path`; none where another run has it, or has removed the file.
+fn hold(lock: File, path: &Path) -> io::Result<Option<File>> {
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(e)) => debug!("No locks in {}: {e}", folder.display()),
+        Err(TryLockError::Error(e)) => debug!("No lock on {}: {e}", path.display()),
     }
     let made = lock.metadata()?.ino();
-    let stands = fs::metadata(&path).is_ok_and(|file| file.ino() == made);
+    let stands = fs::metadata(path).is_ok_and(|file| file.ino() == made);
     Ok(stands.then_some(lock))
 }
 
