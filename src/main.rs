@@ -91,6 +91,7 @@ fn run(cli: Cli) -> Result<()> {
         .stack_size(STACK)
         .build()
         .with_context(|| format!("Cannot start {jobs} threads"))?;
+    store::watch(output::give_up)?;
     // In the pool, work too small to be shared is done at once, without waking another thread.
     pool.install(|| dispatch(cli))?;
     debug!("Work: {}", store::work());

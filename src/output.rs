@@ -35,6 +35,7 @@ pub use inputs::expand_inputs;
 use kept::Kept;
 use paths::check_replaceable;
 pub use paths::{named_path, overlap, place_of, refuse_overlap, resolve, shard_path};
+pub use signals::give_up;
 use unchanged::Stamp;
 pub use verify::verify;
 

@@ -99,6 +99,7 @@ scenarios! {
     sizes_that_no_file_holds_are_refused,
     names_do_not_become_paths,
     references_to_nowhere_end,
+    damaged_heaps_end,
     killed_runs_leave_whole_outputs_or_none,
     resumed_slices_equal_undisturbed_ones,
     resume_is_for_the_same_run_alone,

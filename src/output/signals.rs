@@ -64,18 +64,30 @@ fn stop(signal: i32) {
         return; // of the latter, the write that did not fit tells
     }
     let name = low_level::signal_name(signal).unwrap_or("a signal");
+    end(&registry, &format!("Interrupted by {name}"), 128 + signal);
+}
+
+/// Ends the process with exit code 1, as a signal would, because of what cannot be an error of a function: a call
+/// that does not come back.
+pub fn give_up(why: &str) {
+    let registry = registry();
+    if !registry.published {
+        end(&registry, why, 1);
+    }
+}
+
+fn end(registry: &Registry, why: &str, code: i32) {
     end_bars();
     let folders = &registry.folders;
     folders
         .iter()
         .for_each(|folder| drop(fs::remove_dir_all(folder)));
     match registry.kept {
-        0 => error!("Interrupted by {name}; nothing was written"),
-        kept => error!("Interrupted by {name}; {kept} finished outputs are kept for --resume"),
+        0 => error!("{why}; nothing was written"),
+        kept => error!("{why}; {kept} finished outputs are kept for --resume"),
     }
     // Other threads still write, and may make the folders anew. They end for certain where another
     // program takes over the process, which also skips the exit handlers of libraries.
-    let code = 128 + signal;
     let mut shell = process::Command::new("sh");
     let shell = shell
         .args(["-c", REMOVE_AND_EXIT, &code.to_string()])

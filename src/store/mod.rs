@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::compression::Compression;
 pub use access::Access;
 pub use ahead::read_ahead;
+pub use hdf5::watch::watch;
 pub use ledger::Ledger;
 use ledger::{Parts, Sum};
 pub use raw::{Check, Fill};

@@ -124,7 +124,7 @@ def bad_elements_are_refused(case):
 
 
 def bad_storage_is_refused(case):
-    """A corrupt chunk, and a filter that nobody has."""
+    """A corrupt chunk, a filter that nobody has, and those of the library that trust what is in a chunk."""
     folder = case.folder("bad")
     for name, stem in (("corrupt_gzip", "hdf5_huge_chunks"), ("corrupt_fletcher", "hdf5_fletcher")):
         path = folder / f"{name}.h5ad"
@@ -153,6 +153,25 @@ def bad_storage_is_refused(case):
         made.write_direct_chunk((0, 0), values.tobytes())
         file["layers/dense_f8"].attrs.update(attrs)
     _both(case, "unknown filter", path, "layers/dense_f8", "31999")
+    path = folder / "scaleoffset.h5ad"
+    storage.copy(case.corpus / "full.h5ad", path)
+    with h5py.File(path, "r+") as file:
+        attrs = dict(file["layers/dense_f8"].attrs)
+        del file["layers/dense_f8"]
+        file["layers"].create_dataset("dense_f8", data=values.astype("i4"), scaleoffset=0).attrs.update(attrs)
+    _both(case, "scaleoffset", path, "layers/dense_f8", "h5repack")
+    path = folder / "short_chunk.h5ad"
+    adata = ad.AnnData(np.ones((4, 2), "f4"))
+    corpus.write(adata, path)
+    with h5py.File(path, "r+") as file:
+        records = np.array([(i, f"{i}") for i in range(4)], [("number", "i4"), ("text", h5py.string_dtype())])
+        plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_chunk((4,))
+        plist.set_fletcher32()
+        made = h5py.h5d.create(file["obsm"].id, b"records", h5py.h5t.py_create(records.dtype, logical=True), h5py.h5s.create_simple((4,)), plist)
+        made.write_direct_chunk((0,), b"abc")
+        file["obsm/records"].attrs.update({"encoding-type": "rec-array", "encoding-version": "0.2.0"})
+    _both(case, "short chunk", path, "obsm/records", "too short")
 
 
 def bad_awkward_is_refused(case):

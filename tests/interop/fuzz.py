@@ -4,8 +4,7 @@ Each input is a corpus file with a few seeded changes: cut short, bits flipped, 
 extreme ones; in Zarr also JSON edited and files removed. `ANNSLICER_FUZZ_INPUTS` sets how many there are, `ANNSLICER_FUZZ_SEED` where to
 begin; the files that were found wanting stay in the folder `kept` of the work folder.
 
-Few inputs may take too long or too much: HDF5 2.2.0 does not end on a global heap whose free space claims no bytes, and believes the length
-of a text in a damaged attribute, up to 4 GiB.
+Few inputs may take too much memory: HDF5 2.2.0 believes the length of a text in a damaged attribute, up to 4 GiB.
 """
 
 import json
@@ -19,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SECONDS, ADDRESS_SPACE, RESIDENT, LINES = 10, 3 << 30, 600 << 20, 60
+SECONDS, ADDRESS_SPACE, RESIDENT, LINES = 40, 3 << 30, 600 << 20, 60
 EXCUSED = 0.02
 # Files of every storage would take too long to slice; these are small, or of a layout of their own.
 HDF5 = ("bare", "x_csc", "x_dense_f4", "index_column", "slash", "hdf5_latest", "hdf5_compact", "hdf5_virtual", "hdf5_external_links", "hdf5_gzip", "hdf5_lzf",
@@ -46,7 +45,7 @@ def broken_files_end_well(case):
         # info looks at everything, so it is run on every input, and one other command.
         for command in (COMMANDS[0], rng.choice(COMMANDS[1:])):
             faults = _faults(case, path, command)
-            greedy = bool(faults) and all(fault.startswith(("took", "ended with time")) for fault in faults)
+            greedy = bool(faults) and all(fault.startswith("took") for fault in faults)
             excused += greedy
             case.check(f"input {number} ({seed.name}): {' '.join(command)}", [] if greedy else faults)
             if faults and not (kept / f"{number}").exists():

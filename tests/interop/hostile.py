@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import struct
 
 import anndata as ad
 import h5py
@@ -352,3 +353,32 @@ def references_to_nowhere_end(case):
         values[:] = [file.ref, file["uns"].ref]
         _label(values)
     _ends(case, "references in uns", path, None)
+
+
+def damaged_heaps_end(case):
+    """Text in a global heap whose free space claims no bytes, which the HDF5 library does not get past: of attributes, and of what it copies."""
+    def made(name, last):
+        path = _plain(case.folder("hostile") / f"{name}.h5ad")
+        with h5py.File(path, "r+") as file:
+            file["uns"]["texts"] = np.array([f"text {i}" for i in range(900)], object)
+            _label(file["uns/texts"], "string-array")
+        data, at, free = bytearray(path.read_bytes()), 0, []
+        while (at := data.find(b"GCOL", at)) >= 0:
+            (size,), place = struct.unpack_from("<Q", data, at + 8), at + 16
+            while place + 16 <= at + size and data[place:place + 2] != b"\0\0":
+                place += 16 + -(-struct.unpack_from("<Q", data, place + 8)[0] // 8) * 8
+            free += [place] if place + 16 <= at + size else []
+            at += 4
+        for place in free[-1:] if last else free:
+            struct.pack_into("<Q", data, place + 8, 0)
+        path.write_bytes(data)
+        return path
+
+    for name, last, words in (("heap_of_attributes", False, ""), ("heap_of_texts", True, "'uns")):
+        path, out, tmp = made(name, last), case.folder("refused"), case.folder("tmp")
+        code, said, _ = limited([case.binary, "slice", path, out / "s", "--size", "2"], tmp, 60)
+        errors = [line for line in said.splitlines() if line.startswith("ERROR")]
+        faults = [f"ended with {code}: {said[-300:]}"] if code != 1 or len(errors) != 1 else []
+        faults += [f"said {errors}"] if not all(words in e and path.name in e and "damaged" in e for e in errors) else []
+        faults += [f"left {[p.name for p in folder.iterdir()]}" for folder in (out, tmp) if any(folder.iterdir())]
+        case.check(name, faults)

@@ -18,7 +18,6 @@ use hdf5::globals::{
     H5T_STD_I8LE, H5T_STD_I16LE, H5T_STD_I32LE, H5T_STD_I64LE, H5T_STD_REF_OBJ, H5T_STD_U8LE,
     H5T_STD_U16LE, H5T_STD_U32LE, H5T_STD_U64LE,
 };
-use hdf5::sync::sync;
 use hdf5_sys::h5::{H5_index_t::H5_INDEX_NAME, H5_iter_order_t::H5_ITER_INC, haddr_t, hsize_t};
 use hdf5_sys::h5a::*;
 use hdf5_sys::h5d::*;
@@ -39,6 +38,7 @@ use hdf5_sys::h5t::*;
 use super::super::access::{Bounds, Identity};
 use super::super::spec::{ArraySpec, Attr, Dtype, Field, Kind, Order, Strings};
 use super::external;
+use super::watch::sync;
 
 /// An open identifier of the library, closed when dropped.
 pub struct Id(hid_t);
@@ -999,14 +999,26 @@ pub fn write_attr(object: &Id, name: &str, attr: &Attr) -> Result<()> {
     .with_context(|| format!("Write attribute '{name}'"))
 }
 
-/// Shape and type of a dataset.
+/// Shape and type of a dataset; an error where its chunks have another rank, by which the library divides by zero
+/// (CVE-2026-19025).
 pub fn spec(dataset: &Id) -> Result<ArraySpec> {
-    // SAFETY: asks for type and space of an open dataset.
-    let (of, space) = sync(|| unsafe {
+    // SAFETY: asks for type, space and properties of an open dataset; no room for dimensions is given.
+    let (of, space, chunk_rank) = sync(|| unsafe {
         let of = id(H5Dget_type(dataset.0))?;
-        Ok::<_, anyhow::Error>((of, id(H5Dget_space(dataset.0))?))
+        let space = id(H5Dget_space(dataset.0))?;
+        let list = id(H5Dget_create_plist(dataset.0))?;
+        let chunk_rank = match H5Pget_layout(list.0) {
+            H5D_layout_t::H5D_CHUNKED => Some(H5Pget_chunk(list.0, 0, null_mut())),
+            _ => None,
+        };
+        Ok::<_, anyhow::Error>((of, space, chunk_rank))
     })?;
     let shape = dims(&space)?;
+    let rank = shape.as_ref().map_or(0, Vec::len);
+    ensure!(
+        chunk_rank.is_none_or(|chunk| usize::try_from(chunk) == Ok(rank)),
+        "Its chunks have another number of axes than its {rank}"
+    );
     Ok(ArraySpec {
         null: shape.is_none(),
         shape: shape.unwrap_or_default(),

@@ -6,6 +6,7 @@ mod external;
 mod ffi;
 mod heap;
 mod read;
+pub mod watch;
 mod write;
 
 use std::collections::HashSet;
@@ -45,7 +46,8 @@ struct OpenFile {
     entered: Entered,
     /// Handles for reading or writing past the library, by path: links lead into other files.
     handles: Mutex<Vec<(std::path::PathBuf, Arc<File>)>>,
-    writable: bool,
+    /// The name of a file that is only read; none of one that is written.
+    source: Option<String>,
 }
 
 pub enum Node {
@@ -65,7 +67,14 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
         false => external::bounds(path)?,
     };
     let limits = (bounds, access.memory);
-    Group::root(ffi::open_file(path)?, Compression::None, limits, false)
+    let source = path.to_string_lossy().into_owned();
+    watch::at(&source, "");
+    Group::root(
+        ffi::open_file(path)?,
+        Compression::None,
+        limits,
+        Some(source),
+    )
 }
 
 /// For files of this program's own.
@@ -92,12 +101,12 @@ fn is_hdf5(path: &Path) -> Result<bool> {
 }
 
 pub fn create(path: &Path, compression: Compression) -> Result<Group> {
-    Group::root(ffi::create_file(path)?, compression, anywhere(), true)
+    Group::root(ffi::create_file(path)?, compression, anywhere(), None)
 }
 
 /// Opens a file that [`create`] made, to add to it.
 pub fn extend(path: &Path, compression: Compression) -> Result<Group> {
-    Group::root(ffi::extend_file(path)?, compression, anywhere(), true)
+    Group::root(ffi::extend_file(path)?, compression, anywhere(), None)
 }
 
 impl Group {
@@ -105,7 +114,7 @@ impl Group {
         file: ffi::Id,
         compression: Compression,
         (bounds, memory): (Bounds, u64),
-        writable: bool,
+        source: Option<String>,
     ) -> Result<Group> {
         let ffi::Object::Group(id) = ffi::open_object(&file, "/", &bounds, 0)? else {
             bail!("It has no root group");
@@ -117,7 +126,7 @@ impl Group {
             memory,
             entered: Entered::default(),
             handles: Mutex::default(),
-            writable,
+            source,
         });
         let (path, chunk) = (String::new(), write::CHUNK);
         Ok(Group {
@@ -147,6 +156,7 @@ impl Group {
         let whole = join(&self.path, path);
         let context = || format!("Open '{whole}'");
         let bounds = &self.file.bounds;
+        self.file.at(&whole);
         if !ffi::exists(&self.id, path, bounds).with_context(context)? {
             return Ok(None);
         }
@@ -169,6 +179,7 @@ impl Group {
     }
 
     pub fn attrs(&self) -> Result<Attrs> {
+        self.file.at(&self.path);
         attrs(&self.id).with_context(|| format!("Read the attributes of '{}'", self.path()))
     }
 
@@ -239,6 +250,7 @@ impl Group {
     /// formats newer than the target's.
     pub fn copy(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
         let whole = join(&self.path, name);
+        self.file.at(&whole);
         let bounds = &self.file.bounds;
         let open = || -> Result<_> {
             let node = ffi::open_object(&self.id, name, bounds, 0)?;
@@ -271,13 +283,20 @@ impl Drop for OpenFile {
     /// A file that is given up half written is left open: after a write that failed the library cannot close it, nor
     /// what is open in it, and would use what it has freed.
     fn drop(&mut self) {
-        if self.writable {
+        if self.source.is_none() {
             std::mem::forget(self.id.take());
         }
     }
 }
 
 impl OpenFile {
+    /// Notes where a file is read.
+    fn at(&self, path: &str) {
+        if let Some(source) = &self.source {
+            watch::at(source, path);
+        }
+    }
+
     /// A handle of this program's own on the file that holds `object`.
     fn handle(&self, object: &ffi::Id) -> Result<Arc<File>> {
         let path = ffi::file_name(object)?;
@@ -287,7 +306,7 @@ impl OpenFile {
         }
         let file = std::fs::OpenOptions::new()
             .read(true)
-            .write(self.writable)
+            .write(self.source.is_none())
             .open(&path)
             .with_context(|| format!("Open {}", path.display()))?;
         let file = Arc::new(file);

@@ -67,7 +67,9 @@ impl Array {
     }
 
     pub fn attrs(&self) -> Result<Attrs> {
-        super::attrs(&self.id).with_context(|| format!("Read the attributes of '{}'", self.path()))
+        let path = self.path();
+        self.file.at(&path);
+        super::attrs(&self.id).with_context(|| format!("Read the attributes of '{path}'"))
     }
 
     pub fn storage(&self) -> String {
@@ -130,10 +132,16 @@ impl Array {
             Dtype::String => heap::REFERENCE,
             dtype => dtype.size(),
         };
-        if shape.is_empty() || self.spec.null || item == 0 || dtype.is_record_with_text() {
-            return Ok(Storage::Library("a scalar or records with text".into()));
+        if shape.is_empty() || self.spec.null {
+            return Ok(Storage::Library("a scalar".into()));
         }
         let (layout, filters) = ffi::storage(&self.id, shape.len())?;
+        if let ffi::Layout::Chunked(chunk) = &layout {
+            self.check_filters(chunk, &filters)?;
+        }
+        if item == 0 || dtype.is_record_with_text() {
+            return Ok(Storage::Library("records with text".into()));
+        }
         let chunk = match layout {
             ffi::Layout::Contiguous(Some(at)) => {
                 let file = self.file.handle(&self.id)?;
@@ -180,6 +188,27 @@ impl Array {
             file,
             kept: Kept::default(),
         })))
+    }
+
+    /// An error where a filter of the library would read past the end of a damaged chunk: `nbit` and `scaleoffset`
+    /// look at no length (CVE-2026-19026, -19027, -19029), `fletcher32` at none below 4 (CVE-2026-19028).
+    fn check_filters(&self, chunk: &[u64], filters: &[ffi::RawFilter]) -> Result<()> {
+        const FLETCHER32: u32 = 3;
+        for (id, _, name) in filters {
+            let reads_on = matches!(id, 5 | 6);
+            ensure!(
+                !reads_on,
+                "Its filter {name} is not safe to undo; write it anew with `h5repack -f NONE`"
+            );
+        }
+        if filters.iter().any(|(id, ..)| *id == FLETCHER32) && !chunk.contains(&0) {
+            let chunks = ffi::chunks(&self.id, &self.spec.shape, chunk)?;
+            ensure!(
+                chunks.iter().all(|chunk| chunk.size >= 4),
+                "A chunk is too short for its checksum"
+            );
+        }
+        Ok(())
     }
 
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
@@ -243,6 +272,7 @@ impl Array {
         let rows = self.spec.rows();
         ensure!(end <= rows, "Row {end} of an array of {rows} rows");
         self.spec.check_size()?;
+        self.reach()?;
         self.check_memory(ranges)
     }
 
@@ -295,7 +325,7 @@ impl Array {
 
     /// Text past the library; an error where that cannot be.
     pub(super) fn read_heap(&self, ranges: &[Range<u64>]) -> Result<Strings> {
-        ensure!(!self.file.writable, "its file is being written");
+        ensure!(self.file.source.is_some(), "its file is being written");
         let row = self.spec.row_items().saturating_mul(heap::REFERENCE as u64);
         let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
         let len = usize::try_from(rows.saturating_mul(row))?;

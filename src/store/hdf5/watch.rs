@@ -1,0 +1,135 @@
+//! Calls of the library that do not come to an end.
+//!
+//! On some damaged files HDF5 2.2.0 goes round in circles: a free object of a global heap that claims no bytes is one
+//! such place (`H5HG__cache_heap_deserialize`). No call can be stopped from outside, so a thread looks at the one that
+//! is under way, and tells when it only turns: for long on the processor, without one system call that reads or
+//! writes. Where the kernel does not tell of a thread what it used (elsewhere than Linux), nothing is watched.
+
+use std::fs;
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+/// Counts up at the begin and at the end of each call.
+static STEPS: AtomicU64 = AtomicU64::new(0);
+/// The thread that makes the call that is under way, or 0.
+static CALLER: AtomicI32 = AtomicI32::new(0);
+/// What was opened last: the file, and the path in it.
+static PLACE: Mutex<(String, String)> = Mutex::new((String::new(), String::new()));
+
+/// Nanoseconds on the processor after which a call is taken to turn: a chunk of 4 GiB is decoded in less.
+const TURNING: u64 = 20_000_000_000;
+
+/// Makes a call under the lock of the library.
+pub fn sync<T>(call: impl FnOnce() -> T) -> T {
+    /// Ends what is noted of a call, however the call ends.
+    struct Noted(i32);
+    impl Drop for Noted {
+        fn drop(&mut self) {
+            CALLER.store(self.0, Ordering::Relaxed);
+            STEPS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    hdf5::sync::sync(|| {
+        // A call may come from inside another one.
+        let outer = CALLER.swap(own_id(), Ordering::Relaxed);
+        STEPS.fetch_add(1, Ordering::Relaxed);
+        let _noted = Noted(outer);
+        call()
+    })
+}
+
+fn own_id() -> i32 {
+    thread_local! {
+        static ID: i32 = rustix::thread::gettid().as_raw_pid();
+    }
+    ID.with(|id| *id)
+}
+
+/// Notes what the next calls are for.
+pub fn at(file: &str, path: &str) {
+    let mut place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+    if place.0 != file {
+        place.0 = file.into();
+    }
+    path.clone_into(&mut place.1);
+}
+
+/// From now on calls `tell` with what a person is to know, when a call does not come to an end.
+pub fn watch(tell: impl FnOnce(&str) + Send + 'static) -> Result<()> {
+    let watch = move || {
+        while !is_turning() {}
+        let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
+        let what = match &*place {
+            (file, path) if path.is_empty() => file.clone(),
+            (file, path) => format!("'{path}' of {file}"),
+        };
+        tell(&format!(
+            "Read {what}: the HDF5 library does not come to an end with it, so the file is damaged"
+        ));
+    };
+    let thread = thread::Builder::new().name("watch".into());
+    thread.spawn(watch).context("Cannot start a thread")?;
+    Ok(())
+}
+
+/// Looks at one call until it ends, reads or writes (false), or is found to turn (true).
+fn is_turning() -> bool {
+    let now = || {
+        let caller = CALLER.load(Ordering::Relaxed);
+        let step = STEPS.load(Ordering::Relaxed);
+        Some((step, io(caller)?)).zip(processor(caller))
+    };
+    let mut first = None;
+    loop {
+        thread::sleep(Duration::from_millis(500));
+        let Some((state, used)) = now() else {
+            return false;
+        };
+        let (before, since) = *first.get_or_insert((state, used));
+        if before != state {
+            return false;
+        }
+        if used.saturating_sub(since) > TURNING {
+            return true;
+        }
+    }
+}
+
+/// System calls with which a thread has read or written (proc_pid_io(5)).
+fn io(thread: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/self/task/{thread}/io")).ok()?;
+    let calls = |name| {
+        text.lines()
+            .find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok())
+    };
+    Some(calls("syscr:")? + calls("syscw:")?)
+}
+
+/// Nanoseconds that a thread was on the processor (the kernel's sched-stats.rst).
+fn processor(thread: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/self/task/{thread}/schedstat")).ok()?;
+    text.split(' ').next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_tells_of_the_caller() {
+        let (before, used) = sync(|| {
+            let caller = CALLER.load(Ordering::Relaxed);
+            assert_eq!(caller, own_id());
+            sync(|| assert_eq!(CALLER.load(Ordering::Relaxed), caller));
+            assert_eq!(CALLER.load(Ordering::Relaxed), caller);
+            (io(caller).unwrap(), processor(caller).unwrap())
+        });
+        assert!(used > 0);
+        fs::read("/proc/self/status").unwrap();
+        assert!(io(own_id()).unwrap() > before);
+    }
+}
