@@ -2,7 +2,7 @@
 //!
 //! The rows of all outputs form one long sequence. A wave is a part of it that fits the memory budget: its rows are
 //! read in the order of the file, once each, then handed to the outputs in the order of the sequence. A wave may
-//! hold many outputs, or a part of one. One output is open at a time.
+//! hold many outputs, or a part of one. A few outputs are open at a time.
 
 mod needs;
 
@@ -175,15 +175,31 @@ struct Engine<'a> {
     sweepers: Vec<Sweeper<'a>>,
 }
 
-/// The output that is being written.
+/// An output that is being written.
 struct Open {
-    output: usize,
+    place: Place,
     root: Group,
     /// What it should hold, where it is to be read back.
     ledger: Option<Ledger>,
     writers: Vec<LeafWriter>,
+}
+
+/// Which output it is.
+struct Place {
+    output: usize,
     /// Where the cells of this output are columns.
     columns: Option<Columns>,
+}
+
+impl Place {
+    fn columns_of(&self, leaf: &Leaf) -> Option<&Columns> {
+        self.columns.as_ref().filter(|_| leaf.is_square())
+    }
+}
+
+/// Outputs that are written at the same time. The kernel lets one thread at a time write to a file, but many files.
+fn together() -> usize {
+    rayon::current_num_threads().min(4)
 }
 
 impl<'a> Engine<'a> {
@@ -225,23 +241,45 @@ impl<'a> Engine<'a> {
 
     /// Rows in the order of the file go straight to their outputs.
     fn stream(&mut self) -> Result<()> {
-        for (output, cut) in self.request.cuts.windows(2).enumerate() {
-            let context = || format!("Write {}", self.request.name(output));
-            let mut open = self.open(output, &[], None).with_context(context)?;
-            let leaves = self.leaves().iter().zip(&self.approach.costs);
-            for ((leaf, cost), writer) in leaves.zip(&mut open.writers) {
-                let columns = open.columns.as_ref().filter(|_| leaf.is_square());
-                writer
-                    .append_from(leaf, cut[0]..cut[1], columns, *cost)
-                    .with_context(|| format!("Write '{}'", leaf.path))
-                    .with_context(context)?;
-                output::flush_sometimes(&self.request.outputs[output]);
+        // Of what is decoded, the chunk in which one output ends is kept for the next.
+        let decodes = self.leaves().iter().any(Leaf::is_chunked);
+        let together = if decodes { 1 } else { together() };
+        let cuts = &self.request.cuts;
+        let outputs: Vec<usize> = (0..cuts.len() - 1).collect();
+        for batch in outputs.chunks(together) {
+            let opened = batch.iter().map(|&output| self.open(output, &[], None));
+            let mut opened = opened.collect::<Result<Vec<_>>>()?;
+            let costs = &self.approach.costs;
+            self.fill(&mut opened, |at, leaf, writer, place| {
+                let rows = cuts[place.output]..cuts[place.output + 1];
+                writer.append_from(leaf, rows, place.columns_of(leaf), costs[at])
+            })?;
+            for open in opened {
+                let output = open.place.output;
+                let rows = cuts[output + 1] - cuts[output];
+                self.close(open)?;
+                self.request.progress.add(rows);
             }
-            self.close(open)
-                .with_context(|| format!("Write {}", self.request.name(output)))?;
-            self.request.progress.add(cut[1] - cut[0]);
         }
         Ok(())
+    }
+
+    /// Appends to every array of some outputs, of all these outputs at the same time.
+    fn fill<F>(&self, opened: &mut [Open], append: F) -> Result<()>
+    where
+        F: Fn(usize, &Leaf, &mut LeafWriter, &Place) -> Result<()> + Sync,
+    {
+        let (leaves, paths) = (self.leaves(), &self.request.outputs);
+        opened.par_iter_mut().with_max_len(1).try_for_each(|open| {
+            let (place, writers) = (&open.place, &mut open.writers);
+            for (at, (leaf, writer)) in leaves.iter().zip(writers).enumerate() {
+                append(at, leaf, writer, place)
+                    .with_context(|| format!("Write '{}'", leaf.path))
+                    .with_context(|| writing(&paths[place.output]))?;
+                output::flush_sometimes(&paths[place.output]);
+            }
+            Ok(())
+        })
     }
 
     fn run_waves(&mut self) -> Result<()> {
@@ -298,49 +336,54 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Hands the rows of a wave to the outputs that they belong to.
+    /// Hands the rows of a wave to the outputs that they belong to; `cut` is the one that the last wave ended in.
     fn write_wave(
         &mut self,
-        file: &mut Option<Open>,
+        cut: &mut Option<Open>,
         rows: Range<u64>,
         wave: &Wave,
         blocks: &[Block],
     ) -> Result<()> {
         let cuts = &self.request.cuts;
-        let mut output = cuts.partition_point(|&c| c <= rows.start) - 1;
-        let mut start = rows.start;
-        while start < rows.end {
-            let end = cuts[output + 1].min(rows.end);
-            let here = (start - rows.start) as usize..(end - rows.start) as usize;
-            let context = || format!("Write {}", self.request.name(output));
-            let mut open = match file.take() {
-                Some(open) if open.output == output => open,
-                _ => {
-                    let whole = cuts[output] == start && cuts[output + 1] == end;
-                    let whole = whole.then_some(&wave.picks[here.clone()]);
-                    self.open(output, blocks, whole).with_context(context)?
+        let first = cuts.partition_point(|&c| c <= rows.start) - 1;
+        let last = cuts.partition_point(|&c| c < rows.end) - 1;
+        // The places in the wave of the rows of an output.
+        let here = |output: usize| {
+            let (start, end) = (cuts[output].max(rows.start), cuts[output + 1].min(rows.end));
+            &wave.picks[(start - rows.start) as usize..(end - rows.start) as usize]
+        };
+        let outputs: Vec<usize> = (first..=last).collect();
+        for batch in outputs.chunks(together()) {
+            let mut opened = vec![];
+            for &output in batch {
+                opened.push(match cut.take() {
+                    Some(open) => open,
+                    None => {
+                        let whole = cuts[output] >= rows.start && cuts[output + 1] <= rows.end;
+                        self.open(output, blocks, whole.then(|| here(output)))?
+                    }
+                });
+            }
+            self.fill(&mut opened, |at, leaf, writer, place| {
+                writer.append_picked(&blocks[at], here(place.output), place.columns_of(leaf))
+            })?;
+            for open in opened {
+                match cuts[open.place.output + 1] <= rows.end {
+                    true => self.close(open)?,
+                    false => *cut = Some(open),
                 }
-            };
-            for ((leaf, writer), block) in self.leaves().iter().zip(&mut open.writers).zip(blocks) {
-                let columns = open.columns.as_ref().filter(|_| leaf.is_square());
-                writer
-                    .append_picked(block, &wave.picks[here.clone()], columns)
-                    .with_context(|| format!("Write '{}'", leaf.path))
-                    .with_context(context)?;
             }
-            if cuts[output + 1] == end {
-                self.close(open).with_context(context)?;
-                output += 1;
-            } else {
-                *file = Some(open);
-            }
-            start = end;
         }
         Ok(())
     }
 
     /// Creates an output; `whole` are its rows where the wave holds all of them.
     fn open(&self, output: usize, blocks: &[Block], whole: Option<&[u32]>) -> Result<Open> {
+        self.create(output, blocks, whole)
+            .with_context(|| writing(&self.request.outputs[output]))
+    }
+
+    fn create(&self, output: usize, blocks: &[Block], whole: Option<&[u32]>) -> Result<Open> {
         let request = self.request;
         let path = &request.outputs[output];
         let (root, ledger) = match &self.template {
@@ -377,26 +420,29 @@ impl<'a> Engine<'a> {
             Columns::new(self.selection.cells, &cells)
         });
         Ok(Open {
-            output,
+            place: Place { output, columns },
             root,
             ledger,
             writers,
-            columns,
         })
     }
 
     fn close(&mut self, open: Open) -> Result<()> {
-        open.writers.into_iter().try_for_each(LeafWriter::finish)?;
-        for sweeper in &mut self.sweepers {
-            sweeper.write(open.output, &open.root)?;
-        }
-        open.root.finish()?;
-        let path = &self.request.outputs[open.output];
-        match &open.ledger {
-            Some(ledger) => output::verify(path, ledger)?,
-            None => output::flush_early(path),
-        }
-        (self.request.finished)(open.output)
+        let output = open.place.output;
+        let path = &self.request.outputs[output];
+        let close = || {
+            open.writers.into_iter().try_for_each(LeafWriter::finish)?;
+            for sweeper in &mut self.sweepers {
+                sweeper.write(output, &open.root)?;
+            }
+            open.root.finish()?;
+            match &open.ledger {
+                Some(ledger) => output::verify(path, ledger)?,
+                None => output::flush_early(path),
+            }
+            (self.request.finished)(output)
+        };
+        close().with_context(|| writing(path))
     }
 
     fn start_sweeps(&self) -> Result<Vec<Sweeper<'a>>> {
@@ -417,6 +463,11 @@ impl<'a> Engine<'a> {
             })
             .collect()
     }
+}
+
+/// What a person is told of an output that is written: the path that it will have.
+fn writing(path: &Path) -> String {
+    format!("Write {}", output::place_of(path).display())
 }
 
 impl Order {
@@ -465,12 +516,6 @@ impl Order {
 }
 
 impl Request<'_> {
-    /// The output's name as a person knows it: the path that it will have.
-    fn name(&self, output: usize) -> String {
-        let path = output::place_of(&self.outputs[output]);
-        path.display().to_string()
-    }
-
     /// The places in the order that go into outputs.
     fn span(&self) -> Range<u64> {
         let (first, last) = (self.cuts.first(), self.cuts.last());

@@ -55,8 +55,8 @@ pub enum Block {
     Awkward(AwkwardBlock),
 }
 
-/// Bytes of rows that are streamed at a time.
-const BLOCK: u64 = 16 << 20;
+/// Bytes of rows that are streamed at a time, of each of the outputs that are written together.
+const BLOCK: u64 = 8 << 20;
 
 /// What a row of a leaf costs in memory: so many bytes each, and so many for each element of a sparse row.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -133,6 +133,21 @@ impl Leaf {
                 unpack(&mut s.indptr)
             }
             Source::Text(_) | Source::Field(..) | Source::Awkward(_) => Ok(()),
+        }
+    }
+
+    /// Whether a part of it must be decoded to reach a row.
+    pub fn is_chunked(&self) -> bool {
+        let chunked = |array: &Array| array.chunk_bytes() > 1;
+        match &self.source {
+            Source::Fixed(a) | Source::Codes(a, _) | Source::Text(a) | Source::SquareFixed(a) => {
+                chunked(a)
+            }
+            Source::Field(a, _) => chunked(a),
+            Source::Sparse(s) | Source::SquareSparse(s) => {
+                chunked(&s.data) || chunked(&s.indices) || chunked(&s.indptr)
+            }
+            Source::Awkward(_) => true,
         }
     }
 

@@ -299,7 +299,65 @@ fn ranked<T>(
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::compression::Compression;
+    use crate::store::Rows;
+    use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
+
+    /// A store with two cells, c1 and c2.
+    fn cells(path: &Path) -> Group {
+        let root = store::create(path, Format::Zarr, Compression::None).unwrap();
+        let none = Attr::Texts {
+            shape: vec![0],
+            values: vec![],
+        };
+        let frame = Attrs::encoding("dataframe", "0.2.0");
+        let frame = frame.with("_index", Attr::Text("_index".into()));
+        root.create_group("obs", &frame.with("column-order", none))
+            .unwrap();
+        let spec = ArraySpec::new(vec![2], Dtype::String);
+        let text = Attrs::encoding("string-array", "0.2.0");
+        let mut index = root
+            .create_array("obs/_index", &spec, Rows::Known, &text)
+            .unwrap();
+        index
+            .append_strings(&["c1", "c2"].iter().map(|t| t.as_bytes()).collect())
+            .unwrap();
+        index.finish().unwrap();
+        root
+    }
+
+    proptest! {
+        #[test]
+        fn any_table_ends_in_an_error_or_a_column(
+            parts in prop::collection::vec(prop_oneof![
+                3 => prop::sample::select(vec!["c1", "c2", ",", ",", "\n", "\n", "\r\n", "\"", "\t", "id", "kind", "1",
+                    "0.5", "1e999", "True", "NA", "\0", "é", "\u{feff}", " ", "\"\""]).prop_map(|t| t.as_bytes().to_vec()),
+                1 => prop::collection::vec(any::<u8>(), 0..6),
+            ], 0..40),
+            whole: bool,
+            ending in prop::sample::select(vec!["csv", "tsv", "csv.gz"]),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let root = cells(&dir.path().join("a.zarr"));
+            let mut bytes = parts.concat();
+            if whole {
+                bytes.splice(..0, *b"id,kind\nc1,a\nc2,b\n");
+            }
+            let path = dir.path().join(format!("t.{ending}"));
+            std::fs::write(&path, bytes).unwrap();
+            let table = Table { path: &path, column: "kind", join: None };
+            let mut obs = Obs::open(&root).unwrap();
+            if let Ok(column) = join(&mut obs, &table, dir.path()) {
+                let Some(Node::Array(codes)) = column.get("codes").unwrap() else {
+                    panic!("no codes");
+                };
+                prop_assert_eq!(codes.spec().rows(), 2);
+            }
+        }
+    }
 
     fn kinds(texts: &[&str]) -> (String, Vec<u32>) {
         let mut names = Names::default();

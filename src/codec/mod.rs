@@ -1,5 +1,5 @@
-//! The filters of HDF5 chunks, and the codecs with which Zarr chunks are written: pure functions on slices,
-//! one file per filter, named as the filter is. A pipeline runs in the order of the list when writing and
+//! The filters of HDF5 chunks and the codecs of Zarr chunks: pure functions on slices, one file per filter, named as
+//! the filter is. A pipeline runs in the order of the list when writing and
 //! backwards when reading. Sizes that data declare are checked against the chunk's own before use, so
 //! hostile bytes end in an error and take no memory. Buffers are kept per thread.
 
@@ -17,7 +17,7 @@ use std::mem;
 
 use anyhow::{Result, bail, ensure};
 
-/// One filter of an HDF5 chunk's pipeline, in the order in which it was applied when writing.
+/// One filter of a chunk's pipeline; they are listed in the order in which they were applied when writing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Filter {
     /// The level, 0 to 9.
@@ -31,11 +31,13 @@ pub enum Filter {
     Bitshuffle(bitshuffle::Layout),
     /// The level.
     Zstd(i32),
+    /// Of Zarr alone.
+    Gzip,
 }
 
 thread_local! {
-    /// A chunk between two filters.
-    static BETWEEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// A chunk between two filters, before and after one.
+    static BETWEEN: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
 }
 
 impl Filter {
@@ -92,6 +94,7 @@ impl Filter {
             Filter::Lz4 => lz4::decode(src, dst),
             Filter::Bitshuffle(layout) => bitshuffle::decode(layout, src, dst),
             Filter::Zstd(_) => zstd::decode(src, dst),
+            Filter::Gzip => deflate::gunzip(src, dst),
         }
     }
 
@@ -129,44 +132,41 @@ fn registered_name(id: u32) -> Option<&'static str> {
     })
 }
 
-/// Undoes the filters of a chunk of `len` bytes; `dst` is replaced by these. Bit i of `mask`, HDF5's filter
-/// mask, says that filter i was skipped. Data of any other length are an error.
-pub fn decode(
-    filters: &[Filter],
-    mask: u32,
-    src: &[u8],
-    dst: &mut Vec<u8>,
-    len: usize,
-) -> Result<()> {
+/// Undoes the filters of a chunk into `dst`, which is as long as the chunk. Bit i of `mask`, HDF5's filter mask, says
+/// that filter i was skipped. Data of any other length are an error.
+pub fn decode(filters: &[Filter], mask: u32, src: &[u8], dst: &mut [u8]) -> Result<()> {
     // What compressors may add to data that do not shrink, in a pipeline that goes on after one.
-    let room = len + len / 64 + 1024;
+    let room = dst.len() + dst.len() / 64 + 1024;
     let skipped = |i: usize| u32::try_from(i).is_ok_and(|i| mask.unbounded_shr(i) & 1 == 1);
-    let mut steps = (filters.iter().enumerate().rev())
+    let mut steps: Vec<&Filter> = (filters.iter().enumerate().rev())
         .filter(|(i, filter)| !skipped(*i) && !filter.changes_nothing())
-        .peekable();
-    let mut decoded = None;
-    BETWEEN.with_borrow_mut(|between| {
-        while let Some((_, filter)) = steps.next() {
-            let input = match decoded {
-                Some(count) => {
-                    mem::swap(between, dst);
-                    &between[..count]
-                }
-                None => src,
-            };
-            dst.resize(if steps.peek().is_some() { room } else { len }, 0);
-            decoded = Some(filter.decode(input, dst)?);
+        .map(|(_, filter)| filter)
+        .collect();
+    let last = steps.pop();
+    let (len, count) = BETWEEN.with_borrow_mut(|(from, to)| {
+        let mut count = None;
+        for filter in steps {
+            // Kept at its longest, so that it is made once.
+            if to.len() < room {
+                to.resize(room, 0);
+            }
+            let input = count.map_or(src, |count| &from[..count]);
+            count = Some(filter.decode(input, &mut to[..room])?);
+            mem::swap(from, to);
         }
-        anyhow::Ok(())
+        let input = count.map_or(src, |count| &from[..count]);
+        let count = match last {
+            Some(filter) => filter.decode(input, dst)?,
+            None => input.len(),
+        };
+        anyhow::Ok((dst.len(), count))
     })?;
-    let count = decoded.unwrap_or(src.len());
     ensure!(
         count == len,
         "Corrupt chunk: {count} bytes instead of {len} after its filters"
     );
-    if decoded.is_none() {
-        dst.clear();
-        dst.extend_from_slice(src);
+    if last.is_none() {
+        dst.copy_from_slice(src);
     }
     Ok(())
 }
@@ -176,7 +176,7 @@ pub fn decode(
 pub fn encode(filters: &[Filter], src: &[u8], dst: &mut Vec<u8>) -> Result<u32> {
     let mut mask = 0;
     let mut encoded = false;
-    BETWEEN.with_borrow_mut(|between| {
+    BETWEEN.with_borrow_mut(|(between, _)| {
         for (i, filter) in filters.iter().enumerate() {
             let input = if encoded { between.as_slice() } else { src };
             if filter.changes_nothing() {

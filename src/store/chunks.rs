@@ -98,8 +98,8 @@ impl Grid {
 
     /// Copies the rows in `ranges` (sorted, disjoint) to `dst`, which holds exactly those rows.
     ///
-    /// `decode(chunk row, column, buffer)` makes `buffer` the whole chunk; it is called at most once for each
-    /// chunk, from many threads.
+    /// `decode(chunk row, column, buffer)` makes `buffer` the whole chunk, which is as long; it is called at most once
+    /// for each chunk, from many threads.
     pub fn read<F>(
         &self,
         ranges: &[Range<u64>],
@@ -108,12 +108,12 @@ impl Grid {
         decode: F,
     ) -> Result<()>
     where
-        F: Fn(u64, usize, &mut Vec<u8>) -> Result<()> + Sync,
+        F: Fn(u64, usize, &mut [u8]) -> Result<()> + Sync,
     {
         if self.row_bytes == 0 || dst.is_empty() {
             return Ok(());
         }
-        let decode = |chunk_row, column, chunk: &mut Vec<u8>| {
+        let decode = |chunk_row, column, chunk: &mut [u8]| {
             work::decoded();
             decode(chunk_row, column, chunk)
         };
@@ -131,56 +131,63 @@ impl Grid {
             work.push((job, head));
             rest = tail;
         }
-        let mut slot = lock(kept);
-        if let (Some((job, out)), Some((row, chunks))) = (work.first_mut(), slot.as_ref())
+        // Not locked meanwhile: this thread may come by again, with another read, while it waits for the pool.
+        let held = lock(kept).take();
+        if let (Some((job, out)), Some((row, chunks))) = (work.first_mut(), &held)
             && job.chunk_row == *row
         {
             self.copy(chunks, &pieces[job.pieces.clone()], out);
             work.remove(0);
         }
-        let Some((last, last_out)) = work.pop() else {
+        if work.is_empty() {
+            *lock(kept) = held;
             return Ok(());
+        }
+        drop(held);
+        let ends_inside = |job: &Job| {
+            let last = pieces[job.pieces.clone()].last();
+            last.is_some_and(|piece| piece.end < self.chunk[0])
         };
+        let last = work.pop_if(|(job, _)| ends_inside(job));
         let decode_row = |chunk_row: u64| {
             (0..self.columns.len())
                 .into_par_iter()
                 .map(|column| {
-                    let mut chunk = Vec::new();
+                    let mut chunk = vec![0; self.chunk_bytes()];
                     decode(chunk_row, column, &mut chunk)?;
-                    debug_assert_eq!(chunk.len(), self.chunk_bytes());
                     Ok(chunk)
                 })
                 .collect::<Result<Vec<_>>>()
         };
-        let (body, tail): (Result<()>, _) = rayon::join(
-            || {
-                while !work.is_empty() {
-                    let part: Vec<_> = work.drain(..self.at_once.min(work.len())).collect();
-                    part.into_par_iter().try_for_each_init(
-                        Vec::new,
-                        |scratch: &mut Vec<u8>, (job, out)| -> Result<()> {
-                            let pieces = &pieces[job.pieces];
-                            if self.columns.len() > 1 {
-                                self.copy(&decode_row(job.chunk_row)?, pieces, out);
-                            } else {
-                                decode(job.chunk_row, 0, scratch)?;
-                                self.copy(std::slice::from_ref(scratch), pieces, out);
-                            }
-                            Ok(())
-                        },
-                    )?;
-                }
-                Ok(())
-            },
-            || decode_row(last.chunk_row),
-        );
+        let read = |scratch: &mut Vec<u8>, (job, out): (Job, &mut [u8])| {
+            let pieces = &pieces[job.pieces];
+            if self.columns.len() > 1 {
+                self.copy(&decode_row(job.chunk_row)?, pieces, out);
+            } else if self.chunk_row_bytes == self.row_bytes && out.len() == self.chunk_bytes() {
+                // All of a chunk, as it lies in the array.
+                decode(job.chunk_row, 0, out)?;
+            } else {
+                scratch.resize(self.chunk_bytes(), 0);
+                decode(job.chunk_row, 0, scratch)?;
+                self.copy(std::slice::from_ref(scratch), pieces, out);
+            }
+            anyhow::Ok(())
+        };
+        let mut body = || {
+            while !work.is_empty() {
+                let part: Vec<_> = work.drain(..self.at_once.min(work.len())).collect();
+                part.into_par_iter().try_for_each_init(Vec::new, read)?;
+            }
+            anyhow::Ok(())
+        };
+        let Some((job, out)) = last else {
+            return body();
+        };
+        let (body, tail) = rayon::join(body, || decode_row(job.chunk_row));
         body?;
         let chunks = tail?;
-        self.copy(&chunks, &pieces[last.pieces.clone()], last_out);
-        let ends_inside = pieces[last.pieces]
-            .last()
-            .is_some_and(|p| p.end < self.chunk[0]);
-        *slot = ends_inside.then_some((last.chunk_row, chunks));
+        self.copy(&chunks, &pieces[job.pieces], out);
+        *lock(kept) = Some((job.chunk_row, chunks));
         Ok(())
     }
 
@@ -355,9 +362,9 @@ mod tests {
             let width: u64 = shape[1..].iter().product();
             let mut dst = vec![0; rows.len() * width as usize];
             let decoded = AtomicUsize::new(0);
-            let decode = |row, column, out: &mut Vec<u8>| {
+            let decode = |row, column, out: &mut [u8]| {
                 decoded.fetch_add(1, Ordering::Relaxed);
-                *out = chunk_of(&shape, chunk, row, column);
+                out.copy_from_slice(&chunk_of(&shape, chunk, row, column));
                 Ok(())
             };
             let kept = Kept::default();

@@ -475,8 +475,8 @@ impl Appender {
     /// Appends `len` bytes of whole rows, as `fill` gives them: it is called from many threads with a range of those
     /// bytes and a buffer of that size.
     pub fn append_filled(&mut self, len: u64, fill: Fill) -> Result<()> {
-        /// Bytes that are held at a time.
-        const SLAB: u64 = 16 << 20;
+        /// Bytes that are held at a time, of each file that is written.
+        const SLAB: u64 = 8 << 20;
         let parts = Parts::default();
         let summed = |range: Range<u64>, part: &mut [u8]| {
             fill(range.clone(), part);

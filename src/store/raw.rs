@@ -1,5 +1,6 @@
 //! Rows that lie one after another in a file, read and written by position, in parallel.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -128,15 +129,36 @@ pub fn exact(file: &File, dst: &mut [u8], at: u64) -> Result<()> {
     })
 }
 
-/// Writes `bytes` at `at`, in parallel.
-pub fn write(file: &File, bytes: &[u8], at: u64) -> Result<()> {
-    bytes
-        .par_chunks(TASK)
-        .enumerate()
-        .try_for_each(|(i, part)| write_part(file, part, at + (i * TASK) as u64))
+/// Runs `with` with a buffer of this thread, which keeps its memory: fresh memory costs as much as reading into it.
+pub fn with_buffer<T>(len: usize, with: impl FnOnce(&mut [u8]) -> T) -> T {
+    /// A longer buffer is given back at once.
+    const KEPT: usize = 16 << 20;
+    thread_local! {
+        static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    let mut buffer = BUFFER.take();
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    let done = with(&mut buffer[..len]);
+    if buffer.len() <= KEPT {
+        BUFFER.set(buffer);
+    }
+    done
 }
 
-fn write_part(file: &File, bytes: &[u8], at: u64) -> Result<()> {
+/// Fills `out` with one value after another, all the same.
+pub fn repeat(value: &[u8], out: &mut [u8]) {
+    if value.iter().all(|&b| b == 0) {
+        return out.fill(0);
+    }
+    for (to, from) in out.iter_mut().zip(value.iter().cycle()) {
+        *to = *from;
+    }
+}
+
+/// Writes `bytes` at `at`. By one thread: the kernel lets one at a time write to a file, and others wait for it busily.
+pub fn write(file: &File, bytes: &[u8], at: u64) -> Result<()> {
     work::written(bytes.len());
     file.write_all_at(bytes, at)
         .with_context(|| format!("Write {} bytes", bytes.len()))
@@ -168,7 +190,7 @@ pub fn transfer(from: Piece, to: Piece, len: u64, item: usize, check: Option<Che
             if let Some(check) = check {
                 check(start, buffer)?;
             }
-            write_part(to.file, buffer, to.at + start)
+            write(to.file, buffer, to.at + start)
         },
     )
 }
@@ -225,7 +247,7 @@ pub fn write_filled(file: &File, len: u64, at: u64, fill: Fill) -> Result<()> {
             let part = i * step..len.min((i + 1) * step);
             buffer.resize((part.end - part.start) as usize, 0);
             fill(part.clone(), buffer);
-            write_part(file, buffer, at + part.start)
+            write(file, buffer, at + part.start)
         },
     )
 }

@@ -10,7 +10,7 @@ static WRITTEN: AtomicU64 = AtomicU64::new(0);
 /// What was done so far.
 pub struct Work {
     chunks_decoded: u64,
-    /// Of HDF5 and scratch files.
+    /// Past the libraries.
     bytes_read: u64,
     bytes_written: u64,
 }

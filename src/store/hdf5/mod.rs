@@ -1,6 +1,7 @@
 //! HDF5 files: groups through the library, values past it where that is faster.
 //!
-//! The library is called from one thread; `read.rs` and `write.rs` move the bytes of large arrays in the pool.
+//! The library is called under its lock, inside of which nothing waits for the pool; `read.rs` and `write.rs` move the
+//! bytes of large arrays in the pool, past the library.
 
 mod external;
 mod ffi;

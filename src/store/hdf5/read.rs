@@ -392,42 +392,30 @@ fn near(ranges: &[Range<u64>]) -> usize {
 
 impl Chunked {
     fn read(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
-        let len = self.grid.chunk_bytes();
         self.grid.read(ranges, dst, &self.kept, |row, column, out| {
             let number = row * self.grid.chunks_per_row() as u64 + column as u64;
             match self.index.binary_search_by_key(&number, |c| c.number) {
-                Ok(at) => self.decode(&self.index[at], out, len),
+                Ok(at) => self.decode(&self.index[at], out),
                 Err(_) => {
-                    fill(&self.fill, out, len);
+                    raw::repeat(&self.fill, out);
                     Ok(())
                 }
             }
         })
     }
 
-    fn decode(&self, chunk: &ffi::RawChunk, out: &mut Vec<u8>, len: usize) -> Result<()> {
-        let context = || format!("Chunk {} at byte {}", chunk.number, chunk.address);
-        if self.filters.is_empty() {
-            ensure!(
-                chunk.size as usize == len,
-                "{}: its size is wrong",
-                context()
-            );
-            out.resize(len, 0);
-            return raw::exact(&self.file, out, chunk.address).with_context(context);
-        }
-        let mut encoded = vec![0; chunk.size as usize];
-        raw::exact(&self.file, &mut encoded, chunk.address).with_context(context)?;
-        codec::decode(&self.filters, chunk.mask, &encoded, out, len).with_context(context)
+    fn decode(&self, chunk: &ffi::RawChunk, out: &mut [u8]) -> Result<()> {
+        let size = chunk.size as usize;
+        let mut decode = || {
+            if self.filters.is_empty() {
+                ensure!(size == out.len(), "Its size is wrong");
+                return raw::exact(&self.file, out, chunk.address);
+            }
+            raw::with_buffer(size, |encoded| {
+                raw::exact(&self.file, encoded, chunk.address)?;
+                codec::decode(&self.filters, chunk.mask, encoded, out)
+            })
+        };
+        decode().with_context(|| format!("Chunk {} at byte {}", chunk.number, chunk.address))
     }
-}
-
-/// Makes `out` a chunk of `len` bytes that repeats `value`.
-fn fill(value: &[u8], out: &mut Vec<u8>, len: usize) {
-    out.clear();
-    if value.iter().all(|&b| b == 0) {
-        out.resize(len, 0);
-        return;
-    }
-    out.extend(value.iter().copied().cycle().take(len));
 }

@@ -1,9 +1,10 @@
 //! Zarr stores in folders: versions 2 and 3 are read, version 2 is written.
 //!
-//! Groups, names and attributes are the files of the folder itself; zarrs decodes chunks.
+//! Groups, names and attributes are the files of the folder itself; zarrs decodes chunks, but for those of `direct`.
 
 mod attrs;
 mod cut;
+mod direct;
 mod dtype;
 pub mod guard;
 mod meta;

@@ -1,14 +1,16 @@
-//! Reading arrays: zarrs decodes chunks, the grid of chunks says which and where their rows go.
+//! Reading arrays: `direct` or zarrs decodes chunks, the grid of chunks says which and where their rows go.
 //!
 //! A chunk of a sharded array is an inner chunk: its bytes alone are read, and the index of its shard once.
 //! Numbers come in this machine's byte order, whatever order they are stored in.
 
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
+use tracing::debug;
 use zarrs::array::{
     Array as Chunks, ArrayBytes, ArrayMetadata, ArrayShardedExt, ArrayShardedReadableExt,
     ArrayShardedReadableExtCache, CodecOptions,
@@ -18,6 +20,7 @@ use zarrs::storage::byte_range::ByteRange;
 
 use super::super::access::Bounds;
 use super::attrs;
+use super::direct::{Direct, Stored};
 use super::dtype::{self, Element};
 use super::guard::guarded;
 use super::meta::Meta;
@@ -25,6 +28,7 @@ use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
 use crate::resources::size_on_disk;
 use crate::store::Layout;
 use crate::store::chunks::{Grid, Kept};
+use crate::store::raw;
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
 
 pub struct Array {
@@ -49,6 +53,8 @@ pub struct Chunked {
     pub grid: Grid,
     chunks: Chunks<FilesystemStore>,
     shards: ArrayShardedReadableExtCache,
+    /// What decodes a chunk past zarrs, or why none does.
+    direct: Result<Direct, String>,
     options: CodecOptions,
     kept: Kept,
     pub texts: Mutex<Option<(u64, Arc<Texts>)>>,
@@ -148,10 +154,12 @@ impl Array {
         } else {
             ""
         };
-        format!(
-            "Zarr v{version}, {inner}chunks of shape {:?}",
-            chunked.chunk
-        )
+        let how = match &chunked.direct {
+            Ok(_) => "Direct".into(),
+            Err(why) => format!("Library ({why})"),
+        };
+        let shape = &chunked.chunk;
+        format!("{how}, Zarr v{version}, {inner}chunks of shape {shape:?}")
     }
 
     pub fn chunk_bytes(&self) -> u64 {
@@ -201,6 +209,7 @@ impl Chunked {
         if let Some(shape) = chunks.effective_subchunk_shape() {
             chunk = shape.iter().map(|n| n.get()).collect();
         }
+        let direct = Direct::of(meta, &element).map_err(|why| why.to_string());
         let item = match element.size {
             0 => PLACE,
             size => size,
@@ -220,6 +229,7 @@ impl Chunked {
             grid,
             shards: ArrayShardedReadableExtCache::new(&chunks),
             chunks,
+            direct,
             // Chunks are decoded in parallel; one by itself is not.
             options: CodecOptions::default().with_concurrent_target(1),
             kept: Kept::default(),
@@ -229,18 +239,70 @@ impl Chunked {
     }
 
     fn elements(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
-        let want = self.grid.chunk_bytes();
-        let decode = |row, column, chunk: &mut Vec<u8>| {
-            *chunk = self.decode(row, column)?.into_fixed()?.into_owned();
-            let len = chunk.len();
-            ensure!(len == want, "A chunk of {len} bytes, not {want}");
-            utf32_to_utf8(chunk, &self.element)
+        let decode = |row, column, chunk: &mut [u8]| {
+            let at = self.position(row, column);
+            let mut decode = || {
+                let file = self.file_of(&at)?;
+                if let Ok(direct) = &self.direct
+                    && self.read_direct(direct, &at, &file, chunk)?
+                {
+                    return Ok(());
+                }
+                let decoded = self.decode_by_zarrs(&at)?.into_fixed()?;
+                let (want, len) = (chunk.len(), decoded.len());
+                ensure!(len == want, "A chunk of {len} bytes, not {want}");
+                chunk.copy_from_slice(&decoded);
+                utf32_to_utf8(chunk, &self.element)
+            };
+            decode().with_context(|| format!("Chunk {at:?}"))
         };
         self.grid.read(ranges, dst, &self.kept, decode)
     }
 
-    /// A whole chunk, from its chunk row and its place in it.
+    /// False where zarrs is to try, whose errors say more.
+    fn read_direct(
+        &self,
+        direct: &Direct,
+        at: &[u64],
+        file: &ChunkFile,
+        chunk: &mut [u8],
+    ) -> Result<bool> {
+        let part = match file {
+            ChunkFile::Missing => None,
+            ChunkFile::Whole(path) => Some((path, None)),
+            ChunkFile::Part(path, start, len) => Some((path, Some((*start, *len)))),
+            ChunkFile::Unknown => return Ok(false),
+        };
+        let Some((file, part)) = part else {
+            let fill = self.chunks.fill_value().as_ne_bytes();
+            let fits = fill.len() == self.element.size;
+            if fits {
+                raw::repeat(fill, chunk);
+            }
+            return Ok(fits);
+        };
+        let done = direct.read(&Stored { file, part }, chunk);
+        if let Err(why) = &done {
+            debug!(
+                "'{}', chunk {at:?}, by zarrs: {why:#}",
+                self.folder.display()
+            );
+        }
+        Ok(done.is_ok())
+    }
+
+    /// A whole chunk of text, from its chunk row and its place in it.
     pub fn decode(&self, row: u64, column: usize) -> Result<ArrayBytes<'static>> {
+        let at = self.position(row, column);
+        let decode = || {
+            self.file_of(&at)?;
+            self.decode_by_zarrs(&at)
+        };
+        decode().with_context(|| format!("Chunk {at:?}"))
+    }
+
+    /// Where a chunk stands in the grid, from its chunk row and its place in it.
+    fn position(&self, row: u64, column: usize) -> Vec<u64> {
         let mut at = vec![0; self.shape.len()];
         let mut rest = column as u64;
         for axis in (1..at.len()).rev() {
@@ -251,25 +313,21 @@ impl Chunked {
         if let Some(first) = at.first_mut() {
             *first = row;
         }
-        let decode = || {
-            self.check_file(&at)?;
-            let decode = || {
-                self.chunks
-                    .retrieve_subchunk_opt(&self.shards, &at, &self.options)
-            };
-            let decoded: ArrayBytes = guarded(decode).context("It is damaged")??;
-            anyhow::Ok(decoded)
-        };
-        decode().with_context(|| format!("Chunk {at:?}"))
+        at
     }
 
-    /// An error where the file that holds the chunk `at` lies out of the bounds, or where its index names bytes that it
+    fn decode_by_zarrs(&self, at: &[u64]) -> Result<ArrayBytes<'static>> {
+        let decode = || {
+            self.chunks
+                .retrieve_subchunk_opt(&self.shards, at, &self.options)
+        };
+        Ok(guarded(decode).context("It is damaged")??)
+    }
+
+    /// What holds the chunk `at`. An error where that lies out of the bounds, or where its index names bytes that it
     /// does not have: zarrs takes as much memory.
-    fn check_file(&self, at: &[u64]) -> Result<()> {
+    fn file_of(&self, at: &[u64]) -> Result<ChunkFile> {
         let sharded = self.shards.array_is_exclusively_sharded();
-        if !sharded && matches!(self.bounds, Bounds::Anywhere) {
-            return Ok(());
-        }
         let sizes = || self.chunk.iter().zip(&self.file);
         let place = at.iter().zip(sizes());
         let place: Vec<u64> = place
@@ -277,9 +335,17 @@ impl Chunked {
             .collect();
         let path = self.folder.join(self.chunks.chunk_key(&place).as_str());
         super::check(&self.bounds, &path)?;
-        let Some(found) = std::fs::metadata(path).ok().filter(|_| sharded) else {
-            return Ok(());
+        let found = match std::fs::metadata(&path) {
+            Ok(found) => found,
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(ChunkFile::Missing),
+            Err(_) => return Ok(ChunkFile::Unknown),
         };
+        if !sharded {
+            return Ok(match self.shards.array_is_sharded() {
+                true => ChunkFile::Unknown,
+                false => ChunkFile::Whole(path),
+            });
+        }
         // Offset and length of each chunk (Zarr v3, "Sharding codec", "Binary shard format").
         let entries = sizes().fold(16u64, |n, (chunk, file)| n.saturating_mul(file / chunk));
         ensure!(
@@ -288,14 +354,28 @@ impl Chunked {
         );
         // All bits are set for a missing chunk, on which zarrs panics where overflow is checked.
         let range = guarded(|| self.chunks.subchunk_byte_range(&self.shards, at));
-        if let Ok(Some(ByteRange::FromStart(start, Some(len)))) = range.unwrap_or(Ok(None))
-            && (start, len) != (u64::MAX, u64::MAX)
-        {
-            let end = start.saturating_add(len);
-            ensure!(end <= found.len(), "Its shard ends before byte {end}");
-        }
-        Ok(())
+        Ok(match range {
+            Ok(Ok(None)) => ChunkFile::Missing,
+            Ok(Ok(Some(ByteRange::FromStart(u64::MAX, Some(u64::MAX))))) => ChunkFile::Missing,
+            Ok(Ok(Some(ByteRange::FromStart(start, Some(len))))) => {
+                let end = start.saturating_add(len);
+                ensure!(end <= found.len(), "Its shard ends before byte {end}");
+                ChunkFile::Part(path, start, len)
+            }
+            _ => ChunkFile::Unknown,
+        })
     }
+}
+
+/// What holds a chunk.
+enum ChunkFile {
+    /// Nothing: it is the fill value.
+    Missing,
+    Whole(PathBuf),
+    /// A shard, with offset and length in it.
+    Part(PathBuf, u64, u64),
+    /// zarrs may tell.
+    Unknown,
 }
 
 fn zarrs_array(folder: &Path, meta: &Meta, element: &Element) -> Result<Chunks<FilesystemStore>> {

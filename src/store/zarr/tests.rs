@@ -2,6 +2,9 @@
 
 use std::slice::from_ref;
 
+use proptest::prelude::*;
+use proptest::sample::Index;
+
 use super::*;
 use crate::store::spec::{Attr, Dtype, Field, Kind, NATIVE, Order, Strings};
 
@@ -430,5 +433,135 @@ fn links_are_followed_inside_the_store_only() {
             "{link}"
         );
         std::fs::remove_file(root.join(link)).unwrap();
+    }
+}
+
+/// Metadata of every kind that is read.
+fn known_metadata() -> Vec<(&'static str, Value)> {
+    let of = |dtype: Value, compressor: Value| {
+        let mut json = v2(dtype);
+        json["compressor"] = compressor;
+        (meta::ARRAY, json)
+    };
+    let shuffled =
+        json!({"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize": 0});
+    let mut text = v2(json!("|O"));
+    text["filters"] = json!([{"id": "vlen-utf8"}]);
+    let plain = json!({"name": "bytes", "configuration": {"endian": "little"}});
+    let zstd = json!({"name": "zstd", "configuration": {"level": 0, "checksum": false}});
+    let shard = json!({"name": "sharding_indexed", "configuration": {
+        "chunk_shape": [2], "codecs": [plain, zstd], "index_location": "end",
+        "index_codecs": [plain, {"name": "crc32c"}]}});
+    let mut strings = v3("string", json!([{"name": "vlen-utf8"}]));
+    strings["fill_value"] = json!("");
+    vec![
+        of(json!("<f4"), Value::Null),
+        of(json!("<i8"), json!({"id": "zlib", "level": 1})),
+        of(json!("|b1"), json!({"id": "gzip", "level": 1})),
+        of(json!("<u2"), shuffled),
+        of(json!("<U3"), Value::Null),
+        of(json!([["a", "<i4"], ["b", "|S2", [2]]]), Value::Null),
+        (meta::ARRAY, text),
+        ("zarr.json", v3("int32", json!([plain, zstd]))),
+        ("zarr.json", v3("float64", json!([shard]))),
+        ("zarr.json", strings),
+    ]
+}
+
+/// Every value in a tree of JSON, by its JSON pointer.
+fn pointers(json: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.into());
+    match json {
+        Value::Object(map) => map
+            .iter()
+            .for_each(|(key, value)| pointers(value, &format!("{at}/{key}"), found)),
+        Value::Array(list) => (0..)
+            .zip(list)
+            .for_each(|(i, value)| pointers(value, &format!("{at}/{i}"), found)),
+        _ => {}
+    }
+}
+
+fn odd_value() -> impl Strategy<Value = Value> {
+    let numbers = [0, 1, 2, 3, 5, 1 << 31, 1 << 40, 1 << 62, u64::MAX];
+    let texts = [
+        "",
+        "x",
+        "/",
+        "..",
+        "NaN",
+        "|O",
+        "<f8",
+        ">i2",
+        "<U999999999",
+        "|S0",
+        "C",
+        "F",
+        "zstd",
+        "blosc",
+        "bytes",
+        "crc32c",
+        "gzip",
+        "transpose",
+        "sharding_indexed",
+        "vlen-utf8",
+        "bool",
+        "big",
+        "start",
+    ];
+    let plain = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        prop::sample::select(numbers.to_vec()).prop_map(Value::from),
+        (-9i64..0).prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        prop::sample::select(texts.to_vec()).prop_map(Value::from),
+    ];
+    plain.prop_recursive(2, 6, 3, |inner| {
+        let key = prop::sample::select(vec!["id", "name", "configuration", "level", "x"]);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
+            prop::collection::vec((key, inner), 0..3).prop_map(|pairs| Value::Object(
+                pairs.into_iter().map(|(k, v)| (k.into(), v)).collect()
+            )),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    /// And without a panic, nor memory that the metadata alone claim.
+    #[test]
+    fn damaged_metadata_end_in_an_error_or_a_value(
+        which in any::<Index>(),
+        changes in prop::collection::vec((any::<Index>(), odd_value()), 0..3),
+        chunk in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, mut json) = which.get(&known_metadata()).clone();
+        for (at, value) in changes {
+            let mut found = vec![];
+            pointers(&json, "", &mut found);
+            if let Some(place) = json.pointer_mut(&found[at.index(found.len())]) {
+                *place = value;
+            }
+        }
+        let group = store(&dir, "a.zarr");
+        raw(&group, "a", file, json, &[("0", &chunk), ("c/0", &chunk), ("c/1", &chunk)]);
+        let access = Access { memory: 1 << 20, ..Access::default() };
+        let group = open(&dir.path().join("a.zarr"), &access).unwrap();
+        if let Ok(Some(Node::Array(array))) = group.get("a") {
+            let spec = array.spec();
+            let _ = (array.layout(), array.storage(), array.attrs());
+            let rows = spec.rows().min(4);
+            let all = 0..rows;
+            let bytes = rows.saturating_mul(spec.row_bytes());
+            if spec.dtype.is_string() && spec.row_items() < 1 << 16 {
+                let _ = array.read_strings(from_ref(&all));
+            } else if bytes < 1 << 20 {
+                let _ = array.read_into(from_ref(&all), &mut vec![0; bytes as usize]);
+            }
+        }
     }
 }

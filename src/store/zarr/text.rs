@@ -61,10 +61,10 @@ impl Chunked {
         let mut places = vec![0; len.context("Its shape is too large")?];
         self.grid
             .read(ranges, &mut places, &Kept::default(), |_, column, chunk| {
-                let first = column * per_chunk;
-                *chunk = (first..first + per_chunk)
-                    .flat_map(usize::to_ne_bytes)
-                    .collect();
+                let numbers = column * per_chunk..;
+                for (place, number) in chunk.chunks_exact_mut(PLACE).zip(numbers) {
+                    place.copy_from_slice(&number.to_ne_bytes());
+                }
                 Ok(())
             })?;
         let mut out = Strings::default();

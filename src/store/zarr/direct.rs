@@ -1,0 +1,114 @@
+//! Chunks of numbers that are decoded by `codec`, straight to their place. zarrs, which copies them on the way, decodes
+//! all others, and those that this cannot.
+
+use std::fs::File;
+use std::path::Path;
+
+use anyhow::{Result, bail, ensure};
+use serde_json::Value;
+
+use super::dtype::Element;
+use super::meta::Meta;
+use crate::codec::{self, Filter};
+use crate::store::raw;
+use crate::store::spec::{Dtype, Kind};
+
+/// What the bytes of a chunk went through.
+pub struct Direct {
+    filters: Vec<Filter>,
+}
+
+/// Where the bytes of a chunk lie.
+pub struct Stored<'a> {
+    pub file: &'a Path,
+    /// Offset and length in a shard; `None` is the whole file.
+    pub part: Option<(u64, u64)>,
+}
+
+impl Direct {
+    /// The error says why zarrs is to decode the chunks.
+    pub fn of(meta: &Meta, element: &Element) -> Result<Direct> {
+        let kind = match element.dtype {
+            Dtype::Number { kind, .. } => kind,
+            _ => bail!("they are not numbers"),
+        };
+        ensure!(kind != Kind::Bool, "they are bools");
+        let swapped = match meta.version {
+            2 => meta.json["dtype"]
+                .as_str()
+                .is_none_or(|t| t.starts_with('>')),
+            _ => false,
+        };
+        ensure!(
+            cfg!(target_endian = "little") && !swapped,
+            "their bytes are swapped"
+        );
+        let filters = match meta.version {
+            2 => v2(&meta.json)?,
+            _ => v3(&meta.json["codecs"], true)?,
+        };
+        Ok(Direct { filters })
+    }
+
+    /// Makes `out` the chunk, which is as long.
+    pub fn read(&self, at: &Stored, out: &mut [u8]) -> Result<()> {
+        let file = File::open(at.file)?;
+        let (start, len) = match at.part {
+            Some(part) => part,
+            None => (0, file.metadata()?.len()),
+        };
+        let len = usize::try_from(len)?;
+        // More than any codec makes of a chunk is not one.
+        ensure!(len / 2 <= out.len() + 4096, "{len} bytes of {}", out.len());
+        if self.filters.is_empty() {
+            ensure!(len == out.len(), "{len} bytes of {}", out.len());
+            return raw::exact(&file, out, start);
+        }
+        raw::with_buffer(len, |encoded| {
+            raw::exact(&file, encoded, start)?;
+            codec::decode(&self.filters, 0, encoded, out)
+        })
+    }
+}
+
+/// `.zarray` (Zarr v2, "Arrays": "Metadata").
+fn v2(json: &Value) -> Result<Vec<Filter>> {
+    let axes = json["shape"].as_array().map_or(0, Vec::len);
+    ensure!(
+        axes < 2 || json["order"] == "C",
+        "their order is {}",
+        json["order"]
+    );
+    let plain = json["filters"].as_array().is_none_or(Vec::is_empty);
+    ensure!(plain, "they have filters");
+    match &json["compressor"] {
+        Value::Null => Ok(vec![]),
+        compressor => Ok(vec![filter(&compressor["id"])?]),
+    }
+}
+
+/// `codecs` of an array, or of the chunks in its shards (Zarr v3, "Codecs", "Sharding codec").
+fn v3(codecs: &Value, may_be_sharded: bool) -> Result<Vec<Filter>> {
+    let codecs = codecs.as_array().map_or(&[][..], Vec::as_slice);
+    match codecs {
+        [shard] if may_be_sharded && shard["name"] == "sharding_indexed" => {
+            v3(&shard["configuration"]["codecs"], false)
+        }
+        [bytes, rest @ ..] if bytes["name"] == "bytes" => {
+            let endian = &bytes["configuration"]["endian"];
+            ensure!(endian != "big", "their bytes are swapped");
+            rest.iter().map(|codec| filter(&codec["name"])).collect()
+        }
+        _ => bail!("their codecs are others"),
+    }
+}
+
+fn filter(name: &Value) -> Result<Filter> {
+    Ok(match name.as_str() {
+        Some("blosc") => Filter::Blosc,
+        Some("zstd") => Filter::Zstd(0),
+        Some("gzip") => Filter::Gzip,
+        Some("zlib") => Filter::Deflate(0),
+        _ => bail!("a codec of theirs is {name}"),
+    })
+}
