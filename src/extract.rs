@@ -19,7 +19,7 @@ use crate::anndata::csc::{Sweeper, Targets};
 use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter, RowCost};
 use crate::anndata::select::Selection;
 use crate::compression::Compression;
-use crate::output;
+use crate::output::{self, Flushed};
 use crate::plan::{self, Budget};
 use crate::preview::{Planned, Preview};
 use crate::progress::Progress;
@@ -182,6 +182,7 @@ struct Open {
     /// What it should hold, where it is to be read back.
     ledger: Option<Ledger>,
     writers: Vec<LeafWriter>,
+    flushed: Flushed,
 }
 
 /// Which output it is.
@@ -276,7 +277,6 @@ impl<'a> Engine<'a> {
                 append(at, leaf, writer, place)
                     .with_context(|| format!("Write '{}'", leaf.path))
                     .with_context(|| writing(&paths[place.output]))?;
-                output::flush_sometimes(&paths[place.output]);
             }
             Ok(())
         })
@@ -424,6 +424,7 @@ impl<'a> Engine<'a> {
             root,
             ledger,
             writers,
+            flushed: output::flush_while_written(path),
         })
     }
 
@@ -436,9 +437,9 @@ impl<'a> Engine<'a> {
                 sweeper.write(output, &open.root)?;
             }
             open.root.finish()?;
-            match &open.ledger {
-                Some(ledger) => output::verify(path, ledger)?,
-                None => output::flush_early(path),
+            drop(open.flushed);
+            if let Some(ledger) = &open.ledger {
+                output::verify(path, ledger)?;
             }
             (self.request.finished)(output)
         };

@@ -98,6 +98,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let ledger = options.verify.then(Ledger::default);
     let out = store::create(&aside, format, compression).with_context(context)?;
     let out = out.noted(ledger.clone());
+    let flushed = output::flush_while_written(&aside);
     let work = cells * (outline.arrays.len() as u64).max(1);
     let progress = Progress::new("Merging", work, quiet);
     let write = || -> Result<u64> {
@@ -105,11 +106,12 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         let mut writer = Writer::create(outline, &first, &open, &out, sources, names, limit / 4)?;
         drop(first);
         for path in &found.paths {
-            writer.append(&Input::open(path, access)?, &aside, &progress)?;
+            writer.append(&Input::open(path, access)?, &progress)?;
         }
         writer.finish()
     };
     let written = write().and_then(|doubled| out.finish().map(|()| doubled));
+    drop(flushed);
     let doubled = written
         .map_err(|e| explain(e, &needs))
         .with_context(context)?;

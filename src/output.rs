@@ -29,7 +29,7 @@ use serde_json::Value;
 use tracing::info;
 
 use aside::Aside;
-pub use flush::{flush_early, flush_sometimes};
+pub use flush::{Flushed, flush_while_written};
 use flush::{sync, sync_entry};
 pub use inputs::expand_inputs;
 use kept::Kept;

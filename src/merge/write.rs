@@ -1,7 +1,5 @@
 //! The second pass of a merge: all arrays of the result are open, and take the rows of one input after another.
 
-use std::path::Path;
-
 use anyhow::{Context, Result, ensure};
 use tracing::warn;
 
@@ -16,7 +14,6 @@ use crate::anndata::copy::{self, Copy};
 use crate::anndata::join::{ColumnMap, Joined};
 use crate::anndata::reindex::Element;
 use crate::anndata::stack::{Shape, Stack};
-use crate::output;
 use crate::progress::Progress;
 use crate::store::spec::{Attrs, Strings};
 use crate::store::{Group, Node};
@@ -119,8 +116,8 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Appends the rows of the next input; `aside` is the file they go to.
-    pub fn append(&mut self, input: &Input, aside: &Path, progress: &Progress) -> Result<()> {
+    /// Appends the rows of the next input.
+    pub fn append(&mut self, input: &Input, progress: &Progress) -> Result<()> {
         let at = self.inputs;
         self.inputs += 1;
         ensure!(
@@ -168,7 +165,6 @@ impl Writer {
                 .append(input.rows_of(path), map, self.budget)
                 .with_context(|| format!("Read {}", input.name))?;
             progress.add(input.cells());
-            output::flush_sometimes(aside);
         }
         Ok(())
     }

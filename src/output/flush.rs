@@ -3,9 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
-use std::sync::{Mutex, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use rayon::prelude::*;
 
@@ -20,28 +20,63 @@ pub fn sync(path: &Path) -> io::Result<()> {
     sync_entry(path)
 }
 
-/// Begins to flush a finished file while the next one is written, so that `Outputs::publish`, which flushes for
-/// sure and tells what fails, waits less.
-pub fn flush_early(path: &Path) {
-    static FLUSHER: OnceLock<Option<Sender<PathBuf>>> = OnceLock::new();
-    let flusher = FLUSHER.get_or_init(|| {
-        let (send, receive) = std::sync::mpsc::channel::<PathBuf>();
-        let flush = move || receive.iter().for_each(|path| drop(sync_entry(&path)));
-        let thread = std::thread::Builder::new().spawn(flush);
-        thread.is_ok().then_some(send)
-    });
-    if let Some(flusher) = flusher {
-        let _ = flusher.send(path.to_owned()); // a thread that has gone flushes nothing early
+/// A file that is being written. From time to time a thread flushes it, and once more when this is dropped, so that
+/// `Outputs::publish`, which flushes for sure and tells what fails, waits less.
+pub struct Flushed(PathBuf);
+
+/// What that thread has to do.
+#[derive(Default)]
+struct Queue {
+    written: Vec<PathBuf>,
+    finished: Vec<PathBuf>,
+}
+
+static QUEUE: Mutex<Queue> = Mutex::new(Queue {
+    written: vec![],
+    finished: vec![],
+});
+static MORE: Condvar = Condvar::new();
+
+/// Flushes the file at `path` until what this returns is dropped, and once more then.
+pub fn flush_while_written(path: &Path) -> Flushed {
+    static STARTED: Once = Once::new();
+    // Without the thread nothing is flushed early.
+    STARTED.call_once(|| drop(thread::Builder::new().spawn(flush_on)));
+    queue().written.push(path.to_owned());
+    MORE.notify_one();
+    Flushed(path.to_owned())
+}
+
+impl Drop for Flushed {
+    fn drop(&mut self) {
+        let mut queue = queue();
+        queue.written.retain(|path| *path != self.0);
+        queue.finished.push(std::mem::take(&mut self.0));
+        MORE.notify_one();
     }
 }
 
-/// As [`flush_early`] for a file that is still being written; at most a few times a second.
-pub fn flush_sometimes(path: &Path) {
-    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    let mut last = LAST.lock().unwrap_or_else(|e| e.into_inner());
-    if last.is_none_or(|at| at.elapsed() > Duration::from_millis(300)) {
-        *last = Some(Instant::now());
-        flush_early(path);
+fn queue() -> MutexGuard<'static, Queue> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn flush_on() {
+    /// Between two flushes of a file that is being written.
+    const PAUSE: Duration = Duration::from_millis(150);
+    loop {
+        let idle = |queue: &mut Queue| queue.written.is_empty() && queue.finished.is_empty();
+        let mut queue = MORE
+            .wait_while(queue(), idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        let finished = std::mem::take(&mut queue.finished);
+        let written = queue.written.clone();
+        drop(queue);
+        for path in finished.iter().chain(&written) {
+            let _ = sync_entry(path);
+        }
+        if finished.is_empty() {
+            thread::sleep(PAUSE);
+        }
     }
 }
 
