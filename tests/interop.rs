@@ -100,6 +100,7 @@ scenarios! {
     names_do_not_become_paths,
     references_to_nowhere_end,
     damaged_heaps_end,
+    claims_of_text_are_not_believed,
     killed_runs_leave_whole_outputs_or_none,
     resumed_slices_equal_undisturbed_ones,
     resume_is_for_the_same_run_alone,

@@ -370,8 +370,14 @@ impl Array {
             .checked_mul(self.spec().row_bytes())
             .and_then(|n| usize::try_from(n).ok())
             .with_context(|| format!("Read '{}': its shape is too large", self.path()))?;
-        dst.try_reserve_exact(len.saturating_sub(dst.len()))
-            .with_context(|| format!("Read '{}': {len} bytes", self.path()))?;
+        if dst.capacity() < len {
+            // What a header claims may be more than there is.
+            dst = Vec::new();
+            dst.try_reserve_exact(len)
+                .with_context(|| format!("Read '{}': {len} bytes", self.path()))?;
+            // Fresh memory is zero without being written, so the threads that read touch it first.
+            dst = vec![0; len];
+        }
         dst.resize(len, 0);
         self.read_into(ranges, &mut dst)?;
         Ok(dst)

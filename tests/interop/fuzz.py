@@ -4,7 +4,7 @@ Each input is a corpus file with a few seeded changes: cut short, bits flipped, 
 extreme ones; in Zarr also JSON edited and files removed. `ANNSLICER_FUZZ_INPUTS` sets how many there are, `ANNSLICER_FUZZ_SEED` where to
 begin; the files that were found wanting stay in the folder `kept` of the work folder.
 
-Few inputs may take too much memory: HDF5 2.2.0 believes the length of a text in a damaged attribute, up to 4 GiB.
+Few inputs may take too much memory: HDF5 2.2.0 believes the length of a text in what it copies, and in records, up to 4 GiB.
 """
 
 import json

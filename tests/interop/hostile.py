@@ -382,3 +382,17 @@ def damaged_heaps_end(case):
         faults += [f"said {errors}"] if not all(words in e and path.name in e and "damaged" in e for e in errors) else []
         faults += [f"left {[p.name for p in folder.iterdir()]}" for folder in (out, tmp) if any(folder.iterdir())]
         case.check(name, faults)
+
+
+def claims_of_text_are_not_believed(case):
+    """References to text that claim 4 GiB, in attributes and in columns."""
+    for name, column in (("claim_of_attribute", False), ("claim_of_column", True)):
+        path = _plain(case.folder("hostile") / f"{name}.h5ad")
+        with h5py.File(path) as file:
+            start = file["obs/_index"].id.get_offset()
+        data = bytearray(path.read_bytes())
+        heap = data.find(b"GCOL")
+        at = start if column else data.find(struct.pack("<IQ", len("anndata"), heap))
+        struct.pack_into("<I", data, at, 0xfffffff0)
+        path.write_bytes(data)
+        _ends(case, name, path, 1)

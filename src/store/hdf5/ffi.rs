@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdf5::globals::{
@@ -38,6 +39,7 @@ use hdf5_sys::h5t::*;
 use super::super::access::{Bounds, Identity};
 use super::super::spec::{ArraySpec, Attr, Dtype, Field, Kind, Order, Strings};
 use super::external;
+use super::heap;
 use super::watch::sync;
 
 /// An open identifier of the library, closed when dropped.
@@ -838,8 +840,12 @@ unsafe fn take_strings(pointers: &mut [*mut c_char], of: &Id, space: &Id) -> Res
     Ok(strings)
 }
 
-/// Reads one attribute.
-pub fn read_attr(object: &Id, name: &str) -> Result<Attr> {
+/// Takes references to text, as they are in the file, to the text; `None` where the library is to do so.
+pub type ByHeap<'a> = &'a dyn Fn(&[u8]) -> Result<Option<Strings>>;
+
+/// Reads one attribute, its text past the library where there is `by_heap`: the library takes as much memory for a
+/// text as a damaged reference claims.
+pub fn read_attr(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
     let c_name = text(name)?;
     // SAFETY: the name is a C string.
     let (attr, of, space) = sync(|| unsafe {
@@ -860,7 +866,13 @@ pub fn read_attr(object: &Id, name: &str) -> Result<Attr> {
     };
     let count = element_count(&shape)?;
     if dtype.is_string() {
-        let strings = if dtype == Dtype::String {
+        let past = match by_heap.filter(|_| dtype == Dtype::String) {
+            Some(by_heap) => by_heap(&attr_references(&attr, count)?)?,
+            None => None,
+        };
+        let strings = if let Some(strings) = past {
+            strings
+        } else if dtype == Dtype::String {
             let memory = memory_type(&of, &dtype)?;
             let mut pointers: Vec<*mut c_char> = vec![null_mut(); count];
             // SAFETY: the buffer holds one pointer for each value.
@@ -892,6 +904,38 @@ pub fn read_attr(object: &Id, name: &str) -> Result<Attr> {
         shape,
         bytes,
     })
+}
+
+/// What stands in the file for the texts of an attribute: to the library this is a conversion, which does nothing.
+fn attr_references(attr: &Id, count: usize) -> Result<Vec<u8>> {
+    extern "C" fn keep(
+        _: hid_t,
+        _: hid_t,
+        _: *mut H5T_cdata_t,
+        _: usize,
+        _: usize,
+        _: usize,
+        _: *mut c_void,
+        _: *mut c_void,
+        _: hid_t,
+    ) -> c_int {
+        0
+    }
+    static KNOWN: AtomicBool = AtomicBool::new(false);
+    let mut bytes = vec![0; count * heap::REFERENCE];
+    let from = type_of(&Dtype::String)?;
+    // SAFETY: a reference is as long as the opaque type, where addresses take 8 bytes, so the conversion in place is
+    // right as it is; the buffer holds `count` of them.
+    sync(|| unsafe {
+        let to = id(H5Tcreate(H5T_class_t::H5T_OPAQUE, heap::REFERENCE))?;
+        if !KNOWN.swap(true, Ordering::Relaxed) {
+            let name = c"text to reference".as_ptr();
+            let soft = H5T_pers_t::H5T_PERS_SOFT;
+            done(H5Tregister(soft, name, from.0, to.0, Some(keep)))?;
+        }
+        done(H5Aread(attr.0, to.0, bytes.as_mut_ptr().cast()))
+    })?;
+    Ok(bytes)
 }
 
 fn element_count(shape: &[u64]) -> Result<usize> {

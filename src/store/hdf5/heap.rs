@@ -4,6 +4,7 @@
 //! of an object there (HDF5 file format, "Disk Format: Level 1E - Global Heap"). Whatever is not as the format says is
 //! an error here, and the caller asks the library instead.
 
+use std::fmt;
 use std::fs::File;
 use std::ops::Range;
 use std::sync::Arc;
@@ -38,6 +39,18 @@ pub struct Heap {
     size: u64,
 }
 
+/// Text of more bytes than there can be: the library would take as much memory for it.
+#[derive(Debug)]
+pub struct Claimed(u64);
+
+impl fmt::Display for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Its text takes {} bytes, more than the file", self.0)
+    }
+}
+
+impl std::error::Error for Claimed {}
+
 struct Reference {
     len: usize,
     address: u64,
@@ -50,7 +63,7 @@ impl Heap {
         Ok(Heap { file, base, size })
     }
 
-    /// The texts that `references` lead to.
+    /// The texts that `references` lead to. An error of type [`Claimed`] where they take more than the file.
     pub fn read(&self, references: &[u8]) -> Result<Strings> {
         let (references, _) = references.as_chunks::<REFERENCE>();
         let lengths = references.iter().map(|r| Reference::of(r).len as u64);
@@ -61,10 +74,9 @@ impl Heap {
             })
             .collect();
         let total = ends.last().copied().unwrap_or(0);
-        ensure!(
-            total <= self.size.max(LEAST),
-            "Its text takes {total} bytes, more than the file"
-        );
+        if total > self.size.max(LEAST) {
+            return Err(Claimed(total).into());
+        }
         let mut bytes = vec![0; total as usize];
         let mut tasks = vec![];
         let (mut rest, mut start) = (bytes.as_mut_slice(), 0);

@@ -22,6 +22,7 @@ use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::compression::Compression;
+use heap::{Claimed, Heap};
 pub use read::Array;
 pub use write::Appender;
 
@@ -181,7 +182,8 @@ impl Group {
 
     pub fn attrs(&self) -> Result<Attrs> {
         self.file.at(&self.path);
-        attrs(&self.id).with_context(|| format!("Read the attributes of '{}'", self.path()))
+        attrs(&self.id, &self.file)
+            .with_context(|| format!("Read the attributes of '{}'", self.path()))
     }
 
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
@@ -298,6 +300,14 @@ impl OpenFile {
         }
     }
 
+    /// The text in the file that holds `object`; `None` where addresses do not take 8 bytes.
+    fn heap(&self, object: &ffi::Id) -> Result<Option<Heap>> {
+        let Some(base) = ffi::base_address(object)? else {
+            return Ok(None);
+        };
+        Heap::new(self.handle(object)?, base).map(Some)
+    }
+
     /// A handle of this program's own on the file that holds `object`.
     fn handle(&self, object: &ffi::Id) -> Result<Arc<File>> {
         let path = ffi::file_name(object)?;
@@ -356,10 +366,26 @@ fn join(group: &str, name: &str) -> String {
     }
 }
 
-fn attrs(id: &ffi::Id) -> Result<Attrs> {
+fn attrs(id: &ffi::Id, file: &OpenFile) -> Result<Attrs> {
     let mut attrs = Attrs::default();
+    let heap = match &file.source {
+        Some(_) => file.heap(id)?,
+        None => None,
+    };
+    let by_heap = heap.as_ref().map(|heap| {
+        |references: &[u8]| match heap.read(references) {
+            Ok(texts) => Ok(Some(texts)),
+            Err(why) if why.is::<Claimed>() => Err(why),
+            Err(why) => {
+                debug!("Text of attributes through the library: {why:#}");
+                Ok(None)
+            }
+        }
+    });
+    let by_heap = by_heap.as_ref().map(|by_heap| by_heap as ffi::ByHeap);
     for name in ffi::attr_names(id)? {
-        let value = ffi::read_attr(id, &name).with_context(|| format!("Attribute '{name}'"))?;
+        let value = ffi::read_attr(id, &name, by_heap);
+        let value = value.with_context(|| format!("Attribute '{name}'"))?;
         attrs.set(&name, value);
     }
     Ok(attrs)

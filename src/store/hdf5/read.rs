@@ -69,7 +69,8 @@ impl Array {
     pub fn attrs(&self) -> Result<Attrs> {
         let path = self.path();
         self.file.at(&path);
-        super::attrs(&self.id).with_context(|| format!("Read the attributes of '{path}'"))
+        super::attrs(&self.id, &self.file)
+            .with_context(|| format!("Read the attributes of '{path}'"))
     }
 
     pub fn storage(&self) -> String {
@@ -318,6 +319,9 @@ impl Array {
             self.spec.dtype
         );
         self.read_heap(ranges).or_else(|why| {
+            if why.is::<heap::Claimed>() {
+                return Err(why);
+            }
             debug!("'{}' through the library: {why:#}", self.path());
             self.read_strings_by_library(ranges)
         })
@@ -351,8 +355,8 @@ impl Array {
         if let Some(heap) = self.heap.get() {
             return Ok(heap);
         }
-        let base = ffi::base_address(&self.id)?.context("addresses do not take 8 bytes")?;
-        let heap = Heap::new(self.file.handle(&self.id)?, base)?;
+        let heap = self.file.heap(&self.id)?;
+        let heap = heap.context("addresses do not take 8 bytes")?;
         Ok(self.heap.get_or_init(|| heap))
     }
 
