@@ -62,7 +62,7 @@ fn queue() -> MutexGuard<'static, Queue> {
 
 fn flush_on() {
     /// Between two flushes of a file that is being written.
-    const PAUSE: Duration = Duration::from_millis(150);
+    const PAUSE: Duration = Duration::from_millis(300);
     loop {
         let idle = |queue: &mut Queue| queue.written.is_empty() && queue.finished.is_empty();
         let mut queue = MORE

@@ -371,12 +371,14 @@ impl Array {
             .and_then(|n| usize::try_from(n).ok())
             .with_context(|| format!("Read '{}': its shape is too large", self.path()))?;
         if dst.capacity() < len {
+            // The next block may be a little larger.
+            let room = len.saturating_add(len / 16);
             // What a header claims may be more than there is.
             dst = Vec::new();
-            dst.try_reserve_exact(len)
+            dst.try_reserve_exact(room)
                 .with_context(|| format!("Read '{}': {len} bytes", self.path()))?;
             // Fresh memory is zero without being written, so the threads that read touch it first.
-            dst = vec![0; len];
+            dst = vec![0; room];
         }
         dst.resize(len, 0);
         self.read_into(ranges, &mut dst)?;
