@@ -12,8 +12,7 @@ use glob::MatchOptions;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Inputs {
     pub paths: Vec<PathBuf>,
-    /// The patterns whose matches the natural order of the numbers in their names puts in another
-    /// order than the lexicographic one.
+    /// The patterns whose matches come in another order than that of the numbers in their names.
     pub orders_differ: Vec<String>,
 }
 
@@ -46,7 +45,7 @@ pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
                 ensure!(!found.is_empty(), "Pattern {shown} matches no file");
                 let mut by_number = found.clone();
                 by_number.sort_by(|a, b| natural_order(bytes(a), bytes(b)));
-                if by_number != found {
+                if !natural && by_number != found {
                     inputs.orders_differ.push(pattern.to_owned());
                 }
                 inputs.paths.extend(if natural { by_number } else { found });
@@ -154,6 +153,8 @@ mod tests {
         let args = ["s_*", "t_*", "u*"].map(|name| dir.path().join(name));
         let inputs = expand_inputs(&args, false).unwrap();
         assert_eq!(inputs.orders_differ, [args[0].to_str().unwrap()]);
+        let inputs = expand_inputs(&args, true).unwrap();
+        assert!(inputs.orders_differ.is_empty());
     }
 
     #[test]

@@ -142,6 +142,7 @@ def merge_expands_patterns(case):
         case.check("patterns", [] if "natural" in case.stderr else ["no word of --natural-sort where shard_10 goes before shard_2"])
     if case.works("natural", "merge", merged, shards[0].parent / "s_shard_*.h5ad", "--natural-sort"):
         _same(case, "natural", expected(whole), merged)
+        case.check("natural", ["a word of --natural-sort, which was given"] if "natural" in case.stderr else [])
     odd = shards[0].with_name("s_shard_[0].h5ad")
     shards[1].rename(odd)
     if case.works("as typed", "merge", merged, odd):
