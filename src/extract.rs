@@ -4,9 +4,10 @@
 //! read in the order of the file, once each, then handed to the outputs in the order of the sequence. A wave may
 //! hold many outputs, or a part of one. A few outputs are open at a time.
 
+mod approach;
 mod needs;
+mod order;
 
-use std::borrow::Cow;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,24 +17,17 @@ use rayon::prelude::*;
 use tracing::{debug, info};
 
 use crate::anndata::csc::{Sweeper, Targets};
-use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter, RowCost};
+use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter};
 use crate::anndata::select::Selection;
 use crate::compression::Compression;
 use crate::output::{self, Flushed};
 use crate::plan::{self, Budget};
-use crate::preview::{Planned, Preview};
 use crate::progress::Progress;
 use crate::resources::{self, Need, ensure_room, format_size};
 use crate::store::{self, Format, Group, Ledger};
-
-/// The cells of all outputs, one output after another.
-pub enum Order {
-    /// All cells of the file, as they come.
-    AsIs,
-    Cells(Vec<u32>),
-    /// Some cells, as they come: one output holds them, or many one after another.
-    Sorted(Vec<u32>),
-}
+use approach::Approach;
+pub use approach::preview;
+pub use order::{Order, Wave};
 
 /// Bytes of a wave as tests set them, to see many waves in small files.
 pub fn small_blocks() -> Option<Budget> {
@@ -60,14 +54,6 @@ pub struct Request<'a> {
     pub finished: &'a dyn Fn(usize) -> Result<()>,
 }
 
-/// Rows of the input that are in memory together.
-pub struct Wave {
-    /// Rows of the file, sorted, disjoint.
-    pub ranges: Vec<Range<u64>>,
-    /// For each place of the sequence, which of those rows stands there.
-    pub picks: Vec<u32>,
-}
-
 pub fn run(selection: &mut Selection, request: &Request) -> Result<()> {
     let mut needs = vec![];
     run_in(selection, request, &mut needs).map_err(|e| resources::explain(e, &needs))
@@ -80,90 +66,6 @@ fn run_in(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -
         Order::AsIs => engine.stream(),
         Order::Cells(_) | Order::Sorted(_) => engine.run_waves(),
     }
-}
-
-/// How much is read at a time.
-struct Approach {
-    /// Of each leaf, what a row costs and how many elements it has in the mean.
-    costs: Vec<RowCost>,
-    means: Vec<f64>,
-    wave: Budget,
-    /// Rows that fit one wave, about.
-    at_once: u64,
-    /// Whether compressed arrays are unpacked to scratch.
-    unpacks: bool,
-}
-
-impl Approach {
-    fn of(selection: &Selection, request: &Request) -> Result<Approach> {
-        let leaves = &selection.leaves;
-        let costs: Vec<RowCost> = leaves.iter().map(Leaf::cost).collect::<Result<_>>()?;
-        let means: Vec<f64> = leaves.iter().map(Leaf::mean_elements).collect();
-        let mut wave = request.budget;
-        if !selection.csc.is_empty() {
-            wave.wave = (wave.wave / 2).max(1);
-        }
-        if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
-            wave = wave.for_single_rows();
-        }
-        let span = request.span();
-        let total = span.end - span.start;
-        let at_once = plan::first_guess(wave, &costs, &means, total);
-        Ok(Approach {
-            unpacks: matches!(request.order, Order::Cells(_)) && at_once < total,
-            costs,
-            means,
-            wave,
-            at_once,
-        })
-    }
-}
-
-/// What [`run`] would do of `from`. Writes nothing.
-pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<Preview> {
-    let how = Approach::of(selection, request)?;
-    let span = request.span();
-    let total = span.end - span.start;
-    let skeleton = selection.skeleton_bytes()?;
-    let mut outputs = vec![];
-    for (path, cut) in request.outputs.iter().zip(request.cuts.windows(2)) {
-        let rows = cut[1] - cut[0];
-        let share =
-            |bytes: u64| (bytes as f64 * rows as f64 / selection.cells.max(1) as f64) as u64;
-        let mut bytes = skeleton;
-        for (leaf, cost) in selection.leaves.iter().zip(&how.costs) {
-            let data = cost.fixed * rows + cost.element * request.count(leaf, cut[0]..cut[1])?;
-            bytes += if leaf.is_square() { share(data) } else { data };
-        }
-        let csc = selection.csc.iter();
-        bytes += csc
-            .map(|(_, m)| share(m.nnz() * m.element_bytes()))
-            .sum::<u64>();
-        outputs.push(Planned {
-            path: path.clone(),
-            rows,
-            bytes,
-        });
-    }
-    let unpacked = selection.leaves.iter().map(Leaf::unpacked_bytes);
-    let (reading, order) = match request.order {
-        Order::AsIs => ("in the order of the file, block by block".into(), 0),
-        Order::Cells(_) | Order::Sorted(_) => {
-            let waves = total.div_ceil(how.at_once.max(1));
-            let plural = if waves == 1 { "wave" } else { "waves" };
-            let size = format_size(how.wave.wave);
-            (format!("in {waves} {plural} of up to {size}"), total)
-        }
-    };
-    let all = outputs.iter().map(|o| o.bytes).fold(0, u64::saturating_add);
-    Ok(Preview {
-        from: from.display().to_string(),
-        outputs,
-        reading,
-        memory: plan::memory(how.wave.wave.min(all), order),
-        scratch: if how.unpacks { unpacked.sum() } else { 0 },
-        threads: rayon::current_num_threads(),
-    })
 }
 
 struct Engine<'a> {
@@ -469,51 +371,6 @@ impl<'a> Engine<'a> {
 /// What a person is told of an output that is written: the path that it will have.
 fn writing(path: &Path) -> String {
     format!("Write {}", output::place_of(path).display())
-}
-
-impl Order {
-    /// The cells at places `span` of the sequence.
-    fn cells(&self, span: Range<u64>) -> Cow<'_, [u32]> {
-        match self {
-            Order::AsIs => (span.start as u32..span.end as u32).collect(),
-            Order::Cells(cells) | Order::Sorted(cells) => {
-                cells[span.start as usize..span.end as usize].into()
-            }
-        }
-    }
-
-    /// The cells at places `span` of the sequence, in the order of the file.
-    pub fn wave(&self, span: Range<u64>) -> Wave {
-        let (Order::Cells(cells) | Order::Sorted(cells)) = self else {
-            return Wave {
-                picks: (0..(span.end - span.start) as u32).collect(),
-                ranges: vec![span],
-            };
-        };
-        let cells = &cells[span.start as usize..span.end as usize];
-        let mut places: Vec<u64> = cells
-            .par_iter()
-            .enumerate()
-            .map(|(place, &cell)| u64::from(cell) << 32 | place as u64)
-            .collect();
-        places.par_sort_unstable();
-        let mut picks = vec![0; cells.len()];
-        let mut ranges: Vec<Range<u64>> = vec![];
-        let mut rows = 0;
-        for place in places {
-            let (cell, at) = (place >> 32, place as u32 as usize);
-            match ranges.last_mut() {
-                Some(last) if last.end == cell + 1 => {}
-                Some(last) if last.end == cell => (last.end, rows) = (cell + 1, rows + 1),
-                _ => {
-                    ranges.push(cell..cell + 1);
-                    rows += 1;
-                }
-            }
-            picks[at] = rows - 1;
-        }
-        Wave { ranges, picks }
-    }
 }
 
 impl Request<'_> {

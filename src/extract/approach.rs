@@ -1,0 +1,96 @@
+//! How much is read at a time, and what a run would do with that.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::{Order, Request};
+use crate::anndata::rows::{Leaf, RowCost};
+use crate::anndata::select::Selection;
+use crate::plan::{self, Budget};
+use crate::preview::{Planned, Preview};
+use crate::resources::format_size;
+
+/// How much is read at a time.
+pub struct Approach {
+    /// Of each leaf, what a row costs and how many elements it has in the mean.
+    pub costs: Vec<RowCost>,
+    pub means: Vec<f64>,
+    pub wave: Budget,
+    /// Rows that fit one wave, about.
+    pub at_once: u64,
+    /// Whether compressed arrays are unpacked to scratch.
+    pub unpacks: bool,
+}
+
+impl Approach {
+    pub fn of(selection: &Selection, request: &Request) -> Result<Approach> {
+        let leaves = &selection.leaves;
+        let costs: Vec<RowCost> = leaves.iter().map(Leaf::cost).collect::<Result<_>>()?;
+        let means: Vec<f64> = leaves.iter().map(Leaf::mean_elements).collect();
+        let mut wave = request.budget;
+        if !selection.csc.is_empty() {
+            wave.wave = (wave.wave / 2).max(1);
+        }
+        if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
+            wave = wave.for_single_rows();
+        }
+        let span = request.span();
+        let total = span.end - span.start;
+        let at_once = plan::first_guess(wave, &costs, &means, total);
+        Ok(Approach {
+            unpacks: matches!(request.order, Order::Cells(_)) && at_once < total,
+            costs,
+            means,
+            wave,
+            at_once,
+        })
+    }
+}
+
+/// What [`run`](super::run) would do of `from`. Writes nothing.
+pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<Preview> {
+    let how = Approach::of(selection, request)?;
+    let span = request.span();
+    let total = span.end - span.start;
+    let skeleton = selection.skeleton_bytes()?;
+    let mut outputs = vec![];
+    for (path, cut) in request.outputs.iter().zip(request.cuts.windows(2)) {
+        let rows = cut[1] - cut[0];
+        let share =
+            |bytes: u64| (bytes as f64 * rows as f64 / selection.cells.max(1) as f64) as u64;
+        let mut bytes = skeleton;
+        for (leaf, cost) in selection.leaves.iter().zip(&how.costs) {
+            let data = cost.fixed * rows + cost.element * request.count(leaf, cut[0]..cut[1])?;
+            bytes += if leaf.is_square() { share(data) } else { data };
+        }
+        let csc = selection.csc.iter();
+        bytes += csc
+            .map(|(_, m)| share(m.nnz() * m.element_bytes()))
+            .sum::<u64>();
+        outputs.push(Planned {
+            path: path.clone(),
+            rows,
+            bytes,
+        });
+    }
+    let unpacked = selection.leaves.iter().map(Leaf::unpacked_bytes);
+    let (reading, order) = match request.order {
+        Order::AsIs => ("in the order of the file, block by block".into(), 0),
+        Order::Cells(_) | Order::Sorted(_) => {
+            let waves = total.div_ceil(how.at_once.max(1));
+            let plural = if waves == 1 { "wave" } else { "waves" };
+            let size = format_size(how.wave.wave);
+            (format!("in {waves} {plural} of up to {size}"), total)
+        }
+    };
+    let all = outputs.iter().map(|o| o.bytes).fold(0, u64::saturating_add);
+    Ok(Preview {
+        from: from.display().to_string(),
+        outputs,
+        reading,
+        memory: plan::memory(how.wave.wave.min(all), order),
+        scratch: if how.unpacks { unpacked.sum() } else { 0 },
+        threads: rayon::current_num_threads(),
+    })
+}
