@@ -8,6 +8,12 @@ use serde_json::{Value, json};
 use super::meta::Meta;
 use crate::store::spec::{ArraySpec, Dtype, Field, Kind, NATIVE, Order};
 
+/// Bytes of a text of fixed width, at most: what the metadata say of it is believed before a chunk is seen.
+const TEXT_MAX: usize = 1 << 26;
+
+/// Bytes of a record, at most. Each text in it takes memory of its own.
+const RECORD_MAX: usize = 1 << 24;
+
 /// How one element is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Element {
@@ -49,7 +55,7 @@ impl Element {
     }
 
     fn fixed(size: usize) -> Result<Element> {
-        ensure!(size > 0, "text of no width");
+        ensure!((1..=TEXT_MAX).contains(&size), "text of {size} bytes");
         let dtype = Dtype::FixedString { size };
         Ok(Element {
             dtype,
@@ -83,7 +89,7 @@ impl Element {
             let bytes = count.and_then(|n| n.checked_mul(element.size));
             let end = bytes.and_then(|n| n.checked_add(offset));
             whole.size = end
-                .filter(|&n| n <= 1 << 30)
+                .filter(|&n| n <= RECORD_MAX)
                 .context("records too large to address")?;
             let each = (offset..whole.size).step_by(element.size);
             whole.utf32.extend(each.flat_map(|at| {
@@ -237,8 +243,8 @@ pub fn as_opaque(meta: &Meta, element: &Element) -> Result<Value> {
     let fill = &mut json["fill_value"];
     let is_utf32 = matches!(element.dtype, Dtype::FixedString { .. }) && !element.utf32.is_empty();
     match fill {
-        _ if is_zero(fill) => *fill = json!(vec![0u8; element.size]),
-        // The element in base64, which zarrs takes for raw bytes as well.
+        // The element in base64, which zarrs takes for raw bytes.
+        _ if is_zero(fill) => *fill = json!(zeros_in_base64(element.size)),
         Value::String(text) if !is_utf32 && text.len() == element.size.div_ceil(3) * 4 => {}
         _ => bail!("fill value {fill}"),
     }
@@ -247,6 +253,11 @@ pub fn as_opaque(meta: &Meta, element: &Element) -> Result<Value> {
         _ => json["dtype"] = json!(format!("|V{}", element.size)),
     }
     Ok(json)
+}
+
+/// As many zero bytes, as text of RFC 4648.
+fn zeros_in_base64(size: usize) -> String {
+    "AAAA".repeat(size / 3) + ["", "AA==", "AAA="][size % 3]
 }
 
 /// Whether a fill value is all zeros, in any of the ways in which it is written.
@@ -302,7 +313,10 @@ fn v2_dtype(dtype: &Dtype) -> Result<Value> {
             json!(format!("{order}{kind}{size}"))
         }
         Dtype::String => json!("|O"),
-        Dtype::FixedString { size } if *size > 0 => json!(format!("|S{size}")),
+        Dtype::FixedString { size } => {
+            Element::fixed(*size).context("Zarr cannot store it")?;
+            json!(format!("|S{size}"))
+        }
         Dtype::Record { size, fields } => v2_record(*size, fields)?,
         _ => bail!("Zarr cannot store {dtype}"),
     })
@@ -338,6 +352,10 @@ fn v2_record(size: usize, fields: &[Field]) -> Result<Value> {
         end == size && size > 0,
         "Zarr cannot store a record with gaps (at its end)"
     );
+    ensure!(
+        size <= RECORD_MAX,
+        "Zarr cannot store records of {size} bytes"
+    );
     Ok(json!(list))
 }
 
@@ -349,10 +367,7 @@ fn v2_fill(dtype: &Dtype) -> Value {
             Kind::Float => json!(0.0),
             Kind::Complex => json!([0.0, 0.0]),
         },
-        // Zeros in base64.
-        Dtype::Record { size, .. } => {
-            json!("AAAA".repeat(size / 3) + ["", "AA==", "AAA="][size % 3])
-        }
+        Dtype::Record { size, .. } => json!(zeros_in_base64(*size)),
         _ => json!(""),
     }
 }
@@ -376,7 +391,18 @@ mod tests {
         );
         assert_eq!(v2(json!("|S5")).unwrap(), Dtype::FixedString { size: 5 });
         assert_eq!(v2(json!("<U5")).unwrap(), Dtype::FixedString { size: 20 });
-        for unknown in ["", "<", "|S0", "<M8[s]", "<f16", "é", "<f3", "=i4", "|O"] {
+        for unknown in [
+            "",
+            "<",
+            "|S0",
+            "<U999999999",
+            "<M8[s]",
+            "<f16",
+            "é",
+            "<f3",
+            "=i4",
+            "|O",
+        ] {
             assert!(v2(json!(unknown)).is_err(), "{unknown}");
         }
         let v3 = |json| v3_element(&json, Order::Little).map(|e| e.dtype);
@@ -398,6 +424,17 @@ mod tests {
         ] {
             assert!(v3(json!(unknown)).is_err(), "{unknown}");
         }
+    }
+
+    #[test]
+    fn wide_elements_are_refused_by_what_reads_and_by_what_writes() {
+        let widest = Dtype::FixedString { size: TEXT_MAX };
+        assert!(v2(v2_dtype(&widest).unwrap()).is_ok());
+        let wider = Dtype::FixedString { size: TEXT_MAX + 1 };
+        assert!(v2_dtype(&wider).is_err());
+        assert!(v2(json!(format!("|S{}", TEXT_MAX + 1))).is_err());
+        assert!(v2(json!([["a", "|i1", [RECORD_MAX]]])).is_ok());
+        assert!(v2(json!([["a", "|i1", [RECORD_MAX + 1]]])).is_err());
     }
 
     #[test]
