@@ -133,6 +133,10 @@ impl Format {
 
 /// Creates a file (or a folder) at `path`, where nothing stands yet; the root group gets no attributes.
 pub fn create(path: &Path, format: Format, compression: Compression) -> Result<Group> {
+    ensure!(
+        format != Format::Zarr || compression != Compression::Lzf,
+        zarr::NO_LZF
+    );
     let context = || format!("Create {}", path.display());
     Ok(Group::from(match format {
         Format::H5ad => GroupOf::Hdf5(hdf5::create(path, compression).with_context(context)?),

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 pub use attrs::value as attr_value;
 pub use read::Array;
-pub use write::Appender;
+pub use write::{Appender, NO_LZF};
 
 use super::Rows;
 use super::access::{Access, Bounds, Entered};
@@ -69,7 +69,6 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
 
 /// Creates the folder `path`, where nothing stands yet.
 pub fn create(path: &Path, compression: Compression) -> Result<Group> {
-    ensure!(compression != Compression::Lzf, write::NO_LZF);
     std::fs::create_dir(path)?;
     write_group(path)?;
     let memory = Access::default().memory;

@@ -77,7 +77,8 @@ impl Codec {
     }
 }
 
-pub const NO_LZF: &str = "Zarr has no lzf: choose gzip, or none for Zarr's own default (blosc)";
+pub const NO_LZF: &str =
+    "Zarr has no lzf: give --compression gzip, or no --compression for Zarr's own default (blosc)";
 
 pub struct Appender {
     folder: PathBuf,
