@@ -107,13 +107,17 @@ fn no_trait_is_defined() {
 
 #[test]
 fn unsafe_stands_where_c_is_called_and_says_why_it_is_sound() {
-    let may = ["store/hdf5/ffi.rs", "codec/blosc.rs"].map(PathBuf::from);
+    let may = ["store/hdf5/ffi", "codec/blosc"];
     for (path, lines) in sources() {
         for (at, line) in lines.iter().enumerate() {
             if line.trim_start().starts_with("//") || !line.contains("unsafe ") {
                 continue;
             }
-            assert!(may.contains(&path), "unsafe in {}", path.display());
+            assert!(
+                may.iter().any(|&m| path.with_extension("").starts_with(m)),
+                "unsafe in {}",
+                path.display()
+            );
             let mut above = lines[at.saturating_sub(4)..at].iter();
             let said = !line.contains("unsafe {") || above.any(|line| line.contains("SAFETY"));
             assert!(said, "{}:{}: no SAFETY above", path.display(), at + 1);
