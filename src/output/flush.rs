@@ -8,14 +8,24 @@ use std::thread;
 use std::time::Duration;
 
 use rayon::prelude::*;
+use rustix::io::Errno;
 
-/// Flushes a file, or a folder and all in it.
+/// Flushes a file, or a folder and all in it; an error also where the thread that flushes early has met one.
 pub fn sync(path: &Path) -> io::Result<()> {
+    sync_all(path)?;
+    let failed = lock(&FAILED);
+    match failed.iter().find(|(early, _)| early == path) {
+        Some((_, error)) => Err(io::Error::from_raw_os_error(*error)),
+        None => Ok(()),
+    }
+}
+
+fn sync_all(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         let entries: Vec<_> = fs::read_dir(path)?.collect::<io::Result<_>>()?;
         entries
             .par_iter()
-            .try_for_each(|entry| sync(&entry.path()))?;
+            .try_for_each(|entry| sync_all(&entry.path()))?;
     }
     sync_entry(path)
 }
@@ -37,27 +47,32 @@ static QUEUE: Mutex<Queue> = Mutex::new(Queue {
 });
 static MORE: Condvar = Condvar::new();
 
+/// The error of the operating system that the thread met at each path. The kernel tells of values that did not reach
+/// the disk once (fsync(2), "EIO"), so who comes later would hear that all is well. Held while a file is flushed: who
+/// has flushed a file himself and then gets it knows what the thread has heard of that file.
+static FAILED: Mutex<Vec<(PathBuf, i32)>> = Mutex::new(vec![]);
+
 /// Flushes the file at `path` until what this returns is dropped, and once more then.
 pub fn flush_while_written(path: &Path) -> Flushed {
     static STARTED: Once = Once::new();
     // Without the thread nothing is flushed early.
     STARTED.call_once(|| drop(thread::Builder::new().spawn(flush_on)));
-    queue().written.push(path.to_owned());
+    lock(&QUEUE).written.push(path.to_owned());
     MORE.notify_one();
     Flushed(path.to_owned())
 }
 
 impl Drop for Flushed {
     fn drop(&mut self) {
-        let mut queue = queue();
+        let mut queue = lock(&QUEUE);
         queue.written.retain(|path| *path != self.0);
         queue.finished.push(std::mem::take(&mut self.0));
         MORE.notify_one();
     }
 }
 
-fn queue() -> MutexGuard<'static, Queue> {
-    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn flush_on() {
@@ -66,13 +81,13 @@ fn flush_on() {
     loop {
         let idle = |queue: &mut Queue| queue.written.is_empty() && queue.finished.is_empty();
         let mut queue = MORE
-            .wait_while(queue(), idle)
+            .wait_while(lock(&QUEUE), idle)
             .unwrap_or_else(PoisonError::into_inner);
         let finished = std::mem::take(&mut queue.finished);
         let written = queue.written.clone();
         drop(queue);
         for path in finished.iter().chain(&written) {
-            let _ = sync_entry(path);
+            flush_early(path);
         }
         if finished.is_empty() {
             thread::sleep(PAUSE);
@@ -80,8 +95,24 @@ fn flush_on() {
     }
 }
 
+fn flush_early(path: &Path) {
+    let mut failed = lock(&FAILED);
+    if let Ok(file) = File::open(path) // may be in its place by now
+        && let Err(error) = flush(&file)
+    {
+        failed.push((
+            path.to_owned(),
+            error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
+        ));
+    }
+}
+
 pub fn sync_entry(path: &Path) -> io::Result<()> {
-    match File::open(path)?.sync_all() {
+    flush(&File::open(path)?)
+}
+
+fn flush(file: &File) -> io::Result<()> {
+    match file.sync_all() {
         Err(e) if matches!(e.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => {
             Ok(()) // a file system that cannot flush folders
         }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use super::aside::{Aside, LOCK};
-use super::sync_entry;
+use super::{sync, sync_entry};
 
 /// Hidden, as no output in this folder is that is not finished by name.
 const RECORD: &str = ".annslicer-record.json";
@@ -122,7 +122,7 @@ impl Kept {
     /// Puts into the record what is pending.
     pub fn write(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
-        pending.par_iter().try_for_each(|path| sync_entry(path))?;
+        pending.par_iter().try_for_each(|path| sync(path))?;
         let mut lines = String::new();
         for path in &pending {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
