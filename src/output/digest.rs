@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use anyhow::{Context, Result};
+use rayon::Yield;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -34,6 +35,8 @@ impl Digests {
     /// Waits for all that were begun.
     pub fn finish(self) -> Result<HashMap<PathBuf, String>> {
         drop(self.send);
+        // This thread is one of the pool, and may be the only one.
+        while rayon::yield_now() == Some(Yield::Executed) {}
         let digests = self.receive.into_iter().map(|(path, digest)| {
             let digest = digest.with_context(|| format!("Cannot read {}", path.display()))?;
             Ok((path, digest))
@@ -105,6 +108,25 @@ mod tests {
         let digests = Digests::new();
         digests.begin(path);
         digests.finish().unwrap().remove(path).unwrap()
+    }
+
+    #[test]
+    fn one_thread_is_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let paths: Vec<PathBuf> = (0..5).map(|i| folder.path().join(i.to_string())).collect();
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(1)
+            .build()
+            .unwrap();
+        let found = pool.install(|| {
+            let digests = Digests::new();
+            for path in &paths {
+                fs::write(path, "abc").unwrap();
+                digests.begin(path);
+            }
+            digests.finish().unwrap()
+        });
+        assert_eq!(found.len(), 5);
     }
 
     #[test]
