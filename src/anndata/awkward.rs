@@ -160,6 +160,11 @@ impl Form {
             }
             "IndexedOptionArray" => Form::Option(buffer("index", rows)?, inner(0)?),
             "ByteMaskedArray" => Form::Masked(buffer("mask", rows)?, inner(rows)?),
+            // Of no rows, and without buffers: what lists hold that are all empty.
+            "EmptyArray" => {
+                ensure!(rows == 0, "an array without elements has {rows} rows");
+                Form::Record(vec![])
+            }
             "UnmaskedArray" => Form::Through(inner(rows)?),
             other => return Err(UnknownForm(other.into()).into()),
         })

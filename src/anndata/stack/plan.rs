@@ -246,6 +246,7 @@ impl Plan {
     /// The types that hold the elements of all inputs, for as many rows as these have.
     fn spec(parts: &[Part]) -> Result<SparseSpec> {
         let (mut data, mut indices, mut indptr) = (vec![], vec![], vec![]);
+        let mut data_of_dense = false;
         for shape in parts.iter().filter_map(|p| p.shape.as_ref()) {
             match shape {
                 Shape::Sparse {
@@ -258,16 +259,24 @@ impl Plan {
                     indices.push(i.clone());
                     indptr.push(p.clone());
                 }
-                Shape::Dense { dtype, row } if row.len() == 1 => data.push(dtype.clone()),
+                Shape::Dense { dtype, row } if row.len() == 1 => {
+                    data.push(dtype.clone());
+                    data_of_dense = true;
+                }
                 _ => bail!("A sparse matrix and another kind cannot be put together"),
             }
+        }
+        // scipy has no sparse matrices of float16.
+        let mut data = common(&data)?;
+        if (data.kind(), data.size()) == (Some(Kind::Float), 2) && data_of_dense {
+            data = Dtype::native(Kind::Float, 4);
         }
         let (Count::Exactly(most) | Count::AtMost(most)) = count(parts);
         Ok(SparseSpec {
             layout: Layout::Csr,
             shape: [parts.iter().map(|p| p.rows).sum(), 0],
             attrs: Attrs::encoding("csr_matrix", "0.1.0"),
-            data: common(&data)?,
+            data,
             indices: widest(&indices, 0),
             indptr: widest(&indptr, most),
         })
@@ -343,6 +352,29 @@ mod tests {
                 row: vec![7],
             }),
         }
+    }
+
+    #[test]
+    fn dense_float16_becomes_float32_where_it_is_made_sparse() {
+        let float16 = dense(Dtype::native(Kind::Float, 2));
+        let mut int8 = sparse(3, 2);
+        if let Some(Shape::Sparse { data, .. }) = &mut int8.shape {
+            *data = Dtype::native(Kind::Int, 1);
+        }
+        let data = |plan| match plan {
+            Plan::Sparse { spec, .. } => spec.data,
+            _ => panic!("it is dense"),
+        };
+        let float32 = Dtype::native(Kind::Float, 4);
+        assert_eq!(
+            data(Plan::pairwise(std::slice::from_ref(&float16)).unwrap()),
+            float32
+        );
+        let both = [float16, int8];
+        assert_eq!(
+            data(Plan::new(&both, Some(7), false, false, None).unwrap()),
+            float32
+        );
     }
 
     #[test]
