@@ -24,6 +24,8 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     let context = || format!("Cannot filter {input}");
     Format::of(&args.input)?;
     let format = Format::of(&args.output)?;
+    let compression = args.output_options.compression.unwrap_or_default();
+    format.allows(compression)?;
     let read = [
         Some(&args.input),
         args.which.cells.as_ref(),
@@ -89,7 +91,7 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
         cuts: vec![0, rows],
         outputs: vec![aside.clone()],
         format,
-        compression: args.output_options.compression.unwrap_or_default(),
+        compression,
         budget: small_blocks().unwrap_or(budget),
         scratch: &scratch,
         progress: &progress,

@@ -39,6 +39,8 @@ use write::Writer;
 pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let began = Instant::now();
     let format = Format::of(&args.output)?;
+    let compression = args.output_options.compression.unwrap_or_default();
+    format.allows(compression)?;
     let found = output::expand_inputs(&args.inputs, args.natural_sort)?;
     for pattern in &found.orders_differ {
         warn!(
@@ -83,7 +85,6 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let names = Names::new(cells, limit / 64, || {
         outputs.scratch_dir(aside.parent().unwrap_or(&aside))
     })?;
-    let compression = options.compression.unwrap_or_default();
     let context = || format!("Cannot merge into {}", args.output.display());
     let place = output::place_of(&aside);
     let needs = [Need {

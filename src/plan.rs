@@ -8,6 +8,8 @@ use crate::anndata::rows::RowCost;
 const BASE: u64 = 96 << 20;
 /// What unshuffled work reads at a time: enough to keep every core busy, small enough to stay in a fixed memory.
 const SEQUENTIAL: u64 = 40 << 20;
+/// The part of that in which chunks are decoded.
+const DECODING: u64 = 48 << 20;
 /// Bytes of bookkeeping for each row of a shuffled wave: its place in the file, in the wave and in the output.
 const PLACE: u64 = 40;
 /// A wave smaller than this would read almost row by row.
@@ -42,6 +44,12 @@ impl Budget {
         Budget {
             wave: self.wave.min(512 << 20),
         }
+    }
+
+    /// What is left for rows where chunks take so many bytes; `None` if that is too little.
+    pub fn beside(self, chunks: u64) -> Option<Budget> {
+        let wave = self.wave.checked_sub(chunks.saturating_sub(DECODING))?;
+        (wave >= LEAST.min(self.wave)).then_some(Budget { wave })
     }
 
     /// For tests: waves as small as wanted.

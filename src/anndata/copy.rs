@@ -4,14 +4,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
 use super::encoding::{Encoding, array_attrs};
 use super::old;
 use super::rows::{Block, Leaf};
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
-use crate::store::{Array, Group, Node, Rows};
+use crate::store::{Array, Format, Group, Node, Rows};
 
 /// One node to be copied.
 pub struct Copy {
@@ -178,6 +178,11 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
         if parent.copy_verbatim(name, out, to)? {
             return out.set_attrs(to, &array_attrs(&array)?);
         }
+        // Of Zarr no type is known that anndata writes and this program does not read.
+        ensure!(
+            array.format() != Format::Zarr || array.spec().dtype.is_record_with_text(),
+            "It cannot be read: {why}; remove it from the input"
+        );
         warn!("'{to}' is left out: it cannot be converted between formats: {why}");
         return Ok(());
     }

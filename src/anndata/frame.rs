@@ -69,9 +69,10 @@ pub fn length(root: &Group, name: &str) -> Result<u64> {
 /// An error where names were announced, but none was written: their number is no more than a claim.
 fn check_written(index: &Node) -> Result<()> {
     if let Node::Array(array) = index {
-        let empty = array.spec().shape.contains(&0) || !array.spec().dtype.is_string();
+        // One name may be empty: writers of Zarr leave chunks out that hold nothing else.
+        let few = array.spec().rows() < 2 || !array.spec().dtype.is_string();
         ensure!(
-            empty || array.layout()?.bytes != Some(0),
+            few || array.layout()?.bytes != Some(0),
             "Of its {} names none was written",
             array.spec().rows()
         );

@@ -136,19 +136,30 @@ impl Leaf {
         }
     }
 
-    /// Whether a part of it must be decoded to reach a row.
-    pub fn is_chunked(&self) -> bool {
-        let chunked = |array: &Array| array.chunk_bytes() > 1;
+    /// The arrays that it is read from, but for awkward ones.
+    fn arrays(&self) -> Vec<&Array> {
         match &self.source {
             Source::Fixed(a) | Source::Codes(a, _) | Source::Text(a) | Source::SquareFixed(a) => {
-                chunked(a)
+                vec![a]
             }
-            Source::Field(a, _) => chunked(a),
-            Source::Sparse(s) | Source::SquareSparse(s) => {
-                chunked(&s.data) || chunked(&s.indices) || chunked(&s.indptr)
-            }
-            Source::Awkward(_) => true,
+            Source::Field(a, _) => vec![a],
+            Source::Sparse(s) | Source::SquareSparse(s) => vec![&s.data, &s.indices, &s.indptr],
+            Source::Awkward(_) => vec![],
         }
+    }
+
+    /// Whether a part of it must be decoded to reach a row.
+    pub fn is_chunked(&self) -> bool {
+        let chunked = |array: &&Array| array.chunk_bytes() > 1;
+        matches!(self.source, Source::Awkward(_)) || self.arrays().iter().any(chunked)
+    }
+
+    /// Bytes of chunks that are kept from one read to the next, and that a read takes while it decodes.
+    pub fn chunks_held(&self) -> (u64, u64) {
+        let arrays = self.arrays();
+        let kept = arrays.iter().map(|a| a.chunk_bytes()).sum();
+        let decoding = arrays.iter().map(|a| a.decode_bytes()).max();
+        (kept, decoding.unwrap_or(0))
     }
 
     /// Bytes that [`Leaf::unpack`] would write.

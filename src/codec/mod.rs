@@ -35,6 +35,9 @@ pub enum Filter {
     Gzip,
 }
 
+/// A longer buffer is given back when its chunk is done.
+const LARGEST: usize = 16 << 20;
+
 thread_local! {
     /// A chunk between two filters, before and after one.
     static BETWEEN: RefCell<(Vec<u8>, Vec<u8>)> = const { RefCell::new((Vec::new(), Vec::new())) };
@@ -132,6 +135,30 @@ fn registered_name(id: u32) -> Option<&'static str> {
     })
 }
 
+/// Undoes one filter whose data tell, themselves, how many bytes they stand for. More than HDF5 has in a chunk, 4 GiB,
+/// are an error.
+pub fn decode_alone(filter: &Filter, src: &[u8]) -> Result<Vec<u8>> {
+    let len = match filter {
+        Filter::Lz4 => lz4::header(&mut &src[..])?.0,
+        Filter::Bitshuffle(layout) if layout.inner != bitshuffle::Inner::None => {
+            lz4::header(&mut &src[..])?.0
+        }
+        Filter::Blosc => blosc::decoded_len(src)?,
+        Filter::Zstd(_) => zstd::decoded_len(src)?,
+        _ => src.len(),
+    };
+    ensure!(
+        u32::try_from(len).is_ok(),
+        "Corrupt chunk: it claims {len} bytes"
+    );
+    let mut dst = vec![];
+    dst.try_reserve_exact(len)?;
+    dst.resize(len, 0);
+    let count = filter.decode(src, &mut dst)?;
+    dst.truncate(count);
+    Ok(dst)
+}
+
 /// Undoes the filters of a chunk into `dst`, which is as long as the chunk. Bit i of `mask`, HDF5's filter mask, says
 /// that filter i was skipped. Data of any other length are an error.
 pub fn decode(filters: &[Filter], mask: u32, src: &[u8], dst: &mut [u8]) -> Result<()> {
@@ -143,23 +170,35 @@ pub fn decode(filters: &[Filter], mask: u32, src: &[u8], dst: &mut [u8]) -> Resu
         .map(|(_, filter)| filter)
         .collect();
     let last = steps.pop();
-    let (len, count) = BETWEEN.with_borrow_mut(|(from, to)| {
-        let mut count = None;
-        for filter in steps {
-            // Kept at its longest, so that it is made once.
-            if to.len() < room {
-                to.resize(room, 0);
+    let len = dst.len();
+    let count = BETWEEN.with_borrow_mut(|(from, to)| {
+        let undo = || {
+            let mut count = None;
+            for filter in steps {
+                // What the filter before made of it.
+                if count.is_some() {
+                    mem::swap(from, to);
+                }
+                // Kept at its longest, so that it is made once.
+                if to.len() < room {
+                    to.resize(room, 0);
+                }
+                let input = count.map_or(src, |count| &from[..count]);
+                count = Some(filter.decode(input, &mut to[..room])?);
             }
-            let input = count.map_or(src, |count| &from[..count]);
-            count = Some(filter.decode(input, &mut to[..room])?);
-            mem::swap(from, to);
-        }
-        let input = count.map_or(src, |count| &from[..count]);
-        let count = match last {
-            Some(filter) => filter.decode(input, dst)?,
-            None => input.len(),
+            let input = count.map_or(src, |count| &to[..count]);
+            match last {
+                Some(filter) => filter.decode(input, dst),
+                None => Ok(input.len()),
+            }
         };
-        anyhow::Ok((dst.len(), count))
+        let count = undo();
+        for buffer in [from, to] {
+            if buffer.len() > LARGEST {
+                *buffer = Vec::new();
+            }
+        }
+        count
     })?;
     ensure!(
         count == len,

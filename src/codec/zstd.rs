@@ -3,12 +3,19 @@
 use std::cell::RefCell;
 
 use ::zstd::bulk::{Compressor, Decompressor};
-use ::zstd::zstd_safe::compress_bound;
+use ::zstd::zstd_safe::{compress_bound, get_frame_content_size};
 use anyhow::{Context, Result};
 
 thread_local! {
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// The bytes that a frame says it stands for.
+pub fn decoded_len(src: &[u8]) -> Result<usize> {
+    let len = get_frame_content_size(src).ok().flatten();
+    let len = len.context("Corrupt zstd data: they do not tell their size")?;
+    Ok(usize::try_from(len)?)
 }
 
 /// Returns the bytes written to `dst`; more than fit is an error.

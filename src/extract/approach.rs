@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use super::{Order, Request};
 use crate::anndata::rows::{Leaf, RowCost};
@@ -34,6 +34,19 @@ impl Approach {
         }
         if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
             wave = wave.for_single_rows();
+        }
+        if matches!(request.order, Order::Cells(_)) {
+            let held: Vec<(u64, u64)> = leaves.iter().map(Leaf::chunks_held).collect();
+            let kept: u64 = held.iter().map(|(kept, _)| kept).sum();
+            let decoding = held.iter().map(|(_, decoding)| decoding).max();
+            let chunks = kept.saturating_add(decoding.copied().unwrap_or(0));
+            wave = wave.beside(chunks).with_context(|| {
+                format!(
+                    "Its chunks take {} to decode, which leaves too little memory for rows in another order; give a \
+                     larger --memory-limit or a smaller --jobs",
+                    format_size(chunks)
+                )
+            })?;
         }
         let span = request.span();
         let total = span.end - span.start;

@@ -25,6 +25,9 @@ pub struct Grid {
     at_once: usize,
 }
 
+/// Buffers as large as a chunk that decoding one takes: as it is stored, and between two filters.
+const ENCODED: u64 = 2;
+
 /// `len` bytes at `chunk` in a chunk's row that belong at `row` in the array's row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Run {
@@ -84,6 +87,20 @@ impl Grid {
     /// Bytes of one whole chunk.
     pub fn chunk_bytes(&self) -> usize {
         self.chunk[0] as usize * self.chunk_row_bytes
+    }
+
+    /// Bytes of all chunks that hold the same rows: what is kept between two reads.
+    pub fn kept_bytes(&self) -> u64 {
+        self.chunk_bytes() as u64 * self.columns.len() as u64
+    }
+
+    /// Bytes that a read takes while it decodes, besides its destination and what is kept.
+    pub fn decode_bytes(&self) -> u64 {
+        let threads = rayon::current_num_threads();
+        let rows = self.at_once.min(threads);
+        let chunks = rows.saturating_mul(self.columns.len()).min(threads);
+        (rows as u64 * self.kept_bytes())
+            .saturating_add(chunks as u64 * ENCODED * self.chunk_bytes() as u64)
     }
 
     /// Chunks that hold the same rows.
@@ -289,7 +306,10 @@ fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64)
         runs.saturating_mul(size_of::<Run>() as u64) <= memory / 4,
         "Rows of shape {shape:?} in chunks of {chunk:?} have too many parts"
     );
-    Ok(usize::try_from(memory / 2 / bytes.max(1)).unwrap_or(usize::MAX))
+    let each = bytes.saturating_add(ENCODED.saturating_mul(product(chunk).saturating_mul(item)));
+    Ok(usize::try_from(memory / 2 / each.max(1))
+        .unwrap_or(usize::MAX)
+        .max(1))
 }
 
 /// The runs of one row that the chunk at `at` holds; `shape` and `chunk` are those of a row.

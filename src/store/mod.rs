@@ -9,11 +9,13 @@ mod ahead;
 mod chunks;
 mod hdf5;
 mod ledger;
+mod leftout;
 mod raw;
 pub mod spec;
 mod work;
 mod zarr;
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::path::Path;
 
@@ -129,14 +131,20 @@ impl Format {
             ),
         }
     }
+
+    /// An error where such a file has no such compression.
+    pub fn allows(self, compression: Compression) -> Result<()> {
+        ensure!(
+            self != Format::Zarr || compression != Compression::Lzf,
+            zarr::NO_LZF
+        );
+        Ok(())
+    }
 }
 
 /// Creates a file (or a folder) at `path`, where nothing stands yet; the root group gets no attributes.
 pub fn create(path: &Path, format: Format, compression: Compression) -> Result<Group> {
-    ensure!(
-        format != Format::Zarr || compression != Compression::Lzf,
-        zarr::NO_LZF
-    );
+    format.allows(compression)?;
     let context = || format!("Create {}", path.display());
     Ok(Group::from(match format {
         Format::H5ad => GroupOf::Hdf5(hdf5::create(path, compression).with_context(context)?),
@@ -166,11 +174,24 @@ impl Group {
 
     /// The path in the file of a node below this group.
     fn path_of(&self, path: &str) -> String {
-        match (self.path().as_str(), path) {
+        let whole = match (self.path().as_str(), path) {
             ("", _) => path.into(),
             (group, "") => group.into(),
             (group, _) => format!("{group}/{path}"),
+        };
+        match &self.of {
+            GroupOf::Hdf5(_) => whole,
+            GroupOf::Zarr(_) => zarr::portable(&whole),
         }
+    }
+
+    /// Those of the attributes for a node below this group that its format can hold.
+    fn writable<'a>(&self, path: &str, attrs: &'a Attrs) -> Cow<'a, Attrs> {
+        let format = match &self.of {
+            GroupOf::Hdf5(_) => Format::H5ad,
+            GroupOf::Zarr(_) => Format::Zarr,
+        };
+        leftout::writable(attrs, &self.path_of(path), format)
     }
 
     /// The path inside its file, without a leading slash; empty for the root.
@@ -216,6 +237,7 @@ impl Group {
 
     /// Creates the group `path`, and those that lead to it where they are missing.
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
+        let attrs = &*self.writable(path, attrs);
         let of = match &self.of {
             GroupOf::Hdf5(g) => GroupOf::Hdf5(g.create_group(path, attrs)?),
             GroupOf::Zarr(g) => GroupOf::Zarr(g.create_group(path, attrs)?),
@@ -238,6 +260,7 @@ impl Group {
 
     /// Sets attributes of the node at `path` (this group where it is empty); those of the same names are replaced.
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
+        let attrs = &*self.writable(path, attrs);
         if let Some(ledger) = &self.ledger {
             ledger.attrs(self.path_of(path), attrs);
         }
@@ -255,6 +278,7 @@ impl Group {
         rows: Rows,
         attrs: &Attrs,
     ) -> Result<Appender> {
+        let attrs = &*self.writable(path, attrs);
         let of = match &self.of {
             GroupOf::Hdf5(g) => {
                 AppenderOf::Hdf5(Box::new(g.create_array(path, spec, rows, attrs)?))
@@ -284,6 +308,7 @@ impl Group {
         records: &[u8],
         attrs: &Attrs,
     ) -> Result<()> {
+        let attrs = &*self.writable(path, attrs);
         match &self.of {
             GroupOf::Hdf5(g) => {
                 if let Some(ledger) = &self.ledger {
@@ -300,17 +325,19 @@ impl Group {
         }
     }
 
-    /// Copies node `name`, whatever it holds, to `to/new_name` without looking at its values. False, and nothing
-    /// done, where source and target are of different formats.
+    /// Copies node `name`, whatever it holds, to `to/new_name`, its chunks as they are stored. They are decoded
+    /// nevertheless: an error where that fails. False, and nothing done, where source and target are of different
+    /// formats.
     pub fn copy_verbatim(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
         let copied = match (&self.of, &to.of) {
             (GroupOf::Hdf5(from), GroupOf::Hdf5(to)) => from.copy(name, to, new_name)?,
             (GroupOf::Zarr(from), GroupOf::Zarr(to)) => from.copy(name, to, new_name)?,
             _ => false,
         };
-        if let Some(ledger) = to.ledger.as_ref().filter(|_| copied) {
+        if copied {
             let node = self.get(name)?;
             let node = node.with_context(|| format!("'{name}' is missing"))?;
+            let ledger = to.ledger.clone().unwrap_or_default();
             ledger.copied(&node, to.path_of(new_name))?;
         }
         Ok(copied)
@@ -332,6 +359,14 @@ impl Array {
             ArrayOf::Hdf5(a) => a.path(),
             ArrayOf::Zarr(a) => a.path(),
             ArrayOf::Unpacked(a) => a.path(),
+        }
+    }
+
+    /// That of the file that it is read from.
+    pub fn format(&self) -> Format {
+        match &self.0 {
+            ArrayOf::Zarr(_) => Format::Zarr,
+            ArrayOf::Hdf5(_) | ArrayOf::Unpacked(_) => Format::H5ad,
         }
     }
 
@@ -378,8 +413,9 @@ impl Array {
             // The next block may be a little larger.
             let room = len.saturating_add(len / 16);
             // What a header claims may be more than there is.
-            dst = Vec::new();
-            dst.try_reserve_exact(room)
+            drop(dst);
+            Vec::<u8>::new()
+                .try_reserve_exact(room)
                 .with_context(|| format!("Read '{}': {len} bytes", self.path()))?;
             // Fresh memory is zero without being written, so the threads that read touch it first.
             dst = vec![0; room];
@@ -468,6 +504,15 @@ impl Array {
             ArrayOf::Hdf5(a) => a.chunk_bytes(),
             ArrayOf::Zarr(a) => a.chunk_bytes(),
             ArrayOf::Unpacked(a) => a.chunk_bytes(),
+        }
+    }
+
+    /// Bytes that a read takes while it decodes chunks, besides what it returns.
+    pub fn decode_bytes(&self) -> u64 {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.decode_bytes(),
+            ArrayOf::Zarr(a) => a.decode_bytes(),
+            ArrayOf::Unpacked(_) => 0,
         }
     }
 }

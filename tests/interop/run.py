@@ -20,13 +20,14 @@ import manifests
 import merging
 import modes
 import oldfiles
+import rare
 import selftest
 import slicing
 import sources
 import upstream
 from tool import Case
 
-MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, batch, modes, manifests, huge, selftest)
+MODULES = (slicing, merging, concat, sources, oldfiles, upstream, badinput, cells, limits, checking, fuzz, hostile, batch, modes, manifests, huge, rare, selftest)
 
 
 def scenarios():

@@ -7,6 +7,7 @@
 
 mod attrs;
 mod datasets;
+mod filters;
 mod links;
 mod types;
 mod values;
@@ -29,14 +30,15 @@ use super::watch::sync;
 pub use attrs::{ByHeap, attr_names, read_attr, write_attr};
 pub use datasets::{
     Creation, Layout, RawChunk, RawFilter, chunks, create_dataset, fill_value, offset, set_extent,
-    spec, storage, stored_bytes,
+    smallest_chunk, spec, storage, stored_bytes,
 };
 pub use links::{
     Elsewhere, Object, copy_object, create_group, elsewhere, exists, identity, is_plain, names,
     object_path, open_object,
 };
 pub use values::{
-    read_field, read_rows, read_strings, unpad, write_chunk, write_records, write_strings,
+    copy_records, read_field, read_rows, read_strings, unpad, write_chunk, write_records,
+    write_strings,
 };
 
 /// An open identifier of the library, closed when dropped.
@@ -137,6 +139,7 @@ fn access() -> Result<Id> {
 
 /// Opens a file for reading.
 pub fn open_file(path: &Path) -> Result<Id> {
+    filters::register()?;
     let (name, access) = (path_text(path)?, access()?);
     // SAFETY: the name is a C string.
     sync(|| id(unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, access.0) }))

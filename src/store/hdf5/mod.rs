@@ -260,17 +260,32 @@ impl Group {
             let plain = ffi::is_plain(&node, bounds, &mut HashSet::new())?;
             Ok(plain.then_some(node))
         };
-        let Some(node) = open().with_context(|| format!("Copy '{whole}'"))? else {
-            return Ok(false);
+        let context = || format!("Copy '{whole}'");
+        let Some(node) = open().with_context(context)? else {
+            return self.copy_records(name, to, new_name).with_context(context);
         };
         if let Err(error) = ffi::copy_object(&node, &to.id, new_name) {
             // A disk that is full or broken is so for every way to copy.
             if error.chain().any(|e| e.is::<std::io::Error>()) {
-                return Err(error.context(format!("Copy '{whole}'")));
+                return Err(error.context(context()));
             }
             debug!("'{whole}' is copied value by value: {error:#}");
+            return self.copy_records(name, to, new_name).with_context(context);
+        }
+        Ok(true)
+    }
+
+    /// Copies records with text, which are read into no memory of ours; false, and nothing done, for all else.
+    fn copy_records(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
+        let Some(Node::Array(array)) = self.get(name)? else {
+            return Ok(false);
+        };
+        if !array.spec().dtype.is_record_with_text() {
             return Ok(false);
         }
+        let made = array.copy_records(&to.id, new_name)?;
+        write_attrs(&made, &array.attrs()?)?;
+        made.close()?;
         Ok(true)
     }
 

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::ops::Range;
+use std::slice::from_ref;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -113,8 +114,15 @@ impl Array {
 
     pub fn chunk_bytes(&self) -> u64 {
         match self.reach() {
-            Ok(Storage::Direct(c)) => c.grid.chunk_bytes() as u64,
+            Ok(Storage::Direct(c)) => c.grid.kept_bytes(),
             _ => 1,
+        }
+    }
+
+    pub fn decode_bytes(&self) -> u64 {
+        match self.reach() {
+            Ok(Storage::Direct(c)) => c.grid.decode_bytes(),
+            _ => 0,
         }
     }
 
@@ -138,7 +146,7 @@ impl Array {
         }
         let (layout, filters) = ffi::storage(&self.id, shape.len())?;
         if let ffi::Layout::Chunked(chunk) = &layout {
-            self.check_filters(chunk, &filters)?;
+            self.check_filters(chunk.len(), &filters)?;
         }
         if item == 0 || dtype.is_record_with_text() {
             return Ok(Storage::Library("records with text".into()));
@@ -171,12 +179,13 @@ impl Array {
             Err((why, name)) => return Ok(Storage::Library(format!("{why} ('{name}')"))),
         };
         let grid = Grid::new(shape, &chunk, item, self.file.memory)?;
-        let index = ffi::chunks(&self.id, shape, &chunk)?;
+        let Some(index) = ffi::chunks(&self.id, shape, &chunk)? else {
+            let why = "chunks whose places it alone knows";
+            return Ok(Storage::Library(why.into()));
+        };
         let file = self.file.handle(&self.id)?;
         let len = file.metadata()?.len();
-        let ends = index
-            .iter()
-            .map(|c| c.address.saturating_add(c.size.into()));
+        let ends = index.iter().map(|c| c.address.saturating_add(c.size));
         ensure!(
             ends.max().is_none_or(|end| end <= len),
             "The file ends before its chunks do: it is truncated"
@@ -193,7 +202,7 @@ impl Array {
 
     /// An error where a filter of the library would read past the end of a damaged chunk: `nbit` and `scaleoffset`
     /// look at no length (CVE-2026-19026, -19027, -19029), `fletcher32` at none below 4 (CVE-2026-19028).
-    fn check_filters(&self, chunk: &[u64], filters: &[ffi::RawFilter]) -> Result<()> {
+    fn check_filters(&self, rank: usize, filters: &[ffi::RawFilter]) -> Result<()> {
         const FLETCHER32: u32 = 3;
         for (id, _, name) in filters {
             let reads_on = matches!(id, 5 | 6);
@@ -202,14 +211,20 @@ impl Array {
                 "Its filter {name} is not safe to undo; write it anew with `h5repack -f NONE`"
             );
         }
-        if filters.iter().any(|(id, ..)| *id == FLETCHER32) && !chunk.contains(&0) {
-            let chunks = ffi::chunks(&self.id, &self.spec.shape, chunk)?;
+        if filters.iter().any(|(id, ..)| *id == FLETCHER32) {
+            let least = ffi::smallest_chunk(&self.id, rank)?;
             ensure!(
-                chunks.iter().all(|chunk| chunk.size >= 4),
+                least.is_none_or(|bytes| bytes >= 4),
                 "A chunk is too short for its checksum"
             );
         }
         Ok(())
+    }
+
+    /// Copies all its records to a new dataset.
+    pub fn copy_records(&self, to: &ffi::Id, new_name: &str) -> Result<ffi::Id> {
+        self.check(from_ref(&(0..self.spec.rows())))?;
+        ffi::copy_records(&self.id, to, new_name, &self.spec)
     }
 
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
@@ -411,6 +426,10 @@ impl Chunked {
     fn decode(&self, chunk: &ffi::RawChunk, out: &mut [u8]) -> Result<()> {
         let size = chunk.size as usize;
         let mut decode = || {
+            ensure!(
+                size / 2 <= out.len() + 4096,
+                "It has {size} bytes, more than any filter makes of a chunk"
+            );
             if self.filters.is_empty() {
                 ensure!(size == out.len(), "Its size is wrong");
                 return raw::exact(&self.file, out, chunk.address);

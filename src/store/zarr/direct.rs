@@ -58,8 +58,6 @@ impl Direct {
             None => (0, file.metadata()?.len()),
         };
         let len = usize::try_from(len)?;
-        // More than any codec makes of a chunk is not one.
-        ensure!(len / 2 <= out.len() + 4096, "{len} bytes of {}", out.len());
         if self.filters.is_empty() {
             ensure!(len == out.len(), "{len} bytes of {}", out.len());
             return raw::exact(&file, out, start);

@@ -138,6 +138,7 @@ impl Group {
     }
 
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
+        let path = &portable(path);
         let group = self.below(path)?;
         let mut folder = self.folder();
         for name in path.split('/') {
@@ -176,6 +177,7 @@ impl Group {
         rows: Rows,
         attrs: &Attrs,
     ) -> Result<Appender> {
+        let path = &portable(path);
         let array = self.below(path)?;
         let folder = array.folder();
         if let Some((parent, _)) = path.rsplit_once('/') {
@@ -189,6 +191,7 @@ impl Group {
     }
 
     pub fn copy(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
+        let new_name = &portable(new_name);
         let source = self.below(name)?;
         let target = to.below(new_name)?;
         let meta = meta::load(&source.folder(), &self.root.bounds)?;
@@ -222,6 +225,10 @@ impl Group {
 
     /// The node at `path`, as if it were a group. A path that leaves the store is an error.
     fn below(&self, path: &str) -> Result<Group> {
+        let path = &match self.folder().join(path).exists() {
+            true => path.to_owned(),
+            false => portable(path),
+        };
         for name in path.split('/') {
             let mut parts = Path::new(name).components();
             let plain =
@@ -239,6 +246,11 @@ impl Group {
             path,
         })
     }
+}
+
+/// The path under which a node is written: zarr-python takes a backslash for a slash.
+pub fn portable(path: &str) -> String {
+    path.replace('\\', "/")
 }
 
 /// The nodes in a folder, sorted.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::debug;
 use zarrs::array::{
     Array as Chunks, ArrayBytes, ArrayMetadata, ArrayShardedExt, ArrayShardedReadableExt,
@@ -29,7 +29,7 @@ use crate::resources::size_on_disk;
 use crate::store::Layout;
 use crate::store::chunks::{Grid, Kept};
 use crate::store::raw;
-use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
+use crate::store::spec::{ArraySpec, Attrs, Dtype, Kind, Strings};
 
 pub struct Array {
     path: String,
@@ -50,6 +50,7 @@ pub struct Chunked {
     chunk: Vec<u64>,
     folder: PathBuf,
     bounds: Bounds,
+    memory: u64,
     pub grid: Grid,
     chunks: Chunks<FilesystemStore>,
     shards: ArrayShardedReadableExtCache,
@@ -166,11 +167,12 @@ impl Array {
         let Some(chunked) = &self.chunked else {
             return 1;
         };
-        let bytes = chunked.grid.chunk_bytes() as u64 * chunked.grid.chunks_per_row() as u64;
-        match chunked.element.size {
-            0 => bytes / PLACE as u64 * TEXT_BYTES as u64,
-            _ => bytes,
-        }
+        chunked.values_bytes(chunked.grid.kept_bytes())
+    }
+
+    pub fn decode_bytes(&self) -> u64 {
+        let decode = |chunked: &Chunked| chunked.values_bytes(chunked.grid.decode_bytes());
+        self.chunked.as_deref().map_or(0, decode)
     }
 
     fn check(&self, ranges: &[Range<u64>]) -> Result<()> {
@@ -221,6 +223,7 @@ impl Chunked {
         };
         let chunked = Chunked {
             element,
+            memory,
             shape: shape.to_vec(),
             file,
             folder: folder.into(),
@@ -236,6 +239,14 @@ impl Chunked {
             texts: Mutex::default(),
         };
         Ok((dtype, Some(Box::new(chunked))))
+    }
+
+    /// What is held where the grid, which has a place for each text, counts so many bytes.
+    fn values_bytes(&self, bytes: u64) -> u64 {
+        match self.element.size {
+            0 => bytes / PLACE as u64 * TEXT_BYTES as u64,
+            _ => bytes,
+        }
     }
 
     fn elements(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
@@ -340,7 +351,9 @@ impl Chunked {
             Err(e) if e.kind() == ErrorKind::NotFound => return Ok(ChunkFile::Missing),
             Err(_) => return Ok(ChunkFile::Unknown),
         };
+        ensure!(found.is_file(), "{} is not a file", path.display());
         if !sharded {
+            self.check_encoded(found.len(), &self.file)?;
             return Ok(match self.shards.array_is_sharded() {
                 true => ChunkFile::Unknown,
                 false => ChunkFile::Whole(path),
@@ -360,10 +373,23 @@ impl Chunked {
             Ok(Ok(Some(ByteRange::FromStart(start, Some(len))))) => {
                 let end = start.saturating_add(len);
                 ensure!(end <= found.len(), "Its shard ends before byte {end}");
+                self.check_encoded(len, &self.chunk)?;
                 ChunkFile::Part(path, start, len)
             }
             _ => ChunkFile::Unknown,
         })
+    }
+
+    /// An error where so many bytes are more than any codec makes of a chunk of that shape: zarrs takes as much memory.
+    fn check_encoded(&self, bytes: u64, shape: &[u64]) -> Result<()> {
+        let most = match (self.element.size as u64, dtype::items(shape)) {
+            (0, _) => self.memory,
+            (size, items) => (items.unwrap_or(u64::MAX).saturating_mul(size))
+                .saturating_mul(2)
+                .saturating_add(8192),
+        };
+        ensure!(bytes <= most, "It has {bytes} bytes, more than {most}");
+        Ok(())
     }
 }
 
@@ -379,10 +405,14 @@ enum ChunkFile {
 }
 
 fn zarrs_array(folder: &Path, meta: &Meta, element: &Element) -> Result<Chunks<FilesystemStore>> {
-    let json = match element.opaque {
+    let mut json = match element.opaque {
         true => dtype::as_opaque(meta, element)?,
         false => meta.json.clone(),
     };
+    // Nothing is zeros to zarrs, but not where numbers are complex.
+    if element.dtype.kind() == Some(Kind::Complex) && json["fill_value"].is_null() {
+        json["fill_value"] = json!([0.0, 0.0]);
+    }
     let metadata = match meta.version {
         3 => ArrayMetadata::V3(serde_json::from_value(json)?),
         _ => ArrayMetadata::V2(serde_json::from_value(json)?),

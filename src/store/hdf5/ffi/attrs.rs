@@ -17,7 +17,7 @@ use hdf5_sys::h5t::*;
 use super::super::heap;
 use super::super::watch::sync;
 use super::links::utf8;
-use super::types::{class, dtype, memory_type, same, type_of};
+use super::types::{class, dtype, has_references, memory_type, same, type_of};
 use super::values::{element_count, take_strings, unpad};
 use super::{Id, dims, done, id, sized, space, text};
 use crate::store::spec::{Attr, Dtype, Strings};
@@ -52,20 +52,25 @@ pub fn attr_names(object: &Id) -> Result<Vec<String>> {
     utf8(names)
 }
 
+/// An attribute, its type and its space.
+fn open(object: &Id, name: &str) -> Result<(Id, Id, Id)> {
+    let name = text(name)?;
+    // SAFETY: the name is a C string.
+    sync(|| unsafe {
+        let attr = id(H5Aopen(object.0, name.as_ptr(), H5P_DEFAULT))?;
+        let of = id(H5Aget_type(attr.0))?;
+        let space = id(H5Aget_space(attr.0))?;
+        Ok((attr, of, space))
+    })
+}
+
 /// Takes references to text, as they are in the file, to the text; `None` where the library is to do so.
 pub type ByHeap<'a> = &'a dyn Fn(&[u8]) -> Result<Option<Strings>>;
 
 /// Reads one attribute, its text past the library where there is `by_heap`: the library takes as much memory for a
 /// text as a damaged reference claims.
 pub fn read_attr(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
-    let c_name = text(name)?;
-    // SAFETY: the name is a C string.
-    let (attr, of, space) = sync(|| unsafe {
-        let attr = id(H5Aopen(object.0, c_name.as_ptr(), H5P_DEFAULT))?;
-        let of = id(H5Aget_type(attr.0))?;
-        let space = id(H5Aget_space(attr.0))?;
-        Ok::<_, anyhow::Error>((attr, of, space))
-    })?;
+    let (attr, of, space) = open(object, name)?;
     if class(&of) == H5T_class_t::H5T_REFERENCE {
         return match dims(&space)? {
             Some(shape) if shape.iter().all(|&n| n == 1) => read_reference(object, &attr, &of),
@@ -140,10 +145,11 @@ fn attr_references(attr: &Id, count: usize) -> Result<Vec<u8>> {
     // right as it is; the buffer holds `count` of them.
     sync(|| unsafe {
         let to = id(H5Tcreate(H5T_class_t::H5T_OPAQUE, heap::REFERENCE))?;
-        if !KNOWN.swap(true, Ordering::Relaxed) {
+        if !KNOWN.load(Ordering::Relaxed) {
             let name = c"text to reference".as_ptr();
             let soft = H5T_pers_t::H5T_PERS_SOFT;
             done(H5Tregister(soft, name, from.0, to.0, Some(keep)))?;
+            KNOWN.store(true, Ordering::Relaxed);
         }
         done(H5Aread(attr.0, to.0, bytes.as_mut_ptr().cast()))
     })?;
@@ -162,17 +168,61 @@ fn read_attr_bytes(attr: &Id, of: &Id, count: usize, size: usize) -> Result<Vec<
 
 /// The path that an attribute's one object reference leads to.
 fn read_reference(object: &Id, attr: &Id, of: &Id) -> Result<Attr> {
+    Ok(
+        match targets(object, attr, of, 1)?.map(|mut paths| paths.pop()) {
+            Some(Some(Some(path))) => Attr::Reference(path),
+            _ => Attr::Null(Dtype::Unsupported("a reference".into())),
+        },
+    )
+}
+
+/// The paths that the object references of an attribute lead to, none for one that leads nowhere; `None` where they
+/// are of another kind.
+fn targets(object: &Id, attr: &Id, of: &Id, count: usize) -> Result<Option<Vec<Option<String>>>> {
+    const SIZE: usize = size_of::<haddr_t>();
     // SAFETY: asks for the size of an open type.
     let size = sync(|| unsafe { H5Tget_size(of.0) });
-    if !same(of, *H5T_STD_REF_OBJ) || size != size_of::<haddr_t>() {
-        return Ok(Attr::Null(Dtype::Unsupported("a reference".into())));
+    if !same(of, *H5T_STD_REF_OBJ) || size != SIZE {
+        return Ok(None);
     }
-    let bytes = read_attr_bytes(attr, of, 1, size)?;
-    let target: *const c_void = bytes.as_ptr().cast();
-    // SAFETY: the reference is 8 bytes of ours; the callback writes at most `size` bytes.
-    let name =
-        sized(|buf, size| unsafe { H5Rget_name(object.0, H5R_OBJECT, target, buf, size) as i64 })?;
-    Ok(Attr::Reference(String::from_utf8_lossy(&name).into_owned()))
+    let bytes = read_attr_bytes(attr, of, count, SIZE)?;
+    let path = |reference: &[u8]| {
+        if reference.iter().all(|&b| b == 0) {
+            return Ok(None);
+        }
+        let target: *const c_void = reference.as_ptr().cast();
+        // SAFETY: the reference is 8 bytes of ours; the callback writes at most `size` bytes.
+        let name = sized(|buf, size| unsafe {
+            H5Rget_name(object.0, H5R_OBJECT, target, buf, size) as i64
+        })?;
+        Ok(Some(String::from_utf8_lossy(&name).into_owned()))
+    };
+    bytes
+        .chunks_exact(SIZE)
+        .map(path)
+        .collect::<Result<_>>()
+        .map(Some)
+}
+
+/// Whether an attribute of an object refers to what does not stand at or below the path `base`, as far as can be told.
+pub(super) fn attrs_lead_away(object: &Id, base: &str) -> Result<bool> {
+    let inside = |path: &Option<String>| {
+        let path = path.as_deref().unwrap_or(base);
+        let below = path.strip_prefix(base);
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for name in attr_names(object)? {
+        let (attr, of, space) = open(object, &name)?;
+        if !has_references(&of) {
+            continue;
+        }
+        let count = element_count(&dims(&space)?.unwrap_or_default())?;
+        match targets(object, &attr, &of, count) {
+            Ok(Some(paths)) if paths.iter().all(inside) => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
 }
 
 /// Writes one attribute, in place of one of that name.

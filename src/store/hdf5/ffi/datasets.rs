@@ -24,7 +24,7 @@ pub struct RawChunk {
     pub number: u64,
     /// From the start of the file.
     pub address: u64,
-    pub size: u32,
+    pub size: u64,
     /// Bit i set: filter i was skipped.
     pub mask: u32,
 }
@@ -96,6 +96,14 @@ pub fn storage(dataset: &Id, rank: usize) -> Result<(Layout, Vec<RawFilter>)> {
     })
 }
 
+/// Whether a dataset went through no filters but those that every reader has: of the library, and lzf of h5py.
+pub(super) fn has_own_filters(dataset: &Id) -> Result<bool> {
+    const LZF: u32 = 32000;
+    // SAFETY: asks for properties of an open dataset.
+    let filters = sync(|| unsafe { filters(&id(H5Dget_create_plist(dataset.0))?) })?;
+    Ok(filters.iter().all(|(id, ..)| *id < 256 || *id == LZF))
+}
+
 /// SAFETY of the caller: under the lock, with an open creation list.
 unsafe fn filters(list: &Id) -> Result<Vec<RawFilter>> {
     // SAFETY: both buffers are as long as announced.
@@ -130,15 +138,74 @@ unsafe fn filters(list: &Id) -> Result<Vec<RawFilter>> {
     }
 }
 
-/// The chunks of a dataset that were written, sorted by number. `chunk` and `shape` are of the same rank.
-pub fn chunks(dataset: &Id, shape: &[u64], chunk: &[u64]) -> Result<Vec<RawChunk>> {
-    struct Visit {
-        counts: Vec<u64>,
-        chunk: Vec<u64>,
-        found: Vec<RawChunk>,
-        bad: bool,
+/// The chunks of a dataset that were written, sorted by number. `chunk` and `shape` are of the same rank. `None` where
+/// the library does not tell their places: of an extensible array, which is the index of chunks where one axis alone
+/// is unlimited, it tells those that they would have if that axis were the first.
+pub fn chunks(dataset: &Id, shape: &[u64], chunk: &[u64]) -> Result<Option<Vec<RawChunk>>> {
+    let unlimited = unlimited(dataset, shape.len())?;
+    if matches!(unlimited[..], [axis] if axis > 0) {
+        return Ok(None);
     }
-    unsafe extern "C" fn each(
+    let count = |(s, c): (&u64, &u64)| s.div_ceil(*c);
+    let counts: Vec<u64> = shape.iter().zip(chunk).map(count).collect();
+    let (mut found, mut bad) = (vec![], false);
+    each_chunk(dataset, shape.len(), &mut |offset, mut raw| {
+        for (axis, &at) in offset.iter().enumerate() {
+            let position = at / chunk[axis];
+            bad |= position >= counts[axis];
+            raw.number = raw.number.wrapping_mul(counts[axis]);
+            raw.number = raw.number.wrapping_add(position);
+        }
+        bad |= raw.address == haddr_t::MAX;
+        found.push(raw);
+    })?;
+    ensure!(!bad, "Its list of chunks is damaged");
+    found.sort_unstable_by_key(|c| c.number);
+    ensure!(
+        found.windows(2).all(|w| w[0].number != w[1].number),
+        "Its list of chunks names one chunk twice"
+    );
+    Ok(Some(found))
+}
+
+/// Bytes of the smallest chunk that was written, as filtered.
+pub fn smallest_chunk(dataset: &Id, rank: usize) -> Result<Option<u64>> {
+    let mut least = None;
+    each_chunk(dataset, rank, &mut |_, raw| {
+        least = Some(least.map_or(raw.size, |least: u64| least.min(raw.size)));
+    })?;
+    Ok(least)
+}
+
+/// The axes of a dataset that may grow without end.
+fn unlimited(dataset: &Id, rank: usize) -> Result<Vec<usize>> {
+    let mut most = vec![0; rank];
+    // SAFETY: the array has room for the rank of the dataset.
+    sync(|| unsafe {
+        let space = id(H5Dget_space(dataset.0))?;
+        ensure!(
+            H5Sget_simple_extent_ndims(space.0) == rank as c_int,
+            "Its rank changes"
+        );
+        done(H5Sget_simple_extent_dims(
+            space.0,
+            null_mut(),
+            most.as_mut_ptr(),
+        ))
+    })?;
+    Ok((0..rank)
+        .filter(|&axis| most[axis] == H5S_UNLIMITED)
+        .collect())
+}
+
+/// Calls `each` with the position of the first element of each chunk that was written, as the library tells it, and
+/// the chunk, its number 0.
+fn each_chunk(dataset: &Id, rank: usize, each: &mut dyn FnMut(&[u64], RawChunk)) -> Result<()> {
+    struct Visit<'a> {
+        rank: usize,
+        each: &'a mut dyn FnMut(&[u64], RawChunk),
+    }
+    unsafe extern "C" fn visit(
         offset: *const hsize_t,
         mask: c_uint,
         address: haddr_t,
@@ -148,50 +215,24 @@ pub fn chunks(dataset: &Id, shape: &[u64], chunk: &[u64]) -> Result<Vec<RawChunk
         // SAFETY: `data` is the visit given below; `offset` has as many entries as the dataset has axes.
         let (visit, offset) = unsafe {
             let visit = &mut *data.cast::<Visit>();
-            let rank = visit.chunk.len();
-            (visit, std::slice::from_raw_parts(offset, rank))
+            (
+                &mut *visit.each,
+                std::slice::from_raw_parts(offset, visit.rank),
+            )
         };
-        let mut number = 0u64;
-        for (axis, &at) in offset.iter().enumerate() {
-            let position = at / visit.chunk[axis];
-            visit.bad |= position >= visit.counts[axis];
-            number = number
-                .wrapping_mul(visit.counts[axis])
-                .wrapping_add(position);
-        }
-        match u32::try_from(size) {
-            Ok(size) if address != haddr_t::MAX && !visit.bad => visit.found.push(RawChunk {
-                number,
-                address,
-                size,
-                mask,
-            }),
-            _ => visit.bad = true,
-        }
+        let chunk = RawChunk {
+            number: 0,
+            address,
+            size,
+            mask,
+        };
+        visit(offset, chunk);
         0
     }
-    let counts = shape
-        .iter()
-        .zip(chunk)
-        .map(|(s, c)| s.div_ceil(*c))
-        .collect();
-    let mut visit = Visit {
-        counts,
-        chunk: chunk.to_vec(),
-        found: vec![],
-        bad: false,
-    };
-    let data: *mut c_void = (&raw mut visit).cast();
+    let mut visited = Visit { rank, each };
+    let data: *mut c_void = (&raw mut visited).cast();
     // SAFETY: the callback gets `data`, which outlives the iteration and which nothing else touches meanwhile.
-    sync(|| done(unsafe { H5Dchunk_iter(dataset.0, H5P_DEFAULT, Some(each), data) }))?;
-    ensure!(!visit.bad, "Its list of chunks is damaged");
-    let mut found = visit.found;
-    found.sort_unstable_by_key(|c| c.number);
-    ensure!(
-        found.windows(2).all(|w| w[0].number != w[1].number),
-        "Its list of chunks names one chunk twice"
-    );
-    Ok(found)
+    sync(|| done(unsafe { H5Dchunk_iter(dataset.0, H5P_DEFAULT, Some(visit), data) }))
 }
 
 /// The value of elements that were never written, `size` bytes.

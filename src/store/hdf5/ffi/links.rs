@@ -22,6 +22,9 @@ use hdf5_sys::h5t::*;
 
 use super::super::external;
 use super::super::watch::sync;
+use super::attrs::attrs_lead_away;
+use super::datasets::has_own_filters;
+use super::types::has_references;
 use super::{Id, done, id, plist, sized, text};
 use crate::store::access::{Bounds, Identity};
 
@@ -291,20 +294,25 @@ pub fn create_group(parent: &Id, path: &str, many_attrs: bool) -> Result<Id> {
     })
 }
 
-/// Whether what is below a node is joined by hard links alone and has its values in its own file, so that the library
-/// copies it without being led elsewhere. `seen` are the groups that were looked at.
+/// Whether what is below a node is joined by hard links alone, has its values in its own file, needs no plugin to be
+/// read and refers to nothing that is not below it too, so that the library copies it without being led elsewhere.
+/// `seen` are the groups that were looked at.
 pub fn is_plain(node: &Object, bounds: &Bounds, seen: &mut HashSet<Identity>) -> Result<bool> {
     /// The library's copy goes down as deep, on the stack.
     const GROUPS: usize = 64;
     fn below(
         group: &Id,
         bounds: &Bounds,
+        base: &str,
         seen: &mut HashSet<Identity>,
         depth: usize,
     ) -> Result<bool> {
         ensure!(depth < GROUPS, "It lies deeper than {GROUPS} groups");
         if !seen.insert(identity(group)?) {
             return Ok(true);
+        }
+        if attrs_lead_away(group, base)? {
+            return Ok(false);
         }
         let mut soft = false;
         for name in links(group, |kind| soft |= kind != H5L_TYPE_HARD as c_int)? {
@@ -313,8 +321,8 @@ pub fn is_plain(node: &Object, bounds: &Bounds, seen: &mut HashSet<Identity>) ->
             }
             let node = open_object(group, &name, bounds, 0);
             let plain = match node.with_context(|| format!("Open '{name}'"))? {
-                Object::Group(id) => below(&id, bounds, seen, depth + 1)?,
-                Object::Dataset(id) => elsewhere(&id)?.is_empty(),
+                Object::Group(id) => below(&id, bounds, base, seen, depth + 1)?,
+                Object::Dataset(id) => stays(&id, base)?,
             };
             if !plain {
                 return Ok(false);
@@ -322,9 +330,19 @@ pub fn is_plain(node: &Object, bounds: &Bounds, seen: &mut HashSet<Identity>) ->
         }
         Ok(true)
     }
+    fn stays(dataset: &Id, base: &str) -> Result<bool> {
+        // SAFETY: asks for the type of an open dataset.
+        let of = sync(|| id(unsafe { H5Dget_type(dataset.0) }))?;
+        Ok(!has_references(&of)
+            && has_own_filters(dataset)?
+            && elsewhere(dataset)?.is_empty()
+            && !attrs_lead_away(dataset, base)?)
+    }
+    let (Object::Group(id) | Object::Dataset(id)) = node;
+    let base = object_path(id)?;
     match node {
-        Object::Group(id) => below(id, bounds, seen, 0),
-        Object::Dataset(id) => Ok(elsewhere(id)?.is_empty()),
+        Object::Group(id) => below(id, bounds, &base, seen, 0),
+        Object::Dataset(id) => stays(id, &base),
     }
 }
 

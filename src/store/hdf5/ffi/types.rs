@@ -1,6 +1,6 @@
 //! What the types of the library are to this program, and the other way round.
 
-use std::ffi::{CStr, c_uint};
+use std::ffi::{CStr, CString, c_uint};
 use std::ptr::null_mut;
 
 use anyhow::{Result, bail, ensure};
@@ -78,14 +78,8 @@ fn record(of: &Id, size: usize) -> Result<Option<Dtype>> {
         done(count)?;
         (0..count as c_uint)
             .map(|i| {
-                let raw = H5Tget_member_name(of.0, i);
-                if raw.is_null() {
-                    return Err(failure());
-                }
-                let name = CStr::from_ptr(raw).to_string_lossy().into_owned();
-                hdf5_sys::h5::H5free_memory(raw.cast());
                 Ok((
-                    name,
+                    member_name(of, i)?.to_string_lossy().into_owned(),
                     H5Tget_member_offset(of.0, i),
                     id(H5Tget_member_type(of.0, i))?,
                 ))
@@ -128,6 +122,38 @@ fn record(of: &Id, size: usize) -> Result<Option<Dtype>> {
     Ok(Some(Dtype::Record { size, fields }))
 }
 
+/// SAFETY of the caller: under the lock.
+unsafe fn member_name(of: &Id, member: c_uint) -> Result<CString> {
+    // SAFETY: the name is the caller's, who copies and frees it.
+    unsafe {
+        let raw = H5Tget_member_name(of.0, member);
+        if raw.is_null() {
+            return Err(failure());
+        }
+        let name = CStr::from_ptr(raw).to_owned();
+        hdf5_sys::h5::H5free_memory(raw.cast());
+        Ok(name)
+    }
+}
+
+/// An enumeration made anew, in the oldest version of the format that has it: those of a file that was written with
+/// `libver="latest"` may be of a version that older readers, for whom files are written, do not know.
+fn enumeration(of: &Id) -> Result<Id> {
+    // SAFETY: asks for the members of an open enumeration by numbers below their count; a value is as long as the type.
+    sync(|| unsafe {
+        let base = id(H5Tget_super(of.0))?;
+        let (made, count) = (id(H5Tenum_create(base.0))?, H5Tget_nmembers(of.0));
+        done(count)?;
+        let mut value = vec![0u8; H5Tget_size(of.0)];
+        for i in 0..count as c_uint {
+            let name = member_name(of, i)?;
+            done(H5Tget_member_value(of.0, i, value.as_mut_ptr().cast()))?;
+            done(H5Tenum_insert(made.0, name.as_ptr(), value.as_ptr().cast()))?;
+        }
+        Ok(made)
+    })
+}
+
 fn array_member(of: &Id) -> Result<(Dtype, Vec<u64>)> {
     // SAFETY: the array has room for as many dimensions as the library says there are.
     let (base, shape) = sync(|| unsafe {
@@ -145,7 +171,7 @@ fn opaque(of: &Id, size: usize) -> Result<Dtype> {
     // SAFETY: looks for classes inside an open type.
     let leads_away = sync(|| unsafe {
         H5Tdetect_class(of.0, H5T_class_t::H5T_VLEN) > 0
-            || H5Tdetect_class(of.0, H5T_class_t::H5T_REFERENCE) > 0
+            || has_references(of)
             || (class(of) != H5T_class_t::H5T_STRING && has_variable_text(of))
     });
     if leads_away {
@@ -165,6 +191,11 @@ fn opaque(of: &Id, size: usize) -> Result<Dtype> {
         size,
         encoded: encoded.into(),
     })
+}
+
+pub(super) fn has_references(of: &Id) -> bool {
+    // SAFETY: looks for a class inside an open type.
+    sync(|| unsafe { H5Tdetect_class(of.0, H5T_class_t::H5T_REFERENCE) > 0 })
 }
 
 fn has_variable_text(of: &Id) -> bool {
@@ -259,7 +290,13 @@ pub(super) fn type_of(dtype: &Dtype) -> Result<Id> {
                 }
                 Ok(of)
             }
-            Dtype::Hdf5 { encoded, .. } => id(H5Tdecode2(encoded.as_ptr().cast(), encoded.len())),
+            Dtype::Hdf5 { encoded, .. } => {
+                let of = id(H5Tdecode2(encoded.as_ptr().cast(), encoded.len()))?;
+                match class(&of) {
+                    H5T_class_t::H5T_ENUM => enumeration(&of),
+                    _ => Ok(of),
+                }
+            }
             Dtype::Unsupported(why) => bail!("A type that cannot be written: {why}"),
         }
     })
@@ -290,6 +327,34 @@ pub(super) fn memory_type(stored: &Id, dtype: &Dtype) -> Result<Id> {
         let of = id(H5Tcopy(*H5T_C_S1))?;
         done(H5Tset_size(of.0, H5T_VARIABLE))?;
         done(H5Tset_cset(of.0, H5Tget_cset(stored.0)))?;
+        Ok(of)
+    })
+}
+
+/// The library's type for ours, each text in the character set that it has in the stored type: the library converts
+/// none to another.
+pub(super) fn in_charsets_of(stored: &Id, dtype: &Dtype) -> Result<Id> {
+    let Dtype::Record { size, fields } = dtype else {
+        return match dtype {
+            Dtype::String => memory_type(stored, dtype),
+            _ => type_of(dtype),
+        };
+    };
+    // SAFETY: makes a compound; its members are those of the stored one, in the same order.
+    sync(|| unsafe {
+        let of = id(H5Tcreate(H5T_class_t::H5T_COMPOUND, *size))?;
+        for (i, field) in (0..).zip(fields) {
+            let mut member = id(H5Tget_member_type(stored.0, i))?;
+            if field.shape.is_empty() {
+                member = in_charsets_of(&member, &field.dtype)?;
+            } else {
+                let one = in_charsets_of(&id(H5Tget_super(member.0))?, &field.dtype)?;
+                let rank = field.shape.len() as c_uint;
+                member = id(H5Tarray_create2(one.0, rank, field.shape.as_ptr()))?;
+            }
+            let name = text(&field.name)?;
+            done(H5Tinsert(of.0, name.as_ptr(), field.offset, member.0))?;
+        }
         Ok(of)
     })
 }

@@ -1,6 +1,6 @@
 //! Values of datasets, read and written through the library.
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_void};
 use std::ptr::{null, null_mut};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,8 +10,9 @@ use hdf5_sys::h5s::*;
 use hdf5_sys::h5t::*;
 
 use super::super::watch::sync;
-use super::types::{member_type, memory_type, type_of};
-use super::{Id, done, id, space};
+use super::links::link_creation;
+use super::types::{in_charsets_of, member_type, memory_type, type_of};
+use super::{Id, done, id, space, text};
 use crate::store::spec::{ArraySpec, Dtype, Field, Strings};
 
 /// Takes `count` C strings out of the library's memory, then gives that memory back.
@@ -223,6 +224,53 @@ pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> 
             )
         })
     })
+}
+
+/// Copies records that hold text to a new dataset, all its values in one piece.
+pub fn copy_records(from: &Id, to: &Id, new_name: &str, spec: &ArraySpec) -> Result<Id> {
+    /// Bytes that are copied at a time, without texts.
+    const BLOCK: u64 = 1 << 20;
+    let (name, links) = (text(new_name)?, link_creation()?);
+    // SAFETY: asks for type and space of an open dataset.
+    let (stored, space) = sync(|| unsafe {
+        let stored = id(H5Dget_type(from.0))?;
+        Ok::<_, anyhow::Error>((stored, id(H5Dget_space(from.0))?))
+    })?;
+    let of = in_charsets_of(&stored, &spec.dtype)?;
+    let whole = self::space(&spec.shape, false)?;
+    // SAFETY: the name is a C string.
+    let made = sync(|| unsafe {
+        id(H5Dcreate2(
+            to.0,
+            name.as_ptr(),
+            of.0,
+            whole.0,
+            links.0,
+            H5P_DEFAULT,
+            H5P_DEFAULT,
+        ))
+    })?;
+    let step = (BLOCK / spec.row_bytes().max(1)).max(1);
+    let rows = spec.rows();
+    for start in (0..rows).step_by(usize::try_from(step)?) {
+        let (memory, count) = self::rows(&space, &spec.shape, start, step.min(rows - start))?;
+        let mut values = vec![0u8; count * spec.dtype.size()];
+        let buffer: *mut c_void = values.as_mut_ptr().cast();
+        // SAFETY: the buffer holds `count` values of the type. Their texts are the library's, which gets them back.
+        sync(|| unsafe {
+            done(H5Dread(
+                from.0,
+                of.0,
+                memory.0,
+                space.0,
+                H5P_DEFAULT,
+                buffer,
+            ))?;
+            let written = H5Dwrite(made.0, of.0, memory.0, space.0, H5P_DEFAULT, buffer);
+            done(written).and(done(H5Treclaim(of.0, memory.0, H5P_DEFAULT, buffer)))
+        })?;
+    }
+    Ok(made)
 }
 
 /// Writes one encoded chunk at `origin`, the position of its first element.

@@ -1,0 +1,94 @@
+//! Attributes that the format of an output cannot hold. anndata reads none of them: they are left out, with a warning.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Result, bail, ensure};
+use tracing::warn;
+
+use super::Format;
+use super::spec::{Attr, Attrs, Dtype};
+use super::zarr;
+
+/// Those of the attributes of the node at `path` that can be written.
+pub fn writable<'a>(attrs: &'a Attrs, path: &str, format: Format) -> Cow<'a, Attrs> {
+    let cannot = |attr: &Attr| check(attr, format).err();
+    if attrs.iter().all(|(_, attr)| cannot(attr).is_none()) {
+        return Cow::Borrowed(attrs);
+    }
+    let mut kept = Attrs::default();
+    for (name, attr) in attrs.iter() {
+        match cannot(attr) {
+            None => kept.set(name, attr.clone()),
+            Some(why) => tell(format!(
+                "Attribute '{name}' of '{path}' is left out: {why:#}"
+            )),
+        }
+    }
+    Cow::Owned(kept)
+}
+
+fn check(attr: &Attr, format: Format) -> Result<()> {
+    if let Attr::Null(Dtype::Unsupported(why))
+    | Attr::Bytes {
+        dtype: Dtype::Unsupported(why),
+        ..
+    } = attr
+    {
+        bail!("{why} cannot be copied");
+    }
+    match (format, attr) {
+        (Format::Zarr, _) => zarr::attr_value(attr).map(drop),
+        (Format::H5ad, Attr::Text(text)) => without_nul(text),
+        (Format::H5ad, Attr::Texts { values, .. }) => values.iter().try_for_each(without_nul),
+        _ => Ok(()),
+    }
+}
+
+fn without_nul(text: impl AsRef<str>) -> Result<()> {
+    ensure!(
+        !text.as_ref().contains('\0'),
+        "HDF5 cannot store text that holds a NUL"
+    );
+    Ok(())
+}
+
+/// Once: every shard has the attribute.
+fn tell(what: String) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if !told.contains(&what) {
+        warn!("{what}");
+        told.insert(what);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::spec::Kind;
+
+    #[test]
+    fn what_a_format_cannot_hold_is_left_out_alone() {
+        let complex = Attr::Bytes {
+            dtype: Dtype::native(Kind::Complex, 16),
+            shape: vec![],
+            bytes: vec![0; 16],
+        };
+        let attrs = Attrs::default()
+            .with("text", Attr::Text("a".into()))
+            .with("nul", Attr::Text("a\0b".into()))
+            .with("complex", complex)
+            .with(
+                "reference",
+                Attr::Null(Dtype::Unsupported("a reference".into())),
+            );
+        let names = |format| {
+            let kept = writable(&attrs, "obs", format);
+            kept.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(Format::H5ad), ["text", "complex"]);
+        assert_eq!(names(Format::Zarr), ["text", "nul"]);
+    }
+}
