@@ -14,7 +14,7 @@ use crc32fast::Hasher;
 use rayon::prelude::*;
 
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Kind, NATIVE, Strings};
-use super::{Array, Group, Node, zarr};
+use super::{Array, Format, Group, Node, zarr};
 
 /// The checksum of consecutive values: of their bytes and, where they are text, of their lengths.
 #[derive(Clone, Debug, Default)]
@@ -237,6 +237,23 @@ fn swaps(written: &Dtype, read: &Dtype) -> Swap {
             }
         }
         _ => NATIVE_ORDER,
+    }
+}
+
+/// Decodes all chunks of a node and of what is below it; an error where one cannot be.
+pub(super) fn decode_all(node: &Node) -> Result<()> {
+    match node {
+        Node::Array(array) => {
+            let encoded = array.format() == Format::Zarr || !array.layout()?.filters.is_empty();
+            if encoded {
+                sum(array, NATIVE_ORDER)?;
+            }
+            Ok(())
+        }
+        Node::Group(group) => group.names()?.iter().try_for_each(|name| {
+            let below = group.get(name)?.context("A link that leads nowhere")?;
+            decode_all(&below)
+        }),
     }
 }
 

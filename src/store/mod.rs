@@ -337,8 +337,10 @@ impl Group {
         if copied {
             let node = self.get(name)?;
             let node = node.with_context(|| format!("'{name}' is missing"))?;
-            let ledger = to.ledger.clone().unwrap_or_default();
-            ledger.copied(&node, to.path_of(new_name))?;
+            match &to.ledger {
+                Some(ledger) => ledger.copied(&node, to.path_of(new_name))?,
+                None => ledger::decode_all(&node)?,
+            }
         }
         Ok(copied)
     }
