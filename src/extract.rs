@@ -72,9 +72,20 @@ struct Engine<'a> {
     selection: &'a Selection,
     request: &'a Request<'a>,
     approach: Approach,
-    /// What all outputs have in common, as a file to begin each with.
-    template: Option<(PathBuf, Option<Ledger>)>,
+    template: Option<Template>,
     sweepers: Vec<Sweeper<'a>>,
+}
+
+/// What all outputs have in common, as a file to begin each with; it stands beside them for as long.
+struct Template {
+    path: PathBuf,
+    ledger: Option<Ledger>,
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path); // goes with its folder else
+    }
 }
 
 /// An output that is being written.
@@ -119,7 +130,7 @@ impl<'a> Engine<'a> {
         needs.push(needs::of_outputs(
             selection,
             request,
-            template.as_ref().map(|(path, _)| path.as_path()),
+            template.as_ref().map(|template| template.path.as_path()),
         )?);
         if approach.unpacks {
             needs.push(needs::of_scratch(selection, request));
@@ -289,9 +300,9 @@ impl<'a> Engine<'a> {
         let request = self.request;
         let path = &request.outputs[output];
         let (root, ledger) = match &self.template {
-            Some((template, ledger)) => {
-                std::fs::copy(template, path)?;
-                let ledger = ledger.as_ref().map(Ledger::fork);
+            Some(template) => {
+                std::fs::copy(&template.path, path)?;
+                let ledger = template.ledger.as_ref().map(Ledger::fork);
                 let root = store::extend(path, request.compression)?;
                 (root.noted(ledger.clone()), ledger)
             }
@@ -358,7 +369,7 @@ impl<'a> Engine<'a> {
         let cuts: Vec<u64> = request.cuts.iter().map(|cut| cut - span.start).collect();
         let targets = Rc::new(Targets::new(self.selection.cells, &order, &cuts));
         let lengths: Vec<u64> = request.cuts.windows(2).map(|c| c[1] - c[0]).collect();
-        let budget = self.approach.wave.wave / csc.len() as u64;
+        let budget = self.approach.wave.sweep / csc.len() as u64;
         csc.iter()
             .map(|(path, matrix)| {
                 Sweeper::new(path, matrix, targets.clone(), lengths.clone(), budget)
@@ -396,27 +407,27 @@ impl Request<'_> {
     }
 }
 
-/// What all outputs have in common, where there are many, as a file to begin each with.
-fn write_template(
-    selection: &Selection,
-    request: &Request,
-) -> Result<Option<(PathBuf, Option<Ledger>)>> {
+/// The template, where there are many outputs.
+fn write_template(selection: &Selection, request: &Request) -> Result<Option<Template>> {
     // The last one of a run that is resumed is written as it would have been.
     let single = request.outputs.len() < 2 && request.span().start == 0;
-    if single || request.format != Format::H5ad {
+    let (Some(output), false, Format::H5ad) = (request.outputs.first(), single, request.format)
+    else {
         return Ok(None);
-    }
-    let path = request.scratch.join("template.h5ad");
-    let context = || format!("Write scratch file {}", path.display());
-    let ledger = request.verify.then(Ledger::default);
-    let write = || {
-        let template = store::create(&path, request.format, request.compression)?;
-        let template = template.noted(ledger.clone());
-        selection.write_skeleton(&template)?;
-        template.finish()
     };
-    write().with_context(context)?;
-    Ok(Some((path, ledger)))
+    let template = Template {
+        // Hidden, as no output is that stands in the same folder.
+        path: output.with_file_name(".template.h5ad"),
+        ledger: request.verify.then(Ledger::default),
+    };
+    let write = || {
+        let root = store::create(&template.path, request.format, request.compression)?;
+        let root = root.noted(template.ledger.clone());
+        selection.write_skeleton(&root)?;
+        root.finish()
+    };
+    write().context("Write what all shards have in common")?;
+    Ok(Some(template))
 }
 
 /// Decodes compressed arrays once, where waves would decode them again and again.

@@ -46,6 +46,9 @@ use cli::{Cli, Command};
 /// Bytes of a thread's stack: what the first one has.
 const STACK: usize = 8 << 20;
 
+/// More threads than this only wait for one another.
+const MOST_THREADS: usize = 1024;
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -86,6 +89,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Info(_) | Command::Completions { .. } | Command::Man => None,
     };
     let jobs = jobs.map_or_else(resources::cpus, usize::from);
+    let jobs = jobs.min(MOST_THREADS);
     let pool = ThreadPoolBuilder::new()
         .num_threads(jobs)
         .stack_size(STACK)

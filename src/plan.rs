@@ -19,6 +19,8 @@ const LEAST: u64 = 32 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     pub wave: u64,
+    /// What a sweep of CSC matrices may take, each of which reads a matrix whole.
+    pub sweep: u64,
 }
 
 impl Budget {
@@ -26,6 +28,7 @@ impl Budget {
     pub fn sequential(limit: u64) -> Budget {
         Budget {
             wave: SEQUENTIAL.min(limit / 4).max(1),
+            sweep: (limit / 4).max(1),
         }
     }
 
@@ -34,7 +37,10 @@ impl Budget {
     pub fn any_order(limit: u64, cells: u64) -> Result<Budget, u64> {
         let held = BASE + 4 * cells;
         match limit.checked_sub(held) {
-            Some(wave) if wave >= LEAST => Ok(Budget { wave }),
+            Some(wave) if wave >= LEAST => Ok(Budget {
+                wave,
+                sweep: wave / 2,
+            }),
             _ => Err(held + LEAST),
         }
     }
@@ -43,18 +49,22 @@ impl Budget {
     pub fn for_single_rows(self) -> Budget {
         Budget {
             wave: self.wave.min(512 << 20),
+            ..self
         }
     }
 
     /// What is left for rows where chunks take so many bytes; `None` if that is too little.
     pub fn beside(self, chunks: u64) -> Option<Budget> {
         let wave = self.wave.checked_sub(chunks.saturating_sub(DECODING))?;
-        (wave >= LEAST.min(self.wave)).then_some(Budget { wave })
+        (wave >= LEAST.min(self.wave)).then_some(Budget { wave, ..self })
     }
 
     /// For tests: waves as small as wanted.
     pub fn exactly(wave: u64) -> Budget {
-        Budget { wave: wave.max(1) }
+        Budget {
+            wave: wave.max(1),
+            sweep: (wave / 2).max(1),
+        }
     }
 }
 
@@ -162,7 +172,10 @@ mod tests {
         let least = Budget::any_order(256 << 20, 100_000_000).unwrap_err();
         assert_eq!(
             Budget::any_order(least, 100_000_000),
-            Ok(Budget { wave: LEAST })
+            Ok(Budget {
+                wave: LEAST,
+                sweep: LEAST / 2
+            })
         );
     }
 

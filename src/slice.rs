@@ -274,6 +274,11 @@ fn by_column(
     limit::categories(&obs, selection, args.output.max_categories, kept)?;
     let groups = Groups::of(obs.column(name)?, name)?;
     let shards = groups.shards(name, &args.by.always_include)?;
+    let count = shards.labels.len() as u64;
+    ensure!(
+        count <= MOST_SHARDS,
+        "'{name}' has {count} values, each of which would be a shard; {MOST_SHARDS} are the most"
+    );
     let total = shards.cuts.last().copied().unwrap_or(0);
     info!(
         "Total cells: {}. Generating {} shards by '{name}'...",

@@ -236,7 +236,12 @@ impl Categories {
 
     /// The codes of values.
     pub fn encode_values(&self, values: Values) -> Result<Values> {
-        let values = values.comparable()?.cast(&self.values().dtype())?;
+        let mut values = values.comparable()?;
+        let count = values.data.len();
+        if (0..count).all(|i| values.is_missing(i)) {
+            return Ok(self.repeat(-1, count)); // of whatever type
+        }
+        values = values.cast(&self.values().dtype())?;
         Ok(self.codes(self.dictionary.codes(&values)?))
     }
 

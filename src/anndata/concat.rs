@@ -82,6 +82,12 @@ impl Scan {
         Ok(())
     }
 
+    /// Tells that the names of rows will be others than those of the inputs: an index that is a column too stays that
+    /// alone.
+    pub fn rename(&mut self) {
+        self.head.rename();
+    }
+
     /// Columns that the merged frame will have.
     pub fn width(&self) -> usize {
         self.columns.len()

@@ -227,10 +227,12 @@ fn fixed_text(array: &Array, out: &Group, to: &str, unlabelled: bool) -> Result<
         let attrs = array_attrs(array)?;
         return values(array, out, to, &attrs, array.spec().clone());
     }
-    let scalar = shape.is_empty() || shape == &[1];
-    let (kind, shape) = match scalar {
-        true => ("string", vec![]),
-        false => ("string-array", shape.clone()),
+    let mut frames = ["obs/", "var/", "raw/var/"].iter();
+    let is_list = to.ends_with("/categories") && frames.any(|frame| to.starts_with(frame));
+    let (kind, shape) = match shape.as_slice() {
+        [] | [1] if is_list => ("string-array", vec![1]),
+        [] | [1] => ("string", vec![]),
+        _ => ("string-array", shape.clone()),
     };
     let spec = ArraySpec::new(shape, Dtype::String);
     let mut writer = out.create_array(to, &spec, Rows::Known, &Attrs::encoding(kind, "0.2.0"))?;

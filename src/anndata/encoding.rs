@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::store::spec::{Attrs, Dtype};
-use crate::store::{Array, Group, Node};
+use crate::store::{Array, Format, Group, Node};
 
 /// The kinds of element of the anndata format ("On disk format", anndata documentation).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,11 +78,18 @@ impl Encoding {
 
 /// The attributes that the current format asks for on an array that has none.
 pub fn array_attrs(array: &Array) -> Result<Attrs> {
-    let attrs = array.attrs()?;
+    let mut attrs = array.attrs()?;
+    let spec = array.spec();
+    // numpy's `U` becomes text of any length.
+    let is_text = spec.dtype == Dtype::String && array.format() == Format::Zarr;
+    if is_text && attrs.text("encoding-type") == Some("array") {
+        let kind = Attrs::encoding("string-array", "0.2.0");
+        kind.iter()
+            .for_each(|(name, value)| attrs.set(name, value.clone()));
+    }
     if attrs.get("encoding-type").is_some() {
         return Ok(attrs);
     }
-    let spec = array.spec();
     let (kind, version) = match (&spec.dtype, spec.shape.is_empty()) {
         _ if spec.null => ("null", "0.1.0"),
         (Dtype::String, true) => ("string", "0.2.0"),

@@ -263,8 +263,12 @@ impl Selection {
         self.copies.push(copy);
         let found = categories.parent.get(&categories.name)?;
         let found = found.with_context(|| format!("'{to}' has no categories"))?;
-        self.categoricals
-            .push((to, super::frame::column_length(&found)?));
+        let count = match &found {
+            // A scalar is a list of one.
+            Node::Array(array) => array.spec().rows(),
+            Node::Group(_) => super::frame::column_length(&found)?,
+        };
+        self.categoricals.push((to, count));
         Ok(())
     }
 

@@ -116,12 +116,18 @@ impl Stack {
         if self.writer.is_none() {
             self.writer = Some(leaf.create(&self.out, self.rows, 0)?);
         }
-        let converter = Converter::new(&self.plan, map, Shape::of_leaf(leaf)?, self.done);
+        let shape = Shape::of_leaf(leaf)?;
+        let is_empty = matches!(shape, Shape::Dense { .. }) && shape.width() == 0;
+        let converter = Converter::new(&self.plan, map, shape, self.done);
+        let keeps_all = converter.keeps_all();
+        if is_empty && !keeps_all {
+            return self.append_missing(leaf.rows());
+        }
         let Some(writer) = &mut self.writer else {
             bail!("It was not created");
         };
         let cost = leaf.cost()?;
-        if converter.keeps_all() {
+        if keeps_all {
             return writer.append_from(leaf, 0..leaf.rows(), None, cost);
         }
         let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);

@@ -16,7 +16,7 @@ use super::expr::{Comparison, Expr, Literal, Operand};
 use crate::anndata::column::{Column, ColumnKind};
 use crate::anndata::values::{Data, Values};
 use crate::anndata::{ints, promote};
-use crate::store::spec::{Dtype, Kind, Strings};
+use crate::store::spec::{Kind, Strings};
 
 /// Takes from `mask` the cells for which `expr` is not true.
 pub fn keep(obs: &Obs, expr: &Expr, mask: &mut [bool]) -> Result<()> {
@@ -162,7 +162,20 @@ impl Columns<'_> {
 
     fn literal(&mut self, name: &str, how: Comparison, literal: &Literal) -> Result<Test> {
         let at = self.open(name)?;
-        let constant = self.opened[at].constant(how, literal)?;
+        let opened = &self.opened[at];
+        let constant = opened.constant(how, literal)?;
+        let equality = matches!(how, Comparison::Equal | Comparison::Unequal);
+        if opened.column.is_ordered() && !equality {
+            // In the order of the categories, as in pandas, which takes no other value either.
+            let place = opened.category(&constant).with_context(|| {
+                format!("Column '{name}' is ordered, and {literal} is none of its categories")
+            })?;
+            return Ok(Box::new(move |cells, i| {
+                cells[at]
+                    .code(i)
+                    .is_some_and(|code| how.holds(Some(code.cmp(&place))))
+            }));
+        }
         Ok(Box::new(move |cells, i| {
             let value = cells[at].get(i);
             value.is_some_and(|value| how.holds(compare(value, constant.value())))
@@ -243,11 +256,22 @@ impl Opened {
             return Ok(Constant::Int(int));
         }
         let float: f64 = text.parse()?;
-        let single = self.column.dtype() == Dtype::native(Kind::Float, 4);
-        Ok(Constant::Float(match single {
-            true => f64::from(float as f32),
-            false => float,
+        let dtype = self.column.dtype();
+        Ok(Constant::Float(match (dtype.kind(), dtype.size()) {
+            (Some(Kind::Float), 4) => f64::from(float as f32),
+            (Some(Kind::Float), 2) => rounded_to_half(float),
+            _ => float,
         }))
+    }
+
+    /// The code of the category that equals a constant.
+    fn category(&self, constant: &Constant) -> Option<u64> {
+        let categories = self.categories.as_ref()?;
+        let equal = |i: &u64| {
+            let value = categories.get(*i as usize);
+            value.is_some_and(|value| compare(value, constant.value()) == Some(Ordering::Equal))
+        };
+        (0..self.column.values_or_categories().rows()).find(equal)
     }
 
     fn cells(&self, rows: Range<u64>) -> Result<Cells> {
@@ -270,6 +294,28 @@ impl Cells {
             None => self.values.get(i),
             Some(codes) => self.values.get(usize::try_from(codes[i]).ok()?),
         }
+    }
+}
+
+impl Cells {
+    /// The code of a cell that has a category.
+    fn code(&self, i: usize) -> Option<u64> {
+        self.get(i)?;
+        Some(self.codes.as_ref()?[i])
+    }
+}
+
+/// The float16 that is nearest, ties to even (IEEE 754, binary16: 11 bits from 2^-14 on, below it steps of 2^-24).
+fn rounded_to_half(value: f64) -> f64 {
+    const OVERFLOW: f64 = 65520.0;
+    if value == 0.0 || !value.is_finite() {
+        return value;
+    }
+    let exponent = (value.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+    let step = 2f64.powi(exponent.max(-14) - 10);
+    match value.abs() < OVERFLOW {
+        true => (value / step).round_ties_even() * step,
+        false => f64::INFINITY.copysign(value),
     }
 }
 
@@ -362,6 +408,24 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn halves_are_those_of_ieee() {
+        // As numpy's float16 has them.
+        let known = [
+            (0.1, 0.0999755859375),
+            (2049.0, 2048.0),
+            (2051.0, 2052.0),
+            (65519.0, 65504.0),
+            (65520.0, f64::INFINITY),
+            (-1e-7, -1.1920928955078125e-07),
+            (2e-8, 0.0),
+            (0.0, 0.0),
+        ];
+        for (value, half) in known {
+            assert_eq!(rounded_to_half(value), half, "{value}");
+        }
+    }
 
     #[test]
     fn integers_and_floats_compare_exactly() {

@@ -103,7 +103,7 @@ pub struct ByArgs {
     pub obs_column: Option<String>,
 
     /// Values whose cells go into every shard, and get none of their own
-    #[arg(long, value_name = "VALUE", num_args = 1.., requires = "obs_column")]
+    #[arg(long, value_name = "VALUE", num_args = 1.., requires = "obs_column", allow_negative_numbers = true)]
     pub always_include: Vec<String>,
 
     #[command(flatten)]

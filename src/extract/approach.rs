@@ -30,7 +30,11 @@ impl Approach {
         let means: Vec<f64> = leaves.iter().map(Leaf::mean_elements).collect();
         let mut wave = request.budget;
         if !selection.csc.is_empty() {
-            wave.wave = (wave.wave / 2).max(1);
+            wave.wave = wave
+                .wave
+                .saturating_sub(wave.sweep)
+                .max(wave.wave / 2)
+                .max(1);
         }
         if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
             wave = wave.for_single_rows();
@@ -97,12 +101,17 @@ pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<
             (format!("in {waves} {plural} of up to {size}"), total)
         }
     };
+    let sweep = if selection.csc.is_empty() {
+        0
+    } else {
+        how.wave.sweep
+    };
     let all = outputs.iter().map(|o| o.bytes).fold(0, u64::saturating_add);
     Ok(Preview {
         from: from.display().to_string(),
         outputs,
         reading,
-        memory: plan::memory(how.wave.wave.min(all), order),
+        memory: plan::memory((how.wave.wave + sweep).min(all), order),
         scratch: if how.unpacks { unpacked.sum() } else { 0 },
         threads: rayon::current_num_threads(),
     })

@@ -197,7 +197,11 @@ fn keeps_incomplete(scan: &Scan, path: &str, at: usize, lost: &mut Vec<String>) 
         bail!("'{frame}' is a dataframe in {lacking}, but not in other inputs");
     }
     let mut shapes = scan.arrays.get(path).into_iter().flatten().flatten();
-    let fillable = shapes.all(|s| matches!(s, Shape::Dense { .. } | Shape::Sparse { .. }));
+    let fillable = shapes.all(|shape| match shape {
+        Shape::Dense { dtype, .. } => dtype.kind().is_some(),
+        Shape::Sparse { .. } => true,
+        Shape::Text { .. } | Shape::Awkward(_) => false,
+    });
     let of_cells = path.starts_with("obsm/") || path.starts_with("obsp/");
     let kept = of_cells && scan.modes.join == Join::Outer && fillable;
     if !kept {

@@ -8,6 +8,7 @@ use crate::anndata::frame::Frame;
 use crate::anndata::rows::Leaf;
 use crate::anndata::select::Selection;
 use crate::anndata::stack::{self, Shape};
+use crate::store::spec::Dtype;
 use crate::store::{self, Access, Format, Group, Node};
 
 pub struct Input {
@@ -104,7 +105,9 @@ impl Input {
                     found.extend(names.map(|name| format!("{path}/{name}")));
                 }
                 // A compound dataset, before anndata 0.6.
-                Some(Node::Array(array)) if array.spec().rows() > 1 => found.push(path),
+                Some(Node::Array(array)) if matches!(array.spec().dtype, Dtype::Record { .. }) => {
+                    found.push(path);
+                }
                 _ => {}
             }
         }

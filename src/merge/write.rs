@@ -99,7 +99,10 @@ impl Writer {
         let columns: usize = outline.frames.values().map(concat::Scan::width).sum();
         let each = COLUMNS / (columns as u64 + 1);
         let small = out.with_chunks_of(each.max(LEAST));
-        for (path, frame) in outline.frames {
+        for (path, mut frame) in outline.frames {
+            if writer.sources.rename() {
+                frame.rename();
+            }
             let labels = writer.sources.labels.as_ref();
             let rows = frame
                 .create(&small, &path, cells, labels.filter(|_| path == "obs"))

@@ -313,3 +313,83 @@ def large_chunks_keep_to_the_memory_limit(case):
         case.check(f"-j {jobs}", [] if code == 0 and peak < most * 10**6 else [f"exit code {code}, {peak / 1e6:.0f} MB: {said[-300:]}"])
     code, said, _ = limited([case.binary, "slice", str(path), str(out / "s"), "--shuffle", "--memory-limit", "200MB"], out)
     case.check("too little", [] if code == 1 and "--memory-limit" in said else [f"exit code {code}: {said[-300:]}"])
+
+
+def _old(path, genes=2, **more):
+    """A file as anndata 0.5 wrote it: frames are compounds, their categories stand in uns."""
+    with h5py.File(path, "w") as file:
+        file["X"] = np.arange(3 * genes, dtype="f4").reshape(3, genes)
+        for key, stem, count in (("obs", "c", 3), ("var", "g", genes)):
+            fields = [("index", "S2"), ("ct", "i1")]
+            file[key] = np.array([(f"{stem}{i}".encode(), 0) for i in range(count)], dtype=fields)
+        for key, value in more.items():
+            file[key.replace("__", "/")] = value
+    return path
+
+
+def one_old_category_stays_a_list(case):
+    for categories in (np.array([b"only"]), np.array([b"only", b"more"]), np.array([7])):
+        path = _old(case.folder("rare") / "old.h5ad", uns__ct_categories=categories, uns__one=np.array([b"text"]))
+        merged = case.work / "rare" / "m.h5ad"
+        case.works("merge", "merge", merged, path)
+        for out in (*(case.slice("slice", path) or []), merged):
+            got = corpus.read(out)
+            want = ["only"] * 3 if categories.dtype.kind == "S" else [7] * 3
+            case.check(f"{categories} {out.name}", [] if got.obs["ct"].tolist() == want and got.uns["one"] == "text" else [f"{got.obs} {got.uns}"])
+            if out != merged:
+                case.check(f"{categories} var", [] if got.var["ct"].tolist() == want[:2] else [str(got.var)])
+
+
+def old_varm_of_one_gene_is_merged(case):
+    for genes in (1, 2):
+        values = np.zeros(genes, dtype=[("PCs", "f4", (2,)), ("q", "f4")])
+        values["PCs"], values["q"] = np.arange(2 * genes).reshape(genes, 2) + 1, 5
+        path = _old(case.folder("rare") / "old.h5ad", genes, varm=values)
+        merged = case.work / "rare" / "m.h5ad"
+        if case.works("merge", "merge", merged, path, path):
+            got = corpus.read(merged).varm
+            case.check(f"{genes} genes", [] if set(got) == {"PCs", "q"} and (got["PCs"] == values["PCs"]).all() else [str(dict(got))])
+
+
+def suffixes_are_for_the_index_alone(case):
+    adata = _adata()
+    adata.obs.index.name = "cell"
+    adata.obs["cell"] = adata.obs.index.to_numpy()
+    path, merged = _write(case, adata), case.work / "rare" / "m.h5ad"
+    for more in ((), ("--keys", "0", "1", "--index-unique", "-")):
+        if case.works("merge", "merge", merged, path, path, *more):
+            got = corpus.read(merged).obs
+            case.check(f"{more} column", [] if got["cell"].tolist() == adata.obs["cell"].tolist() * 2 else [str(got["cell"])])
+            names = [f"{name}-{i}" if more else name for i in range(2) for name in adata.obs_names]
+            case.check(f"{more} index", [] if got.index.tolist() == names else [str(got.index)])
+
+
+def inputs_without_genes_or_categories_are_merged(case):
+    folder = case.folder("rare")
+    none, some, merged = folder / "none.h5ad", folder / "some.h5ad", folder / "m.h5ad"
+    for form in (np.array, sp.csr_matrix):
+        ad.AnnData(np.zeros((2, 0), "f4"), obs=pd.DataFrame(index=["a", "b"])).write_h5ad(none)
+        ad.AnnData(form(np.ones((2, 3), "f4")), obs=pd.DataFrame(index=["c", "d"])).write_h5ad(some)
+        for inputs in ((none, some), (some, none)):
+            if case.works(form.__name__, "merge", merged, *inputs):
+                got, want = corpus.read(merged), ad.concat([corpus.read(p) for p in inputs], join="outer")
+                _values(case, form.__name__, *(a.X.toarray().astype("f8") if sp.issparse(a.X) else np.nan_to_num(a.X, nan=-1).astype("f8") for a in (want, got)))
+    a = ad.AnnData(np.ones((2, 2), "f4"), var=pd.DataFrame({"k": pd.Categorical([None, None])}, index=["g0", "g1"]))
+    b = ad.AnnData(np.ones((2, 2), "f4"), var=pd.DataFrame({"k": pd.Categorical([1, 2])}, index=["g1", "g2"]))
+    a.write_h5ad(none), b.write_h5ad(some)
+    for inputs in ((none, some), (some, none)):
+        if case.works("categories", "merge", merged, *inputs):
+            case.check("categories", [] if corpus.read(merged).var["k"].iloc[2] == 2 else [str(corpus.read(merged).var)])
+
+
+def fixed_text_of_zarr_is_text(case):
+    ad.settings.zarr_write_format = 2
+    store = case.folder("rare") / "in.zarr"
+    _adata().write_zarr(store)
+    group = zarr.open_group(str(store))
+    array = group.create_array("uns/x", shape=(2,), dtype="<U2")
+    array[...] = np.array(["é", "b"])
+    _label(array)
+    zarr.consolidate_metadata(str(store))
+    for out in case.slice("slice", store) or []:
+        case.check("values", [] if corpus.read(out).uns["x"].tolist() == ["é", "b"] else [str(corpus.read(out).uns)])

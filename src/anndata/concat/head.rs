@@ -61,6 +61,11 @@ impl Head {
         known
     }
 
+    /// The index is no longer what any frame lists as a column.
+    pub fn rename(&mut self) {
+        self.shared = false;
+    }
+
     /// The columns of all frames in order of first appearance; one of them may be the index too.
     pub fn columns(&self) -> &[String] {
         &self.columns
