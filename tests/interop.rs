@@ -136,6 +136,7 @@ scenarios! {
     suffixes_are_for_the_index_alone,
     inputs_without_genes_or_categories_are_merged,
     fixed_text_of_zarr_is_text,
+    comparisons_round_and_order_as_pandas_does,
     trees_equal_themselves,
     storages_hold_the_same,
     taken_rows_are_what_anndata_writes,

@@ -393,3 +393,24 @@ def fixed_text_of_zarr_is_text(case):
     zarr.consolidate_metadata(str(store))
     for out in case.slice("slice", store) or []:
         case.check("values", [] if corpus.read(out).uns["x"].tolist() == ["é", "b"] else [str(corpus.read(out).uns)])
+
+
+def comparisons_round_and_order_as_pandas_does(case):
+    values = np.round(np.arange(N) / 10, 1)
+    obs = pd.DataFrame({"half": values.astype("f2"), "single": values.astype("f4"), "level": pd.Categorical(["lo", "mid", "hi", None] * (N // 4), ["lo", "mid", "hi"], ordered=True)},
+                       index=[f"c{i}" for i in range(N)])
+    path, out = _write(case, ad.AnnData(np.ones((N, 1), "f4"), obs=obs)), case.work / "rare" / "f.h5ad"
+    with h5py.File(path, "r+") as file:
+        corpus.replace(file, "obs/single", file["obs/single"][()].astype(">f4"))
+    one = {"half": np.float16, "single": np.float32}
+    for name, kind in one.items():
+        for how in ("==", "!=", "<", "<=", ">", ">="):
+            want = obs.index[eval(f"obs[name] {how} kind(0.7)")].tolist()
+            if case.works(f"{name} {how}", "filter", path, out, "--where", f"{name} {how} 0.7"):
+                case.check(f"{name} {how}", [] if corpus.read(out).obs_names.tolist() == want else [f"{corpus.read(out).obs_names.tolist()}, want {want}"])
+    for how in ("<", "<=", ">", ">=", "=="):
+        want = obs.index[eval(f"obs['level'] {how} 'mid'")].tolist()
+        if case.works(f"level {how}", "filter", path, out, "--where", f"'mid' {({'<': '>', '>': '<', '<=': '>=', '>=': '<='}).get(how, how)} level"):
+            case.check(f"level {how}", [] if corpus.read(out).obs_names.tolist() == want else [f"{corpus.read(out).obs_names.tolist()}, want {want}"])
+    out.unlink(missing_ok=True)
+    _refused(case, "no category", ("filter", path, out, "--where", "level < 'high'"), "level", "none of its categories")
