@@ -6,10 +6,10 @@ use crate::anndata::rows::RowCost;
 
 /// What a process holds besides blocks of rows: code, the libraries' caches, buffers for coding and writing.
 const BASE: u64 = 96 << 20;
-/// What unshuffled work reads at a time: enough to keep every core busy, small enough to stay in a fixed memory.
-const SEQUENTIAL: u64 = 40 << 20;
 /// The part of that in which chunks are decoded.
 const DECODING: u64 = 48 << 20;
+/// What unshuffled work reads at a time: enough to keep every core busy, small enough to stay in a fixed memory.
+const SEQUENTIAL: u64 = 40 << 20;
 /// Bytes of bookkeeping for each row of a shuffled wave: its place in the file, in the wave and in the output.
 const PLACE: u64 = 40;
 /// A wave smaller than this would read almost row by row.

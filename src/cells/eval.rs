@@ -164,8 +164,7 @@ impl Columns<'_> {
         let at = self.open(name)?;
         let opened = &self.opened[at];
         let constant = opened.constant(how, literal)?;
-        let equality = matches!(how, Comparison::Equal | Comparison::Unequal);
-        if opened.column.is_ordered() && !equality {
+        if opened.column.is_ordered() && !how.is_equality() {
             // In the order of the categories, as in pandas, which takes no other value either.
             let place = opened.category(&constant).with_context(|| {
                 format!("Column '{name}' is ordered, and {literal} is none of its categories")
@@ -235,10 +234,9 @@ impl Opened {
     }
 
     fn constant(&self, how: Comparison, literal: &Literal) -> Result<Constant> {
-        let equality = matches!(how, Comparison::Equal | Comparison::Unequal);
         Ok(match (literal, self.is_text()) {
             (Literal::Text(text), true) => Constant::Text(text.clone()),
-            (Literal::Number(text), true) if equality => Constant::Text(text.clone()),
+            (Literal::Number(text), true) if how.is_equality() => Constant::Text(text.clone()),
             (Literal::Number(text), false) => self.number(text)?,
             (Literal::Bool(value), false) => Constant::Int(i128::from(*value)),
             (Literal::Text(text), false) if text.parse::<f64>().is_ok() => self.number(text)?,
@@ -295,9 +293,7 @@ impl Cells {
             Some(codes) => self.values.get(usize::try_from(codes[i]).ok()?),
         }
     }
-}
 
-impl Cells {
     /// The code of a cell that has a category.
     fn code(&self, i: usize) -> Option<u64> {
         self.get(i)?;
@@ -358,6 +354,10 @@ impl Typed {
 }
 
 impl Comparison {
+    fn is_equality(self) -> bool {
+        matches!(self, Comparison::Equal | Comparison::Unequal)
+    }
+
     /// The comparison with its sides swapped.
     fn mirrored(self) -> Comparison {
         match self {

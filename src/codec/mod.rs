@@ -135,6 +135,14 @@ fn registered_name(id: u32) -> Option<&'static str> {
     })
 }
 
+/// An error where so many stored bytes are more than any filters make of a chunk of `decoded` bytes: what reads them
+/// takes as much memory.
+pub fn check_stored(bytes: u64, decoded: u64) -> Result<()> {
+    let most = decoded.saturating_mul(2).saturating_add(8192);
+    ensure!(bytes <= most, "It has {bytes} bytes, more than {most}");
+    Ok(())
+}
+
 /// Undoes one filter whose data tell, themselves, how many bytes they stand for. More than HDF5 has in a chunk, 4 GiB,
 /// are an error.
 pub fn decode_alone(filter: &Filter, src: &[u8]) -> Result<Vec<u8>> {

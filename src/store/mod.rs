@@ -179,19 +179,22 @@ impl Group {
             (group, "") => group.into(),
             (group, _) => format!("{group}/{path}"),
         };
+        match self.format() {
+            Format::H5ad => whole,
+            Format::Zarr => zarr::portable(&whole),
+        }
+    }
+
+    fn format(&self) -> Format {
         match &self.of {
-            GroupOf::Hdf5(_) => whole,
-            GroupOf::Zarr(_) => zarr::portable(&whole),
+            GroupOf::Hdf5(_) => Format::H5ad,
+            GroupOf::Zarr(_) => Format::Zarr,
         }
     }
 
     /// Those of the attributes for a node below this group that its format can hold.
     fn writable<'a>(&self, path: &str, attrs: &'a Attrs) -> Cow<'a, Attrs> {
-        let format = match &self.of {
-            GroupOf::Hdf5(_) => Format::H5ad,
-            GroupOf::Zarr(_) => Format::Zarr,
-        };
-        leftout::writable(attrs, &self.path_of(path), format)
+        leftout::writable(attrs, &self.path_of(path), self.format())
     }
 
     /// The path inside its file, without a leading slash; empty for the root.

@@ -426,10 +426,7 @@ impl Chunked {
     fn decode(&self, chunk: &ffi::RawChunk, out: &mut [u8]) -> Result<()> {
         let size = chunk.size as usize;
         let mut decode = || {
-            ensure!(
-                size / 2 <= out.len() + 4096,
-                "It has {size} bytes, more than any filter makes of a chunk"
-            );
+            codec::check_stored(chunk.size, out.len() as u64)?;
             if self.filters.is_empty() {
                 ensure!(size == out.len(), "Its size is wrong");
                 return raw::exact(&self.file, out, chunk.address);

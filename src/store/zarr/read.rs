@@ -25,6 +25,7 @@ use super::dtype::{self, Element};
 use super::guard::guarded;
 use super::meta::Meta;
 use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
+use crate::codec;
 use crate::resources::size_on_disk;
 use crate::store::Layout;
 use crate::store::chunks::{Grid, Kept};
@@ -380,15 +381,16 @@ impl Chunked {
         })
     }
 
-    /// An error where so many bytes are more than any codec makes of a chunk of that shape: zarrs takes as much memory.
+    /// An error where so many bytes are more than any codec makes of a chunk of that shape.
     fn check_encoded(&self, bytes: u64, shape: &[u64]) -> Result<()> {
-        let most = match (self.element.size as u64, dtype::items(shape)) {
-            (0, _) => self.memory,
-            (size, items) => (items.unwrap_or(u64::MAX).saturating_mul(size))
-                .saturating_mul(2)
-                .saturating_add(8192),
-        };
-        ensure!(bytes <= most, "It has {bytes} bytes, more than {most}");
+        let memory = self.memory;
+        match (self.element.size as u64, dtype::items(shape)) {
+            (0, _) => ensure!(bytes <= memory, "It has {bytes} bytes, more than {memory}"),
+            (size, items) => {
+                let items = items.unwrap_or(u64::MAX);
+                codec::check_stored(bytes, items.saturating_mul(size))?;
+            }
+        }
         Ok(())
     }
 }

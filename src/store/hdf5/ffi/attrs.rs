@@ -52,34 +52,6 @@ pub fn attr_names(object: &Id) -> Result<Vec<String>> {
     utf8(names)
 }
 
-/// Whether an attribute of an object holds references.
-fn any_refers(object: &Id) -> Result<bool> {
-    unsafe extern "C" fn each(
-        object: hid_t,
-        name: *const c_char,
-        _: *const H5A_info_t,
-        _: *mut c_void,
-    ) -> c_int {
-        // SAFETY: the name is that of an attribute of the object, which stays open.
-        let of =
-            unsafe { id(H5Aopen(object, name, H5P_DEFAULT)).and_then(|a| id(H5Aget_type(a.0))) };
-        of.map_or(-1, |of| c_int::from(has_references(&of)))
-    }
-    // SAFETY: the callback gets no data. It ends the iteration at once where it answers 1.
-    let found = sync(|| unsafe {
-        H5Aiterate2(
-            object.0,
-            H5_INDEX_NAME,
-            H5_ITER_INC,
-            null_mut(),
-            Some(each),
-            null_mut(),
-        )
-    });
-    done(found)?;
-    Ok(found > 0)
-}
-
 /// An attribute, its type and its space.
 fn open(object: &Id, name: &str) -> Result<(Id, Id, Id)> {
     let name = text(name)?;
@@ -239,9 +211,6 @@ pub(super) fn attrs_lead_away(object: &Id, base: &str) -> Result<bool> {
         let below = path.strip_prefix(base);
         below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    if !any_refers(object)? {
-        return Ok(false);
-    }
     for name in attr_names(object)? {
         let (attr, of, space) = open(object, &name)?;
         if !has_references(&of) {

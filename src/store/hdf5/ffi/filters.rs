@@ -6,9 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use hdf5_sys::h5::{H5allocate_memory, H5free_memory};
-use hdf5_sys::h5z::{
-    H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Zfilter_avail, H5Zregister,
-};
+use hdf5_sys::h5z::{H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Zregister};
 
 use super::super::watch::sync;
 use super::done;
@@ -29,9 +27,7 @@ pub(super) fn register() -> Result<()> {
     // SAFETY: the library copies the classes, whose names and functions live as long as the program.
     sync(|| unsafe {
         for class in &filters {
-            if H5Zfilter_avail(class.id) <= 0 {
-                done(H5Zregister((&raw const *class).cast()))?;
-            }
+            done(H5Zregister((&raw const *class).cast()))?;
         }
         Ok::<_, anyhow::Error>(())
     })?;
