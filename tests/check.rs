@@ -141,10 +141,13 @@ fn each_fault_is_named_once() {
         attr.write_scalar(&"9".parse::<VarLenUnicode>().unwrap())
             .unwrap();
     });
-    finds("'layers': It is 'array', but a group", |file| {
-        set_text(&group(file, "layers"), "encoding-type", "array");
-        set_text(&group(file, "layers"), "encoding-version", "0.2.0");
-    });
+    finds(
+        "'layers': It is 'array', where 'dict' is expected",
+        |file| {
+            set_text(&group(file, "layers"), "encoding-type", "array");
+            set_text(&group(file, "layers"), "encoding-version", "0.2.0");
+        },
+    );
 }
 
 #[test]

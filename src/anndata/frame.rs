@@ -30,7 +30,7 @@ pub fn columns(frame: &Group) -> Result<Vec<String>> {
 }
 
 /// The names that a dataframe lists, each once. The index may be among them: it is a column too, then.
-fn column_order(frame: &Group) -> Result<Vec<String>> {
+pub fn column_order(frame: &Group) -> Result<Vec<String>> {
     let listed = match frame.attrs()?.get("column-order") {
         Some(order) => order.as_texts(),
         None => None,

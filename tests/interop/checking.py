@@ -1,5 +1,15 @@
 """Files that anndata wrote, of any age and storage, are sound to `check`; and `--verify` finds no fault where there is none."""
 
+import shutil
+
+import anndata as ad
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+import zarr
+
+import corpus
 import merging
 import slicing
 from tool import SHARED
@@ -34,3 +44,161 @@ def _sound(case, path):
     done = case.run("check", path)
     said = [line for line in done.stdout.splitlines() if ": error: " in line]
     case.check(path.name, said or ([] if done.returncode == 0 else [done.stderr]))
+
+
+N = 12
+
+
+def what_anndata_refuses_is_not_sound(case):
+    """One change at a time to a sound file, in both formats: `check` must agree with anndata on each."""
+    for suffix in (".h5ad", ".zarr"):
+        whole = corpus.write(_base(), case.folder("refused") / f"base{suffix}")
+        for name, (change, *options) in CHANGES.items():
+            if suffix == ".zarr" and "hdf5" in options:
+                continue
+            path = whole.with_name(f"{name}{suffix}")
+            if suffix == ".zarr":
+                shutil.copytree(whole, path)
+                change(zarr.open_group(path, mode="r+", use_consolidated=False))
+                zarr.consolidate_metadata(path)
+            else:
+                shutil.copy(whole, path)
+                with h5py.File(path, "r+") as file:
+                    change(file)
+            try:
+                corpus.read(path)
+                refused = ""
+            except Exception as error:  # whatever anndata raises
+                refused = str(error)
+            case.check(f"{path.name}: anndata", [] if bool(refused) == ("reads" not in options) else [refused or "reads"])
+            done = case.run("check", path)
+            case.check(path.name, [] if (done.returncode == 1) == bool(refused) else [done.stdout or done.stderr])
+
+
+def _base():
+    names = [f"c{i}" for i in range(N)]
+    adata = ad.AnnData(sp.random(N, 5, 0.4, format="csr", dtype="f4"), obs=pd.DataFrame({"x": np.arange(N) / 2}, index=names))
+    adata.obs["cat"] = pd.Categorical(np.arange(N) % 3 / 1.0)
+    adata.obs["int"] = pd.array([1, None] * 6, dtype="Int32")
+    adata.obs["bool"] = pd.array([True, None] * 6, dtype="boolean")
+    adata.layers["d"] = np.ones((N, 5))
+    adata.obsm["f"] = pd.DataFrame({"q": np.arange(N)}, index=names)
+    adata.varm["f"] = pd.DataFrame({"q": np.arange(5)}, index=adata.var_names)
+    adata.obsp["o"] = sp.eye(N, format="csr")
+    adata.uns.update({"i": 3, "t": "text", "none": None, "a": np.arange(4), "f": pd.DataFrame({"z": [1, 2]}, index=["a", "b"])})
+    adata.raw = adata.copy()
+    return adata
+
+
+def _put(path, values):
+    """Other values at a place, with the attributes that were there."""
+
+    def change(root):
+        attrs = dict(root[path].attrs)
+        del root[path]
+        if isinstance(root, h5py.Group):
+            root[path] = values
+        else:
+            root.create_array(path, data=values)
+        root[path].attrs.update(attrs)
+
+    return change
+
+
+def _element(path, value):
+    """Another element at a place, as anndata writes it."""
+
+    def change(root):
+        if path in root:
+            del root[path]
+        parent, _, name = path.rpartition("/")
+        ad.io.write_elem(root[parent] if parent else root, name, value)
+
+    return change
+
+
+def _says(path, kind, version="0.2.0"):
+    return lambda root: root[path].attrs.update({"encoding-type": kind, "encoding-version": version})
+
+
+def _column(value):
+    def change(root):
+        _element("obs/new", value)(root)
+        root["obs"].attrs["column-order"] = [*root["obs"].attrs["column-order"], "new"]
+
+    return change
+
+
+def _without(path, attr):
+    def change(root):
+        del root[path].attrs[attr]
+
+    return change
+
+
+def _frame(names, columns=2):
+    return pd.DataFrame(np.ones((len(names), columns)), index=names, columns=[f"k{i}" for i in range(columns)])
+
+
+NAMES = [f"c{i}" for i in range(N)]
+OTHERS = [f"z{i}" for i in range(N)]
+CHANGES = {
+    "nothing": (lambda root: None, "reads"),
+    "layer_1d": (_put("layers/d", np.ones(N)),),
+    "layer_3d": (_put("layers/d", np.ones((N, 5, 2))), "reads"),
+    "layer_column": (_element("layers/c", pd.Categorical(["a"] * N)),),
+    "layer_frame": (_element("layers/f", _frame(OTHERS, 5)), "reads"),
+    "layer_frame_narrow": (_element("layers/f", _frame(NAMES, 4)),),
+    "layer_none": (_element("layers/n", None),),
+    "layer_dict": (_element("layers/n", {"a": np.ones(3)}),),
+    "x_1d": (_element("X", np.ones(N)),),
+    "x_3d": (_element("X", np.ones((N, 5, 2))),),
+    "x_none": (_element("X", None), "reads"),
+    "x_column": (_element("X", pd.Categorical(["a"] * N)),),
+    "raw_x_1d": (_element("raw/X", np.ones(N)),),
+    "obs_2d": (_put("obs/x", np.ones((N, 2))),),
+    "obs_2d_narrow": (_put("obs/x", np.ones((N, 1))),),
+    "obs_frame": (_column(_frame(NAMES)),),
+    "obs_cat": (_column(pd.Categorical(["a"] * N)), "reads"),
+    "uns_frame_2d": (_put("uns/f/z", np.ones((2, 2))),),
+    "obsm_1d": (_element("obsm/n", np.ones(N)), "reads"),
+    "obsm_3d": (_element("obsm/n", np.ones((N, 2, 2))), "reads"),
+    "obsm_none": (_element("obsm/n", None),),
+    "obsm_cat": (_element("obsm/n", pd.Categorical(["a"] * N)),),
+    "obsm_nullable": (_element("obsm/n", pd.array([1, None] * 6, dtype="Int32")),),
+    "obsm_other_names": (_element("obsm/n", _frame(OTHERS)),),
+    "obsm_turned_names": (_element("obsm/n", _frame(NAMES[::-1])),),
+    "obsm_number_names": (_element("obsm/n", _frame(range(N))),),
+    "obsm_category_names": (_element("obsm/n", _frame(pd.CategoricalIndex(NAMES))), "reads"),
+    "varm_other_names": (_element("varm/n", _frame(OTHERS[:5])),),
+    "raw_varm_other_names": (_element("raw/varm/n", _frame(OTHERS[:5])),),
+    "obsp_1d": (_element("obsp/n", np.ones(N)),),
+    "obsp_3d": (_element("obsp/n", np.ones((N, N, 2))), "reads"),
+    "obsp_frame": (_element("obsp/n", _frame(NAMES)),),
+    "ordered_missing": (_without("obs/cat", "ordered"),),
+    "category_nan": (_put("obs/cat/categories", np.array([0, np.nan, 2])),),
+    "category_2d": (_put("obs/cat/categories", np.arange(3.0)[:, None]),),
+    "codes_unsigned": (_put("obs/cat/codes", np.zeros(N, "u1")), "reads"),
+    "int_floats": (_put("obs/int/values", np.ones(N)),),
+    "int_bools": (_put("obs/int/values", np.ones(N, bool)),),
+    "bool_ints": (_put("obs/bool/values", np.ones(N, "i4")),),
+    "mask_ints": (_put("obs/int/mask", np.ones(N, "i1")),),
+    "mask_2d": (_put("obs/int/mask", np.ones((N, 1), bool)),),
+    "int_as_text": (_says("uns/i", "string"), "hdf5"),
+    "text_as_number": (_says("uns/t", "numeric-scalar"), "hdf5"),
+    "text_as_bytes": (_says("uns/t", "bytes"), "hdf5"),
+    "none_as_number": (_says("uns/none", "numeric-scalar"), "hdf5"),
+    "numbers_as_text": (_says("uns/a", "string-array"), "hdf5"),
+    "numbers_as_number": (_says("uns/a", "numeric-scalar"),),
+    "layers_array": (_element("layers", np.ones((N, 5))),),
+    "layers_sparse": (_element("layers", sp.eye(N, format="csr")),),
+    "layers_none": (_element("layers", None), "reads"),
+    "layers_frame": (_element("layers", _frame(NAMES)),),
+    "layers_anndata": (_says("layers", "anndata", "0.1.0"),),
+    "obsm_array": (_element("obsm", np.ones((N, 5))),),
+    "obsp_array": (_element("obsp", np.ones((N, N))),),
+    "raw_varm_array": (_element("raw/varm", np.ones((5, 2))),),
+    "uns_array": (_element("uns", np.ones(3)),),
+    "uns_number": (_element("uns", 1.0),),
+    "root_dict": (_says("/", "dict", "0.1.0"), "hdf5"),
+}

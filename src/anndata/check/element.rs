@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{ANY, Checker, Shape, below};
+use super::{Checker, Place, below};
 use crate::anndata::awkward::{Awkward, UnknownForm};
-use crate::anndata::column::Column;
+use crate::anndata::column::{Column, ColumnKind};
 use crate::anndata::encoding::Encoding;
 use crate::anndata::matrix::Layout;
-use crate::store::spec::Dtype;
+use crate::anndata::rows::Source;
+use crate::store::spec::{Attr, Dtype, Kind};
 use crate::store::{Array, Group, Node};
 
 /// Groups in groups; deeper ones are links in a circle.
@@ -17,7 +18,7 @@ const AWKWARD_ROWS: u64 = 1 << 12;
 
 impl Checker<'_> {
     /// Checks node `name` of the group at `parent`.
-    pub fn child(&mut self, group: &Group, parent: &str, name: &str, shape: Shape) {
+    pub fn child(&mut self, group: &Group, parent: &str, name: &str, place: Place) {
         let path = below(parent, name);
         if self.nodes == 0 || path.split('/').count() > DEEPEST {
             self.nodes = 0;
@@ -29,56 +30,47 @@ impl Checker<'_> {
             .get(name)
             .and_then(|node| node.context("A link that leads nowhere"));
         match node.and_then(|node| Ok((Encoding::of(&node)?, node))) {
-            Ok((encoding, node)) => self.element(&path, node, encoding, shape),
+            Ok((encoding, node)) => self.element(&path, node, encoding, place),
             Err(error) => self.findings.failed(&path, &error),
         }
     }
 
-    fn element(&mut self, path: &str, node: Node, encoding: Encoding, shape: Shape) {
-        self.label(path, &node);
+    fn element(&mut self, path: &str, node: Node, encoding: Encoding, place: Place) {
+        self.label(path, &node, None);
+        if !place.takes(&node, &encoding) {
+            let (found, wanted) = (named(&node, &encoding), place.wants());
+            let what = format!("It is {found}, where {wanted} is expected");
+            self.findings.error(path, what);
+        }
         match (encoding, node) {
-            (_, Node::Array(array)) => self.array(path, array, shape),
-            (Encoding::Csr, Node::Group(group)) => self.sparse(path, &group, Layout::Csr, shape),
-            (Encoding::Csc, Node::Group(group)) => self.sparse(path, &group, Layout::Csc, shape),
+            (_, Node::Array(array)) => self.array(path, array, place),
+            (Encoding::Csr, Node::Group(group)) => self.sparse(path, &group, Layout::Csr, place),
+            (Encoding::Csc, Node::Group(group)) => self.sparse(path, &group, Layout::Csc, place),
             (Encoding::DataFrame | Encoding::OldDataFrame, Node::Group(group)) => {
-                self.frame(path, &group, shape[0]);
+                self.frame(path, &group, place);
             }
             (Encoding::Categorical | Encoding::Nullable, Node::Group(group)) => {
-                self.column(path, &group, shape);
+                self.column(path, &group, place);
             }
-            (Encoding::Awkward, Node::Group(group)) => self.awkward(path, &group, shape),
-            (_, Node::Group(group)) => {
-                if let Some(axis) = shape[0] {
-                    let what = format!("It is a folder, where rows of {} are expected", axis.name);
-                    self.findings.error(path, what);
-                }
-                self.all(path, &group);
-            }
+            (Encoding::Awkward, Node::Group(group)) => self.awkward(path, &group, place),
+            (_, Node::Group(group)) => self.all(path, &group),
         }
     }
 
     /// Every node of a group, whatever it is.
     pub fn all(&mut self, path: &str, group: &Group) {
         for name in self.names(group, path) {
-            self.child(group, path, &name, ANY);
+            self.child(group, path, &name, Place::Any);
         }
     }
 
-    fn array(&mut self, path: &str, array: Array, shape: Shape) {
+    fn array(&mut self, path: &str, array: Array, place: Place) {
         let spec = array.spec();
-        let found = &spec.shape;
-        match (found.first(), shape[0]) {
-            // `None`: an X that was written as nothing.
-            (None, _) if spec.null => {}
-            (None, Some(axis)) => {
-                let what = format!("It is a scalar, where rows of {} are expected", axis.name);
-                self.findings.error(path, what);
-            }
-            (Some(&rows), axis) => self.agrees(path, "rows", rows, axis),
-            (None, None) => {}
+        if let Some(&rows) = spec.shape.first() {
+            self.agrees(path, "rows", rows, place.rows());
         }
-        if let Some(&columns) = found.get(1) {
-            self.agrees(path, "columns", columns, shape[1]);
+        if let Some(&columns) = spec.shape.get(1) {
+            self.agrees(path, "columns", columns, place.columns());
         }
         let labelled = array
             .attrs()
@@ -90,24 +82,62 @@ impl Checker<'_> {
     }
 
     /// A categorical or nullable column.
-    fn column(&mut self, path: &str, group: &Group, shape: Shape) {
-        let column = Column::open(Node::Group(group.clone()));
-        if let Ok(column) = &column {
-            self.agrees(path, "rows", column.rows(), shape[0]);
+    fn column(&mut self, path: &str, group: &Group, place: Place) {
+        for name in self.names(group, path) {
+            let place = match name.as_str() {
+                "codes" | "categories" | "values" | "mask" => Place::Column(None),
+                _ => Place::Any,
+            };
+            self.child(group, path, &name, place);
         }
-        self.all(path, group);
-        match column {
-            Ok(column) => self.codes(path, &column),
+        match Column::open(Node::Group(group.clone())) {
+            Ok(column) => {
+                self.agrees(path, "rows", column.rows(), place.rows());
+                self.kinds(path, &column);
+                self.codes(path, &column);
+            }
             Err(error) => self.findings.failed(path, &error),
         }
     }
 
+    /// Whether the parts of a column are of the types that its `encoding-type` asks for.
+    fn kinds(&mut self, path: &str, column: &Column) {
+        let kind = column.attrs.text("encoding-type").unwrap_or_default();
+        let dtype = column.dtype();
+        match &column.kind {
+            ColumnKind::Categorical { .. } => {
+                let ordered = column.attrs.get("ordered");
+                if ordered.and_then(Attr::as_bool).is_none() {
+                    self.findings.error(path, "It has no bool 'ordered'");
+                }
+            }
+            ColumnKind::Nullable(mask) => {
+                let right = match kind {
+                    "nullable-integer" => dtype.is_integer(),
+                    "nullable-boolean" => dtype.kind() == Some(Kind::Bool),
+                    _ => dtype.is_string(),
+                };
+                if !right {
+                    let what = format!("It is '{kind}', but its values are {dtype}");
+                    self.findings.error(path, what);
+                }
+                if let Source::Fixed(mask) = &mask.source
+                    && mask.spec().dtype.kind() != Some(Kind::Bool)
+                {
+                    let what = format!("Its mask is {}, not bool", mask.spec().dtype);
+                    self.findings.error(path, what);
+                }
+            }
+            ColumnKind::Plain => {}
+        }
+    }
+
     /// An awkward array, by its form. A form that is not known here is read buffer by buffer.
-    fn awkward(&mut self, path: &str, group: &Group, shape: Shape) {
+    fn awkward(&mut self, path: &str, group: &Group, place: Place) {
         self.all(path, group);
         let read = |checker: &mut Self| -> Result<()> {
             let array = Awkward::open(group)?;
-            checker.agrees(path, "rows", array.rows(), shape[0]);
+            checker.agrees(path, "rows", array.rows(), place.rows());
             let rows = array.rows();
             ensure!(
                 checker.has_room_for(rows),
@@ -129,6 +159,26 @@ impl Checker<'_> {
             Err(error) => self.findings.failed(path, &error),
             Ok(()) => {}
         }
+    }
+}
+
+/// What an element is, in words.
+fn named(node: &Node, encoding: &Encoding) -> String {
+    if let Node::Array(array) = node {
+        return match (array.spec().null, array.spec().shape.len()) {
+            (true, _) => "nothing".into(),
+            (_, 0) => "a scalar".into(),
+            (_, 1) => "an array of one axis".into(),
+            (_, axes) => format!("an array of {axes} axes"),
+        };
+    }
+    match encoding {
+        Encoding::Csr | Encoding::Csc => "a sparse matrix".into(),
+        Encoding::DataFrame | Encoding::OldDataFrame => "a dataframe".into(),
+        Encoding::Categorical | Encoding::Nullable => "a column".into(),
+        Encoding::Awkward => "an awkward array".into(),
+        Encoding::Unknown(name) => format!("'{name}'"),
+        _ => "a folder".into(),
     }
 }
 

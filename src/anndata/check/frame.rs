@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result};
 
-use super::{Axis, Checker, below};
+use super::{Axis, Checker, Place, below};
 use crate::anndata::column::{Column, ColumnKind};
 use crate::anndata::distinct::{self, Repeats};
 use crate::anndata::encoding::Encoding;
@@ -14,8 +14,8 @@ use crate::anndata::values::{Data, Values};
 use crate::store::{Array, Group};
 
 impl Checker<'_> {
-    /// A frame in a group, over `axis` if that is given.
-    pub fn frame(&mut self, path: &str, group: &Group, axis: Option<Axis>) {
+    /// A frame in a group.
+    pub fn frame(&mut self, path: &str, group: &Group, place: Place) {
         let columns = match frame::columns(group) {
             Ok(columns) => columns,
             Err(error) => {
@@ -29,6 +29,7 @@ impl Checker<'_> {
         let len = match index.and_then(|node| frame::column_length(&node)) {
             Ok(len) => Some(Axis {
                 name: "its index",
+                path: "",
                 len,
             }),
             Err(error) => {
@@ -38,7 +39,10 @@ impl Checker<'_> {
             }
         };
         if let Some(len) = len {
-            self.agrees(path, "rows", len.len, axis);
+            self.agrees(path, "rows", len.len, place.rows());
+        }
+        if let Ok(columns) = frame::column_order(group) {
+            self.agrees(path, "columns", columns.len() as u64, place.columns());
         }
         for name in &columns {
             match group.get(name) {
@@ -46,7 +50,7 @@ impl Checker<'_> {
                     let what = format!("'column-order' names '{name}', which is missing");
                     self.findings.error(path, what);
                 }
-                _ => self.child(group, path, name, [len, None]),
+                _ => self.child(group, path, name, Place::Column(len)),
             }
         }
         for name in self.names(group, path) {
@@ -58,7 +62,7 @@ impl Checker<'_> {
                 let what = "It is not listed in 'column-order', so no reader sees it";
                 self.findings.note(&below(path, &name), what);
             }
-            self.child(group, path, &name, super::ANY);
+            self.child(group, path, &name, Place::Any);
         }
         if matches!(Encoding::of_group(group), Ok(Encoding::OldDataFrame)) {
             match old::frame(group, self.root) {
@@ -67,6 +71,9 @@ impl Checker<'_> {
             }
         }
         self.index(path);
+        if let Place::Rows(Some(axis)) = place {
+            self.names_of(path, axis);
+        }
     }
 
     /// A frame that is one compound dataset.
@@ -92,7 +99,7 @@ impl Checker<'_> {
         }
     }
 
-    /// Codes within their categories, and these distinct; nothing for other columns.
+    /// Codes within their categories, and these distinct and never missing; nothing for other columns.
     pub fn codes(&mut self, path: &str, column: &Column) {
         let ColumnKind::Categorical { categories, .. } = &column.kind else {
             return;
@@ -107,6 +114,19 @@ impl Checker<'_> {
         };
         if let Err(error) = in_range() {
             self.findings.failed(path, &error);
+        }
+        let is_missing = || -> Result<bool> {
+            for rows in categories.blocks()? {
+                if categories.read(rows)?.comparable()?.missing.contains(&true) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        match is_missing() {
+            Ok(true) => self.findings.error(path, "A category is a missing value"),
+            Ok(false) => {}
+            Err(error) => self.findings.failed(path, &error),
         }
         let read = |rows: Range<u64>| categories.read(rows)?.comparable();
         match self.repeats(categories, read) {
@@ -137,6 +157,36 @@ impl Checker<'_> {
                 self.findings.note(path, what);
             }
             Ok(None) => {}
+            Err(error) => self.findings.failed(path, &error),
+        }
+    }
+
+    /// Whether a frame has the names of the axis that it lies along, in their order.
+    fn names_of(&mut self, path: &str, axis: Axis) {
+        let differ = || -> Result<bool> {
+            let frame = Frame::open(self.root, path)?;
+            let Ok(axis) = Frame::open(self.root, axis.path) else {
+                return Ok(false); // told before, as are lengths that differ
+            };
+            if frame.rows() != axis.rows() || !self.has_room_for(frame.rows()) {
+                return Ok(false);
+            }
+            if !frame.index_column().dtype().is_string() {
+                return Ok(true);
+            }
+            for rows in frame.index_blocks()? {
+                if frame.index_rows(rows.clone())? != axis.index_rows(rows)? {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        match differ() {
+            Ok(true) => {
+                let what = format!("Its index differs from that of {}", axis.name);
+                self.findings.error(path, what);
+            }
+            Ok(false) => {}
             Err(error) => self.findings.failed(path, &error),
         }
     }

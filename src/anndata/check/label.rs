@@ -1,7 +1,7 @@
 //! What `encoding-type` and `encoding-version` may say ("On disk format", anndata documentation).
 
 use crate::store::Node;
-use crate::store::spec::{Attrs, Dtype};
+use crate::store::spec::{ArraySpec, Attrs, Dtype};
 
 /// Each encoding with its versions, and whether it is a group.
 const KNOWN: [(&str, &[&str], bool); 18] = [
@@ -36,13 +36,17 @@ pub enum Label {
     Wrong(String),
 }
 
-pub fn label(node: &Node, attrs: &Attrs) -> Label {
+/// `expected` is what the place asks for, if that is one kind only.
+pub fn label(node: &Node, attrs: &Attrs, expected: Option<&str>) -> Label {
     let Some(said) = attrs.get("encoding-type") else {
         return Label::Missing;
     };
     let Some(kind) = said.as_text() else {
         return Label::Wrong("Its 'encoding-type' is no text".into());
     };
+    if let Some(expected) = expected.filter(|expected| *expected != kind) {
+        return Label::Wrong(format!("It is '{kind}', where '{expected}' is expected"));
+    }
     let Some((_, versions, is_group)) = KNOWN.iter().find(|(name, ..)| *name == kind) else {
         return Label::Unknown(format!("Its encoding '{kind}' is none of anndata's"));
     };
@@ -58,27 +62,31 @@ pub fn label(node: &Node, attrs: &Attrs) -> Label {
     match node {
         Node::Array(_) if *is_group => Label::Wrong(format!("It is '{kind}', but no group")),
         Node::Group(_) if !is_group => Label::Wrong(format!("It is '{kind}', but a group")),
-        Node::Array(array) => {
-            let text = array.spec().dtype.is_string();
-            let scalar = array.spec().shape.is_empty();
-            match (kind, &array.spec().dtype) {
-                ("string-array", dtype) if !text => {
-                    Label::Wrong(format!("It is '{kind}', but holds {dtype}"))
-                }
-                ("rec-array", dtype)
-                    if !matches!(dtype, Dtype::Record { .. } | Dtype::Unsupported(_)) =>
-                {
-                    Label::Wrong(format!("It is '{kind}', but holds {dtype}"))
-                }
-                ("numeric-scalar" | "string" | "bytes", _) if !scalar => {
-                    Label::Wrong(format!("It is '{kind}', but no scalar"))
-                }
-                ("array" | "string-array" | "rec-array", _) if scalar && kind != "array" => {
-                    Label::Wrong(format!("It is '{kind}', but a scalar"))
-                }
-                _ => Label::Good,
-            }
+        Node::Array(array) if !describes(kind, array.spec()) => {
+            let spec = array.spec();
+            let found = match (spec.null, spec.shape.len()) {
+                (true, _) => "nothing".into(),
+                (_, 0) => format!("a scalar of {}", spec.dtype),
+                (_, axes) => format!("{} along {axes} axes", spec.dtype),
+            };
+            Label::Wrong(format!("It is '{kind}', but holds {found}"))
         }
-        Node::Group(_) => Label::Good,
+        _ => Label::Good,
+    }
+}
+
+/// Whether an array or scalar is what its `encoding-type` says.
+fn describes(kind: &str, spec: &ArraySpec) -> bool {
+    let (dtype, is_scalar) = (&spec.dtype, spec.shape.is_empty());
+    let unknown = matches!(dtype, Dtype::Unsupported(_) | Dtype::Hdf5 { .. });
+    match kind {
+        "null" => spec.null,
+        _ if spec.null => false,
+        "string" => is_scalar && dtype.is_string(),
+        "bytes" => is_scalar && !dtype.is_string() || matches!(dtype, Dtype::FixedString { .. }),
+        "numeric-scalar" => is_scalar && (dtype.kind().is_some() || unknown),
+        "string-array" => !is_scalar && dtype.is_string(),
+        "rec-array" => !is_scalar && (matches!(dtype, Dtype::Record { .. }) || unknown),
+        _ => true,
     }
 }

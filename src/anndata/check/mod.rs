@@ -10,6 +10,7 @@ mod label;
 mod sparse;
 mod values;
 
+use crate::store::spec::Dtype;
 use crate::store::{Group, Node};
 
 use super::encoding::Encoding;
@@ -21,13 +22,76 @@ use label::{Label, label};
 #[derive(Clone, Copy, Debug)]
 struct Axis {
     name: &'static str,
+    /// Where its frame stands; empty for the index of a frame that is no axis of the file.
+    path: &'static str,
     len: u64,
 }
 
-/// What rows and columns of an element must agree with.
-type Shape = [Option<Axis>; 2];
+/// What may stand at a place, and the axes it must agree with, where they are known.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Any,
+    /// One value for each row of a frame.
+    Column(Option<Axis>),
+    /// A frame over an axis of the file.
+    Frame(Option<Axis>),
+    /// Rows of any shape, or a frame with the names of the axis: obsm, varm.
+    Rows(Option<Axis>),
+    /// Two axes at least: layers, obsp, varp.
+    Matrix(Option<Axis>, Option<Axis>),
+    /// Two axes, or nothing: X.
+    X(Option<Axis>, Option<Axis>),
+}
 
-const ANY: Shape = [None, None];
+impl Place {
+    fn rows(self) -> Option<Axis> {
+        match self {
+            Place::Any => None,
+            Place::Column(rows) | Place::Frame(rows) | Place::Rows(rows) => rows,
+            Place::Matrix(rows, _) | Place::X(rows, _) => rows,
+        }
+    }
+
+    fn columns(self) -> Option<Axis> {
+        match self {
+            Place::Matrix(_, columns) | Place::X(_, columns) => columns,
+            _ => None,
+        }
+    }
+
+    /// In words, after "where" and before "is expected".
+    fn wants(self) -> &'static str {
+        match self {
+            Place::Any => "an element",
+            Place::Column(_) => "a column",
+            Place::Frame(_) => "a dataframe",
+            Place::Rows(_) => "an array, a sparse matrix or a dataframe",
+            Place::Matrix(..) | Place::X(..) => "a matrix",
+        }
+    }
+
+    /// Whether such an element belongs there.
+    fn takes(self, node: &Node, encoding: &Encoding) -> bool {
+        use Encoding::{Awkward, Categorical, Csc, Csr, DataFrame, Nullable, OldDataFrame};
+        let array = match node {
+            Node::Array(array) => Some(array.spec()),
+            Node::Group(_) => None,
+        };
+        match (self, array) {
+            (Place::Any, _) => true,
+            (Place::X(..), Some(spec)) => spec.null || spec.shape.len() == 2,
+            (Place::Matrix(..), Some(spec)) => spec.shape.len() >= 2,
+            (Place::Rows(_), Some(spec)) => !spec.shape.is_empty(),
+            (Place::Column(_), Some(spec)) => spec.shape.len() == 1,
+            (Place::Frame(_), Some(spec)) => matches!(spec.dtype, Dtype::Record { .. }),
+            (Place::Frame(_), None) => matches!(encoding, DataFrame | OldDataFrame),
+            (Place::Column(_), None) => {
+                matches!(encoding, Categorical | Nullable | Csr | Csc | Awkward)
+            }
+            (_, None) => matches!(encoding, Csr | Csc | Awkward | DataFrame | OldDataFrame),
+        }
+    }
+}
 
 /// Nodes that are looked at. Links may make a small file a tree without end.
 const MOST_NODES: u64 = 1 << 20;
@@ -71,7 +135,7 @@ pub fn check(root: &Group, size: u64, budget: u64) -> Findings {
 impl Checker<'_> {
     fn file(&mut self) {
         let root = self.root;
-        self.label("", &Node::Group(root.clone()));
+        self.label("", &Node::Group(root.clone()), Some("anndata"));
         let obs = self.axis("obs", &["obs"]);
         let var = self.axis("var", &["var"]);
         // A raw of `None` is an array.
@@ -82,19 +146,25 @@ impl Checker<'_> {
         };
         for name in self.names(root, "") {
             match name.as_str() {
-                "X" => self.child(root, "", &name, [obs, var]),
-                "obs" => self.child(root, "", &name, [obs, None]),
-                "var" => self.child(root, "", &name, [var, None]),
-                "layers" => self.folder(&name, [obs, var]),
-                "obsm" => self.folder(&name, [obs, None]),
-                "varm" => self.folder(&name, [var, None]),
-                "obsp" => self.folder(&name, [obs, obs]),
-                "varp" => self.folder(&name, [var, var]),
+                "X" => self.child(root, "", &name, Place::X(obs, var)),
+                "obs" => self.child(root, "", &name, Place::Frame(obs)),
+                "var" => self.child(root, "", &name, Place::Frame(var)),
+                "layers" => self.folder(&name, Place::Matrix(obs, var)),
+                "obsm" => self.folder(&name, Place::Rows(obs)),
+                "varm" => self.folder(&name, Place::Rows(var)),
+                "obsp" => self.folder(&name, Place::Matrix(obs, obs)),
+                "varp" => self.folder(&name, Place::Matrix(var, var)),
+                "uns" => self.folder(&name, Place::Any),
                 "raw" => self.raw(obs, raw),
-                "raw.X" => self.child(root, "", &name, [obs, raw]),
-                "raw.var" => self.child(root, "", &name, [raw, None]),
-                "raw.varm" => self.folder(&name, [raw, None]),
-                _ => self.child(root, "", &name, ANY),
+                "raw.X" => self.child(root, "", &name, Place::X(obs, raw)),
+                "raw.var" => self.child(root, "", &name, Place::Frame(raw)),
+                "raw.varm" => self.folder(&name, Place::Rows(raw)),
+                "raw.cat" => self.child(root, "", &name, Place::Any),
+                _ => {
+                    let what = "It is no part of an AnnData file; anndata may refuse the file";
+                    self.findings.note(&name, what);
+                    self.child(root, "", &name, Place::Any);
+                }
             }
         }
         if self.unlabelled > 0 {
@@ -111,14 +181,14 @@ impl Checker<'_> {
     }
 
     /// The length of the frame that stands at one of `paths`.
-    fn axis(&mut self, name: &'static str, paths: &[&str]) -> Option<Axis> {
+    fn axis(&mut self, name: &'static str, paths: &[&'static str]) -> Option<Axis> {
         let path = paths.iter().copied().find(|path| self.has(path));
         let Some(path) = path else {
             self.findings.error(name, "It is missing");
             return None;
         };
         match frames::length(self.root, path) {
-            Ok(len) => Some(Axis { name, len }),
+            Ok(len) => Some(Axis { name, path, len }),
             Err(error) => {
                 self.findings.failed(name, &error);
                 None
@@ -126,37 +196,47 @@ impl Checker<'_> {
         }
     }
 
-    /// The elements of a folder of the root, each over the same axes.
-    fn folder(&mut self, name: &str, shape: Shape) {
-        match self.root.get(name) {
-            Ok(Some(node @ Node::Group(_)))
-                if matches!(
-                    Encoding::of(&node),
-                    Ok(Encoding::Dict | Encoding::Unknown(_))
-                ) =>
-            {
-                self.label(name, &node);
-                let Node::Group(group) = node else { return };
-                for child in self.names(&group, name) {
-                    self.child(&group, name, &child, shape);
+    /// The elements of a folder of the root, each at the same place.
+    fn folder(&mut self, path: &str, place: Place) {
+        let node = match self.root.get(path) {
+            Ok(Some(node)) => node,
+            _ => return self.child(self.root, "", path, Place::Any),
+        };
+        let is_folder = matches!(
+            Encoding::of(&node),
+            Ok(Encoding::Dict | Encoding::Unknown(_))
+        );
+        match node {
+            Node::Group(group) if is_folder => {
+                self.label(path, &Node::Group(group.clone()), Some("dict"));
+                for name in self.names(&group, path) {
+                    self.child(&group, path, &name, place);
                 }
             }
-            // A compound dataset, before anndata 0.6, or nothing that belongs here.
-            _ => self.child(self.root, "", name, [shape[0], None]),
+            Node::Array(array) if array.spec().null => {}
+            // Before anndata 0.6.
+            Node::Array(array) if matches!(array.spec().dtype, Dtype::Record { .. }) => {
+                self.child(self.root, "", path, Place::Rows(place.rows()));
+            }
+            _ => {
+                let what = "It is no folder of elements";
+                self.findings.error(path, what);
+                self.child(self.root, "", path, Place::Any);
+            }
         }
     }
 
     fn raw(&mut self, obs: Option<Axis>, genes: Option<Axis>) {
         let Ok(Some(Node::Group(raw))) = self.root.get("raw") else {
-            return self.child(self.root, "", "raw", ANY);
+            return self.child(self.root, "", "raw", Place::Any);
         };
-        self.label("raw", &Node::Group(raw.clone()));
+        self.label("raw", &Node::Group(raw.clone()), Some("raw"));
         for name in self.names(&raw, "raw") {
             match name.as_str() {
-                "X" => self.child(&raw, "raw", &name, [obs, genes]),
-                "var" => self.child(&raw, "raw", &name, [genes, None]),
-                "varm" => self.folder("raw/varm", [genes, None]),
-                _ => self.child(&raw, "raw", &name, ANY),
+                "X" => self.child(&raw, "raw", &name, Place::X(obs, genes)),
+                "var" => self.child(&raw, "raw", &name, Place::Frame(genes)),
+                "varm" => self.folder("raw/varm", Place::Rows(genes)),
+                _ => self.child(&raw, "raw", &name, Place::Any),
             }
         }
     }
@@ -169,13 +249,13 @@ impl Checker<'_> {
         })
     }
 
-    /// Whether what a node says of itself is right.
-    fn label(&mut self, path: &str, node: &Node) {
+    /// Whether what a node says of itself is right, and what is expected there.
+    fn label(&mut self, path: &str, node: &Node, expected: Option<&str>) {
         let attrs = match node {
             Node::Group(group) => group.attrs(),
             Node::Array(array) => array.attrs(),
         };
-        match attrs.map(|attrs| label(node, &attrs)) {
+        match attrs.map(|attrs| label(node, &attrs, expected)) {
             Ok(Label::Good) => {}
             Ok(Label::Missing) => {
                 if self.unlabelled == 0 {
@@ -194,7 +274,7 @@ impl Checker<'_> {
 
     /// Whether `found` rows or columns are as many as their axis has.
     fn agrees(&mut self, path: &str, what: &str, found: u64, axis: Option<Axis>) {
-        if let Some(Axis { name, len }) = axis.filter(|axis| axis.len != found) {
+        if let Some(Axis { name, len, .. }) = axis.filter(|axis| axis.len != found) {
             let what = format!("It has {found} {what}, but {name} has {len}");
             self.findings.error(path, what);
         }

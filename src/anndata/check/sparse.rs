@@ -9,11 +9,12 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::values::BLOCK;
-use super::{Checker, Shape, below};
+use super::{Checker, Place, below};
 use crate::anndata::distinct;
 use crate::anndata::ints;
 use crate::anndata::matrix::{Layout, Sparse};
 use crate::store::Group;
+use crate::store::spec::Kind;
 
 /// Rows whose offsets are held at a time.
 const STEP: u64 = 1 << 18;
@@ -39,13 +40,18 @@ impl Order {
 }
 
 impl Checker<'_> {
-    pub fn sparse(&mut self, path: &str, group: &Group, layout: Layout, shape: Shape) {
+    pub fn sparse(&mut self, path: &str, group: &Group, layout: Layout, place: Place) {
         let sparse = match Sparse::open(group, layout) {
             Ok(sparse) => sparse,
             Err(error) => return self.findings.failed(path, &error),
         };
-        self.agrees(path, "rows", sparse.shape[0], shape[0]);
-        self.agrees(path, "columns", sparse.shape[1], shape[1]);
+        self.agrees(path, "rows", sparse.shape[0], place.rows());
+        self.agrees(path, "columns", sparse.shape[1], place.columns());
+        let dtype = &sparse.data.spec().dtype;
+        if dtype.kind() == Some(Kind::Float) && dtype.size() == 2 {
+            let what = "scipy has no sparse matrices of float16, so anndata refuses the file";
+            self.findings.note(path, what);
+        }
         self.values(&below(path, "data"), &sparse.data);
         let indices = self.may_read(&below(path, "indices"), &sparse.indices);
         if !indices || !self.may_read(&below(path, "indptr"), &sparse.indptr) {
