@@ -10,13 +10,12 @@ mod order;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
 use tracing::{debug, info};
 
-use crate::anndata::csc::{Sweeper, Targets};
+use crate::anndata::csc::{Swept, Targets};
 use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter};
 use crate::anndata::select::Selection;
 use crate::compression::Compression;
@@ -73,7 +72,8 @@ struct Engine<'a> {
     request: &'a Request<'a>,
     approach: Approach,
     template: Option<Template>,
-    sweepers: Vec<Sweeper<'a>>,
+    /// The CSC matrices, each with its path.
+    swept: Vec<(&'a str, Swept<'a>)>,
 }
 
 /// What all outputs have in common, as a file to begin each with; it stands beside them for as long.
@@ -132,9 +132,7 @@ impl<'a> Engine<'a> {
             request,
             template.as_ref().map(|template| template.path.as_path()),
         )?);
-        if approach.unpacks {
-            needs.push(needs::of_scratch(selection, request));
-        }
+        needs.push(needs::of_scratch(selection, request, &approach));
         ensure_room(needs)?;
         if approach.unpacks {
             unpack(&mut selection.leaves, request.scratch)?;
@@ -147,9 +145,9 @@ impl<'a> Engine<'a> {
             request,
             approach,
             template,
-            sweepers: vec![],
+            swept: vec![],
         };
-        engine.sweepers = engine.start_sweeps()?;
+        engine.swept = engine.sweep()?;
         Ok(engine)
     }
 
@@ -341,13 +339,16 @@ impl<'a> Engine<'a> {
         })
     }
 
-    fn close(&mut self, open: Open) -> Result<()> {
+    fn close(&self, open: Open) -> Result<()> {
         let output = open.place.output;
         let path = &self.request.outputs[output];
         let close = || {
             open.writers.into_iter().try_for_each(LeafWriter::finish)?;
-            for sweeper in &mut self.sweepers {
-                sweeper.write(output, &open.root)?;
+            let rows = self.request.cuts[output + 1] - self.request.cuts[output];
+            for (path, swept) in &self.swept {
+                swept
+                    .write(output, rows, path, &open.root)
+                    .with_context(|| format!("Write '{path}'"))?;
             }
             open.root.finish()?;
             drop(open.flushed);
@@ -359,21 +360,28 @@ impl<'a> Engine<'a> {
         close().with_context(|| writing(path))
     }
 
-    fn start_sweeps(&self) -> Result<Vec<Sweeper<'a>>> {
+    /// Puts down the elements of CSC matrices by output.
+    fn sweep(&self) -> Result<Vec<(&'a str, Swept<'a>)>> {
         let (csc, request) = (&self.selection.csc, self.request);
         if csc.is_empty() {
             return Ok(vec![]);
         }
         let span = request.span();
-        let order = request.order.cells(span.clone());
-        let cuts: Vec<u64> = request.cuts.iter().map(|cut| cut - span.start).collect();
-        let targets = Rc::new(Targets::new(self.selection.cells, &order, &cuts));
-        let lengths: Vec<u64> = request.cuts.windows(2).map(|c| c[1] - c[0]).collect();
-        let budget = self.approach.wave.sweep / csc.len() as u64;
+        let targets = match &request.order {
+            Order::AsIs => Targets::Runs(request.cuts.clone()),
+            order => {
+                let cuts: Vec<u64> = request.cuts.iter().map(|cut| cut - span.start).collect();
+                Targets::listed(self.selection.cells, &order.cells(span), &cuts)
+            }
+        };
+        let most = self.approach.wave.sweep / csc.len() as u64;
+        let outputs = request.outputs.len();
         csc.iter()
             .map(|(path, matrix)| {
-                Sweeper::new(path, matrix, targets.clone(), lengths.clone(), budget)
+                info!("Sweeping the columns of '{path}'...");
+                Swept::new(matrix, &targets, outputs, most, request.scratch)
                     .with_context(|| format!("Take rows of '{path}'"))
+                    .map(|swept| (path.as_str(), swept))
             })
             .collect()
     }

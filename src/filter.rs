@@ -43,7 +43,7 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
     let dry = args.output_options.dry_run;
-    let mut scratch = std::env::temp_dir();
+    let mut scratch = args.scratch.parent();
     if !dry || args.which.table.csv_file.is_some() {
         scratch = outputs.scratch_dir(&scratch)?;
     }

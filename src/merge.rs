@@ -76,15 +76,14 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         output::check(&args.output)?;
         let bytes = first.selection.skeleton_bytes()? + size(&found.paths, access)?;
         return cli::print(
-            preview(&args.inputs, &args.output, cells, bytes, limit / 4)
+            preview(&args.inputs, &args.output, cells, bytes, limit)
                 .text()
                 .as_bytes(),
         );
     }
     let aside = outputs.aside(&args.output)?;
-    let names = Names::new(cells, limit / 64, || {
-        outputs.scratch_dir(aside.parent().unwrap_or(&aside))
-    })?;
+    let scratch = outputs.scratch_dir(aside.parent().unwrap_or(&aside))?;
+    let names = Names::new(cells, limit / 64, &scratch)?;
     let context = || format!("Cannot merge into {}", args.output.display());
     let place = output::place_of(&aside);
     let needs = [Need {
@@ -104,7 +103,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let progress = Progress::new("Merging", work, quiet);
     let write = || -> Result<u64> {
         let open = |at: usize| Input::open(&found.paths[at], access);
-        let mut writer = Writer::create(outline, &first, &open, &out, sources, names, limit / 4)?;
+        let mut writer = Writer::create(outline, &first, &open, &out, sources, names, scratch)?;
         drop(first);
         for path in &found.paths {
             writer.append(&Input::open(path, access)?, &progress)?;
@@ -189,7 +188,7 @@ impl Modes {
 }
 
 /// What `--dry-run` tells.
-fn preview(inputs: &[PathBuf], output: &Path, cells: u64, bytes: u64, budget: u64) -> Preview {
+fn preview(inputs: &[PathBuf], output: &Path, cells: u64, bytes: u64, limit: u64) -> Preview {
     Preview {
         from: match inputs {
             [one] => one.display().to_string(),
@@ -201,7 +200,7 @@ fn preview(inputs: &[PathBuf], output: &Path, cells: u64, bytes: u64, budget: u6
             bytes,
         }],
         reading: "input after input, block by block".into(),
-        memory: plan::memory(budget.min(bytes), 0),
+        memory: plan::memory(plan::Budget::sequential(limit).wave.min(bytes), 0),
         scratch: 0,
         threads: rayon::current_num_threads(),
     }

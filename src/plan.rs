@@ -10,6 +10,8 @@ const BASE: u64 = 96 << 20;
 const DECODING: u64 = 48 << 20;
 /// What unshuffled work reads at a time: enough to keep every core busy, small enough to stay in a fixed memory.
 const SEQUENTIAL: u64 = 40 << 20;
+/// What such work keeps of CSC matrices in memory.
+pub const SWEPT: u64 = 24 << 20;
 /// Bytes of bookkeeping for each row of a shuffled wave: its place in the file, in the wave and in the output.
 const PLACE: u64 = 40;
 /// A wave smaller than this would read almost row by row.
@@ -19,7 +21,7 @@ const LEAST: u64 = 32 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     pub wave: u64,
-    /// What a sweep of CSC matrices may take, each of which reads a matrix whole.
+    /// What may stay in memory of CSC matrices, which are swept once; what is more goes to scratch.
     pub sweep: u64,
 }
 
@@ -28,7 +30,7 @@ impl Budget {
     pub fn sequential(limit: u64) -> Budget {
         Budget {
             wave: SEQUENTIAL.min(limit / 4).max(1),
-            sweep: (limit / 4).max(1),
+            sweep: SWEPT.min(limit / 8).max(1),
         }
     }
 

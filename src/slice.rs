@@ -49,7 +49,7 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
     let dry = args.output.dry_run;
     let resumes = args.resume && !dry;
     settle_seed(&mut args, &seen, &mut outputs)?;
-    let mut scratch = args.tmpdir.clone().unwrap_or_else(std::env::temp_dir);
+    let mut scratch = args.scratch.parent();
     if !dry || args.by.table.csv_file.is_some() {
         scratch = outputs.scratch_dir(&scratch)?;
     }

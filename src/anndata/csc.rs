@@ -1,16 +1,17 @@
-//! Rows of a CSC matrix: it is stored by columns, so its rows are taken by sweeping all of it.
-//!
-//! One sweep serves as many outputs as fit the memory it is given. Of an output that does not fit, the columns are
-//! handed on as they come.
+//! Rows of a CSC matrix. It is stored by columns, so all of it is swept, and each element is put down with those of
+//! its output: in memory where the matrix is small, else in a scratch file.
 
-use std::rc::Rc;
+use std::ops::Range;
+use std::path::Path;
+use std::slice::from_ref;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::csr::CsrBlock;
 use super::ints;
-use super::matrix::{Count, Layout, Sparse, SparseSpec, SparseWriter};
-use crate::store::Group;
+use super::matrix::{Count, Sparse, SparseWriter};
+use crate::store::spec::Dtype;
+use crate::store::{Group, Scratch, read_ahead};
 
 /// Where the cells of a file go.
 pub enum Targets {
@@ -25,8 +26,11 @@ pub enum Targets {
 }
 
 impl Targets {
+    /// Bytes for each cell of the file and each place of the order that [`Targets::listed`] holds.
+    pub const LISTED: u64 = 12;
+
     /// `order` holds the cells of all outputs one after another; `cuts` where each output begins, and the end.
-    pub fn new(cells: u64, order: &[u32], cuts: &[u64]) -> Targets {
+    pub fn listed(cells: u64, order: &[u32], cuts: &[u64]) -> Targets {
         let mut starts = vec![0u32; cells as usize + 1];
         for &cell in order {
             starts[cell as usize + 1] += 1;
@@ -34,16 +38,18 @@ impl Targets {
         for i in 1..starts.len() {
             starts[i] += starts[i - 1];
         }
-        let mut next = starts.clone();
+        // While places are given out, each start moves to the next, which is put right at the end.
         let (mut outputs, mut rows) = (vec![0; order.len()], vec![0; order.len()]);
         for (output, cut) in cuts.windows(2).enumerate() {
             for (row, &cell) in order[cut[0] as usize..cut[1] as usize].iter().enumerate() {
-                let at = next[cell as usize] as usize;
-                next[cell as usize] += 1;
+                let at = starts[cell as usize] as usize;
+                starts[cell as usize] += 1;
                 outputs[at] = output as u32;
                 rows[at] = row as u32;
             }
         }
+        starts.rotate_right(1);
+        starts[0] = 0;
         Targets::Listed {
             starts,
             outputs,
@@ -51,20 +57,35 @@ impl Targets {
         }
     }
 
-    fn of(&self, cell: u64) -> impl Iterator<Item = (usize, u32)> + '_ {
-        let places = match self {
-            Targets::Listed { starts, .. } => starts[cell as usize]..starts[cell as usize + 1],
-            Targets::Runs(_) => 0..1,
-        };
-        places.map(move |i| match self {
-            Targets::Listed { outputs, rows, .. } => {
-                (outputs[i as usize] as usize, rows[i as usize])
+    /// Calls `put` for each of `cells` that goes into an output: which of them, the output, and the row there.
+    fn each(&self, cells: &[u64], mut put: impl FnMut(usize, usize, u64)) {
+        match self {
+            Targets::Listed {
+                starts,
+                outputs,
+                rows,
+            } => {
+                for (i, &cell) in cells.iter().enumerate() {
+                    let cell = cell as usize;
+                    for at in starts[cell] as usize..starts[cell + 1] as usize {
+                        put(i, outputs[at] as usize, u64::from(rows[at]));
+                    }
+                }
             }
             Targets::Runs(cuts) => {
-                let output = cuts.partition_point(|cut| *cut <= cell) - 1;
-                (output, (cell - cuts[output]) as u32)
+                let (mut output, mut run) = (0, 0..0);
+                for (i, cell) in cells.iter().enumerate() {
+                    if !run.contains(cell) {
+                        let after = cuts.partition_point(|cut| cut <= cell);
+                        if after == 0 || after == cuts.len() {
+                            continue;
+                        }
+                        (output, run) = (after - 1, cuts[after - 1]..cuts[after]);
+                    }
+                    put(i, output, cell - run.start);
+                }
             }
-        })
+        }
     }
 }
 
@@ -76,8 +97,8 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Runs of the cells of `matrix` that take at most `most` bytes each while they are gathered and turned; each cell
-    /// takes `row` bytes more than its elements do. Cells are counted in 65536 bins, of which none is cut.
+    /// Runs of the cells of `matrix` that take at most `most` bytes each while they are turned; each cell takes `row`
+    /// bytes more than its elements do. Cells are counted in 65536 bins, of which none is cut.
     pub fn of(matrix: &Sparse, most: u64, row: u64) -> Result<Runs> {
         const BINS: u64 = 1 << 16;
         /// Where a cell begins, before and after it is turned.
@@ -85,20 +106,20 @@ impl Runs {
         let cells = matrix.width();
         let bin = cells.div_ceil(BINS).max(1);
         let mut bins = vec![0u64; cells.div_ceil(bin) as usize];
-        for columns in matrix.blocks(BLOCK)? {
-            let block = matrix.read(std::slice::from_ref(&columns))?;
-            for cell in ints::read(&block.indices, &block.index)? {
+        for_indices(matrix, |cells| {
+            for cell in cells {
                 bins[(cell / bin) as usize] += 1;
             }
-        }
+        })?;
         let mut runs = Runs {
             cuts: vec![],
             counts: vec![],
         };
+        // An element is held as it is stored and as it is turned, its index as 8 bytes too.
+        let element = 8 + 2 * matrix.element_bytes();
         let mut held = u64::MAX;
         for (at, count) in (0..).step_by(bin as usize).zip(bins) {
-            let bytes =
-                (count * gathered_bytes(matrix)).saturating_add(bin.saturating_mul(CELL + row));
+            let bytes = (count * element).saturating_add(bin.saturating_mul(CELL + row));
             held = held.saturating_add(bytes);
             match runs.counts.last_mut() {
                 Some(last) if held <= most => *last += count,
@@ -114,215 +135,352 @@ impl Runs {
     }
 }
 
-/// Bytes of an element while it is gathered: its row is held as 8 bytes.
-fn gathered_bytes(matrix: &Sparse) -> u64 {
-    8 + matrix.element_bytes()
-}
+/// Bytes of the matrix that are looked at together.
+const BLOCK: u64 = 8 << 20;
+/// Ends of columns that are held while a block is swept, those of all outputs together.
+const ENDS: u64 = 1 << 20;
 
-/// The rows of one CSC matrix, output by output.
-pub struct Sweeper<'a> {
+/// The elements of one CSC matrix, output by output, each in the order of its columns.
+pub struct Swept<'a> {
     matrix: &'a Sparse,
-    path: &'a str,
-    targets: Rc<Targets>,
-    /// Rows of each output, and elements in them.
-    lengths: Vec<u64>,
-    counts: Vec<u64>,
-    budget: u64,
-    /// The outputs that the last sweep gathered, with what it found.
-    gathered: Vec<(usize, Gathered)>,
+    /// Elements before each output, and of all.
+    starts: Vec<u64>,
+    /// For each output where its columns end; then all indices; then all values.
+    scratch: Scratch,
+    /// Whether rows of an output come in another order than in the file.
+    moved: bool,
+    /// Elements that are looked at together.
+    most: u64,
 }
 
-/// Columns of one output, as far as they were swept.
-struct Gathered {
-    ptr: Vec<u64>,
-    rows: Vec<u64>,
+/// Elements that follow each other in a matrix.
+struct Piece {
+    elements: Range<u64>,
+    /// Columns that end among them.
+    columns: Range<u64>,
+    /// Where the first of the columns begins.
+    begin: u64,
+}
+
+/// A piece as it is read.
+struct Read {
+    cells: Vec<u64>,
+    /// Where columns end, counted from the first element.
+    ends: Vec<u64>,
     data: Vec<u8>,
 }
 
-/// Bytes of the matrix that are read at a time.
-const BLOCK: u64 = 8 << 20;
-
-impl<'a> Sweeper<'a> {
-    /// Counts the elements of each output, in one sweep over the indices.
+impl<'a> Swept<'a> {
+    /// Sweeps `matrix`, whose cells go to `outputs` outputs as `targets` says. `most` bytes may stay in memory.
     pub fn new(
-        path: &'a str,
         matrix: &'a Sparse,
-        targets: Rc<Targets>,
-        lengths: Vec<u64>,
-        budget: u64,
-    ) -> Result<Sweeper<'a>> {
-        let mut counts = vec![0; lengths.len()];
-        for columns in matrix.blocks(BLOCK)? {
-            let block = matrix.read(std::slice::from_ref(&columns))?;
-            for row in ints::read(&block.indices, &block.index)? {
-                for (output, _) in targets.of(row) {
-                    counts[output] += 1;
+        targets: &Targets,
+        outputs: usize,
+        most: u64,
+        folder: &Path,
+    ) -> Result<Swept<'a>> {
+        let mut counts = vec![0; outputs];
+        for_indices(matrix, |cells| {
+            targets.each(&cells, |_, output, _| counts[output] += 1);
+        })?;
+        Swept::counted(matrix, targets, &counts, most, folder)
+    }
+
+    /// Where it is known how many elements each output has.
+    pub fn counted(
+        matrix: &'a Sparse,
+        targets: &Targets,
+        counts: &[u64],
+        most: u64,
+        folder: &Path,
+    ) -> Result<Swept<'a>> {
+        let starts = counts.iter().scan(0, |end, count| {
+            *end += count;
+            Some(*end)
+        });
+        let starts: Vec<u64> = [0].into_iter().chain(starts).collect();
+        let bytes = scratch_bytes(matrix, starts[counts.len()], counts.len() as u64);
+        let mut swept = Swept {
+            matrix,
+            starts,
+            scratch: Scratch::of(bytes, most, folder)?,
+            moved: matches!(targets, Targets::Listed { .. }),
+            most: (BLOCK.min(most) / matrix.element_bytes()).max(1),
+        };
+        swept.sweep(targets)?;
+        Ok(swept)
+    }
+
+    fn sweep(&mut self, targets: &Targets) -> Result<()> {
+        let matrix = self.matrix;
+        let mut filled = vec![0; self.outputs()];
+        let columns = (ENDS / (self.outputs() as u64).max(1)).max(1);
+        let read = |piece: Piece, old: Option<(Piece, Read)>| {
+            let old = old.map(|(_, read)| read.data).unwrap_or_default();
+            let read = piece.read(matrix, old)?;
+            Ok((piece, read))
+        };
+        read_ahead(
+            pieces(matrix, self.most, columns)?,
+            read,
+            |(piece, read)| {
+                self.put_down(&piece, &read, targets, &mut filled)?;
+                Ok((piece, read))
+            },
+        )?;
+        let counts = self.starts.windows(2).map(|s| s[1] - s[0]);
+        ensure!(
+            counts.eq(filled),
+            "Its indices changed while they were read"
+        );
+        Ok(())
+    }
+
+    /// Sorts the elements of a piece by output, and puts them behind those that are there.
+    fn put_down(
+        &mut self,
+        piece: &Piece,
+        read: &Read,
+        targets: &Targets,
+        filled: &mut [u64],
+    ) -> Result<()> {
+        let item = self.item() as usize;
+        let mut begins = vec![0; filled.len() + 1];
+        targets.each(&read.cells, |_, output, _| begins[output + 1] += 1);
+        for output in 0..filled.len() {
+            begins[output + 1] += begins[output];
+        }
+        let count = begins[filled.len()];
+        let (mut rows, mut data) = (vec![0; count], vec![0; count * item]);
+        let mut next = begins.clone();
+        let columns = read.ends.len();
+        let mut ends = vec![0; columns * filled.len()];
+        let mut done = 0;
+        for column in 0..=columns {
+            let end = read
+                .ends
+                .get(column)
+                .map_or(read.cells.len(), |e| *e as usize);
+            let values = &read.data[done * item..end * item];
+            targets.each(&read.cells[done..end], |i, output, row| {
+                let at = next[output];
+                next[output] += 1;
+                rows[at] = row;
+                data[at * item..][..item].copy_from_slice(&values[i * item..][..item]);
+            });
+            done = end;
+            if column < columns {
+                for output in 0..filled.len() {
+                    let here = (next[output] - begins[output]) as u64;
+                    ends[output * columns + column] = filled[output] + here;
                 }
             }
         }
-        Ok(Sweeper {
-            matrix,
-            path,
-            targets,
-            lengths,
-            counts,
-            budget,
-            gathered: vec![],
-        })
-    }
-
-    /// For runs of cells, each an output.
-    pub fn of_runs(matrix: &'a Sparse, runs: &Runs, budget: u64) -> Sweeper<'a> {
-        Sweeper {
-            matrix,
-            path: "",
-            targets: Rc::new(Targets::Runs(runs.cuts.clone())),
-            lengths: runs.cuts.windows(2).map(|c| c[1] - c[0]).collect(),
-            counts: runs.counts.clone(),
-            budget,
-            gathered: vec![],
+        let indices = ints::write(&rows, self.index())?;
+        let size = self.index().size();
+        for output in 0..filled.len() {
+            let here = begins[output]..begins[output + 1];
+            if columns > 0 {
+                let ends = &ends[output * columns..][..columns];
+                let bytes: Vec<u8> = ends.iter().flat_map(|end| end.to_le_bytes()).collect();
+                let at = self.ends_at(output, piece.columns.start);
+                self.scratch.write(&bytes, at)?;
+            }
+            if !here.is_empty() {
+                let first = self.starts[output] + filled[output];
+                let (at, values_at) = (self.indices_at(first), self.data_at(first));
+                let indices = &indices[here.start * size..here.end * size];
+                self.scratch.write(indices, at)?;
+                let values = &data[here.start * item..here.end * item];
+                self.scratch.write(values, values_at)?;
+                filled[output] += here.len() as u64;
+            }
         }
+        Ok(())
     }
 
-    fn bytes(&self, output: usize) -> u64 {
-        self.counts[output] * gathered_bytes(self.matrix)
-    }
-
-    /// Writes the rows of `output` to its file. Outputs are asked for in order.
-    pub fn write(&mut self, output: usize, file: &Group) -> Result<()> {
-        let spec = self
-            .matrix
-            .like([self.lengths[output], self.matrix.shape[1]]);
-        let count = Count::Exactly(self.counts[output]);
-        let mut writer = SparseWriter::create(file, self.path, &spec, count)?;
-        if self.bytes(output) > self.budget {
-            self.sweep(&[output], |_, gathered| {
-                if gathered.data.len() as u64 >= BLOCK {
-                    let rest = Gathered::new();
-                    writer.append(&std::mem::replace(gathered, rest).block(&spec)?)?;
-                }
-                Ok(())
-            })?;
+    /// Writes the elements of `output`, of `rows` rows, to the matrix at `path` of a file.
+    pub fn write(&self, output: usize, rows: u64, path: &str, file: &Group) -> Result<()> {
+        /// Columns whose ends are read together.
+        const STEP: u64 = 1 << 12;
+        let columns = self.matrix.rows();
+        let spec = self.matrix.like([rows, self.matrix.shape[1]]);
+        let count = Count::Exactly(self.count(output));
+        let mut writer = SparseWriter::create(file, path, &spec, count)?;
+        let most = self.most;
+        let (mut column, mut start) = (0, 0);
+        while column < columns {
+            let mut ends = self.ends(output, column..columns.min(column + STEP))?;
+            ends.truncate(ends.partition_point(|end| *end <= start + most).max(1));
+            column += ends.len() as u64;
+            let end = ends[ends.len() - 1];
+            // Where a column is to be sorted, all of it must be there.
+            while !self.moved && end - start > most {
+                writer.append_elements(&self.block(output, start..start + most, &[])?)?;
+                start += most;
+            }
+            writer.append(&self.block(output, start..end, &ends)?)?;
+            start = end;
         }
-        writer.append(&self.take(output)?)?;
         writer.finish().map(drop)
     }
 
-    /// The columns of one output, all in memory. Outputs are asked for in order.
-    pub fn take(&mut self, output: usize) -> Result<CsrBlock> {
-        if !self.gathered.iter().any(|(o, _)| *o == output) {
-            self.sweep(&self.next_group(output), |_, _| Ok(()))?;
-        }
-        let spec = self.matrix.like(self.matrix.shape);
-        match self.gathered.iter().position(|(o, _)| *o == output) {
-            Some(at) => self.gathered.swap_remove(at).1.block(&spec),
-            None => Gathered::new().block(&spec),
-        }
+    /// All columns of one output.
+    pub fn take(&self, output: usize) -> Result<CsrBlock> {
+        let ends = self.ends(output, 0..self.matrix.rows())?;
+        self.block(output, 0..self.count(output), &ends)
     }
 
-    /// As many outputs from `first` on as fit the budget.
-    fn next_group(&self, first: usize) -> Vec<usize> {
-        let mut room = self.budget;
-        (first..self.counts.len())
-            .take_while(|&output| {
-                let fits = self.bytes(output) <= room || output == first;
-                room = room.saturating_sub(self.bytes(output));
-                fits
-            })
-            .collect()
+    /// Some elements of an output, and the columns that end among them.
+    fn block(&self, output: usize, elements: Range<u64>, ends: &[u64]) -> Result<CsrBlock> {
+        let first = self.starts[output] + elements.start;
+        let count = elements.end - elements.start;
+        let ends = ends.iter().map(|end| end - elements.start);
+        let index = self.index().clone();
+        let mut block = CsrBlock {
+            ptr: [0].into_iter().chain(ends).collect(),
+            indices: self
+                .scratch
+                .read(count * index.size() as u64, self.indices_at(first))?,
+            index,
+            data: self
+                .scratch
+                .read(count * self.item(), self.data_at(first))?,
+            item: self.item() as usize,
+        };
+        if self.moved {
+            block.sort_rows()?;
+        }
+        Ok(block)
     }
 
-    /// Gathers the columns of `group`; `flush` may take away what is complete after each block.
-    fn sweep(
-        &mut self,
-        group: &[usize],
-        mut flush: impl FnMut(usize, &mut Gathered) -> Result<()>,
-    ) -> Result<()> {
-        let mut place = vec![usize::MAX; self.counts.len()];
-        for (at, &output) in group.iter().enumerate() {
-            place[output] = at;
-        }
-        let item = self.matrix.data.spec().dtype.size();
-        let most = self.budget / gathered_bytes(self.matrix);
-        let sized = |output: &usize| Gathered::sized(self.counts[*output].min(most), item);
-        let mut found: Vec<Gathered> = group.iter().map(sized).collect();
-        for columns in self.matrix.blocks(BLOCK)? {
-            let block = self.matrix.read(std::slice::from_ref(&columns))?;
-            let rows = ints::read(&block.indices, &block.index)?;
-            for ends in block.ptr.windows(2) {
-                let column = ends[0] as usize..ends[1] as usize;
-                let data = &block.data[column.start * item..column.end * item];
-                for (&cell, value) in rows[column].iter().zip(data.chunks_exact(item)) {
-                    for (output, row) in self.targets.of(cell) {
-                        if let Some(into) = found.get_mut(place[output]) {
-                            into.rows.push(u64::from(row));
-                            into.data.extend_from_slice(value);
-                        }
-                    }
-                }
-                found.iter_mut().for_each(|f| f.end_column(item));
-            }
-            for (&output, gathered) in group.iter().zip(&mut found) {
-                flush(output, gathered)?;
-            }
-        }
-        self.gathered = group.iter().copied().zip(found).collect();
-        Ok(())
+    /// Where columns of an output end, counted from its first element.
+    fn ends(&self, output: usize, columns: Range<u64>) -> Result<Vec<u64>> {
+        let bytes = (columns.end - columns.start) * END;
+        let bytes = self
+            .scratch
+            .read(bytes, self.ends_at(output, columns.start))?;
+        let (ends, _) = bytes.as_chunks();
+        Ok(ends.iter().map(|end| u64::from_le_bytes(*end)).collect())
+    }
+
+    fn outputs(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    fn count(&self, output: usize) -> u64 {
+        self.starts[output + 1] - self.starts[output]
+    }
+
+    fn index(&self) -> &Dtype {
+        &self.matrix.indices.spec().dtype
+    }
+
+    /// Bytes of a value.
+    fn item(&self) -> u64 {
+        self.matrix.data.spec().dtype.size() as u64
+    }
+
+    fn ends_at(&self, output: usize, column: u64) -> u64 {
+        (output as u64 * self.matrix.rows() + column) * END
+    }
+
+    fn indices_at(&self, element: u64) -> u64 {
+        self.ends_at(self.outputs(), 0) + element * self.index().size() as u64
+    }
+
+    fn data_at(&self, element: u64) -> u64 {
+        self.indices_at(self.starts[self.outputs()]) + element * self.item()
     }
 }
 
-impl Gathered {
-    fn new() -> Gathered {
-        Gathered::sized(0, 0)
-    }
+/// Bytes of where a column ends.
+const END: u64 = size_of::<u64>() as u64;
 
-    /// With room for so many elements, of `item` bytes each.
-    fn sized(elements: u64, item: usize) -> Gathered {
-        Gathered {
-            ptr: vec![0],
-            rows: Vec::with_capacity(elements as usize),
-            data: Vec::with_capacity(elements as usize * item),
+/// What is held of so many elements of a matrix in so many outputs.
+pub fn scratch_bytes(matrix: &Sparse, elements: u64, outputs: u64) -> u64 {
+    let ends = outputs.saturating_mul(matrix.rows()).saturating_mul(END);
+    ends.saturating_add(elements.saturating_mul(matrix.element_bytes()))
+}
+
+/// Hands on all indices of a matrix, each in range.
+fn for_indices(matrix: &Sparse, mut see: impl FnMut(Vec<u64>) + Send) -> Result<()> {
+    let dtype = &matrix.indices.spec().dtype;
+    let parts = parts(0..matrix.nnz(), (BLOCK / dtype.size() as u64).max(1));
+    let read = |part, old: Option<Vec<u8>>| {
+        let bytes = matrix
+            .indices
+            .read_over(from_ref(&part), old.unwrap_or_default())?;
+        matrix.check_indices(&bytes)?;
+        Ok(bytes)
+    };
+    read_ahead(parts, read, |bytes| {
+        see(ints::read(&bytes, dtype)?);
+        Ok(bytes)
+    })
+}
+
+/// A matrix in pieces of at most `most` elements, in each of which at most `columns` columns end.
+fn pieces(matrix: &Sparse, most: u64, columns: u64) -> Result<Vec<Piece>> {
+    let (mut pieces, mut begin) = (vec![], 0);
+    for block in matrix.blocks(most.saturating_mul(matrix.element_bytes()))? {
+        for columns in parts(block, columns) {
+            let end = begin + matrix.count(from_ref(&columns))?;
+            // A column that is larger than a piece ends in the last of its parts.
+            pieces.extend(parts(begin..end, most).map(|elements| Piece {
+                columns: columns.start..columns.start,
+                elements,
+                begin,
+            }));
+            match pieces.last_mut() {
+                Some(piece) if begin < end => piece.columns = columns,
+                _ => pieces.push(Piece {
+                    elements: begin..end,
+                    columns,
+                    begin,
+                }),
+            }
+            begin = end;
         }
     }
+    Ok(pieces)
+}
 
-    /// Ends a column: its rows are put in order, as they were before the cells were.
-    fn end_column(&mut self, item: usize) {
-        let start = self.ptr.last().map_or(0, |&p| p as usize);
-        let rows = &self.rows[start..];
-        if !rows.is_sorted() {
-            let mut order: Vec<usize> = (0..rows.len()).collect();
-            order.sort_by_key(|&i| rows[i]);
-            let sorted: Vec<u64> = order.iter().map(|&i| rows[i]).collect();
-            let data = &self.data[start * item..];
-            let moved: Vec<u8> = order
-                .iter()
-                .flat_map(|&i| &data[i * item..(i + 1) * item])
-                .copied()
-                .collect();
-            self.rows[start..].copy_from_slice(&sorted);
-            self.data[start * item..].copy_from_slice(&moved);
-        }
-        self.ptr.push(self.rows.len() as u64);
-    }
+/// A range in parts of `most`, the last shorter.
+fn parts(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> {
+    let starts = range.clone().step_by(most as usize);
+    starts.map(move |start| start..range.end.min(start + most))
+}
 
-    fn block(self, spec: &SparseSpec) -> Result<CsrBlock> {
-        debug_assert_eq!(spec.layout, Layout::Csc);
-        Ok(CsrBlock {
-            ptr: self.ptr,
-            indices: ints::write(&self.rows, &ints::holding(&spec.indices, 0))?,
-            index: spec.indices.clone(),
-            data: self.data,
-            item: spec.data.size(),
+impl Piece {
+    fn read(&self, matrix: &Sparse, old: Vec<u8>) -> Result<Read> {
+        let dtype = &matrix.indices.spec().dtype;
+        let indices = matrix.indices.read(from_ref(&self.elements))?;
+        matrix.check_indices(&indices)?;
+        let (_, ptr) = matrix.spans(from_ref(&self.columns))?;
+        let before = self.elements.start - self.begin;
+        Ok(Read {
+            cells: ints::read(&indices, dtype)?,
+            ends: ptr[1..].iter().map(|end| end - before).collect(),
+            data: matrix.data.read_over(from_ref(&self.elements), old)?,
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::anndata::matrix::{Layout, SparseSpec};
     use crate::compression::Compression;
-    use crate::store::spec::{Attrs, Dtype, Kind};
+    use crate::store::spec::{Attrs, Kind};
     use crate::store::{self, Access, Format, Node};
+
+    /// The bytes of the value at a place of a column.
+    fn value(at: usize) -> u8 {
+        at as u8 + 1
+    }
 
     /// A CSC matrix of `rows` rows, whose columns hold the rows of `columns`, written and opened.
     fn matrix(folder: &std::path::Path, rows: u64, columns: &[Vec<u64>]) -> Sparse {
@@ -345,7 +503,10 @@ mod tests {
             ptr: [0].into_iter().chain(ends).collect(),
             indices: ints::write(&all, &spec.indices).unwrap(),
             index: spec.indices.clone(),
-            data: vec![0; all.len() * 4],
+            data: columns
+                .iter()
+                .flat_map(|c| (0..c.len()).flat_map(|at| [value(at); 4]))
+                .collect(),
             item: 4,
         };
         let count = Count::Exactly(all.len() as u64);
@@ -363,21 +524,81 @@ mod tests {
         }
     }
 
+    /// The columns of a block, each as rows and values.
+    fn columns_of(block: &CsrBlock) -> Vec<Vec<(u64, u8)>> {
+        let rows = ints::read(&block.indices, &block.index).unwrap();
+        let values = block.data.chunks_exact(block.item).map(|v| v[0]);
+        let all: Vec<_> = rows.into_iter().zip(values).collect();
+        let column = |ends: &[u64]| all[ends[0] as usize..ends[1] as usize].to_vec();
+        block.ptr.windows(2).map(column).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn every_element_goes_where_its_cell_goes(
+            columns in prop::collection::vec(prop::collection::btree_set(0u64..30, 0..30), 0..9),
+            order in Just((0u32..30).collect::<Vec<_>>()).prop_shuffle(),
+            left_out in 0usize..30,
+            cuts in prop::collection::vec(0usize..30, 0..5),
+            listed: bool,
+            most in prop_oneof![0u64..200, Just(1 << 20)],
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let columns: Vec<Vec<u64>> = columns.into_iter().map(Vec::from_iter).collect();
+            let matrix = matrix(folder.path(), 30, &columns);
+            let order = match listed {
+                true => order[left_out..].to_vec(),
+                false => (0..30).collect(),
+            };
+            let first = if listed { 0 } else { left_out };
+            let inner = cuts.iter().map(|cut| first + cut % (order.len() - first + 1));
+            let mut cuts: Vec<u64> = inner.chain([first, order.len()]).map(|c| c as u64).collect();
+            cuts.sort_unstable();
+            let targets = match listed {
+                true => Targets::listed(30, &order, &cuts),
+                false => Targets::Runs(cuts.clone()),
+            };
+            let outputs = cuts.len() - 1;
+            let swept = Swept::new(&matrix, &targets, outputs, most, folder.path()).unwrap();
+            let path = folder.path().join("o.h5ad");
+            let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+            for (output, cut) in cuts.windows(2).enumerate() {
+                let cells = &order[cut[0] as usize..cut[1] as usize];
+                let want: Vec<Vec<(u64, u8)>> = columns.iter().map(|column| {
+                    let row = |row: usize| {
+                        let at = column.iter().position(|cell| *cell == u64::from(cells[row]))?;
+                        Some((row as u64, value(at)))
+                    };
+                    (0..cells.len()).filter_map(row).collect()
+                }).collect();
+                prop_assert_eq!(&columns_of(&swept.take(output).unwrap()), &want);
+                let name = output.to_string();
+                swept.write(output, cells.len() as u64, &name, &out).unwrap();
+                let Some(Node::Group(group)) = out.get(&name).unwrap() else { panic!("not written") };
+                let written = Sparse::open(&group, Layout::Csc).unwrap();
+                let all = written.read(std::slice::from_ref(&(0..columns.len() as u64))).unwrap();
+                prop_assert_eq!(&columns_of(&all), &want);
+            }
+        }
+    }
+
     #[test]
     fn runs_fit_whatever_rows_hold_the_elements() {
         let folder = tempfile::tempdir().unwrap();
         // Nearly all elements lie in the last rows.
         let columns: Vec<Vec<u64>> = (0..300).map(|c| vec![c % 90, 97, 98, 99]).collect();
         let matrix = matrix(folder.path(), 100, &columns);
-        let most = 320 * 16 + 16;
+        let most = 320 * 24 + 16;
         let runs = Runs::of(&matrix, most, 0).unwrap();
         assert_eq!(runs.counts.iter().sum::<u64>(), 1200);
         assert_eq!((runs.cuts[0], runs.cuts[runs.cuts.len() - 1]), (0, 100));
         assert_eq!(runs.cuts.len(), 6, "{:?}", runs.cuts);
-        let mut sweeper = Sweeper::of_runs(&matrix, &runs, 2 * most);
+        let targets = Targets::Runs(runs.cuts.clone());
+        let swept = Swept::counted(&matrix, &targets, &runs.counts, 0, folder.path()).unwrap();
         for (output, count) in runs.counts.iter().enumerate() {
-            assert!(count * 16 <= most, "{count}");
-            assert_eq!(sweeper.take(output).unwrap().nnz(), *count);
+            assert!(count * 24 <= most, "{count}");
+            assert_eq!(swept.take(output).unwrap().nnz(), *count);
         }
     }
 }

@@ -126,7 +126,7 @@ impl CsrBlock {
     }
 
     /// Sorts the elements of each row by their index; those of the same index stay in their order.
-    fn sort_rows(&mut self) -> Result<()> {
+    pub fn sort_rows(&mut self) -> Result<()> {
         let (size, item, index) = (self.index.size(), self.item, &self.index);
         let (mut indices, mut data) = (self.indices.as_mut_slice(), self.data.as_mut_slice());
         let mut tasks = vec![];

@@ -325,11 +325,15 @@ impl SparseWriter {
             .iter()
             .map(|end| self.written + end)
             .collect();
+        self.append_elements(block)?;
+        self.indptr.append(&ints::write(&ends, &self.indptr_type)?)
+    }
+
+    /// Appends the elements of a block to a row that ends with later ones.
+    pub fn append_elements(&mut self, block: &CsrBlock) -> Result<()> {
         self.data.append(&block.data)?;
         self.indices.append(&block.indices)?;
-        self.indptr
-            .append(&ints::write(&ends, &self.indptr_type)?)?;
-        self.written += block.nnz();
+        self.written += (block.data.len() / block.item) as u64;
         Ok(())
     }
 

@@ -5,10 +5,11 @@ mod fill;
 mod plan;
 
 use std::ops::Range;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::csc::{Runs, Sweeper};
+use super::csc::{Runs, Swept, Targets};
 use super::csr::CsrBlock;
 use super::join::ColumnMap;
 use super::matrix::{Layout, Sparse, SparseWriter};
@@ -90,13 +91,13 @@ impl Stack {
         })
     }
 
-    /// Appends the rows of one input, its columns moved by `map`.
-    pub fn append(&mut self, input: Input, map: &ColumnMap, budget: u64) -> Result<()> {
+    /// Appends the rows of one input, its columns moved by `map`; `scratch` is a folder.
+    pub fn append(&mut self, input: Input, map: &ColumnMap, scratch: &Path) -> Result<()> {
         let context = format!("Merge '{}'", self.path);
         let rows = input.rows();
         match input {
             Input::Leaf(leaf) => self.append_leaf(leaf, map),
-            Input::Csc(matrix) => self.append_csc(matrix, map, budget),
+            Input::Csc(matrix) => self.append_csc(matrix, map, scratch),
             Input::Absent(rows) => self.append_missing(rows),
         }
         .context(context)?;
@@ -142,14 +143,14 @@ impl Stack {
         )
     }
 
-    /// A CSC matrix by rows: as many of them at a time as the budget holds, each time sweeping all of it.
-    fn append_csc(&mut self, matrix: &Sparse, map: &ColumnMap, budget: u64) -> Result<()> {
+    /// A CSC matrix by rows: it is swept once, and turned some rows at a time.
+    fn append_csc(&mut self, matrix: &Sparse, map: &ColumnMap, scratch: &Path) -> Result<()> {
         let converter = Converter::new(&self.plan, map, Shape::of_sparse(matrix), self.done);
-        let runs = Runs::of(matrix, budget / 4, converter.row_bytes())?;
-        let mut sweeper = Sweeper::of_runs(matrix, &runs, budget / 2);
+        let runs = Runs::of(matrix, BLOCK / 2, converter.row_bytes())?;
+        let targets = Targets::Runs(runs.cuts.clone());
+        let swept = Swept::counted(matrix, &targets, &runs.counts, BLOCK, scratch)?;
         for (part, cut) in runs.cuts.windows(2).enumerate() {
-            let columns = sweeper.take(part)?;
-            let block = columns.transpose((cut[1] - cut[0]) as usize)?;
+            let block = swept.take(part)?.transpose((cut[1] - cut[0]) as usize)?;
             let Some(writer) = &mut self.writer else {
                 bail!("It was not created");
             };

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-use super::shared::{MachineArgs, OutputArgs, ReadArgs, TableArgs};
+use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs};
 use crate::cells::expr::Expr;
 
 pub const EXAMPLES: &str = "\
@@ -37,6 +37,8 @@ pub struct FilterArgs {
     pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
+    #[command(flatten)]
+    pub scratch: ScratchArgs,
 }
 
 /// Which cells are kept.

@@ -81,6 +81,21 @@ pub struct MachineArgs {
     pub memory_limit: Option<u64>,
 }
 
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Resources")]
+pub struct ScratchArgs {
+    /// Folder for scratch files, where a CSC matrix or --shuffle of slice needs any [default: the
+    /// system's]
+    #[arg(long, value_name = "PATH")]
+    tmpdir: Option<PathBuf>,
+}
+
+impl ScratchArgs {
+    pub fn parent(&self) -> PathBuf {
+        self.tmpdir.clone().unwrap_or_else(std::env::temp_dir)
+    }
+}
+
 fn most_categories(text: &str) -> Result<u64, &'static str> {
     match text.parse() {
         Ok(0) => Ok(u64::MAX),

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{
     positive,
-    shared::{MachineArgs, OutputArgs, ReadArgs, TableArgs},
+    shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs},
 };
 use crate::{permutation::Seed, resources::parse_size};
 
@@ -58,9 +58,8 @@ pub struct SliceArgs {
     #[arg(long, help_heading = "Output")]
     pub resume: bool,
 
-    /// Folder for scratch files, where --shuffle needs any [default: the system's]
-    #[arg(long, value_name = "PATH", help_heading = "Resources")]
-    pub tmpdir: Option<PathBuf>,
+    #[command(flatten)]
+    pub scratch: ScratchArgs,
 }
 
 /// Which cells go into which shard.

@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{Order, Request};
+use crate::anndata::csc::{Targets, scratch_bytes};
 use crate::anndata::rows::{Leaf, RowCost};
 use crate::anndata::select::Selection;
 use crate::plan::{self, Budget};
@@ -39,6 +40,15 @@ impl Approach {
         if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
             wave = wave.for_single_rows();
         }
+        if !selection.csc.is_empty() && !matches!(request.order, Order::AsIs) {
+            let targets = Targets::LISTED * selection.cells;
+            wave = wave.beside(targets).with_context(|| {
+                format!(
+                    "Its CSC matrices need {} for rows in another order; give a larger --memory-limit",
+                    format_size(targets)
+                )
+            })?;
+        }
         if matches!(request.order, Order::Cells(_)) {
             let held: Vec<(u64, u64)> = leaves.iter().map(Leaf::chunks_held).collect();
             let kept: u64 = held.iter().map(|(kept, _)| kept).sum();
@@ -62,6 +72,20 @@ impl Approach {
             wave,
             at_once,
         })
+    }
+
+    /// Bytes that are unpacked, or put down by output, in scratch.
+    pub fn scratch(&self, selection: &Selection, request: &Request) -> u64 {
+        let unpacked = selection.leaves.iter().map(Leaf::unpacked_bytes);
+        let unpacked = unpacked.filter(|_| self.unpacks);
+        let (csc, span) = (&selection.csc, request.span());
+        let share = (span.end - span.start) as f64 / selection.cells.max(1) as f64;
+        let swept = csc.iter().map(|(_, matrix)| {
+            let elements = (matrix.nnz() as f64 * share) as u64;
+            scratch_bytes(matrix, elements, request.outputs.len() as u64)
+        });
+        let swept = swept.filter(|bytes| *bytes > self.wave.sweep / csc.len() as u64);
+        unpacked.chain(swept).fold(0, u64::saturating_add)
     }
 }
 
@@ -91,7 +115,6 @@ pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<
             bytes,
         });
     }
-    let unpacked = selection.leaves.iter().map(Leaf::unpacked_bytes);
     let (reading, order) = match request.order {
         Order::AsIs => ("in the order of the file, block by block".into(), 0),
         Order::Cells(_) | Order::Sorted(_) => {
@@ -112,7 +135,7 @@ pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<
         outputs,
         reading,
         memory: plan::memory((how.wave.wave + sweep).min(all), order),
-        scratch: if how.unpacks { unpacked.sum() } else { 0 },
+        scratch: how.scratch(selection, request),
         threads: rayon::current_num_threads(),
     })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::Request;
-use crate::anndata::rows::Leaf;
+use super::approach::Approach;
 use crate::anndata::select::Selection;
 use crate::compression::Compression;
 use crate::output;
@@ -43,14 +43,13 @@ pub fn of_outputs(
     })
 }
 
-/// What unpacking takes.
-pub fn of_scratch(selection: &Selection, request: &Request) -> Need {
-    let bytes = selection.leaves.iter().map(Leaf::unpacked_bytes);
+/// What unpacking and sweeping take.
+pub fn of_scratch(selection: &Selection, request: &Request, how: &Approach) -> Need {
     let hidden = request.scratch.parent();
     let folder = hidden.and_then(Path::parent).unwrap_or(request.scratch);
     Need {
         folder: folder.to_owned(),
-        bytes: bytes.fold(0, u64::saturating_add),
+        bytes: how.scratch(selection, request),
         what: "Unpacking the input needs (see --tmpdir and --memory-limit)",
     }
 }

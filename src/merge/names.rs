@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{BufReader, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
@@ -23,14 +23,11 @@ pub struct Names {
 }
 
 impl Names {
-    /// For `cells` names in `memory` bytes; `scratch` gives the folder for those that do not fit.
-    pub fn new<F>(cells: u64, memory: u64, scratch: F) -> Result<Names>
-    where
-        F: FnOnce() -> Result<PathBuf>,
-    {
+    /// For `cells` names in `memory` bytes; those that do not fit go to a file in the folder `scratch`.
+    pub fn new(cells: u64, memory: u64, scratch: &Path) -> Result<Names> {
         let most = usize::try_from(memory / 8)?.max(1);
         let file = match cells > most as u64 {
-            true => Some(create(&scratch()?.join("names"))?),
+            true => Some(create(&scratch.join("names"))?),
             false => None,
         };
         Ok(Names {
@@ -134,8 +131,7 @@ mod tests {
             memory in 8u64..400,
         ) {
             let folder = tempfile::tempdir().unwrap();
-            let scratch = || Ok(folder.path().to_owned());
-            let mut counted = Names::new(names.len() as u64, memory, scratch).unwrap();
+            let mut counted = Names::new(names.len() as u64, memory, folder.path()).unwrap();
             for block in names.chunks(7) {
                 counted.add(&block.iter().map(|n| n.as_bytes()).collect()).unwrap();
             }

@@ -1,5 +1,7 @@
 //! The second pass of a merge: all arrays of the result are open, and take the rows of one input after another.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 use tracing::warn;
 
@@ -34,8 +36,8 @@ pub struct Writer {
     cells: Vec<u64>,
     /// Inputs that were appended.
     inputs: usize,
-    /// Memory for what has to be held.
-    budget: u64,
+    /// A folder of this run's own.
+    scratch: PathBuf,
 }
 
 struct Merged {
@@ -55,7 +57,7 @@ impl Writer {
         out: &Group,
         sources: Sources,
         names: Names,
-        budget: u64,
+        scratch: PathBuf,
     ) -> Result<Writer> {
         let cells = outline.cells();
         out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
@@ -94,7 +96,7 @@ impl Writer {
             names,
             cells: outline.inputs.iter().map(|input| input.cells).collect(),
             inputs: 0,
-            budget,
+            scratch,
         };
         let columns: usize = outline.frames.values().map(concat::Scan::width).sum();
         let each = COLUMNS / (columns as u64 + 1);
@@ -165,7 +167,7 @@ impl Writer {
             );
             array
                 .stack
-                .append(input.rows_of(path), map, self.budget)
+                .append(input.rows_of(path), map, &self.scratch)
                 .with_context(|| format!("Read {}", input.name))?;
             progress.add(input.cells());
         }

@@ -60,10 +60,13 @@ impl Stamp {
         Ok(())
     }
 
-    /// The same for the same path with the same sizes and times, in every run of this program.
+    /// The same for the same sizes and times below the path, however that is written, in every run of this program.
     pub fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        self.digests.hash(&mut hasher);
+        for (path, digest) in &self.digests {
+            let below = path.strip_prefix(&self.path).unwrap_or(path);
+            (below, digest).hash(&mut hasher);
+        }
         hasher.finish()
     }
 }

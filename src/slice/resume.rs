@@ -18,7 +18,7 @@ pub fn identity(args: &SliceArgs, seen: &[u64], seed: Option<&Seed>) -> Value {
         output,
         read,
         machine: _,
-        tmpdir: _,
+        scratch: _,
         resume: _,
     } = args;
     let OrderArgs {

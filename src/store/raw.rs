@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::spec::{ArraySpec, Attrs};
-use super::work;
+use super::{scratch, work};
 
 /// Bytes of one parallel task: large enough that a system call costs nothing beside it.
 const TASK: usize = 1 << 20;
@@ -252,8 +252,7 @@ pub fn write_filled(file: &File, len: u64, at: u64, fill: Fill) -> Result<()> {
     )
 }
 
-/// An array of a fixed width in a scratch file of its own, which is gone from its folder at once and from the disk
-/// when it is dropped.
+/// An array of a fixed width in a [scratch file](scratch::file) of its own.
 pub struct Unpacked {
     path: String,
     spec: ArraySpec,
@@ -264,20 +263,11 @@ pub struct Unpacked {
 
 impl Unpacked {
     pub fn create(folder: &Path, path: String, spec: ArraySpec, attrs: Attrs) -> Result<Unpacked> {
-        let name = folder.join("unpacked.raw");
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&name)
-            .with_context(|| format!("Create scratch file {}", name.display()))?;
-        std::fs::remove_file(&name)
-            .with_context(|| format!("Remove scratch file {}", name.display()))?;
         Ok(Unpacked {
             path,
             spec,
             attrs,
-            file,
+            file: scratch::file(folder)?,
             written: 0,
         })
     }

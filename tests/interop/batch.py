@@ -220,6 +220,10 @@ def resume_is_for_the_same_run_alone(case):
     case.folder("out")
     drawn = _stopped(case, shuffle, 2).partition("seed=")[2].partition(")")[0]
     _resumed(case, "the seed that was drawn", shuffle, f"seed={drawn})", " of 12 shards are kept")
+    case.folder("out")
+    _stopped(case, shuffle, 1)
+    same = f"{z.parent}/../{z.parent.name}/./{z.name}"
+    _resumed(case, "the input by another path", ("slice", same, *shuffle[2:]), " of 12 shards are kept")
     others = {
         "size": (*shuffle[:3], "--size", "200", "--shuffle"), "seed": (*shuffle, "--seed", "5"), "order": shuffle[:-1],
         "compression": (*shuffle, "--compression", "lzf"), "input": ("slice", a, *shuffle[2:]), "time of the input": shuffle,
