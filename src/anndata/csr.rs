@@ -31,16 +31,14 @@ impl CsrBlock {
 
     /// The rows at `picks`, in that order, repeats allowed.
     pub fn pick(&self, picks: &[u32]) -> CsrBlock {
-        let ptr = self.picked_ptr(picks);
+        let picked = self.picked(picks);
         let gather = |from: &[u8], item: usize| {
             let pieces = Pieces {
-                ptr: &ptr,
-                starts: &self.ptr,
-                picks,
+                picked: &picked,
                 from,
                 item,
             };
-            let mut to = vec![0; self::end(&ptr) as usize * item];
+            let mut to = vec![0; self::end(&picked.ptr) as usize * item];
             to.par_chunks_mut(PART).enumerate().for_each(|(i, part)| {
                 let at = (i * PART) as u64;
                 pieces.fill(at..at + part.len() as u64, part);
@@ -52,20 +50,23 @@ impl CsrBlock {
             data: gather(&self.data, self.item),
             index: self.index.clone(),
             item: self.item,
-            ptr,
+            ptr: picked.ptr,
         }
     }
 
-    /// Where each of the rows at `picks` begins among them.
-    pub fn picked_ptr(&self, picks: &[u32]) -> Vec<u64> {
-        let mut ptr = Vec::with_capacity(picks.len() + 1);
+    /// Where the rows at `picks` lie, looked up once.
+    pub fn picked(&self, picks: &[u32]) -> Picked {
+        let (mut ptr, mut starts) = (Vec::with_capacity(picks.len() + 1), vec![]);
+        starts.reserve_exact(picks.len());
         ptr.push(0);
         let mut end = 0;
         for &row in picks {
-            end += self.ptr[row as usize + 1] - self.ptr[row as usize];
+            let start = self.ptr[row as usize];
+            end += self.ptr[row as usize + 1] - start;
+            starts.push(start);
             ptr.push(end);
         }
-        ptr
+        Picked { ptr, starts }
     }
 
     /// Keeps the elements whose index `map` knows, at their new index; rows are sorted by it where `sort` is set.
@@ -186,14 +187,17 @@ fn end(ptr: &[u64]) -> u64 {
     ptr.last().copied().unwrap_or(0)
 }
 
+/// Rows that are picked from a block.
+pub struct Picked {
+    /// Where each row begins among them, in elements, and the end.
+    pub ptr: Vec<u64>,
+    /// Where each row begins in the block, in elements.
+    starts: Vec<u64>,
+}
+
 /// Rows of different lengths, gathered from anywhere.
 pub struct Pieces<'a> {
-    /// Where each row begins in the result, in elements, and the end.
-    pub ptr: &'a [u64],
-    /// Where each row of the source begins, in elements.
-    pub starts: &'a [u64],
-    /// Which row of the source each row of the result is.
-    pub picks: &'a [u32],
+    pub picked: &'a Picked,
     pub from: &'a [u8],
     /// Bytes of one element.
     pub item: usize,
@@ -203,13 +207,14 @@ impl Pieces<'_> {
     /// Gives the bytes of the result in `range`.
     pub fn fill(&self, range: Range<u64>, out: &mut [u8]) {
         let item = self.item as u64;
-        let mut row = self.ptr.partition_point(|&p| p * item <= range.start) - 1;
+        let Picked { ptr, starts } = self.picked;
+        let mut row = ptr.partition_point(|&p| p * item <= range.start) - 1;
         let (mut at, mut done) = (range.start, 0);
         while done < out.len() {
-            let end = (self.ptr[row + 1] * item).min(range.end);
+            let end = (ptr[row + 1] * item).min(range.end);
             if end > at {
-                let within = at - self.ptr[row] * item;
-                let from = (self.starts[self.picks[row] as usize] * item + within) as usize;
+                let within = at - ptr[row] * item;
+                let from = (starts[row] * item + within) as usize;
                 let len = (end - at) as usize;
                 out[done..done + len].copy_from_slice(&self.from[from..from + len]);
                 (at, done) = (end, done + len);

@@ -339,12 +339,11 @@ impl SparseWriter {
 
     /// Appends the rows at `picks` of a block.
     pub fn append_picked(&mut self, block: &CsrBlock, picks: &[u32]) -> Result<()> {
-        let ptr = block.picked_ptr(picks);
+        let picked = block.picked(picks);
+        let ptr = &picked.ptr;
         let nnz = ptr.last().copied().unwrap_or(0);
         let pieces = |from, item| Pieces {
-            ptr: &ptr,
-            starts: &block.ptr,
-            picks,
+            picked: &picked,
             from,
             item,
         };

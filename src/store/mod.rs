@@ -17,6 +17,7 @@ mod work;
 mod zarr;
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
@@ -478,12 +479,12 @@ impl Array {
         Ok(Array(ArrayOf::Unpacked(Box::new(unpacked))))
     }
 
-    /// Where its values lie, if in one piece.
-    fn piece(&self) -> Option<raw::Piece<'_>> {
+    /// Where its values lie, if as they are.
+    fn extents(&self) -> Option<(&File, &raw::Extents)> {
         match &self.0 {
-            ArrayOf::Hdf5(a) => a.piece(),
+            ArrayOf::Hdf5(a) => a.extents(),
             ArrayOf::Zarr(_) => None,
-            ArrayOf::Unpacked(a) => Some(a.piece()),
+            ArrayOf::Unpacked(a) => Some(a.extents()),
         }
     }
 
@@ -580,6 +581,8 @@ impl Appender {
     ) -> Result<()> {
         /// Bytes of one of the two blocks that are held at a time.
         const BLOCK: u64 = 8 << 20;
+        /// Bytes that a piece has in the mean, where each is copied by itself.
+        const LEAST: u64 = 1 << 20;
         let spec = from.spec();
         let whole = |what: &Range<u64>| format!("Read rows {what:?} of '{}'", from.path());
         ensure!(
@@ -588,17 +591,26 @@ impl Appender {
             whole(&rows),
             spec.rows()
         );
-        let parts = Parts::default();
-        let summed = |at, part: &[u8]| {
-            parts.add(at, part);
-            check.map_or(Ok(()), |check| check(at, part))
-        };
-        if let (AppenderOf::Hdf5(to), Some(piece)) = (&mut self.of, from.piece()) {
-            let check: Option<Check> = match self.noted {
-                Some(_) => Some(&summed),
-                None => check,
-            };
-            if to.append_piece(piece, rows.end - rows.start, spec, rows.start, check)? {
+        if let (AppenderOf::Hdf5(to), Some((file, extents))) = (&mut self.of, from.extents())
+            && to.takes(spec)
+        {
+            let pieces: Vec<_> = extents.pieces(rows.clone()).collect();
+            let row = spec.row_bytes();
+            let bytes = (rows.end - rows.start).saturating_mul(row);
+            if pieces.len() as u64 <= (bytes / LEAST).max(1) {
+                let parts = Parts::default();
+                for (part, at) in pieces {
+                    let before = (part.start - rows.start) * row;
+                    let summed = |at, bytes: &[u8]| {
+                        parts.add(before + at, bytes);
+                        check.map_or(Ok(()), |check| check(at, bytes))
+                    };
+                    let check: Option<Check> = match self.noted {
+                        Some(_) => Some(&summed),
+                        None => check,
+                    };
+                    to.append_piece(raw::Piece { file, at }, part.end - part.start, check)?;
+                }
                 self.note(parts);
                 return Ok(());
             }

@@ -19,30 +19,81 @@ const GAP: u64 = 8 << 10;
 /// Most bytes that are read at once to serve many pieces.
 const WINDOW: u64 = 1 << 20;
 
-/// Reads the rows in `ranges` (sorted, disjoint), each `row` bytes, of an array that begins at `base`.
-pub fn read(
-    file: &File,
-    base: u64,
-    row: usize,
-    ranges: &[Range<u64>],
-    dst: &mut [u8],
-) -> Result<()> {
-    if row == 0 || dst.is_empty() {
-        return Ok(());
+/// Where the rows of an array lie in a file, each `row` bytes: in one piece, or in some.
+pub struct Extents {
+    row: u64,
+    /// The first row of each and where it lies, by row; the first begins with row 0.
+    starts: Vec<(u64, u64)>,
+}
+
+impl Extents {
+    /// Rows in one piece.
+    pub fn one(at: u64, row: u64) -> Extents {
+        Extents {
+            row,
+            starts: vec![(0, at)],
+        }
     }
-    let row = row as u64;
-    let last = ranges.last().map_or(0, |r| r.end);
-    let end = last.checked_mul(row).and_then(|n| n.checked_add(base));
-    ensure!(end.is_some(), "Row {last} lies beyond every file");
-    let bytes: u64 = ranges.iter().map(|r| (r.end - r.start) * row).sum();
-    ensure!(
-        bytes == dst.len() as u64,
-        "A read of {bytes} bytes into {}",
-        dst.len()
-    );
-    let spans = ranges
-        .iter()
-        .map(|r| base + r.start * row..base + r.end * row);
+
+    /// Pieces of `rows` rows each at these addresses, those that touch put together.
+    pub fn of(addresses: impl Iterator<Item = u64>, rows: u64, row: u64) -> Extents {
+        let (mut starts, mut end) = (vec![], None);
+        for (piece, at) in addresses.enumerate() {
+            if end != Some(at) {
+                starts.push((piece as u64 * rows, at));
+            }
+            end = at.checked_add(rows.saturating_mul(row));
+        }
+        Extents { row, starts }
+    }
+
+    pub fn count(&self) -> usize {
+        self.starts.len()
+    }
+
+    /// The parts of `rows` that lie in one piece each, and where in the file each begins.
+    pub fn pieces(&self, rows: Range<u64>) -> impl Iterator<Item = (Range<u64>, u64)> {
+        let first = self
+            .starts
+            .partition_point(|(start, _)| *start <= rows.start);
+        let first = first.saturating_sub(1);
+        let pieces = self.starts[first..].iter().zip(first + 1..);
+        pieces
+            .take_while(move |((start, _), _)| *start < rows.end)
+            .map(move |((start, at), next)| {
+                let end = self.starts.get(next).map_or(rows.end, |(next, _)| *next);
+                let within = rows.start.max(*start)..rows.end.min(end);
+                let at = at + (within.start - start) * self.row;
+                (within, at)
+            })
+    }
+
+    /// Reads the rows in `ranges` (sorted, disjoint).
+    pub fn read(&self, file: &File, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        if self.row == 0 || dst.is_empty() {
+            return Ok(());
+        }
+        let last = ranges.last().map_or(0, |r| r.end);
+        let within = |(start, at): &(u64, u64)| {
+            let rows = last.saturating_sub(*start);
+            rows.checked_mul(self.row)?.checked_add(*at)
+        };
+        let ends = self.starts.last().and_then(within);
+        ensure!(ends.is_some(), "Row {last} lies beyond every file");
+        let bytes: u64 = ranges.iter().map(|r| (r.end - r.start) * self.row).sum();
+        ensure!(
+            bytes == dst.len() as u64,
+            "A read of {bytes} bytes into {}",
+            dst.len()
+        );
+        let pieces = ranges.iter().flat_map(|rows| self.pieces(rows.clone()));
+        let spans = pieces.map(|(rows, at)| at..at + (rows.end - rows.start) * self.row);
+        read(file, spans, dst)
+    }
+}
+
+/// Reads spans of a file, one after another.
+fn read(file: &File, spans: impl Iterator<Item = Range<u64>>, dst: &mut [u8]) -> Result<()> {
     tasks(spans, dst)
         .into_par_iter()
         .try_for_each_init(Vec::new, |window, (spans, dst)| {
@@ -94,6 +145,7 @@ fn read_spans(
         let mut end = spans[first].end;
         next += 1;
         while let Some(span) = spans.get(next)
+            && span.start >= end
             && span.start - end <= GAP
             && span.end - start <= WINDOW
         {
@@ -258,6 +310,7 @@ pub struct Unpacked {
     spec: ArraySpec,
     attrs: Attrs,
     file: File,
+    extents: Extents,
     written: u64,
 }
 
@@ -265,6 +318,7 @@ impl Unpacked {
     pub fn create(folder: &Path, path: String, spec: ArraySpec, attrs: Attrs) -> Result<Unpacked> {
         Ok(Unpacked {
             path,
+            extents: Extents::one(0, spec.row_bytes()),
             spec,
             attrs,
             file: scratch::file(folder)?,
@@ -298,16 +352,12 @@ impl Unpacked {
         1
     }
 
-    /// Where its values lie.
-    pub fn piece(&self) -> Piece<'_> {
-        Piece {
-            file: &self.file,
-            at: 0,
-        }
+    pub fn extents(&self) -> (&File, &Extents) {
+        (&self.file, &self.extents)
     }
 
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
-        read(&self.file, 0, self.spec.row_bytes() as usize, ranges, dst)
+        self.extents.read(&self.file, ranges, dst)
     }
 }
 
@@ -338,8 +388,38 @@ mod tests {
                 .flat_map(|r| content[5 + r.start as usize * row..5 + r.end as usize * row].to_vec())
                 .collect();
             let mut dst = vec![0; want.len()];
-            read(&file, 5, row, &ranges, &mut dst).unwrap();
+            Extents::one(5, row as u64).read(&file, &ranges, &mut dst).unwrap();
             prop_assert!(dst == want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_anywhere_are_one_array(
+            rows in 1u64..5,
+            row in 1u64..4,
+            order in Just((0..9u64).collect::<Vec<_>>()).prop_shuffle(),
+            picks in prop::collection::vec(any::<bool>(), 45),
+        ) {
+            let content: Vec<u8> = (0..9 * rows * row).map(|i| i as u8).collect();
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&content).unwrap();
+            let extents = Extents::of(order.iter().map(|at| at * rows * row), rows, row);
+            let near = order.windows(2).filter(|pair| pair[0] + 1 == pair[1]).count();
+            prop_assert_eq!(extents.count(), 9 - near);
+            let wanted = (0..9 * rows).filter(|r| picks[*r as usize]);
+            let mut ranges: Vec<Range<u64>> = vec![];
+            for row in wanted.clone() {
+                match ranges.last_mut() {
+                    Some(last) if last.end == row => last.end += 1,
+                    _ => ranges.push(row..row + 1),
+                }
+            }
+            let at = |r: u64| (order[(r / rows) as usize] * rows + r % rows) * row;
+            let want: Vec<u8> = wanted.flat_map(|r| at(r)..at(r) + row).map(|i| i as u8).collect();
+            let mut dst = vec![0; want.len()];
+            extents.read(&file, &ranges, &mut dst).unwrap();
+            prop_assert_eq!(dst, want);
         }
     }
 
@@ -347,7 +427,10 @@ mod tests {
     fn a_short_file_is_truncated() {
         let file = tempfile::tempfile().unwrap();
         write(&file, &[1; 10], 0).unwrap();
-        let error = read(&file, 0, 1, std::slice::from_ref(&(5..12)), &mut [0; 7]).unwrap_err();
+        let rows = std::slice::from_ref(&(5..12));
+        let error = Extents::one(0, 1)
+            .read(&file, rows, &mut [0; 7])
+            .unwrap_err();
         assert!(error.to_string().contains("truncated"), "{error}");
     }
 }

@@ -32,8 +32,8 @@ pub struct Array {
 enum Storage {
     /// Chunks, by their list.
     Direct(Box<Chunked>),
-    /// In one piece at an address.
-    Contiguous(u64, Arc<File>),
+    /// As they are, in one piece or in chunks without filters.
+    Plain(raw::Extents, Arc<File>),
     /// By the library, and why.
     Library(String),
 }
@@ -77,7 +77,7 @@ impl Array {
     pub fn storage(&self) -> String {
         match self.reach() {
             Ok(Storage::Direct(c)) => format!("Direct ({} chunks)", c.index.len()),
-            Ok(Storage::Contiguous(at, _)) => format!("Contiguous (at {at})"),
+            Ok(Storage::Plain(extents, _)) => format!("Plain ({} pieces)", extents.count()),
             Ok(Storage::Library(why)) => format!("Library ({why})"),
             Err(error) => format!("Unreadable ({error:#})"),
         }
@@ -103,11 +103,11 @@ impl Array {
         })
     }
 
-    /// Where its values lie, if in one piece.
-    pub fn piece(&self) -> Option<raw::Piece<'_>> {
+    /// Where its values lie, if as they are.
+    pub fn extents(&self) -> Option<(&File, &raw::Extents)> {
         match self.reach() {
             _ if self.spec.dtype == Dtype::String => None,
-            Ok(Storage::Contiguous(at, file)) => Some(raw::Piece { file, at: *at }),
+            Ok(Storage::Plain(extents, file)) => Some((file, extents)),
             _ => None,
         }
     }
@@ -159,7 +159,8 @@ impl Array {
                     at.saturating_add(bytes) <= file.metadata()?.len(),
                     "The file ends before its values do: it is truncated"
                 );
-                return Ok(Storage::Contiguous(at, file));
+                let row = self.spec.row_items().saturating_mul(item as u64);
+                return Ok(Storage::Plain(raw::Extents::one(at, row), file));
             }
             ffi::Layout::Contiguous(None) => {
                 return Ok(Storage::Library("nothing was written".into()));
@@ -178,7 +179,6 @@ impl Array {
             Err((why, name)) if name.is_empty() => return Ok(Storage::Library(why.to_string())),
             Err((why, name)) => return Ok(Storage::Library(format!("{why} ('{name}')"))),
         };
-        let grid = Grid::new(shape, &chunk, item, self.file.memory)?;
         let Some(index) = ffi::chunks(&self.id, shape, &chunk)? else {
             let why = "chunks whose places it alone knows";
             return Ok(Storage::Library(why.into()));
@@ -190,8 +190,13 @@ impl Array {
             ends.max().is_none_or(|end| end <= len),
             "The file ends before its chunks do: it is truncated"
         );
+        if filters.is_empty()
+            && let Some(extents) = extents(shape, &chunk, item, &index)
+        {
+            return Ok(Storage::Plain(extents, file));
+        }
         Ok(Storage::Direct(Box::new(Chunked {
-            grid,
+            grid: Grid::new(shape, &chunk, item, self.file.memory)?,
             filters,
             index,
             fill: ffi::fill_value(&self.id, item)?,
@@ -237,9 +242,7 @@ impl Array {
         }
         match self.reach()? {
             Storage::Direct(chunked) => chunked.read(ranges, dst),
-            Storage::Contiguous(at, file) => {
-                raw::read(file, *at, self.spec.row_bytes() as usize, ranges, dst)
-            }
+            Storage::Plain(extents, file) => extents.read(file, ranges, dst),
             Storage::Library(why) => self
                 .read_by_library(ranges, dst)
                 .with_context(|| format!("Read through the HDF5 library, because of {why}")),
@@ -358,9 +361,7 @@ impl Array {
                 ensure!(chunked.index.len() as u64 == all, "chunks are missing");
                 chunked.read(ranges, &mut references)?;
             }
-            Storage::Contiguous(at, file) => {
-                raw::read(file, *at, row as usize, ranges, &mut references)?
-            }
+            Storage::Plain(extents, file) => extents.read(file, ranges, &mut references)?,
             Storage::Library(why) => bail!("{why}"),
         }
         self.heap()?.read(&references)
@@ -399,6 +400,23 @@ impl Array {
         }
         Ok(all)
     }
+}
+
+/// Where the rows of chunks without filters lie; `None` if a chunk is missing or holds parts of rows.
+fn extents(
+    shape: &[u64],
+    chunk: &[u64],
+    item: usize,
+    index: &[ffi::RawChunk],
+) -> Option<raw::Extents> {
+    let row = shape[1..]
+        .iter()
+        .try_fold(item as u64, |n, &d| n.checked_mul(d))?;
+    let bytes = chunk[0].checked_mul(row)?;
+    let whole = chunk[1..] == shape[1..]
+        && index.len() as u64 == shape[0].div_ceil(chunk[0])
+        && index.iter().all(|c| c.size == bytes);
+    whole.then(|| raw::Extents::of(index.iter().map(|c| c.address), chunk[0], row))
 }
 
 /// How many of the first ranges are read together: one call of the library costs as much as reading many texts.

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::super::Rows;
@@ -156,28 +156,25 @@ impl Appender {
         Ok(true)
     }
 
-    /// Appends `count` rows from row `start` of an array that begins at `piece`. False where it is of another type
-    /// or this array is not in one piece.
+    /// Whether rows of another array may be [copied](Appender::append_piece) as they lie in its file.
+    pub fn takes(&self, spec: &ArraySpec) -> bool {
+        matches!(self.target, Target::Contiguous { .. })
+            && spec.dtype == self.spec.dtype
+            && spec.row_bytes() == self.spec.row_bytes()
+    }
+
+    /// Appends `count` rows as they lie in another file.
     pub fn append_piece(
         &mut self,
-        piece: raw::Piece,
+        from: raw::Piece,
         count: u64,
-        spec: &ArraySpec,
-        start: u64,
         check: Option<raw::Check>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let row = self.spec.row_bytes();
         let Target::Contiguous { at, file } = &self.target else {
-            return Ok(false);
+            bail!("Write '{}': it is not in one piece", self.path);
         };
-        if spec.dtype != self.spec.dtype || spec.row_bytes() != row {
-            return Ok(false);
-        }
         self.room(count)?;
-        let from = raw::Piece {
-            file: piece.file,
-            at: piece.at + start * row,
-        };
         let to = raw::Piece {
             file,
             at: *at + self.rows * row,
@@ -185,7 +182,7 @@ impl Appender {
         raw::transfer(from, to, count * row, self.spec.dtype.size(), check)
             .with_context(|| format!("Copy to '{}'", self.path))?;
         self.rows += count;
-        Ok(true)
+        Ok(())
     }
 
     /// An error when more rows come than were announced.
