@@ -11,7 +11,7 @@ mod order;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use tracing::{debug, info};
 
@@ -238,6 +238,11 @@ impl<'a> Engine<'a> {
                 rows = plan::fewer(how.wave, rows, bytes);
                 continue;
             }
+            ensure!(
+                bytes <= how.wave.wave.max(plan::LEAST),
+                "One cell takes {}, more than the memory limit leaves for it; give a larger --memory-limit",
+                format_size(bytes)
+            );
             // Ends with an output where it holds one, so that few outputs are cut in two.
             let whole = cuts[cuts.partition_point(|&c| c <= start + rows) - 1];
             if whole > start && whole < start + rows {

@@ -65,7 +65,7 @@ struct Output {
 }
 
 impl Outputs {
-    /// From now on SIGINT and SIGTERM remove what is aside and end the process with 130 and 143.
+    /// From now on signals that end a process remove what is aside first; the exit code is 128 and their number.
     pub fn new() -> Result<Self> {
         signals::watch()?;
         Ok(Self {

@@ -15,7 +15,7 @@ pub const SWEPT: u64 = 24 << 20;
 /// Bytes of bookkeeping for each row of a shuffled wave: its place in the file, in the wave and in the output.
 const PLACE: u64 = 40;
 /// A wave smaller than this would read almost row by row.
-const LEAST: u64 = 32 << 20;
+pub const LEAST: u64 = 32 << 20;
 
 /// The memory that one wave of rows may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, which schedulers send: what is aside is removed, and the process ends.
+//! Signals that schedulers and terminals send: what is aside is removed, and the process ends.
 
 use std::{
     collections::BTreeSet,
@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM, SIGXFSZ},
+    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ},
     iterator::Signals,
     low_level,
 };
@@ -41,14 +41,20 @@ pub fn registry() -> MutexGuard<'static, Registry> {
     REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From the first call on, SIGINT and SIGTERM remove what is aside and end the process with 128
+/// Other signals that end a program which does not know them: a terminal that is closed, limits and warnings of
+/// schedulers. Where they are ignored (nohup) they stay so.
+const OTHERS: [i32; 4] = [SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU];
+
+/// From the first call on, signals that end a process remove what is aside and end it with 128
 /// and the signal's number, and a file that grows beyond the limit of its size (`ulimit -f`) is an
 /// error of the write, not the end of the process.
 pub fn watch() -> Result<()> {
     let mut registry = registry();
     if !registry.watching {
-        let mut signals =
-            Signals::new([SIGINT, SIGTERM, SIGXFSZ]).context("Cannot watch for signals")?;
+        let ignored = ignored();
+        let others = OTHERS.into_iter().filter(|other| !ignored(*other));
+        let watched = [SIGINT, SIGTERM, SIGXFSZ].into_iter().chain(others);
+        let mut signals = Signals::new(watched).context("Cannot watch for signals")?;
         thread::Builder::new()
             .name("signals".into())
             .spawn(move || signals.forever().for_each(stop))
@@ -56,6 +62,15 @@ pub fn watch() -> Result<()> {
         registry.watching = true;
     }
     Ok(())
+}
+
+/// Whether a signal is ignored, from the mask in proc(5); where there is none, all count as ignored.
+fn ignored() -> impl Fn(i32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let mask = mask.unwrap_or(u64::MAX);
+    move |signal| mask >> (signal - 1) & 1 == 1
 }
 
 fn stop(signal: i32) {
@@ -98,4 +113,5 @@ fn end(registry: &Registry, why: &str, code: i32) {
 }
 
 /// Called with the code to exit with as its name, and the folders to remove.
-const REMOVE_AND_EXIT: &str = r#"trap '' INT TERM; rm -rf -- "$@" 2>/dev/null; exit "$0""#;
+const REMOVE_AND_EXIT: &str =
+    r#"trap '' INT TERM HUP USR1 USR2 XCPU; rm -rf -- "$@" 2>/dev/null; exit "$0""#;

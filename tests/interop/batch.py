@@ -23,7 +23,7 @@ import trees
 from tool import digest
 
 KILLS = int(os.environ.get("ANNSLICER_TEST_KILLS", "4"))
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGUSR1: 138, signal.SIGUSR2: 140, signal.SIGXCPU: 152}
 CELLS = 3000
 
 
@@ -115,7 +115,7 @@ def killed_runs_leave_whole_outputs_or_none(case):
             if i % 2:
                 _place_old(case, names)
             old = _digests(case, names)
-            how = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+            how = dice.choice([signal.SIGKILL] * 6 + list(CODES))
             delay = dice.uniform(0, 1.1 * took)
             code, said = _killed(case, args, env, how, delay)
             label = f"{name}, signal {how} after {delay:.3f} s of {took:.3f} s, exit code {code}"
@@ -155,7 +155,7 @@ def resumed_slices_equal_undisturbed_ones(case):
             old, kept, code, tries = _digests(case, names), {}, 1, 0
             while code:
                 tries += 1
-                how = dice.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+                how = dice.choice([signal.SIGKILL] * 3 + list(CODES))
                 delay = dice.uniform(0.2, 1.2) * took
                 code, said = _killed(case, (*args, "--resume"), env, how, delay)
                 label = f"{name} --resume, try {tries}, signal {how} after {delay:.3f} s of {took:.3f} s, exit code {code}"
