@@ -15,6 +15,7 @@ use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use tracing::{debug, info};
 
+use crate::anndata::cellset::CellSet;
 use crate::anndata::csc::{Swept, Targets};
 use crate::anndata::rows::{Block, Columns, Leaf, LeafWriter};
 use crate::anndata::select::Selection;
@@ -372,12 +373,12 @@ impl<'a> Engine<'a> {
             return Ok(vec![]);
         }
         let span = request.span();
-        let targets = match &request.order {
-            Order::AsIs => Targets::Runs(request.cuts.clone()),
-            order => {
-                let cuts: Vec<u64> = request.cuts.iter().map(|cut| cut - span.start).collect();
-                Targets::listed(self.selection.cells, &order.cells(span), &cuts)
-            }
+        let cuts = request.cuts.iter().map(|cut| cut - span.start).collect();
+        let order = &request.order;
+        let targets = match order {
+            Order::AsIs => Targets::Runs(None, request.cuts.clone()),
+            Order::Sorted(_) => Targets::Runs(Some(CellSet::of(&order.cells(span))), cuts),
+            Order::Cells(_) => Targets::listed(self.selection.cells, &order.cells(span), &cuts),
         };
         let most = self.approach.wave.sweep / csc.len() as u64;
         let outputs = request.outputs.len();

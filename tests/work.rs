@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hdf5::types::VarLenUnicode;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -103,6 +104,59 @@ fn chunks_are_decoded_once() {
     }
     let work = run(folder.path(), "slice again.zarr s --size 3000", false);
     assert!(work.chunks < 120, "{} larger chunks of Zarr", work.chunks);
+}
+
+/// Makes X of a copy of the example a CSC matrix in small compressed chunks; returns how many its indices take.
+fn csc(path: &Path) -> u64 {
+    const CHUNK: usize = 1000;
+    std::fs::copy(PBMC, path).unwrap();
+    let file = hdf5::File::open_rw(path).unwrap();
+    file.unlink("X").unwrap();
+    let x = file.create_group("X").unwrap();
+    let (cells, genes) = (700i64, 765i64);
+    let rows = |gene: i64| (0..cells).filter(move |cell| (cell * 7 + gene) % 3 == 0);
+    let indices: Vec<i32> = (0..genes).flat_map(rows).map(|cell| cell as i32).collect();
+    let mut indptr = vec![0i64];
+    indptr.extend((0..genes).scan(0, |end, gene| {
+        *end += rows(gene).count() as i64;
+        Some(*end)
+    }));
+    let data: Vec<f32> = (0..indices.len()).map(|i| i as f32).collect();
+    let chunked = || x.new_dataset_builder().deflate(1).chunk(CHUNK);
+    chunked().with_data(&indices).create("indices").unwrap();
+    chunked().with_data(&data).create("data").unwrap();
+    let plain = x.new_dataset_builder().with_data(&indptr);
+    plain.create("indptr").unwrap();
+    for (name, text) in [
+        ("encoding-type", "csc_matrix"),
+        ("encoding-version", "0.1.0"),
+    ] {
+        let attr = x.new_attr::<VarLenUnicode>().create(name).unwrap();
+        attr.write_scalar(&text.parse::<VarLenUnicode>().unwrap())
+            .unwrap();
+    }
+    let shape = [cells, genes];
+    let attr = x.new_attr_builder().with_data(&shape);
+    attr.create("shape").unwrap();
+    indices.len().div_ceil(CHUNK) as u64
+}
+
+#[test]
+fn csc_matrices_are_swept_once_whatever_the_number_of_shards() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("csc.h5ad");
+    let indices = csc(&path);
+    // The indices are counted, and then put down with the values; what else is stored is decoded once.
+    let once = chunks(path) + indices;
+    for (size, order) in [(350, ""), (10, ""), (10, " --shuffle --seed 1")] {
+        let args = format!("slice csc.h5ad s --size {size}{order}");
+        let work = run(folder.path(), &args, false);
+        assert!(
+            (once..once + 120).contains(&work.chunks),
+            "{args}: {} chunks, not {once}",
+            work.chunks
+        );
+    }
 }
 
 #[test]

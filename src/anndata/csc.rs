@@ -7,6 +7,7 @@ use std::slice::from_ref;
 
 use anyhow::{Result, ensure};
 
+use super::cellset::CellSet;
 use super::csr::CsrBlock;
 use super::ints;
 use super::matrix::{Count, Sparse, SparseWriter};
@@ -21,8 +22,8 @@ pub enum Targets {
         outputs: Vec<u32>,
         rows: Vec<u32>,
     },
-    /// Each output takes a run of cells; where each begins, and the end.
-    Runs(Vec<u64>),
+    /// Each output takes a run of some cells, or of all, as they come; where each begins among them, and the end.
+    Runs(Option<CellSet>, Vec<u64>),
 }
 
 impl Targets {
@@ -72,17 +73,22 @@ impl Targets {
                     }
                 }
             }
-            Targets::Runs(cuts) => {
+            Targets::Runs(some, cuts) => {
                 let (mut output, mut run) = (0, 0..0);
-                for (i, cell) in cells.iter().enumerate() {
-                    if !run.contains(cell) {
-                        let after = cuts.partition_point(|cut| cut <= cell);
+                for (i, &cell) in cells.iter().enumerate() {
+                    let place = match some {
+                        None => Some(cell),
+                        Some(some) => some.rank(cell as u32).map(u64::from),
+                    };
+                    let Some(place) = place else { continue };
+                    if !run.contains(&place) {
+                        let after = cuts.partition_point(|cut| *cut <= place);
                         if after == 0 || after == cuts.len() {
                             continue;
                         }
                         (output, run) = (after - 1, cuts[after - 1]..cuts[after]);
                     }
-                    put(i, output, cell - run.start);
+                    put(i, output, place - run.start);
                 }
             }
         }
@@ -541,23 +547,27 @@ mod tests {
             order in Just((0u32..30).collect::<Vec<_>>()).prop_shuffle(),
             left_out in 0usize..30,
             cuts in prop::collection::vec(0usize..30, 0..5),
-            listed: bool,
+            way in 0..3,
             most in prop_oneof![0u64..200, Just(1 << 20)],
         ) {
             let folder = tempfile::tempdir().unwrap();
             let columns: Vec<Vec<u64>> = columns.into_iter().map(Vec::from_iter).collect();
             let matrix = matrix(folder.path(), 30, &columns);
-            let order = match listed {
-                true => order[left_out..].to_vec(),
-                false => (0..30).collect(),
+            let mut order = match way {
+                0 => (0..30).collect(),
+                _ => order[left_out..].to_vec(),
             };
-            let first = if listed { 0 } else { left_out };
+            if way == 1 {
+                order.sort_unstable();
+            }
+            let first = if way == 0 { left_out } else { 0 };
             let inner = cuts.iter().map(|cut| first + cut % (order.len() - first + 1));
             let mut cuts: Vec<u64> = inner.chain([first, order.len()]).map(|c| c as u64).collect();
             cuts.sort_unstable();
-            let targets = match listed {
-                true => Targets::listed(30, &order, &cuts),
-                false => Targets::Runs(cuts.clone()),
+            let targets = match way {
+                0 => Targets::Runs(None, cuts.clone()),
+                1 => Targets::Runs(Some(CellSet::of(&order)), cuts.clone()),
+                _ => Targets::listed(30, &order, &cuts),
             };
             let outputs = cuts.len() - 1;
             let swept = Swept::new(&matrix, &targets, outputs, most, folder.path()).unwrap();
@@ -594,7 +604,7 @@ mod tests {
         assert_eq!(runs.counts.iter().sum::<u64>(), 1200);
         assert_eq!((runs.cuts[0], runs.cuts[runs.cuts.len() - 1]), (0, 100));
         assert_eq!(runs.cuts.len(), 6, "{:?}", runs.cuts);
-        let targets = Targets::Runs(runs.cuts.clone());
+        let targets = Targets::Runs(None, runs.cuts.clone());
         let swept = Swept::counted(&matrix, &targets, &runs.counts, 0, folder.path()).unwrap();
         for (output, count) in runs.counts.iter().enumerate() {
             assert!(count * 24 <= most, "{count}");

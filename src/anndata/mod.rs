@@ -5,6 +5,7 @@
 pub mod agree;
 pub mod awkward;
 pub mod categories;
+pub mod cellset;
 pub mod check;
 pub mod column;
 pub mod concat;

@@ -147,7 +147,7 @@ impl Stack {
     fn append_csc(&mut self, matrix: &Sparse, map: &ColumnMap, scratch: &Path) -> Result<()> {
         let converter = Converter::new(&self.plan, map, Shape::of_sparse(matrix), self.done);
         let runs = Runs::of(matrix, BLOCK / 2, converter.row_bytes())?;
-        let targets = Targets::Runs(runs.cuts.clone());
+        let targets = Targets::Runs(None, runs.cuts.clone());
         let swept = Swept::counted(matrix, &targets, &runs.counts, BLOCK, scratch)?;
         for (part, cut) in runs.cuts.windows(2).enumerate() {
             let block = swept.take(part)?.transpose((cut[1] - cut[0]) as usize)?;

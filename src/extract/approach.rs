@@ -40,7 +40,7 @@ impl Approach {
         if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
             wave = wave.for_single_rows();
         }
-        if !selection.csc.is_empty() && !matches!(request.order, Order::AsIs) {
+        if !selection.csc.is_empty() && matches!(request.order, Order::Cells(_)) {
             let targets = Targets::LISTED * selection.cells;
             wave = wave.beside(targets).with_context(|| {
                 format!(

@@ -168,6 +168,7 @@ impl Array {
             ffi::Layout::Other(why) => return Ok(Storage::Library(why.into())),
             ffi::Layout::Chunked(chunk) => chunk,
         };
+        ensure!(!chunk.contains(&0), "A side of its chunks is 0");
         let filters = filters
             .iter()
             .map(|(id, values, name)| {
