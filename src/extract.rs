@@ -378,7 +378,7 @@ impl<'a> Engine<'a> {
         let targets = match order {
             Order::AsIs => Targets::Runs(None, request.cuts.clone()),
             Order::Sorted(_) => Targets::Runs(Some(CellSet::of(&order.cells(span))), cuts),
-            Order::Cells(_) => Targets::listed(self.selection.cells, &order.cells(span), &cuts),
+            Order::Cells(_) => Targets::listed(self.selection.cells, &order.cells(span), &cuts)?,
         };
         let most = self.approach.wave.sweep / csc.len() as u64;
         let outputs = request.outputs.len();

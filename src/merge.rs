@@ -76,9 +76,16 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         output::check(&args.output)?;
         let bytes = first.selection.skeleton_bytes()? + size(&found.paths, access)?;
         return cli::print(
-            preview(&args.inputs, &args.output, cells, bytes, limit)
-                .text()
-                .as_bytes(),
+            preview(
+                &args.inputs,
+                &args.output,
+                cells,
+                bytes,
+                outline.scratch_bytes(),
+                limit,
+            )
+            .text()
+            .as_bytes(),
         );
     }
     let aside = outputs.aside(&args.output)?;
@@ -86,14 +93,22 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let names = Names::new(cells, limit / 64, &scratch)?;
     let context = || format!("Cannot merge into {}", args.output.display());
     let place = output::place_of(&aside);
-    let needs = [Need {
-        folder: place.parent().unwrap_or(&place).to_owned(),
-        bytes: match (format, compression) {
-            (Format::H5ad, Compression::None) => outline.least_bytes(),
-            _ => 0,
+    let folder = place.parent().unwrap_or(&place).to_owned();
+    let needs = [
+        Need {
+            folder: folder.clone(),
+            bytes: match (format, compression) {
+                (Format::H5ad, Compression::None) => outline.least_bytes(),
+                _ => 0,
+            },
+            what: "The output needs",
         },
-        what: "The output needs",
-    }];
+        Need {
+            folder,
+            bytes: outline.scratch_bytes(),
+            what: "Scratch files beside it need",
+        },
+    ];
     ensure_room(&needs).with_context(context)?;
     let ledger = options.verify.then(Ledger::default);
     let out = store::create(&aside, format, compression).with_context(context)?;
@@ -188,7 +203,14 @@ impl Modes {
 }
 
 /// What `--dry-run` tells.
-fn preview(inputs: &[PathBuf], output: &Path, cells: u64, bytes: u64, limit: u64) -> Preview {
+fn preview(
+    inputs: &[PathBuf],
+    output: &Path,
+    cells: u64,
+    bytes: u64,
+    scratch: u64,
+    limit: u64,
+) -> Preview {
     Preview {
         from: match inputs {
             [one] => one.display().to_string(),
@@ -201,7 +223,7 @@ fn preview(inputs: &[PathBuf], output: &Path, cells: u64, bytes: u64, limit: u64
         }],
         reading: "input after input, block by block".into(),
         memory: plan::memory(plan::Budget::sequential(limit).wave.min(bytes), 0),
-        scratch: 0,
+        scratch,
         threads: rayon::current_num_threads(),
     }
 }

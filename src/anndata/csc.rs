@@ -27,11 +27,18 @@ pub enum Targets {
 }
 
 impl Targets {
-    /// Bytes for each cell of the file and each place of the order that [`Targets::listed`] holds.
-    pub const LISTED: u64 = 12;
+    /// What [`Targets::listed`] holds of a file of so many cells for an order of so many places.
+    pub fn listed_bytes(cells: u64, places: u64) -> u64 {
+        4 * cells + 8 * places
+    }
 
     /// `order` holds the cells of all outputs one after another; `cuts` where each output begins, and the end.
-    pub fn listed(cells: u64, order: &[u32], cuts: &[u64]) -> Targets {
+    pub fn listed(cells: u64, order: &[u32], cuts: &[u64]) -> Result<Targets> {
+        ensure!(
+            u32::try_from(order.len()).is_ok(),
+            "All shards together have {} cells, more than 2^32",
+            order.len()
+        );
         let mut starts = vec![0u32; cells as usize + 1];
         for &cell in order {
             starts[cell as usize + 1] += 1;
@@ -51,10 +58,21 @@ impl Targets {
         }
         starts.rotate_right(1);
         starts[0] = 0;
-        Targets::Listed {
+        Ok(Targets::Listed {
             starts,
             outputs,
             rows,
+        })
+    }
+
+    /// Outputs that one cell goes to, at the most.
+    fn most_outputs(&self) -> u64 {
+        match self {
+            Targets::Runs(..) => 1,
+            Targets::Listed { starts, .. } => {
+                let counts = starts.windows(2).map(|ends| ends[1] - ends[0]);
+                u64::from(counts.max().unwrap_or(0)).max(1)
+            }
         }
     }
 
@@ -121,8 +139,7 @@ impl Runs {
             cuts: vec![],
             counts: vec![],
         };
-        // An element is held as it is stored and as it is turned, its index as 8 bytes too.
-        let element = 8 + 2 * matrix.element_bytes();
+        let element = turned_element(matrix);
         let mut held = u64::MAX;
         for (at, count) in (0..).step_by(bin as usize).zip(bins) {
             let bytes = (count * element).saturating_add(bin.saturating_mul(CELL + row));
@@ -155,7 +172,7 @@ pub struct Swept<'a> {
     scratch: Scratch,
     /// Whether rows of an output come in another order than in the file.
     moved: bool,
-    /// Elements that are looked at together.
+    /// Elements that are looked at together: few where a cell goes to many outputs.
     most: u64,
 }
 
@@ -211,7 +228,7 @@ impl<'a> Swept<'a> {
             starts,
             scratch: Scratch::of(bytes, most, folder)?,
             moved: matches!(targets, Targets::Listed { .. }),
-            most: (BLOCK.min(most) / matrix.element_bytes()).max(1),
+            most: (BLOCK.min(most) / targets.most_outputs() / matrix.element_bytes()).max(1),
         };
         swept.sweep(targets)?;
         Ok(swept)
@@ -400,6 +417,27 @@ impl<'a> Swept<'a> {
     }
 }
 
+/// An element is held as it is stored and as it is turned, its index as 8 bytes too.
+fn turned_element(matrix: &Sparse) -> u64 {
+    8 + 2 * matrix.element_bytes()
+}
+
+/// Bytes of a [run](Runs::of) of a matrix that is turned: where columns end should take no more than their elements.
+pub fn run_bytes(matrix: &Sparse) -> u64 {
+    let ends = matrix.rows().saturating_mul(END);
+    BLOCK.max(ends.saturating_mul(3))
+}
+
+/// About what a matrix puts into scratch that is swept in such runs, with `most` bytes in memory.
+pub fn turned_bytes(matrix: &Sparse, most: u64) -> u64 {
+    let elements = matrix.nnz().saturating_mul(turned_element(matrix));
+    let runs = elements.div_ceil(run_bytes(matrix)) + 1;
+    match scratch_bytes(matrix, matrix.nnz(), runs) {
+        bytes if bytes > most => bytes,
+        _ => 0,
+    }
+}
+
 /// Bytes of where a column ends.
 const END: u64 = size_of::<u64>() as u64;
 
@@ -567,7 +605,7 @@ mod tests {
             let targets = match way {
                 0 => Targets::Runs(None, cuts.clone()),
                 1 => Targets::Runs(Some(CellSet::of(&order)), cuts.clone()),
-                _ => Targets::listed(30, &order, &cuts),
+                _ => Targets::listed(30, &order, &cuts).unwrap(),
             };
             let outputs = cuts.len() - 1;
             let swept = Swept::new(&matrix, &targets, outputs, most, folder.path()).unwrap();

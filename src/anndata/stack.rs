@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::csc::{Runs, Swept, Targets};
+use super::csc::{self, Runs, Swept, Targets};
 use super::csr::CsrBlock;
 use super::join::ColumnMap;
 use super::matrix::{Layout, Sparse, SparseWriter};
@@ -33,6 +33,8 @@ pub struct Stack {
 
 /// Bytes that are read at a time.
 const BLOCK: u64 = 16 << 20;
+/// Bytes of a CSC matrix that stay in memory while it is turned.
+pub const SWEPT: u64 = 16 << 20;
 
 /// One input's rows for a [`Stack`].
 pub enum Input<'a> {
@@ -146,9 +148,9 @@ impl Stack {
     /// A CSC matrix by rows: it is swept once, and turned some rows at a time.
     fn append_csc(&mut self, matrix: &Sparse, map: &ColumnMap, scratch: &Path) -> Result<()> {
         let converter = Converter::new(&self.plan, map, Shape::of_sparse(matrix), self.done);
-        let runs = Runs::of(matrix, BLOCK / 2, converter.row_bytes())?;
+        let runs = Runs::of(matrix, csc::run_bytes(matrix), converter.row_bytes())?;
         let targets = Targets::Runs(None, runs.cuts.clone());
-        let swept = Swept::counted(matrix, &targets, &runs.counts, BLOCK, scratch)?;
+        let swept = Swept::counted(matrix, &targets, &runs.counts, SWEPT, scratch)?;
         for (part, cut) in runs.cuts.windows(2).enumerate() {
             let block = swept.take(part)?.transpose((cut[1] - cut[0]) as usize)?;
             let Some(writer) = &mut self.writer else {

@@ -40,25 +40,20 @@ impl Approach {
         if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
             wave = wave.for_single_rows();
         }
-        if !selection.csc.is_empty() && matches!(request.order, Order::Cells(_)) {
-            let targets = Targets::LISTED * selection.cells;
-            wave = wave.beside(targets).with_context(|| {
-                format!(
-                    "Its CSC matrices need {} for rows in another order; give a larger --memory-limit",
-                    format_size(targets)
-                )
-            })?;
-        }
         if matches!(request.order, Order::Cells(_)) {
-            let held: Vec<(u64, u64)> = leaves.iter().map(Leaf::chunks_held).collect();
-            let kept: u64 = held.iter().map(|(kept, _)| kept).sum();
-            let decoding = held.iter().map(|(_, decoding)| decoding).max();
-            let chunks = kept.saturating_add(decoding.copied().unwrap_or(0));
-            wave = wave.beside(chunks).with_context(|| {
+            let chunks: Vec<(u64, u64)> = leaves.iter().map(Leaf::chunks_held).collect();
+            let kept: u64 = chunks.iter().map(|(kept, _)| kept).sum();
+            let decoding = chunks.iter().map(|(_, decoding)| decoding).max();
+            let mut held = kept.saturating_add(decoding.copied().unwrap_or(0));
+            if !selection.csc.is_empty() {
+                let span = request.span();
+                held += Targets::listed_bytes(selection.cells, span.end - span.start);
+            }
+            wave = wave.beside(held).with_context(|| {
                 format!(
-                    "Its chunks take {} to decode, which leaves too little memory for rows in another order; give a \
-                     larger --memory-limit or a smaller --jobs",
-                    format_size(chunks)
+                    "Its chunks, and places in CSC matrices, take {}, which leaves too little memory for rows in \
+                     another order; give a larger --memory-limit or a smaller --jobs",
+                    format_size(held)
                 )
             })?;
         }

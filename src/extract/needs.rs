@@ -50,6 +50,6 @@ pub fn of_scratch(selection: &Selection, request: &Request, how: &Approach) -> N
     Need {
         folder: folder.to_owned(),
         bytes: how.scratch(selection, request),
-        what: "Unpacking the input needs (see --tmpdir and --memory-limit)",
+        what: "Scratch files need (see --tmpdir and --memory-limit)",
     }
 }

@@ -99,6 +99,12 @@ impl Outline {
         bytes.fold(0, u64::saturating_add)
     }
 
+    /// About what the largest CSC matrix puts into scratch while it is turned.
+    pub fn scratch_bytes(&self) -> u64 {
+        let inputs = self.inputs.iter();
+        inputs.map(|input| input.scratch).max().unwrap_or(0)
+    }
+
     /// Whether values of dataframes must be looked at. If so, all inputs are to be told to [`Outline::look`].
     pub fn reopen(&mut self) -> bool {
         let cells = self.cells();

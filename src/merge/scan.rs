@@ -12,13 +12,16 @@ use super::{Modes, is_merged};
 use crate::anndata::agree::Strategy;
 use crate::anndata::concat;
 use crate::anndata::copy;
+use crate::anndata::csc;
 use crate::anndata::genes::Genes;
-use crate::anndata::stack::Shape;
+use crate::anndata::stack::{SWEPT, Shape};
 
 /// One input, closed.
 pub struct Known {
     pub name: String,
     pub cells: u64,
+    /// About what its largest CSC matrix puts into scratch while it is turned.
+    pub scratch: u64,
 }
 
 /// What is known of the inputs that were added.
@@ -96,9 +99,12 @@ impl Scan {
         let names = input.root.names()?.into_iter();
         self.unknown
             .extend(names.filter(|n| !is_merged(n) && n != "uns"));
+        let turned = input.selection.csc.iter();
+        let turned = turned.map(|(_, matrix)| csc::turned_bytes(matrix, SWEPT));
         self.inputs.push(Known {
             name: input.name.clone(),
             cells,
+            scratch: turned.max().unwrap_or(0),
         });
         Ok(())
     }

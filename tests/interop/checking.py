@@ -3,6 +3,7 @@
 import shutil
 
 import anndata as ad
+import awkward as ak
 import h5py
 import numpy as np
 import pandas as pd
@@ -200,5 +201,11 @@ CHANGES = {
     "raw_varm_array": (_element("raw/varm", np.ones((5, 2))),),
     "uns_array": (_element("uns", np.ones(3)),),
     "uns_number": (_element("uns", 1.0),),
+    "record_scalar": (_element("uns/n", np.array((1, 2.5), dtype=[("a", "i4"), ("b", "f8")])), "reads"),
+    "obsm_nullable_names": (_element("obsm/n", _frame(pd.Index(NAMES, dtype="string"))),),
+    "obs_awkward": (_column(ak.Array([[1], []] * 6)),),
+    "int_big_endian": (_put("obs/int/values", np.ones(N, ">i4")), "hdf5"),
+    "sparse_text": (_put("X/data", np.full(24, b"a")), "hdf5"),
+    "version_alone": (_without("uns/a", "encoding-type"),),
     "root_dict": (_says("/", "dict", "0.1.0"), "hdf5"),
 }

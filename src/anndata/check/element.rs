@@ -8,7 +8,7 @@ use crate::anndata::column::{Column, ColumnKind};
 use crate::anndata::encoding::Encoding;
 use crate::anndata::matrix::Layout;
 use crate::anndata::rows::Source;
-use crate::store::spec::{Attr, Dtype, Kind};
+use crate::store::spec::{Attr, Dtype, Kind, Order};
 use crate::store::{Array, Group, Node};
 
 /// Groups in groups; deeper ones are links in a circle.
@@ -117,6 +117,15 @@ impl Checker<'_> {
                     "nullable-boolean" => dtype.kind() == Some(Kind::Bool),
                     _ => dtype.is_string(),
                 };
+                if let Dtype::Number {
+                    order: Order::Big,
+                    size: 2..,
+                    ..
+                } = dtype
+                {
+                    let what = "Its values are big-endian, which pandas does not take";
+                    self.findings.error(path, what);
+                }
                 if !right {
                     let what = format!("It is '{kind}', but its values are {dtype}");
                     self.findings.error(path, what);

@@ -171,7 +171,9 @@ impl Checker<'_> {
             if frame.rows() != axis.rows() || !self.has_room_for(frame.rows()) {
                 return Ok(false);
             }
-            if !frame.index_column().dtype().is_string() {
+            // pandas compares the types of indexes too.
+            let is_text = frame.index_column().dtype().is_string();
+            if !is_text || frame.has_masked_index() != axis.has_masked_index() {
                 return Ok(true);
             }
             for rows in frame.index_blocks()? {

@@ -39,7 +39,10 @@ pub enum Label {
 /// `expected` is what the place asks for, if that is one kind only.
 pub fn label(node: &Node, attrs: &Attrs, expected: Option<&str>) -> Label {
     let Some(said) = attrs.get("encoding-type") else {
-        return Label::Missing;
+        return match attrs.get("encoding-version") {
+            Some(_) => Label::Wrong("It has an 'encoding-version', but no 'encoding-type'".into()),
+            None => Label::Missing,
+        };
     };
     let Some(kind) = said.as_text() else {
         return Label::Wrong("Its 'encoding-type' is no text".into());
@@ -86,7 +89,7 @@ fn describes(kind: &str, spec: &ArraySpec) -> bool {
         "bytes" => is_scalar && !dtype.is_string() || matches!(dtype, Dtype::FixedString { .. }),
         "numeric-scalar" => is_scalar && (dtype.kind().is_some() || unknown),
         "string-array" => !is_scalar && dtype.is_string(),
-        "rec-array" => !is_scalar && (matches!(dtype, Dtype::Record { .. }) || unknown),
+        "rec-array" => matches!(dtype, Dtype::Record { .. }) || unknown,
         _ => true,
     }
 }

@@ -85,9 +85,7 @@ impl Place {
             (Place::Column(_), Some(spec)) => spec.shape.len() == 1,
             (Place::Frame(_), Some(spec)) => matches!(spec.dtype, Dtype::Record { .. }),
             (Place::Frame(_), None) => matches!(encoding, DataFrame | OldDataFrame),
-            (Place::Column(_), None) => {
-                matches!(encoding, Categorical | Nullable | Csr | Csc | Awkward)
-            }
+            (Place::Column(_), None) => matches!(encoding, Categorical | Nullable | Csr | Csc),
             (_, None) => matches!(encoding, Csr | Csc | Awkward | DataFrame | OldDataFrame),
         }
     }

@@ -48,8 +48,12 @@ impl Checker<'_> {
         self.agrees(path, "rows", sparse.shape[0], place.rows());
         self.agrees(path, "columns", sparse.shape[1], place.columns());
         let dtype = &sparse.data.spec().dtype;
+        if dtype.is_string() {
+            let what = format!("Its values are {dtype}");
+            self.findings.error(path, what);
+        }
         if dtype.kind() == Some(Kind::Float) && dtype.size() == 2 {
-            let what = "scipy has no sparse matrices of float16, so anndata refuses the file";
+            let what = "Its values are float16, of which today's scipy makes no sparse matrix";
             self.findings.note(path, what);
         }
         self.values(&below(path, "data"), &sparse.data);
