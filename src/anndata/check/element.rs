@@ -90,6 +90,16 @@ impl Checker<'_> {
             };
             self.child(group, path, &name, place);
         }
+        let is_read = |name: &&str| match group.get(name) {
+            Ok(Some(Node::Array(part))) => !matches!(part.spec().dtype, Dtype::Unsupported(_)),
+            _ => true,
+        };
+        if !["codes", "categories", "values", "mask"]
+            .iter()
+            .all(is_read)
+        {
+            return; // told before
+        }
         match Column::open(Node::Group(group.clone())) {
             Ok(column) => {
                 self.agrees(path, "rows", column.rows(), place.rows());
