@@ -11,7 +11,7 @@ const DECODING: u64 = 48 << 20;
 /// What unshuffled work reads at a time: enough to keep every core busy, small enough to stay in a fixed memory.
 const SEQUENTIAL: u64 = 40 << 20;
 /// What such work keeps of CSC matrices in memory.
-pub const SWEPT: u64 = 24 << 20;
+const SWEPT: u64 = 24 << 20;
 /// Bytes of bookkeeping for each row of a shuffled wave: its place in the file, in the wave and in the output.
 const PLACE: u64 = 40;
 /// A wave smaller than this would read almost row by row.

@@ -263,8 +263,13 @@ pub fn values(array: &Array, out: &Group, to: &str, attrs: &Attrs, spec: ArraySp
 
 /// Row ranges of about [`BLOCK`] bytes each.
 pub fn blocks(rows: u64, row_bytes: u64) -> impl Iterator<Item = Range<u64>> {
-    let step = (BLOCK / row_bytes.max(1)).max(1);
-    (0..rows.div_ceil(step)).map(move |i| i * step..((i + 1) * step).min(rows))
+    parts(0..rows, (BLOCK / row_bytes.max(1)).max(1))
+}
+
+/// A range in parts of `most`, which is not 0; the last may be shorter.
+pub fn parts(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> {
+    let starts = range.clone().step_by(most as usize);
+    starts.map(move |start| start..range.end.min(start.saturating_add(most)))
 }
 
 fn whole_leaf(leaf: &Leaf, out: &Group) -> Result<()> {

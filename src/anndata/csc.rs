@@ -8,6 +8,7 @@ use std::slice::from_ref;
 use anyhow::{Result, ensure};
 
 use super::cellset::CellSet;
+use super::copy::parts;
 use super::csr::CsrBlock;
 use super::ints;
 use super::matrix::{Count, Sparse, SparseWriter};
@@ -428,12 +429,15 @@ pub fn run_bytes(matrix: &Sparse) -> u64 {
     BLOCK.max(ends.saturating_mul(3))
 }
 
-/// About what a matrix puts into scratch that is swept in such runs, with `most` bytes in memory.
-pub fn turned_bytes(matrix: &Sparse, most: u64) -> u64 {
+/// Bytes of a matrix that stay in memory while it is turned.
+pub const TURNED: u64 = 16 << 20;
+
+/// About what a matrix puts into scratch that is swept in such runs.
+pub fn turned_bytes(matrix: &Sparse) -> u64 {
     let elements = matrix.nnz().saturating_mul(turned_element(matrix));
     let runs = elements.div_ceil(run_bytes(matrix)) + 1;
     match scratch_bytes(matrix, matrix.nnz(), runs) {
-        bytes if bytes > most => bytes,
+        bytes if bytes > TURNED => bytes,
         _ => 0,
     }
 }
@@ -488,12 +492,6 @@ fn pieces(matrix: &Sparse, most: u64, columns: u64) -> Result<Vec<Piece>> {
         }
     }
     Ok(pieces)
-}
-
-/// A range in parts of `most`, the last shorter.
-fn parts(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> {
-    let starts = range.clone().step_by(most as usize);
-    starts.map(move |start| start..range.end.min(start + most))
 }
 
 impl Piece {

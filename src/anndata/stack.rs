@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::copy::parts;
 use super::csc::{self, Runs, Swept, Targets};
 use super::csr::CsrBlock;
 use super::join::ColumnMap;
@@ -33,8 +34,6 @@ pub struct Stack {
 
 /// Bytes that are read at a time.
 const BLOCK: u64 = 16 << 20;
-/// Bytes of a CSC matrix that stay in memory while it is turned.
-pub const SWEPT: u64 = 16 << 20;
 
 /// One input's rows for a [`Stack`].
 pub enum Input<'a> {
@@ -150,7 +149,7 @@ impl Stack {
         let converter = Converter::new(&self.plan, map, Shape::of_sparse(matrix), self.done);
         let runs = Runs::of(matrix, csc::run_bytes(matrix), converter.row_bytes())?;
         let targets = Targets::Runs(None, runs.cuts.clone());
-        let swept = Swept::counted(matrix, &targets, &runs.counts, SWEPT, scratch)?;
+        let swept = Swept::counted(matrix, &targets, &runs.counts, csc::TURNED, scratch)?;
         for (part, cut) in runs.cuts.windows(2).enumerate() {
             let block = swept.take(part)?.transpose((cut[1] - cut[0]) as usize)?;
             let Some(writer) = &mut self.writer else {
@@ -213,11 +212,7 @@ impl Stack {
 
 /// Row ranges of one input of about [`BLOCK`] bytes, where a row takes `fixed` beside its elements.
 fn blocks(leaf: &Leaf, fixed: u64) -> Result<Vec<Range<u64>>> {
-    let step = (BLOCK / fixed.max(1)).max(1);
-    let cut = |rows: Range<u64>| {
-        let starts = rows.clone().step_by(step as usize);
-        starts.map(move |start| start..rows.end.min(start + step))
-    };
+    let cut = |rows| parts(rows, (BLOCK / fixed.max(1)).max(1));
     Ok(match &leaf.source {
         Source::Sparse(matrix) | Source::SquareSparse(matrix) => {
             let blocks = matrix.blocks(BLOCK)?;

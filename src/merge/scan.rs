@@ -14,7 +14,7 @@ use crate::anndata::concat;
 use crate::anndata::copy;
 use crate::anndata::csc;
 use crate::anndata::genes::Genes;
-use crate::anndata::stack::{SWEPT, Shape};
+use crate::anndata::stack::Shape;
 
 /// One input, closed.
 pub struct Known {
@@ -100,7 +100,7 @@ impl Scan {
         self.unknown
             .extend(names.filter(|n| !is_merged(n) && n != "uns"));
         let turned = input.selection.csc.iter();
-        let turned = turned.map(|(_, matrix)| csc::turned_bytes(matrix, SWEPT));
+        let turned = turned.map(|(_, matrix)| csc::turned_bytes(matrix));
         self.inputs.push(Known {
             name: input.name.clone(),
             cells,

@@ -76,7 +76,9 @@ impl Checker<'_> {
             .attrs()
             .is_ok_and(|attrs| attrs.get("encoding-type").is_some());
         match spec.dtype {
-            Dtype::Record { .. } if !labelled && is_frame(path) => self.record_frame(path, array),
+            Dtype::Record { .. } if !labelled && matches!(place, Place::Frame(_)) => {
+                self.record_frame(path, array)
+            }
             _ => self.values(path, &array),
         }
     }
@@ -199,9 +201,4 @@ fn named(node: &Node, encoding: &Encoding) -> String {
         Encoding::Unknown(name) => format!("'{name}'"),
         _ => "a folder".into(),
     }
-}
-
-/// Whether a frame stands there, which was a compound dataset before anndata 0.7.
-fn is_frame(path: &str) -> bool {
-    ["obs", "var", "raw/var", "raw.var"].contains(&path)
 }

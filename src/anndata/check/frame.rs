@@ -70,13 +70,14 @@ impl Checker<'_> {
                 Err(error) => self.findings.failed(path, &error),
             }
         }
-        self.index(path);
-        if let Place::Rows(Some(axis)) = place {
-            self.names_of(path, axis);
+        match place {
+            Place::Frame(_) => self.index(path),
+            Place::Rows(Some(axis)) => self.names_of(path, axis),
+            _ => {}
         }
     }
 
-    /// A frame that is one compound dataset.
+    /// A frame that is one compound dataset, as before anndata 0.7.
     pub fn record_frame(&mut self, path: &str, array: Array) {
         self.values(path, &array);
         match old::record_frame(array, self.root) {
@@ -141,9 +142,6 @@ impl Checker<'_> {
 
     /// Whether the names of an axis are distinct.
     fn index(&mut self, path: &str) {
-        if !["obs", "var", "raw/var", "raw.var"].contains(&path) {
-            return;
-        }
         let found = Frame::open(self.root, path).and_then(|frame| {
             if !self.has_room_for(frame.rows()) {
                 return Ok(None);
