@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::work;
+use super::{raw, work};
 
 /// An array cut into chunks of equal shape; those at the upper edges reach beyond the array.
 #[derive(Clone, Debug)]
@@ -206,6 +206,88 @@ impl Grid {
         self.copy(&chunks, &pieces[job.pieces], out);
         *lock(kept) = Some((job.chunk_row, chunks));
         Ok(())
+    }
+
+    /// Hands the rows in `rows` to `take`, in parts as they are decoded, from many threads and in any order: the first
+    /// row of a part, counted from `rows.start`, and its bytes. Parts go on while they are in the processor's cache.
+    /// False, and nothing was done, where chunks hold parts of rows; else as [`Grid::read`].
+    pub fn each<F, T>(&self, rows: Range<u64>, kept: &Kept, decode: F, take: T) -> Result<bool>
+    where
+        F: Fn(u64, usize, &mut [u8]) -> Result<()> + Sync,
+        T: Fn(u64, &[u8]) -> Result<()> + Sync,
+    {
+        if self.columns.len() != 1 || self.chunk_row_bytes != self.row_bytes {
+            return Ok(false);
+        }
+        if self.row_bytes == 0 || rows.is_empty() {
+            return Ok(true);
+        }
+        let (size, chunk_bytes) = (self.chunk[0], self.chunk_bytes());
+        // Hands on what is wanted of whole chunks from `chunk_row` on.
+        let hand = |chunk_row: u64, chunks: &[u8]| {
+            let first = chunk_row * size;
+            let count = (chunks.len() / self.row_bytes) as u64;
+            let part = rows.start.max(first)..rows.end.min(first.saturating_add(count));
+            let at = |row| (row - first) as usize * self.row_bytes;
+            take(
+                part.start - rows.start,
+                &chunks[at(part.start)..at(part.end)],
+            )
+        };
+        let decode = |chunk_row: u64, chunk: &mut [u8]| {
+            work::decoded();
+            decode(chunk_row, 0, chunk)
+        };
+        let mut jobs = rows.start / size..rows.end.div_ceil(size);
+        let held = lock(kept).take();
+        if let Some((row, chunks)) = &held
+            && *row == jobs.start
+        {
+            hand(*row, &chunks[0])?;
+            jobs.start += 1;
+        }
+        if jobs.is_empty() {
+            *lock(kept) = held;
+            return Ok(true);
+        }
+        drop(held);
+        let last = (!rows.end.is_multiple_of(size)).then(|| {
+            jobs.end -= 1;
+            jobs.end
+        });
+        // Many small chunks are one task, and one part.
+        let together = (raw::TASK / chunk_bytes).clamp(1, self.at_once) as u64;
+        let tasks = jobs.end.saturating_sub(jobs.start).div_ceil(together);
+        let run = |buffer: &mut Vec<u8>, task: u64| {
+            let first = jobs.start + task * together;
+            let count = together.min(jobs.end - first);
+            buffer.resize(count as usize * chunk_bytes, 0);
+            let mut chunks = (first..).zip(buffer.chunks_exact_mut(chunk_bytes));
+            chunks.try_for_each(|(chunk_row, chunk)| decode(chunk_row, chunk))?;
+            hand(first, buffer)
+        };
+        let at_once = (self.at_once as u64 / together).max(1);
+        let body = || {
+            (0..tasks).step_by(at_once as usize).try_for_each(|start| {
+                let part = start..tasks.min(start.saturating_add(at_once));
+                part.into_par_iter().try_for_each_init(Vec::new, run)
+            })
+        };
+        let tail = || {
+            let tail = last.map(|row| {
+                let mut chunk = vec![0; chunk_bytes];
+                decode(row, &mut chunk)?;
+                hand(row, &chunk)?;
+                anyhow::Ok((row, vec![chunk]))
+            });
+            tail.transpose()
+        };
+        let (body, tail) = rayon::join(body, tail);
+        body?;
+        if let Some(tail) = tail? {
+            *lock(kept) = Some(tail);
+        }
+        Ok(true)
     }
 
     /// The chunk rows that hold `ranges`, and the ranges cut at their edges, counted from each one's first row.
@@ -404,6 +486,44 @@ mod tests {
             }
             prop_assert_eq!(&again, &want);
             prop_assert_eq!(decoded.load(Ordering::Relaxed), touched.len() * grid.chunks_per_row());
+        }
+
+        #[test]
+        fn parts_are_the_rows_whatever_is_kept(
+            shape in prop::collection::vec(1u64..40, 1..3),
+            size in 1u64..9,
+            at_once in 1usize..5,
+            ends in prop::collection::vec(0u64..40, 1..5),
+        ) {
+            let mut chunk = shape.clone();
+            chunk[0] = size;
+            let mut grid = Grid::new(&shape, &chunk, 1, 1 << 30).unwrap();
+            grid.at_once = at_once;
+            let width = shape[1..].iter().product::<u64>();
+            let decoded = AtomicUsize::new(0);
+            let decode = |row, column, out: &mut [u8]| {
+                decoded.fetch_add(1, Ordering::Relaxed);
+                out.copy_from_slice(&chunk_of(&shape, &chunk, row, column));
+                Ok(())
+            };
+            let mut ends: Vec<u64> = ends.iter().map(|end| *end.min(&shape[0])).collect();
+            ends.sort_unstable();
+            let (kept, mut start) = (Kept::default(), 0);
+            for &end in &ends {
+                let rows = start..end;
+                let got = Mutex::new(vec![None; ((end - start) * width) as usize]);
+                let take = |first: u64, bytes: &[u8]| {
+                    for (at, byte) in ((first * width) as usize..).zip(bytes) {
+                        assert!(got.lock().unwrap()[at].replace(*byte).is_none());
+                    }
+                    Ok(())
+                };
+                prop_assert!(grid.each(rows.clone(), &kept, decode, take).unwrap());
+                let want = (start * width..end * width).map(|value| Some(value as u8));
+                prop_assert_eq!(got.into_inner().unwrap(), want.collect::<Vec<_>>());
+                start = end;
+            }
+            prop_assert_eq!(decoded.load(Ordering::Relaxed) as u64, start.div_ceil(size));
         }
     }
 }

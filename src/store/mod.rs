@@ -462,6 +462,17 @@ impl Array {
         .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
     }
 
+    /// Hands the rows in `rows` to `take` as their chunks are decoded, from many threads. False, and nothing was done,
+    /// where they do not come in chunks of whole rows.
+    fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.each(rows, take),
+            ArrayOf::Zarr(a) => a.each(rows, take),
+            ArrayOf::Unpacked(_) => Ok(false),
+        }
+        .with_context(|| format!("Read '{}'", self.path()))
+    }
+
     /// The same array, decoded once into a file in `scratch`, so that any row can be read by itself.
     pub fn unpacked(&self, scratch: &Path) -> Result<Array> {
         /// Bytes decoded at a time.
@@ -581,8 +592,6 @@ impl Appender {
     ) -> Result<()> {
         /// Bytes of one of the two blocks that are held at a time.
         const BLOCK: u64 = 8 << 20;
-        /// Bytes that a piece has in the mean, where each is copied by itself.
-        const LEAST: u64 = 1 << 20;
         let spec = from.spec();
         let whole = |what: &Range<u64>| format!("Read rows {what:?} of '{}'", from.path());
         ensure!(
@@ -591,29 +600,8 @@ impl Appender {
             whole(&rows),
             spec.rows()
         );
-        if let (AppenderOf::Hdf5(to), Some((file, extents))) = (&mut self.of, from.extents())
-            && to.takes(spec)
-        {
-            let pieces: Vec<_> = extents.pieces(rows.clone()).collect();
-            let row = spec.row_bytes();
-            let bytes = (rows.end - rows.start).saturating_mul(row);
-            if pieces.len() as u64 <= (bytes / LEAST).max(1) {
-                let parts = Parts::default();
-                for (part, at) in pieces {
-                    let before = (part.start - rows.start) * row;
-                    let summed = |at, bytes: &[u8]| {
-                        parts.add(before + at, bytes);
-                        check.map_or(Ok(()), |check| check(at, bytes))
-                    };
-                    let check: Option<Check> = match self.noted {
-                        Some(_) => Some(&summed),
-                        None => check,
-                    };
-                    to.append_piece(raw::Piece { file, at }, part.end - part.start, check)?;
-                }
-                self.note(parts);
-                return Ok(());
-            }
+        if self.append_stored(from, &rows, check)? || self.append_decoded(from, &rows, check)? {
+            return Ok(());
         }
         let step = (BLOCK / spec.row_bytes().max(1)).max(1);
         let blocks = rows.clone().step_by(usize::try_from(step)?);
@@ -628,6 +616,73 @@ impl Appender {
             self.append(&bytes)?;
             Ok(bytes)
         })
+    }
+
+    /// Appends rows that lie in their file as they are to be stored; false where they do not, or in many pieces.
+    fn append_stored(
+        &mut self,
+        from: &Array,
+        rows: &Range<u64>,
+        check: Option<Check>,
+    ) -> Result<bool> {
+        /// Bytes that a piece has in the mean, where each is copied by itself.
+        const LEAST: u64 = 1 << 20;
+        let (AppenderOf::Hdf5(to), Some((file, extents))) = (&mut self.of, from.extents()) else {
+            return Ok(false);
+        };
+        let pieces: Vec<_> = extents.pieces(rows.clone()).collect();
+        let row = from.spec().row_bytes();
+        let bytes = (rows.end - rows.start).saturating_mul(row);
+        if !to.takes(from.spec()) || pieces.len() as u64 > (bytes / LEAST).max(1) {
+            return Ok(false);
+        }
+        let parts = Parts::default();
+        for (part, at) in pieces {
+            let before = (part.start - rows.start) * row;
+            let summed = |at, bytes: &[u8]| {
+                parts.add(before + at, bytes);
+                check.map_or(Ok(()), |check| check(at, bytes))
+            };
+            let check: Option<Check> = match self.noted {
+                Some(_) => Some(&summed),
+                None => check,
+            };
+            to.append_piece(raw::Piece { file, at }, part.end - part.start, check)?;
+        }
+        self.note(parts);
+        Ok(true)
+    }
+
+    /// Appends rows as their chunks are decoded; false where there are none, or where they are to be encoded.
+    fn append_decoded(
+        &mut self,
+        from: &Array,
+        rows: &Range<u64>,
+        check: Option<Check>,
+    ) -> Result<bool> {
+        let AppenderOf::Hdf5(to) = &mut self.of else {
+            return Ok(false);
+        };
+        if !to.takes(from.spec()) {
+            return Ok(false);
+        }
+        let (parts, noted) = (Parts::default(), self.noted.is_some());
+        let row = from.spec().row_bytes();
+        let done = to.append_parts(rows.end - rows.start, |write| {
+            from.each(rows.clone(), &|first, bytes| {
+                if let Some(check) = check {
+                    check(first * row, bytes)?;
+                }
+                if noted {
+                    parts.add(first * row, bytes);
+                }
+                write(first, bytes)
+            })
+        })?;
+        if done {
+            self.note(parts);
+        }
+        Ok(done)
     }
 
     /// Appends elements of text.

@@ -13,7 +13,7 @@ use super::spec::{ArraySpec, Attrs};
 use super::{scratch, work};
 
 /// Bytes of one parallel task: large enough that a system call costs nothing beside it.
-const TASK: usize = 1 << 20;
+pub(super) const TASK: usize = 1 << 20;
 /// Pieces closer than this are read together with what lies between them: a seek costs more than the copy.
 const GAP: u64 = 8 << 10;
 /// Most bytes that are read at once to serve many pieces.
@@ -224,6 +224,9 @@ pub struct Piece<'a> {
 
 /// Looks at bytes on their way from one file to another; the number says where they begin among these.
 pub type Check<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync);
+
+/// Takes a part of the rows that are read: the first of them, counted from the first that is read, and their bytes.
+pub type Take<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync);
 
 /// Copies `len` bytes from one place to another in parallel, through buffers that stay in the processor's cache.
 /// `check` sees them in parts of whole multiples of `item` bytes; where there is none, the kernel may copy by itself.

@@ -250,6 +250,16 @@ impl Array {
         }
     }
 
+    /// Hands rows to `take` as their chunks are decoded, from many threads. False, and nothing was done, where rows do
+    /// not come in chunks.
+    pub fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
+        self.check_rows(from_ref(&rows))?;
+        match self.reach()? {
+            Storage::Direct(chunked) => chunked.each(rows, take),
+            _ => Ok(false),
+        }
+    }
+
     pub fn read_field(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
         self.check(ranges)?;
         let size = field.shape.iter().product::<u64>() as usize * field.dtype.size();
@@ -288,12 +298,16 @@ impl Array {
     }
 
     fn check(&self, ranges: &[Range<u64>]) -> Result<()> {
+        self.check_rows(ranges)?;
+        self.reach()?;
+        self.check_memory(ranges)
+    }
+
+    fn check_rows(&self, ranges: &[Range<u64>]) -> Result<()> {
         let end = ranges.last().map_or(0, |r| r.end);
         let rows = self.spec.rows();
         ensure!(end <= rows, "Row {end} of an array of {rows} rows");
-        self.spec.check_size()?;
-        self.reach()?;
-        self.check_memory(ranges)
+        self.spec.check_size()
     }
 
     /// An error where rows take more than memory, but next to nothing in the file: a header claims them.
@@ -430,16 +444,25 @@ fn near(ranges: &[Range<u64>]) -> usize {
 
 impl Chunked {
     fn read(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
-        self.grid.read(ranges, dst, &self.kept, |row, column, out| {
-            let number = row * self.grid.chunks_per_row() as u64 + column as u64;
-            match self.index.binary_search_by_key(&number, |c| c.number) {
-                Ok(at) => self.decode(&self.index[at], out),
-                Err(_) => {
-                    raw::repeat(&self.fill, out);
-                    Ok(())
-                }
+        let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
+        self.grid.read(ranges, dst, &self.kept, decode)
+    }
+
+    fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
+        let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
+        self.grid.each(rows, &self.kept, decode, take)
+    }
+
+    /// Makes `out` a whole chunk, from its chunk row and its place in it.
+    fn chunk(&self, row: u64, column: usize, out: &mut [u8]) -> Result<()> {
+        let number = row * self.grid.chunks_per_row() as u64 + column as u64;
+        match self.index.binary_search_by_key(&number, |c| c.number) {
+            Ok(at) => self.decode(&self.index[at], out),
+            Err(_) => {
+                raw::repeat(&self.fill, out);
+                Ok(())
             }
-        })
+        }
     }
 
     fn decode(&self, chunk: &ffi::RawChunk, out: &mut [u8]) -> Result<()> {

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
@@ -183,6 +184,37 @@ impl Appender {
             .with_context(|| format!("Copy to '{}'", self.path))?;
         self.rows += count;
         Ok(())
+    }
+
+    /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads. False, and
+    /// nothing was appended, where `give` says so.
+    pub fn append_parts(
+        &mut self,
+        count: u64,
+        give: impl FnOnce(raw::Take) -> Result<bool>,
+    ) -> Result<bool> {
+        let row = self.spec.row_bytes();
+        let Target::Contiguous { at, file } = &self.target else {
+            bail!("Write '{}': it is not in one piece", self.path);
+        };
+        self.room(count)?;
+        let (first, given) = (*at + self.rows * row, AtomicU64::new(0));
+        let write = |start: u64, bytes: &[u8]| {
+            given.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            raw::write(file, bytes, first + start * row)
+                .with_context(|| format!("Write '{}'", self.path))
+        };
+        if !give(&write)? {
+            return Ok(false);
+        }
+        let given = given.into_inner();
+        ensure!(
+            given == count * row,
+            "Write '{}': {given} bytes of {count} rows",
+            self.path
+        );
+        self.rows += count;
+        Ok(true)
     }
 
     /// An error when more rows come than were announced.

@@ -116,6 +116,16 @@ impl Array {
         }
     }
 
+    /// Hands rows to `take` as their chunks are decoded, from many threads. False, and nothing was done, where rows do
+    /// not come in chunks.
+    pub fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
+        self.check(std::slice::from_ref(&rows))?;
+        match &self.chunked {
+            Some(chunked) if self.spec.dtype != Dtype::String => chunked.each(rows, take),
+            _ => Ok(false),
+        }
+    }
+
     pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
         self.check(ranges)?;
         ensure!(
@@ -251,24 +261,32 @@ impl Chunked {
     }
 
     fn elements(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
-        let decode = |row, column, chunk: &mut [u8]| {
-            let at = self.position(row, column);
-            let mut decode = || {
-                let file = self.file_of(&at)?;
-                if let Ok(direct) = &self.direct
-                    && self.read_direct(direct, &at, &file, chunk)?
-                {
-                    return Ok(());
-                }
-                let decoded = self.decode_by_zarrs(&at)?.into_fixed()?;
-                let (want, len) = (chunk.len(), decoded.len());
-                ensure!(len == want, "A chunk of {len} bytes, not {want}");
-                chunk.copy_from_slice(&decoded);
-                utf32_to_utf8(chunk, &self.element)
-            };
-            decode().with_context(|| format!("Chunk {at:?}"))
-        };
+        let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
         self.grid.read(ranges, dst, &self.kept, decode)
+    }
+
+    fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
+        let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
+        self.grid.each(rows, &self.kept, decode, take)
+    }
+
+    /// Makes `out` a whole chunk of elements of a fixed width, from its chunk row and its place in it.
+    fn chunk(&self, row: u64, column: usize, out: &mut [u8]) -> Result<()> {
+        let at = self.position(row, column);
+        let mut decode = || {
+            let file = self.file_of(&at)?;
+            if let Ok(direct) = &self.direct
+                && self.read_direct(direct, &at, &file, out)?
+            {
+                return Ok(());
+            }
+            let decoded = self.decode_by_zarrs(&at)?.into_fixed()?;
+            let (want, len) = (out.len(), decoded.len());
+            ensure!(len == want, "A chunk of {len} bytes, not {want}");
+            out.copy_from_slice(&decoded);
+            utf32_to_utf8(out, &self.element)
+        };
+        decode().with_context(|| format!("Chunk {at:?}"))
     }
 
     /// False where zarrs is to try, whose errors say more.
