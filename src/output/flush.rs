@@ -80,17 +80,21 @@ fn flush_on() {
     const PAUSE: Duration = Duration::from_millis(300);
     loop {
         let idle = |queue: &mut Queue| queue.written.is_empty() && queue.finished.is_empty();
-        let mut queue = MORE
+        let queue = MORE
             .wait_while(lock(&QUEUE), idle)
             .unwrap_or_else(PoisonError::into_inner);
+        // What is finished is flushed at once, what is being written after a pause.
+        let (mut queue, paused) = MORE
+            .wait_timeout_while(queue, PAUSE, |queue| queue.finished.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
         let finished = std::mem::take(&mut queue.finished);
-        let written = queue.written.clone();
+        let written = match paused.timed_out() {
+            true => queue.written.clone(),
+            false => vec![],
+        };
         drop(queue);
         for path in finished.iter().chain(&written) {
             flush_early(path);
-        }
-        if finished.is_empty() {
-            thread::sleep(PAUSE);
         }
     }
 }
