@@ -220,7 +220,7 @@ impl Column {
             Block::Text { strings, .. } => Data::Text(strings),
             Block::Fixed { bytes, .. } => Data::Numbers {
                 dtype: self.stored().clone(),
-                bytes,
+                bytes: bytes.to_vec(),
             },
             _ => bail!("It is no column"),
         })

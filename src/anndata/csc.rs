@@ -13,7 +13,7 @@ use super::csr::CsrBlock;
 use super::ints;
 use super::matrix::{Count, Sparse, SparseWriter};
 use crate::store::spec::Dtype;
-use crate::store::{Group, Scratch, read_ahead};
+use crate::store::{Buffer, Group, Scratch, read_ahead};
 
 /// Where the cells of a file go.
 pub enum Targets {
@@ -191,7 +191,7 @@ struct Read {
     cells: Vec<u64>,
     /// Where columns end, counted from the first element.
     ends: Vec<u64>,
-    data: Vec<u8>,
+    data: Buffer,
 }
 
 impl<'a> Swept<'a> {
@@ -365,11 +365,13 @@ impl<'a> Swept<'a> {
             ptr: [0].into_iter().chain(ends).collect(),
             indices: self
                 .scratch
-                .read(count * index.size() as u64, self.indices_at(first))?,
+                .read(count * index.size() as u64, self.indices_at(first))?
+                .into(),
             index,
             data: self
                 .scratch
-                .read(count * self.item(), self.data_at(first))?,
+                .read(count * self.item(), self.data_at(first))?
+                .into(),
             item: self.item() as usize,
         };
         if self.moved {
@@ -455,7 +457,7 @@ pub fn scratch_bytes(matrix: &Sparse, elements: u64, outputs: u64) -> u64 {
 fn for_indices(matrix: &Sparse, mut see: impl FnMut(Vec<u64>) + Send) -> Result<()> {
     let dtype = &matrix.indices.spec().dtype;
     let parts = parts(0..matrix.nnz(), (BLOCK / dtype.size() as u64).max(1));
-    let read = |part, old: Option<Vec<u8>>| {
+    let read = |part, old: Option<Buffer>| {
         let bytes = matrix
             .indices
             .read_over(from_ref(&part), old.unwrap_or_default())?;
@@ -495,7 +497,7 @@ fn pieces(matrix: &Sparse, most: u64, columns: u64) -> Result<Vec<Piece>> {
 }
 
 impl Piece {
-    fn read(&self, matrix: &Sparse, old: Vec<u8>) -> Result<Read> {
+    fn read(&self, matrix: &Sparse, old: Buffer) -> Result<Read> {
         let dtype = &matrix.indices.spec().dtype;
         let indices = matrix.indices.read(from_ref(&self.elements))?;
         matrix.check_indices(&indices)?;
@@ -543,12 +545,13 @@ mod tests {
         });
         let block = CsrBlock {
             ptr: [0].into_iter().chain(ends).collect(),
-            indices: ints::write(&all, &spec.indices).unwrap(),
+            indices: ints::write(&all, &spec.indices).unwrap().into(),
             index: spec.indices.clone(),
             data: columns
                 .iter()
                 .flat_map(|c| (0..c.len()).flat_map(|at| [value(at); 4]))
-                .collect(),
+                .collect::<Vec<u8>>()
+                .into(),
             item: 4,
         };
         let count = Count::Exactly(all.len() as u64);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::ints;
+use crate::store::Buffer;
 use crate::store::spec::Dtype;
 
 /// Rows of a CSR matrix (or columns of a CSC one). Values and indices keep their stored bytes.
@@ -13,9 +14,9 @@ use crate::store::spec::Dtype;
 pub struct CsrBlock {
     /// Where each row begins, counted in elements from the start of the block; one entry more than rows.
     pub ptr: Vec<u64>,
-    pub indices: Vec<u8>,
+    pub indices: Buffer,
     pub index: Dtype,
-    pub data: Vec<u8>,
+    pub data: Buffer,
     /// Bytes of one value.
     pub item: usize,
 }
@@ -46,8 +47,8 @@ impl CsrBlock {
             to
         };
         CsrBlock {
-            indices: gather(&self.indices, self.index.size()),
-            data: gather(&self.data, self.item),
+            indices: gather(&self.indices, self.index.size()).into(),
+            data: gather(&self.data, self.item).into(),
             index: self.index.clone(),
             item: self.item,
             ptr: picked.ptr,
@@ -78,7 +79,7 @@ impl CsrBlock {
     ) -> Result<CsrBlock> {
         let mut block = match ints::map(&self.indices, &self.index, index, &map)? {
             Some(indices) => CsrBlock {
-                indices,
+                indices: indices.into(),
                 index: index.clone(),
                 ..self
             },
@@ -119,9 +120,9 @@ impl CsrBlock {
         }
         Ok(CsrBlock {
             ptr,
-            indices: ints::write(&indices, index)?,
+            indices: ints::write(&indices, index)?.into(),
             index: index.clone(),
-            data,
+            data: data.into(),
             item: self.item,
         })
     }
@@ -129,7 +130,7 @@ impl CsrBlock {
     /// Sorts the elements of each row by their index; those of the same index stay in their order.
     pub fn sort_rows(&mut self) -> Result<()> {
         let (size, item, index) = (self.index.size(), self.item, &self.index);
-        let (mut indices, mut data) = (self.indices.as_mut_slice(), self.data.as_mut_slice());
+        let (mut indices, mut data) = (&mut self.indices[..], &mut self.data[..]);
         let mut tasks = vec![];
         for start in (0..self.ptr.len() - 1).step_by(ROWS) {
             let ptr = &self.ptr[start..self.ptr.len().min(start + ROWS + 1)];
@@ -249,9 +250,9 @@ impl CsrBlock {
         }
         Ok(CsrBlock {
             ptr,
-            indices: ints::write(&indices, &Dtype::INT64)?,
+            indices: ints::write(&indices, &Dtype::INT64)?.into(),
             index: Dtype::INT64,
-            data,
+            data: data.into(),
             item: self.item,
         })
     }
@@ -274,9 +275,12 @@ mod tests {
         let nnz = ptr[ptr.len() - 1];
         let indices: Vec<u64> = (0..nnz).map(|i| (i * 7) % columns).collect();
         CsrBlock {
-            indices: ints::write(&indices, &index).unwrap(),
+            indices: ints::write(&indices, &index).unwrap().into(),
             index,
-            data: (0..nnz as u32).flat_map(|v| v.to_le_bytes()).collect(),
+            data: (0..nnz as u32)
+                .flat_map(|v| v.to_le_bytes())
+                .collect::<Vec<u8>>()
+                .into(),
             item: 4,
             ptr,
         }

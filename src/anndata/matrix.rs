@@ -2,6 +2,7 @@
 //!
 //! CSR and CSC are the same three arrays; "row" here means a row of a CSR matrix and a column of a CSC one.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::csr::{CsrBlock, Pieces};
 use super::ints;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
-use crate::store::{Appender, Array, Group, Node, Rows};
+use crate::store::{Appender, Array, Buffer, Group, Map, Node, Rows};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -181,11 +182,11 @@ impl Sparse {
 
     /// The rows of `ranges` (sorted, disjoint); every index is checked against the width.
     pub fn read(&self, ranges: &[Range<u64>]) -> Result<CsrBlock> {
-        self.read_over(ranges, (vec![], vec![]))
+        self.read_over(ranges, Default::default())
     }
 
     /// As [`Sparse::read`], into the memory of indices and data that are no longer needed.
-    pub fn read_over(&self, ranges: &[Range<u64>], old: (Vec<u8>, Vec<u8>)) -> Result<CsrBlock> {
+    pub fn read_over(&self, ranges: &[Range<u64>], old: (Buffer, Buffer)) -> Result<CsrBlock> {
         let (spans, ptr) = self.spans(ranges)?;
         let index = self.indices.spec().dtype.clone();
         let indices = self.indices.read_over(&spans, old.0)?;
@@ -363,6 +364,42 @@ impl SparseWriter {
 
     /// Appends rows of a matrix of the same types, as they are stored.
     pub fn append_from(&mut self, from: &Sparse, rows: Range<u64>) -> Result<()> {
+        let check = |_: u64, bytes: &[u8]| from.check_indices(bytes);
+        self.append_rows(from, rows, |indices, span| {
+            indices.append_from(&from.indices, span, Some(&check))
+        })
+    }
+
+    /// Appends rows of a matrix with the same type of values, each element at the index that `to` gives for its own.
+    pub fn append_moved(
+        &mut self,
+        from: &Sparse,
+        rows: Range<u64>,
+        to: &(dyn Fn(u64) -> Option<u64> + Sync),
+    ) -> Result<()> {
+        let (old, new) = (
+            &from.indices.spec().dtype,
+            self.indices.spec().dtype.clone(),
+        );
+        let map: Map = &|bytes| {
+            from.check_indices(bytes)?;
+            match ints::map(bytes, old, &new, to)? {
+                Some(moved) => Ok(Cow::Owned(moved)),
+                None => bail!("A column of '{}' has no place", from.path),
+            }
+        };
+        self.append_rows(from, rows, |indices, span| {
+            indices.append_mapped(&from.indices, span, map)
+        })
+    }
+
+    /// Appends rows whose values stay as they are; `append` sees to the indices of a span of elements.
+    fn append_rows(
+        &mut self,
+        from: &Sparse,
+        rows: Range<u64>,
+        append: impl Fn(&mut Appender, Range<u64>) -> Result<()>,
+    ) -> Result<()> {
         /// Rows whose indptr is held at a time.
         const STEP: u64 = 1 << 20;
         for start in rows.clone().step_by(STEP as usize) {
@@ -370,9 +407,7 @@ impl SparseWriter {
             let (spans, ptr) = from.spans(std::slice::from_ref(&part))?;
             for span in spans {
                 self.data.append_from(&from.data, span.clone(), None)?;
-                let check = |_: u64, bytes: &[u8]| from.check_indices(bytes);
-                self.indices
-                    .append_from(&from.indices, span, Some(&check))?;
+                append(&mut self.indices, span)?;
             }
             let ends: Vec<u64> = ptr[1..].iter().map(|end| self.written + end).collect();
             self.indptr

@@ -66,7 +66,7 @@ impl Element<'_> {
                 self.elements(&matrix, |block, _| match block {
                     Block::Sparse(mut block) => {
                         let indices = ints::read(&block.indices, &block.index)?;
-                        block.indices = ints::write(&indices, &spec.indices)?;
+                        block.indices = ints::write(&indices, &spec.indices)?.into();
                         block.index = spec.indices.clone();
                         writer.append(&block)
                     }
@@ -103,7 +103,7 @@ impl Element<'_> {
                 };
                 self.rows(&leaf, &plan, |block| {
                     match block {
-                        Block::Fixed { bytes, .. } => hasher.numbers(bytes, &dtype),
+                        Block::Fixed { bytes, .. } => hasher.numbers(bytes.to_vec(), &dtype),
                         Block::Text { strings, .. } => hasher.strings(&strings),
                         _ => bail!("A block of another kind"),
                     }
@@ -218,7 +218,9 @@ impl Element<'_> {
             if let (Plan::Dense { fill, .. }, Block::Fixed { row, bytes }) = (plan, &mut block)
                 && !fill.is_empty()
             {
-                bytes.extend(fill.repeat(*row / fill.len()));
+                *bytes = [&bytes[..], &fill.repeat(*row / fill.len())]
+                    .concat()
+                    .into();
             }
             each(block.pick(&picks))?;
         }

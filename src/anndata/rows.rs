@@ -13,7 +13,7 @@ use super::csr::CsrBlock;
 use super::ints;
 use super::matrix::{Count, Sparse, SparseWriter};
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Field, Strings};
-use crate::store::{Appender, Array, Group, Rows, read_ahead};
+use crate::store::{Appender, Array, Buffer, Group, Rows, read_ahead};
 
 /// One array (or sparse matrix, or awkward array) whose rows are cells.
 pub struct Leaf {
@@ -44,7 +44,7 @@ pub enum Block {
     /// Rows of `row` bytes each.
     Fixed {
         row: usize,
-        bytes: Vec<u8>,
+        bytes: Buffer,
     },
     /// Rows of `width` texts each.
     Text {
@@ -217,7 +217,7 @@ impl Leaf {
         Ok(match &self.source {
             Source::Fixed(a) | Source::SquareFixed(a) => Block::Fixed {
                 row: a.spec().row_bytes() as usize,
-                bytes: a.read_over(ranges, old.map_or(vec![], Block::into_bytes))?,
+                bytes: a.read_over(ranges, old.map_or(Buffer::default(), Block::into_bytes))?,
             },
             Source::Codes(a, categories) => {
                 let bytes = a.read(ranges)?;
@@ -228,7 +228,7 @@ impl Leaf {
                 );
                 Block::Fixed {
                     row: a.spec().row_bytes() as usize,
-                    bytes,
+                    bytes: bytes.into(),
                 }
             }
             Source::Text(a) => Block::Text {
@@ -242,13 +242,13 @@ impl Leaf {
                 },
                 false => Block::Fixed {
                     row: field_items(field) as usize * field.dtype.size(),
-                    bytes: a.read_field(field, ranges)?,
+                    bytes: a.read_field(field, ranges)?.into(),
                 },
             },
             Source::Sparse(s) | Source::SquareSparse(s) => {
                 let old = match old {
                     Some(Block::Sparse(b)) => (b.indices, b.data),
-                    _ => (vec![], vec![]),
+                    _ => Default::default(),
                 };
                 Block::Sparse(s.read_over(ranges, old)?)
             }
@@ -341,10 +341,10 @@ impl Block {
         }) as u64
     }
 
-    fn into_bytes(self) -> Vec<u8> {
+    fn into_bytes(self) -> Buffer {
         match self {
             Block::Fixed { bytes, .. } => bytes,
-            _ => vec![],
+            _ => Buffer::default(),
         }
     }
 
@@ -373,7 +373,7 @@ impl Block {
         match self {
             Block::Fixed { row, bytes } => Block::Fixed {
                 row: *row,
-                bytes: pick_rows(bytes, *row, picks),
+                bytes: pick_rows(bytes, *row, picks).into(),
             },
             Block::Text { width, strings } => Block::Text {
                 width: *width,
@@ -406,7 +406,7 @@ impl Block {
                     });
                 Ok(Block::Fixed {
                     row: old.len() * item,
-                    bytes: picked,
+                    bytes: picked.into(),
                 })
             }
             Block::Sparse(b) => {

@@ -16,7 +16,7 @@ use super::join::ColumnMap;
 use super::matrix::{Layout, Sparse, SparseWriter};
 use super::rows::{Block, Leaf, LeafWriter, Source};
 use crate::store::spec::{ArraySpec, Attrs, Dtype};
-use crate::store::{Group, Rows, read_ahead};
+use crate::store::{Buffer, Group, Rows, read_ahead};
 pub use convert::Converter;
 pub use plan::{Part, Plan, Shape};
 
@@ -132,6 +132,11 @@ impl Stack {
         if keeps_all {
             return writer.append_from(leaf, 0..leaf.rows(), None, cost);
         }
+        if let (LeafWriter::Sparse(to), Source::Sparse(from)) = (&mut *writer, &leaf.source)
+            && let Some(moves) = converter.moves()
+        {
+            return to.append_moved(from, 0..from.rows(), &moves);
+        }
         let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);
         read_ahead(
             blocks(leaf, cost.fixed.max(converter.row_bytes()))?,
@@ -171,7 +176,9 @@ impl Stack {
                 for part in super::copy::blocks(rows, items * dtype.size() as u64) {
                     writer.append(&Block::Fixed {
                         row: items as usize * dtype.size(),
-                        bytes: fill.repeat((items * (part.end - part.start)) as usize),
+                        bytes: fill
+                            .repeat((items * (part.end - part.start)) as usize)
+                            .into(),
                     })?;
                 }
             }
@@ -185,9 +192,9 @@ impl Stack {
                 for part in super::copy::blocks(rows, 8 + (columns.len() * element) as u64) {
                     let empty = CsrBlock {
                         ptr: vec![0; (part.end - part.start) as usize + 1],
-                        indices: vec![],
+                        indices: Buffer::default(),
                         index: spec.indices.clone(),
-                        data: vec![],
+                        data: Buffer::default(),
                         item: spec.data.size(),
                     };
                     writer.append(&Block::Sparse(fill::columns(&empty, columns, value)?))?;

@@ -14,7 +14,7 @@ use crc32fast::Hasher;
 use rayon::prelude::*;
 
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Kind, NATIVE, Strings};
-use super::{Array, Format, Group, Node, zarr};
+use super::{Array, Buffer, Format, Group, Node, zarr};
 
 /// The checksum of consecutive values: of their bytes and, where they are text, of their lengths.
 #[derive(Clone, Debug, Default)]
@@ -272,7 +272,7 @@ fn sum(array: &Array, swap: Swap) -> Result<Option<Sum>> {
         false => spec.row_bytes(),
     };
     let step = (BLOCK / row.max(1)).max(1);
-    let (mut sum, mut start, mut buffer) = (Sum::default(), 0, vec![]);
+    let (mut sum, mut start, mut buffer) = (Sum::default(), 0, Buffer::default());
     while start < spec.rows() {
         let rows = start..spec.rows().min(start.saturating_add(step));
         match &spec.dtype {

@@ -6,6 +6,7 @@
 
 mod access;
 mod ahead;
+mod buffer;
 mod chunks;
 mod hdf5;
 mod ledger;
@@ -26,6 +27,7 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::compression::Compression;
 pub use access::Access;
 pub use ahead::read_ahead;
+pub use buffer::Buffer;
 pub use hdf5::watch::watch;
 pub use ledger::Ledger;
 use ledger::{Parts, Sum};
@@ -405,32 +407,39 @@ impl Array {
         .with_context(|| format!("Read '{}'", self.path()))
     }
 
-    /// As [`Array::read_into`], into a buffer of its own.
+    /// As [`Array::read_into`], into bytes of its own.
     pub fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
-        self.read_over(ranges, Vec::new())
+        let len = self.bytes_in(ranges)?;
+        // What a header claims may be more than there is.
+        Vec::<u8>::new()
+            .try_reserve_exact(len)
+            .with_context(|| format!("Read '{}': {len} bytes", self.path()))?;
+        let mut dst = vec![0; len];
+        self.read_into(ranges, &mut dst)?;
+        Ok(dst)
     }
 
-    /// As [`Array::read`], into the memory of a buffer that is no longer needed.
-    pub fn read_over(&self, ranges: &[Range<u64>], mut dst: Vec<u8>) -> Result<Vec<u8>> {
-        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
-        let len = rows
-            .checked_mul(self.spec().row_bytes())
-            .and_then(|n| usize::try_from(n).ok())
-            .with_context(|| format!("Read '{}': its shape is too large", self.path()))?;
+    /// As [`Array::read_into`], into the memory of a buffer that is no longer needed, where that is enough.
+    pub fn read_over(&self, ranges: &[Range<u64>], mut dst: Buffer) -> Result<Buffer> {
+        let len = self.bytes_in(ranges)?;
         if dst.capacity() < len {
             // The next block may be a little larger.
             let room = len.saturating_add(len / 16);
-            // What a header claims may be more than there is.
             drop(dst);
-            Vec::<u8>::new()
-                .try_reserve_exact(room)
-                .with_context(|| format!("Read '{}': {len} bytes", self.path()))?;
             // Fresh memory is zero without being written, so the threads that read touch it first.
-            dst = vec![0; room];
+            dst = Buffer::zeros(room).with_context(|| format!("Read '{}'", self.path()))?;
         }
-        dst.resize(len, 0);
+        dst.set_len(len);
         self.read_into(ranges, &mut dst)?;
         Ok(dst)
+    }
+
+    /// What the rows in `ranges` take.
+    fn bytes_in(&self, ranges: &[Range<u64>]) -> Result<usize> {
+        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        rows.checked_mul(self.spec().row_bytes())
+            .and_then(|n| usize::try_from(n).ok())
+            .with_context(|| format!("Read '{}': its shape is too large", self.path()))
     }
 
     /// Reads the rows in `ranges` (sorted, disjoint) of an array of text, fixed width or not (padding is taken
@@ -462,13 +471,13 @@ impl Array {
         .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
     }
 
-    /// Hands the rows in `rows` to `take` as their chunks are decoded, from many threads. False, and nothing was done,
-    /// where they do not come in chunks of whole rows.
+    /// Hands the rows in `rows` to `take` as they are read, from many threads. False, and nothing was done, where they
+    /// do not come as whole rows.
     fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
         match &self.0 {
             ArrayOf::Hdf5(a) => a.each(rows, take),
             ArrayOf::Zarr(a) => a.each(rows, take),
-            ArrayOf::Unpacked(_) => Ok(false),
+            ArrayOf::Unpacked(a) => a.each(rows, take).map(|()| true),
         }
         .with_context(|| format!("Read '{}'", self.path()))
     }
@@ -536,7 +545,27 @@ impl Array {
     }
 }
 
+/// What is to be appended for values that were read.
+pub type Map<'a> = &'a (dyn Fn(&[u8]) -> Result<Cow<[u8]>> + Sync);
+
+fn check_within(rows: &Range<u64>, array: &Array) -> Result<()> {
+    let count = array.spec().rows();
+    ensure!(
+        rows.start <= rows.end && rows.end <= count,
+        "Read rows {rows:?} of '{}': it has {count}",
+        array.path()
+    );
+    Ok(())
+}
+
 impl Appender {
+    pub fn spec(&self) -> &ArraySpec {
+        match &self.of {
+            AppenderOf::Hdf5(a) => a.spec(),
+            AppenderOf::Zarr(a) => a.spec(),
+        }
+    }
+
     /// Appends whole rows, as they are to be stored.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         if let Some(noted) = &mut self.noted {
@@ -568,10 +597,7 @@ impl Appender {
                 return Ok(());
             }
         }
-        let row = match &self.of {
-            AppenderOf::Hdf5(a) => a.spec().row_bytes(),
-            AppenderOf::Zarr(a) => a.spec().row_bytes(),
-        };
+        let row = self.spec().row_bytes();
         let step = (SLAB - SLAB % row.max(1)).max(row);
         let mut slab = vec![];
         for start in (0..len).step_by(usize::try_from(step)?) {
@@ -590,30 +616,33 @@ impl Appender {
         rows: Range<u64>,
         check: Option<Check>,
     ) -> Result<()> {
-        /// Bytes of one of the two blocks that are held at a time.
-        const BLOCK: u64 = 8 << 20;
-        let spec = from.spec();
-        let whole = |what: &Range<u64>| format!("Read rows {what:?} of '{}'", from.path());
-        ensure!(
-            rows.start <= rows.end && rows.end <= spec.rows(),
-            "{}: it has {}",
-            whole(&rows),
-            spec.rows()
-        );
-        if self.append_stored(from, &rows, check)? || self.append_decoded(from, &rows, check)? {
+        check_within(&rows, from)?;
+        if self.append_stored(from, &rows, check)? {
             return Ok(());
         }
-        let step = (BLOCK / spec.row_bytes().max(1)).max(1);
+        self.append_mapped(from, rows, &|bytes| {
+            check.map_or(Ok(()), |check| check(0, bytes))?;
+            Ok(Cow::Borrowed(bytes))
+        })
+    }
+
+    /// Appends what `map` makes of rows of an array, each a row of this one. It is called with parts of the rows, from
+    /// many threads.
+    pub fn append_mapped(&mut self, from: &Array, rows: Range<u64>, map: Map) -> Result<()> {
+        /// Bytes of one of the two blocks that are held at a time.
+        const BLOCK: u64 = 8 << 20;
+        check_within(&rows, from)?;
+        if self.append_parts(from, &rows, map)? {
+            return Ok(());
+        }
+        let step = (BLOCK / from.spec().row_bytes().max(1)).max(1);
         let blocks = rows.clone().step_by(usize::try_from(step)?);
         let blocks = blocks.map(|start| start..rows.end.min(start.saturating_add(step)));
-        let read = |block, over: Option<Vec<u8>>| {
+        let read = |block, over: Option<Buffer>| {
             from.read_over(std::slice::from_ref(&block), over.unwrap_or_default())
         };
         ahead::read_ahead(blocks, read, |bytes| {
-            if let Some(check) = check {
-                check(0, &bytes)?;
-            }
-            self.append(&bytes)?;
+            self.append(&map(&bytes)?)?;
             Ok(bytes)
         })
     }
@@ -653,30 +682,20 @@ impl Appender {
         Ok(true)
     }
 
-    /// Appends rows as their chunks are decoded; false where there are none, or where they are to be encoded.
-    fn append_decoded(
-        &mut self,
-        from: &Array,
-        rows: &Range<u64>,
-        check: Option<Check>,
-    ) -> Result<bool> {
+    /// Appends rows in parts, each as it is read; false where that is not possible, on either side.
+    fn append_parts(&mut self, from: &Array, rows: &Range<u64>, map: Map) -> Result<bool> {
         let AppenderOf::Hdf5(to) = &mut self.of else {
             return Ok(false);
         };
-        if !to.takes(from.spec()) {
-            return Ok(false);
-        }
         let (parts, noted) = (Parts::default(), self.noted.is_some());
-        let row = from.spec().row_bytes();
+        let row = to.spec().row_bytes();
         let done = to.append_parts(rows.end - rows.start, |write| {
             from.each(rows.clone(), &|first, bytes| {
-                if let Some(check) = check {
-                    check(first * row, bytes)?;
-                }
+                let bytes = map(bytes)?;
                 if noted {
-                    parts.add(first * row, bytes);
+                    parts.add(first * row, &bytes);
                 }
-                write(first, bytes)
+                write(first, &bytes)
             })
         })?;
         if done {

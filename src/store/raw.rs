@@ -90,6 +90,22 @@ impl Extents {
         let spans = pieces.map(|(rows, at)| at..at + (rows.end - rows.start) * self.row);
         read(file, spans, dst)
     }
+
+    /// Hands the rows in `rows` to `take`, from many threads.
+    pub fn each(&self, file: &File, rows: Range<u64>, take: Take) -> Result<()> {
+        let step = (TASK as u64 / self.row.max(1)).max(1);
+        let parts = (rows.end - rows.start).div_ceil(step);
+        (0..parts)
+            .into_par_iter()
+            .try_for_each_init(Vec::new, |buffer: &mut Vec<u8>, part| {
+                let first = part * step;
+                let start = rows.start + first;
+                let here = start..rows.end.min(start + step);
+                buffer.resize(((here.end - here.start) * self.row) as usize, 0);
+                self.read(file, std::slice::from_ref(&here), buffer)?;
+                take(first, buffer)
+            })
+    }
 }
 
 /// Reads spans of a file, one after another.
@@ -361,6 +377,10 @@ impl Unpacked {
 
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
         self.extents.read(&self.file, ranges, dst)
+    }
+
+    pub fn each(&self, rows: Range<u64>, take: Take) -> Result<()> {
+        self.extents.each(&self.file, rows, take)
     }
 }
 

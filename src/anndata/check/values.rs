@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::Checker;
 use crate::anndata::copy::blocks;
-use crate::store::Array;
 use crate::store::spec::{ArraySpec, Dtype, Strings};
+use crate::store::{Array, Buffer};
 
 /// Bytes that are read at a time.
 pub const BLOCK: u64 = 8 << 20;
@@ -43,13 +43,13 @@ impl Checker<'_> {
     }
 
     fn fixed(&mut self, path: &str, array: &Array) {
-        let (mut buffer, mut failed) = (vec![], 0);
+        let (mut buffer, mut failed) = (Buffer::default(), 0);
         for rows in blocks(array.spec().rows(), array.spec().row_bytes()) {
             match array.read_over(from_ref(&rows), buffer) {
                 Ok(read) => buffer = read,
                 Err(error) => {
                     self.findings.failed(path, &error);
-                    buffer = vec![];
+                    buffer = Buffer::default();
                     failed += 1;
                 }
             }

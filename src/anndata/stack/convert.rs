@@ -9,6 +9,7 @@ use crate::anndata::ints;
 use crate::anndata::join::ColumnMap;
 use crate::anndata::promote;
 use crate::anndata::rows::Block;
+use crate::store::Buffer;
 use crate::store::spec::{Dtype, Kind, Order};
 
 /// Turns the blocks of one input into those of the merged array.
@@ -77,6 +78,27 @@ impl<'a> Converter<'a> {
         same && *self.map == ColumnMap::Identity && self.shift == 0
     }
 
+    /// Where the columns of a sparse matrix go, if nothing else changes in its rows.
+    pub fn moves(&self) -> Option<Box<dyn Fn(u64) -> Option<u64> + Sync + '_>> {
+        let same = match (self.plan, &self.leaf) {
+            (Plan::Sparse { spec, .. }, Shape::Sparse { data, .. }) => *data == spec.data,
+            _ => false,
+        };
+        if !same || !self.filled.is_empty() {
+            return None;
+        }
+        match self.map {
+            ColumnMap::Identity => Some(Box::new(|column| Some(column + self.shift))),
+            ColumnMap::To {
+                places,
+                monotonic: true,
+            } if places.iter().all(Option::is_some) => {
+                Some(Box::new(|column| place(places, column)))
+            }
+            ColumnMap::To { .. } => None,
+        }
+    }
+
     pub fn convert(&self, block: Block) -> Result<Block> {
         match (self.plan, block, &self.leaf) {
             (Plan::Sparse { .. }, Block::Sparse(block), Shape::Sparse { data, .. }) => {
@@ -98,7 +120,7 @@ impl<'a> Converter<'a> {
             ) => {
                 let bytes = match dtype == to {
                     true => bytes,
-                    false => promote::convert(&bytes, dtype, to)?,
+                    false => promote::convert(&bytes, dtype, to)?.into(),
                 };
                 Ok(self.dense(bytes, to.size(), from, row, fill))
             }
@@ -112,7 +134,7 @@ impl<'a> Converter<'a> {
             bail!("A sparse block for a merged array that is not");
         };
         if *data != spec.data {
-            block.data = promote::convert(&block.data, data, &spec.data)?;
+            block.data = promote::convert(&block.data, data, &spec.data)?.into();
             block.item = spec.data.size();
         }
         let block = match self.map {
@@ -121,14 +143,7 @@ impl<'a> Converter<'a> {
                 block.map_indices(&spec.indices, false, |column| Some(column + self.shift))?
             }
             ColumnMap::To { places, monotonic } => {
-                let places = places.as_slice();
-                block.map_indices(&spec.indices, !monotonic, |column| {
-                    places
-                        .get(column as usize)
-                        .copied()
-                        .flatten()
-                        .map(u64::from)
-                })?
+                block.map_indices(&spec.indices, !monotonic, |column| place(places, column))?
             }
         };
         match fill {
@@ -137,7 +152,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn dense(&self, bytes: Vec<u8>, item: usize, from: &[u64], to: &[u64], fill: &[u8]) -> Block {
+    fn dense(&self, bytes: Buffer, item: usize, from: &[u64], to: &[u64], fill: &[u8]) -> Block {
         let (old, new) = (
             from.iter().product::<u64>() as usize * item,
             to.iter().product::<u64>() as usize * item,
@@ -164,9 +179,14 @@ impl<'a> Converter<'a> {
             });
         Block::Fixed {
             row: new,
-            bytes: moved,
+            bytes: moved.into(),
         }
     }
+}
+
+fn place(places: &[Option<u32>], column: u64) -> Option<u64> {
+    let place = places.get(column as usize).copied().flatten();
+    place.map(u64::from)
 }
 
 /// The values of dense rows that are not zero.
@@ -187,21 +207,19 @@ fn to_sparse(bytes: &[u8], dtype: &Dtype, columns: u64) -> Result<CsrBlock> {
             (indices, data)
         })
         .collect();
-    let mut block = CsrBlock {
-        ptr: vec![0],
-        indices: vec![],
-        index: index.clone(),
-        data: vec![],
-        item,
-    };
-    let mut indices = vec![];
-    for (row, data) in rows {
+    let (mut ptr, mut indices, mut data) = (vec![0], vec![], vec![]);
+    for (row, values) in rows {
         indices.extend(row);
-        block.data.extend(data);
-        block.ptr.push(indices.len() as u64);
+        data.extend(values);
+        ptr.push(indices.len() as u64);
     }
-    block.indices = ints::write(&indices, &index)?;
-    Ok(block)
+    Ok(CsrBlock {
+        ptr,
+        indices: ints::write(&indices, &index)?.into(),
+        index,
+        data: data.into(),
+        item,
+    })
 }
 
 /// Whether a number is 0; for floats -0 is.

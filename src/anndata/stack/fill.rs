@@ -79,9 +79,9 @@ pub fn columns(block: &CsrBlock, columns: &[u64], value: &[u8]) -> Result<CsrBlo
     }
     Ok(CsrBlock {
         ptr,
-        indices: ints::write(&indices, &block.index)?,
+        indices: ints::write(&indices, &block.index)?.into(),
         index: block.index.clone(),
-        data,
+        data: data.into(),
         item: block.item,
     })
 }
@@ -124,9 +124,9 @@ mod tests {
         let index = Dtype::native(Kind::Int, 4);
         let block = CsrBlock {
             ptr: vec![0, 2, 2],
-            indices: ints::write(&[3, 1], &index).unwrap(),
+            indices: ints::write(&[3, 1], &index).unwrap().into(),
             index: index.clone(),
-            data: vec![30, 10],
+            data: vec![30, 10].into(),
             item: 1,
         };
         let filled = columns(&block, &[0, 2], &[7]).unwrap();
@@ -135,6 +135,6 @@ mod tests {
             ints::read(&filled.indices, &index).unwrap(),
             [0, 1, 2, 3, 0, 2]
         );
-        assert_eq!(filled.data, [7, 10, 7, 30, 7, 7]);
+        assert_eq!(filled.data[..], [7, 10, 7, 30, 7, 7]);
     }
 }

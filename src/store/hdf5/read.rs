@@ -250,13 +250,14 @@ impl Array {
         }
     }
 
-    /// Hands rows to `take` as their chunks are decoded, from many threads. False, and nothing was done, where rows do
-    /// not come in chunks.
+    /// Hands rows to `take` as they are read, from many threads. False, and nothing was done, where chunks hold parts
+    /// of rows, and where the library alone reads them.
     pub fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
         self.check_rows(from_ref(&rows))?;
         match self.reach()? {
             Storage::Direct(chunked) => chunked.each(rows, take),
-            _ => Ok(false),
+            Storage::Plain(extents, file) => extents.each(file, rows, take).map(|()| true),
+            Storage::Library(_) => Ok(false),
         }
     }
 

@@ -187,7 +187,7 @@ impl Appender {
     }
 
     /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads. False, and
-    /// nothing was appended, where `give` says so.
+    /// nothing was appended, where this array is not in one piece or `give` says so.
     pub fn append_parts(
         &mut self,
         count: u64,
@@ -195,7 +195,7 @@ impl Appender {
     ) -> Result<bool> {
         let row = self.spec.row_bytes();
         let Target::Contiguous { at, file } = &self.target else {
-            bail!("Write '{}': it is not in one piece", self.path);
+            return Ok(false);
         };
         self.room(count)?;
         let (first, given) = (*at + self.rows * row, AtomicU64::new(0));

@@ -116,8 +116,8 @@ impl Array {
         }
     }
 
-    /// Hands rows to `take` as their chunks are decoded, from many threads. False, and nothing was done, where rows do
-    /// not come in chunks.
+    /// Hands rows to `take` as their chunks are decoded, from many threads. False, and nothing was done, where chunks
+    /// hold parts of rows.
     pub fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
         self.check(std::slice::from_ref(&rows))?;
         match &self.chunked {
