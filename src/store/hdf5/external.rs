@@ -3,12 +3,17 @@
 //!
 //! Unless all are followed, they must lie in the folder of the file that was opened, or below it.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use hdf5_sys::h5d::H5D_layout_t;
 
 use super::super::access::{Bounds, Refused};
-use super::ffi::{self, Elsewhere};
+use super::ffi::{self, Id};
+use super::{files, links};
 
 /// The bounds of a file: its folder, and that of what its name leads to where it is a symbolic link.
 pub fn bounds(file: &Path) -> Result<Bounds> {
@@ -51,14 +56,47 @@ pub fn check(bounds: &Bounds, from: &Path, name: &Path) -> Result<Option<PathBuf
     Ok(found)
 }
 
+/// Where values of a dataset lie, if not in its own place in its own file.
+pub enum Elsewhere {
+    /// In a file without structure.
+    Raw(PathBuf),
+    /// In another dataset; the file `.` is its own.
+    Source { file: PathBuf, path: String },
+}
+
+/// All places outside a dataset that its values come from, each once.
+pub fn elsewhere(dataset: &Id) -> Result<Vec<Elsewhere>> {
+    let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
+    let list = ffi::creation_list(dataset)?;
+    if ffi::layout(&list)? != H5D_layout_t::H5D_VIRTUAL {
+        let raw = |at| Ok(Elsewhere::Raw(path(ffi::external_name(&list, at)?)));
+        return (0..ffi::external_count(&list)?).map(raw).collect();
+    }
+    let mut known = HashSet::new();
+    let mut found = vec![];
+    for at in 0..ffi::virtual_count(&list)? {
+        let source = (
+            ffi::virtual_file(&list, at)?,
+            ffi::virtual_dataset(&list, at)?,
+        );
+        if known.insert(source.clone()) {
+            found.push(Elsewhere::Source {
+                file: path(source.0),
+                path: String::from_utf8_lossy(&source.1).into_owned(),
+            });
+        }
+    }
+    Ok(found)
+}
+
 /// An error where the values of a dataset, or what they come from, lie out of the bounds.
-pub fn check_values(dataset: &ffi::Id, bounds: &Bounds, depth: usize) -> Result<()> {
+pub fn check_values(dataset: &Id, bounds: &Bounds, depth: usize) -> Result<()> {
     /// Virtual datasets whose values come from one another.
     const DEPTH: usize = 8;
     if matches!(bounds, Bounds::Anywhere) {
         return Ok(());
     }
-    let elsewhere = ffi::elsewhere(dataset)?;
+    let elsewhere = elsewhere(dataset)?;
     if elsewhere.is_empty() {
         return Ok(());
     }
@@ -66,7 +104,7 @@ pub fn check_values(dataset: &ffi::Id, bounds: &Bounds, depth: usize) -> Result<
         depth < DEPTH,
         "Virtual datasets lie deeper than {DEPTH} in one another"
     );
-    let from = ffi::file_name(dataset)?;
+    let from = files::name(dataset)?;
     for part in elsewhere {
         match part {
             // Found from the working folder (HDF5 manual, `H5Pset_efile_prefix`).
@@ -99,7 +137,7 @@ fn check_source(
     let Some(found) = found else {
         return Ok(());
     };
-    let open = || ffi::open_object(&ffi::open_file(&found)?, path, bounds, depth + 1);
+    let open = || links::open(&files::open(&found)?, path, bounds, depth + 1);
     match open() {
         // What cannot be opened is fill value to the library.
         Err(error) if error.is::<Refused>() => Err(error).with_context(|| format!("In {shown}")),

@@ -1,45 +1,31 @@
-//! Every call into the HDF5 C library, each under the library's lock, as safe functions over owned identifiers.
+//! Every call into the HDF5 C library, each under the library's lock, as thin functions over owned identifiers that
+//! are safe whatever they are given. What the answers mean is told by the files beside this one.
 //!
-//! All `unsafe` stands here and where blosc is called. Two arguments hold for all of its blocks and are not repeated:
-//! every call is made inside [`sync`], the lock that the library needs; and every identifier that is passed comes from
-//! an [`Id`] that is borrowed for the whole call, so it is open. The C library checks identifiers and answers with an
-//! error.
+//! All `unsafe` of the program stands here. Three arguments hold for all of its blocks and are not repeated: every call
+//! is made inside [`sync`], the lock that the library needs; every identifier that is passed is that of an [`Id`], which
+//! is borrowed for the whole call, or one of the library's own; and the library checks what an identifier is of, and
+//! plain numbers, and answers with an error. So each block tells of the memory that it hands over.
+#![allow(unsafe_code)]
 
-mod attrs;
-mod datasets;
-mod filters;
-mod links;
-mod types;
-mod values;
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::mem::MaybeUninit;
+use std::ptr::{null, null_mut};
+use std::slice;
 
-use std::ffi::{CString, c_char, c_int};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
-use std::ptr::null_mut;
-
-use anyhow::{Result, anyhow};
-use hdf5::globals::{H5GlobalConstant, H5P_FILE_ACCESS};
-use hdf5_sys::h5::hsize_t;
-use hdf5_sys::h5f::*;
-use hdf5_sys::h5i::{H5Idec_ref, H5Iget_file_id, H5Iinc_ref, hid_t};
-use hdf5_sys::h5p::*;
-use hdf5_sys::h5s::*;
+use anyhow::{Context, Result, bail, ensure};
+pub use hdf5::globals::H5GlobalConstant as Constant;
+use hdf5::globals::{H5P_LINK_ACCESS, H5T_STD_REF_OBJ};
+use hdf5_sys::h5::{
+    H5_index_t::H5_INDEX_NAME, H5_iter_order_t::H5_ITER_INC, H5allocate_memory, H5free_memory,
+    haddr_t, hsize_t,
+};
+use hdf5_sys::h5r::{H5R_type_t::H5R_OBJECT1 as H5R_OBJECT, H5Rget_name};
+use hdf5_sys::h5z::{H5Z_CLASS_T_VERS, H5Z_FLAG_REVERSE, H5Z_class2_t, H5Zregister};
+use hdf5_sys::{h5a::*, h5d::*, h5f::*, h5g::*, h5i::*, h5l::*, h5o::*, h5p::*, h5s::*, h5t::*};
 
 use super::watch::sync;
-
-pub use attrs::{ByHeap, attr_names, read_attr, write_attr};
-pub use datasets::{
-    Creation, Layout, RawChunk, RawFilter, chunks, create_dataset, fill_value, offset, set_extent,
-    smallest_chunk, spec, storage, stored_bytes,
-};
-pub use links::{
-    Elsewhere, Object, copy_object, create_group, elsewhere, exists, identity, is_plain, names,
-    object_path, open_object,
-};
-pub use values::{
-    copy_records, read_field, read_rows, read_strings, unpad, write_chunk, write_records,
-    write_strings,
-};
+use super::{errors::failure, filters, values::element_count};
+use crate::store::spec::Strings;
 
 /// An open identifier of the library, closed when dropped.
 pub struct Id(hid_t);
@@ -50,7 +36,7 @@ impl Id {
         let raw = self.0;
         std::mem::forget(self);
         // SAFETY: the identifier is owned, and this is its last use.
-        sync(|| done(unsafe { H5Idec_ref(raw) }))
+        done(|| unsafe { H5Idec_ref(raw) })
     }
 }
 
@@ -69,188 +55,1002 @@ impl Clone for Id {
     }
 }
 
-/// The library's explanation of its last error, innermost frame first; where that is an error of the operating
-/// system, it is the cause.
-fn failure() -> anyhow::Error {
-    let error = match hdf5::Error::query() {
-        Ok(error) | Err(error) => error,
-    };
-    let Some(stack) = error.stack() else {
-        return anyhow!("HDF5: {error}");
-    };
-    let mut told: Vec<_> = stack.iter().map(|f| f.desc().to_string()).collect();
-    if let Some((frame, cause)) = told
-        .iter()
-        .find_map(|frame| Some((frame, os_error(frame)?)))
-    {
-        let what = frame.split([':', ',']).next().unwrap_or_default();
-        return anyhow::Error::from(cause).context(format!("HDF5: {what}"));
-    }
-    told.dedup();
-    told.reverse();
-    told.truncate(3);
-    anyhow!("HDF5: {}", told.join(": "))
-}
-
-/// The number that the library's file driver puts into its text, among addresses and times.
-fn os_error(frame: &str) -> Option<std::io::Error> {
-    let (number, _) = frame.split_once("errno = ")?.1.split_once(',')?;
-    Some(std::io::Error::from_raw_os_error(number.parse().ok()?))
-}
-
-fn id(raw: hid_t) -> Result<Id> {
-    if raw < 0 { Err(failure()) } else { Ok(Id(raw)) }
-}
-
-fn done(code: impl Into<i64>) -> Result<()> {
-    let code: i64 = code.into();
-    if code < 0 { Err(failure()) } else { Ok(()) }
-}
-
-fn text(name: &str) -> Result<CString> {
-    CString::new(name)
-        .map_err(|_| anyhow!("The name {name:?} holds a NUL, which HDF5 cannot store"))
-}
-
-fn path_text(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| anyhow!("The path {} holds a NUL", path.display()))
-}
-
-fn plist(class: &H5GlobalConstant) -> Result<Id> {
-    // SAFETY: a class identifier of the library itself.
-    sync(|| id(unsafe { H5Pcreate(**class) }))
-}
-
-/// A file access list with the plain POSIX driver, so that addresses are positions in the file.
-fn access() -> Result<Id> {
-    let list = plist(&H5P_FILE_ACCESS)?;
-    // SAFETY: sets properties of a list made above.
-    sync(|| unsafe {
-        done(H5Pset_fapl_sec2(list.0))?;
-        done(H5Pset_file_locking(list.0, 0, 1))?;
-        done(H5Pset_fclose_degree(
-            list.0,
-            H5F_close_degree_t::H5F_CLOSE_STRONG,
-        ))
-    })?;
-    Ok(list)
-}
-
-/// Opens a file for reading.
-pub fn open_file(path: &Path) -> Result<Id> {
-    filters::register()?;
-    let (name, access) = (path_text(path)?, access()?);
-    // SAFETY: the name is a C string.
-    sync(|| id(unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDONLY, access.0) }))
-}
-
-/// Creates a file that every reader since HDF5 1.8 opens; fails where something stands.
-pub fn create_file(path: &Path) -> Result<Id> {
-    let (name, access) = (path_text(path)?, writing()?);
-    // SAFETY: the name is a C string.
-    sync(|| id(unsafe { H5Fcreate(name.as_ptr(), H5F_ACC_EXCL, H5P_DEFAULT, access.0) }))
-}
-
-/// Opens a file for reading and writing.
-pub fn extend_file(path: &Path) -> Result<Id> {
-    let (name, access) = (path_text(path)?, writing()?);
-    // SAFETY: the name is a C string.
-    sync(|| id(unsafe { H5Fopen(name.as_ptr(), H5F_ACC_RDWR, access.0) }))
-}
-
-/// A file access list that keeps to the oldest format that does.
-fn writing() -> Result<Id> {
-    let list = access()?;
-    // SAFETY: sets properties of a list made above.
+/// The number that a call answers with; a negative one is a failure.
+fn number<N: Into<i64>>(call: impl FnOnce() -> N) -> Result<i64> {
     sync(|| {
-        done(unsafe {
-            H5Pset_libver_bounds(
-                list.0,
-                H5F_libver_t::H5F_LIBVER_EARLIEST,
-                H5F_libver_t::H5F_LIBVER_V110,
-            )
-        })
-    })?;
-    Ok(list)
-}
-
-/// Hands everything to the file system and closes the file, whatever objects of it are still open.
-pub fn close_file(file: Id) -> Result<()> {
-    let raw = file.0;
-    std::mem::forget(file);
-    // SAFETY: the identifier is owned, and this is its last use.
-    sync(|| done(unsafe { H5Fclose(raw) }))
-}
-
-/// The path of the file that holds an object.
-pub fn file_name(object: &Id) -> Result<PathBuf> {
-    // SAFETY: the callback writes at most `size` bytes into a buffer of that size.
-    let name = sized(|buf, size| unsafe { H5Fget_name(object.0, buf, size) as i64 })?;
-    Ok(std::ffi::OsString::from_vec(name).into())
-}
-
-/// Where the addresses in the file that holds an object count from; `None` where they, or sizes, do not take 8 bytes.
-pub fn base_address(object: &Id) -> Result<Option<u64>> {
-    // SAFETY: asks for properties of an open file.
-    sync(|| unsafe {
-        let file = id(H5Iget_file_id(object.0))?;
-        let list = id(H5Fget_create_plist(file.0))?;
-        let (mut address, mut size, mut base) = (0, 0, 0);
-        done(H5Pget_sizes(list.0, &mut address, &mut size))?;
-        done(H5Pget_userblock(list.0, &mut base))?;
-        Ok(((address, size) == (8, 8)).then_some(base))
+        let number = call().into();
+        ensure!(number >= 0, failure());
+        Ok(number)
     })
 }
 
-/// Calls a function that reports a length and fills a buffer with that many bytes and a NUL.
-fn sized(call: impl Fn(*mut c_char, usize) -> i64) -> Result<Vec<u8>> {
+fn done<N: Into<i64>>(call: impl FnOnce() -> N) -> Result<()> {
+    number(call).map(drop)
+}
+
+fn id(call: impl FnOnce() -> hid_t) -> Result<Id> {
+    number(call).map(Id)
+}
+
+/// Makes a call that tells the length of a text and writes at most as many bytes as it is told, the last one NUL, where
+/// it is given a buffer.
+fn sized(call: impl Fn(*mut c_char, usize) -> isize) -> Result<Vec<u8>> {
     sync(|| {
-        let len = call(null_mut(), 0);
-        done(len)?;
-        let mut buf = vec![0u8; len as usize + 1];
-        done(call(buf.as_mut_ptr().cast(), buf.len()))?;
-        buf.truncate(len as usize);
+        let len = number(|| call(null_mut(), 0) as i64)? as usize;
+        let mut buf = vec![0u8; len + 1];
+        number(|| call(buf.as_mut_ptr().cast(), buf.len()) as i64)?;
+        buf.truncate(len);
         Ok(buf)
     })
 }
 
-/// The dimensions of a dataspace; `None` for a null one.
-fn dims(space: &Id) -> Result<Option<Vec<u64>>> {
-    // SAFETY: the array has room for as many dimensions as the library says there are.
-    sync(|| unsafe {
-        match H5Sget_simple_extent_type(space.0) {
-            H5S_class_t::H5S_NULL => return Ok(None),
-            H5S_class_t::H5S_SCALAR => return Ok(Some(vec![])),
-            H5S_class_t::H5S_SIMPLE => {}
-            _ => return Err(failure()),
-        }
-        let rank = H5Sget_simple_extent_ndims(space.0);
-        done(rank)?;
-        let mut dims = vec![0 as hsize_t; rank as usize];
-        done(H5Sget_simple_extent_dims(
-            space.0,
-            dims.as_mut_ptr(),
-            null_mut(),
-        ))?;
-        Ok(Some(dims))
+/// The text in a buffer that ends with at least one NUL.
+fn ended(mut buf: Vec<u8>) -> Vec<u8> {
+    let end = buf.iter().position(|&b| b == 0);
+    buf.truncate(end.unwrap_or(buf.len()));
+    buf
+}
+
+/// One number for each axis that there can be, so that the library reads no further whatever the rank of what they are
+/// for; zeros after those that are given.
+fn axes(given: &[u64]) -> Result<[hsize_t; H5S_MAX_RANK as usize]> {
+    let mut axes = [0; H5S_MAX_RANK as usize];
+    let first = axes.get_mut(..given.len()).context("Too many axes")?;
+    first.copy_from_slice(given);
+    Ok(axes)
+}
+
+// Files.
+
+pub fn open_file(name: &CStr, flags: c_uint, access: &Id) -> Result<Id> {
+    // SAFETY: the name is a C string.
+    id(|| unsafe { H5Fopen(name.as_ptr(), flags, access.0) })
+}
+
+pub fn create_file(name: &CStr, flags: c_uint, access: &Id) -> Result<Id> {
+    // SAFETY: the name is a C string.
+    id(|| unsafe { H5Fcreate(name.as_ptr(), flags, H5P_DEFAULT, access.0) })
+}
+
+/// Hands everything to the file system and closes the file; with [`set_close_degree`] strong, whatever is still open
+/// of it.
+pub fn close_file(file: Id) -> Result<()> {
+    let raw = file.0;
+    std::mem::forget(file);
+    // SAFETY: the identifier is owned, and this is its last use.
+    done(|| unsafe { H5Fclose(raw) })
+}
+
+/// The path of the file that holds an object.
+pub fn file_name(object: &Id) -> Result<Vec<u8>> {
+    // SAFETY: the buffer has room for `size` bytes.
+    sized(|buf, size| unsafe { H5Fget_name(object.0, buf, size) })
+}
+
+/// The file that holds an object.
+pub fn file_of(object: &Id) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe { H5Iget_file_id(object.0) })
+}
+
+// Property lists.
+
+pub fn create_list(class: &Constant) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe { H5Pcreate(**class) })
+}
+
+/// What is set of a property list or of a type.
+pub enum Property<'a> {
+    /// The plain POSIX driver.
+    DriverSec2,
+    /// Whether files are locked, and whether it matters where they cannot be.
+    FileLocking(bool, bool),
+    CloseDegree(H5F_close_degree_t),
+    /// The oldest and the newest version of the format that is written.
+    Versions(H5F_libver_t, H5F_libver_t),
+    /// Whether groups on the way are made.
+    IntermediateGroups(bool),
+    /// Of names of links.
+    NameCharset(H5T_cset_t),
+    AttrOrder(c_uint),
+    CopyFlags(c_uint),
+    ChunkShape(&'a [u64]),
+    /// Slots; bytes of all chunks together; how soon chunks go that were used whole, 0 to 1.
+    ChunkCache(usize, usize, f64),
+    /// Registered number, flags, parameters.
+    Filter(u32, c_uint, &'a [u32]),
+    AllocTime(H5D_alloc_time_t),
+    FillTime(H5D_fill_time_t),
+    ObjectTimes(bool),
+    /// Bytes of a type.
+    Size(usize),
+    Order(H5T_order_t),
+    Charset(H5T_cset_t),
+    Padding(H5T_str_t),
+    /// Of a float: the bit of the sign, then first bit and number of bits of exponent and of mantissa.
+    FloatFields(usize, (usize, usize), (usize, usize)),
+    ExponentBias(usize),
+}
+
+/// Sets properties, in that order, until one is refused.
+pub fn set(of: &Id, properties: &[Property]) -> Result<()> {
+    let of = of.0;
+    properties.iter().try_for_each(|property| {
+        // SAFETY: arrays are as long as announced.
+        done(|| unsafe {
+            match *property {
+                Property::DriverSec2 => H5Pset_fapl_sec2(of),
+                Property::FileLocking(used, ignored) => {
+                    H5Pset_file_locking(of, used.into(), ignored.into())
+                }
+                Property::CloseDegree(degree) => H5Pset_fclose_degree(of, degree),
+                Property::Versions(oldest, newest) => H5Pset_libver_bounds(of, oldest, newest),
+                Property::IntermediateGroups(made) => {
+                    H5Pset_create_intermediate_group(of, made.into())
+                }
+                Property::NameCharset(charset) => H5Pset_char_encoding(of, charset),
+                Property::AttrOrder(flags) => H5Pset_attr_creation_order(of, flags),
+                Property::CopyFlags(flags) => H5Pset_copy_object(of, flags),
+                Property::ChunkShape(sides) => {
+                    H5Pset_chunk(of, sides.len() as c_int, sides.as_ptr())
+                }
+                Property::ChunkCache(slots, bytes, soon) => {
+                    H5Pset_chunk_cache(of, slots, bytes, soon)
+                }
+                Property::Filter(filter, flags, values) => {
+                    H5Pset_filter(of, filter as c_int, flags, values.len(), values.as_ptr())
+                }
+                Property::AllocTime(time) => H5Pset_alloc_time(of, time),
+                Property::FillTime(time) => H5Pset_fill_time(of, time),
+                Property::ObjectTimes(tracked) => H5Pset_obj_track_times(of, tracked.into()),
+                Property::Size(bytes) => H5Tset_size(of, bytes),
+                Property::Order(order) => H5Tset_order(of, order),
+                Property::Charset(charset) => H5Tset_cset(of, charset),
+                Property::Padding(padding) => H5Tset_strpad(of, padding),
+                Property::FloatFields(sign, (exponent, e), (mantissa, m)) => {
+                    H5Tset_fields(of, sign, exponent, e, mantissa, m)
+                }
+                Property::ExponentBias(bias) => H5Tset_ebias(of, bias),
+            }
+        })
     })
 }
 
-fn space(shape: &[u64], growing: bool) -> Result<Id> {
-    let mut most = shape.to_vec();
+/// Of a file: the bytes that addresses and sizes take in it, and those before its superblock.
+pub fn addressing(list: &Id) -> Result<(usize, usize, u64)> {
+    let (mut address, mut size, mut before) = (0, 0, 0);
+    // SAFETY: writes one number to each.
+    done(|| unsafe { H5Pget_sizes(list.0, &mut address, &mut size) })?;
+    // SAFETY: writes one number.
+    done(|| unsafe { H5Pget_userblock(list.0, &mut before) })?;
+    Ok((address, size, before))
+}
+
+pub fn layout(list: &Id) -> Result<H5D_layout_t> {
+    // SAFETY: hands over no memory.
+    sync(|| match unsafe { H5Pget_layout(list.0) } {
+        H5D_layout_t::H5D_LAYOUT_ERROR => Err(failure()),
+        layout => Ok(layout),
+    })
+}
+
+/// The sides of a chunk, in elements.
+pub fn chunk_shape(list: &Id) -> Result<Vec<u64>> {
+    let mut sides = axes(&[])?;
+    let most = sides.len() as c_int;
+    // SAFETY: writes at most as many numbers as the array has.
+    let rank = number(|| unsafe { H5Pget_chunk(list.0, most, sides.as_mut_ptr()) })?;
+    let sides = sides.get(..rank as usize).context("Too many axes")?;
+    Ok(sides.to_vec())
+}
+
+pub fn filter_count(list: &Id) -> Result<c_uint> {
+    // SAFETY: hands over no memory.
+    Ok(number(|| unsafe { H5Pget_nfilters(list.0) })? as c_uint)
+}
+
+/// Registered number, the first 64 parameters at most, and name of a filter of a pipeline.
+pub fn filter(list: &Id, at: c_uint) -> Result<(u32, Vec<u32>, Vec<u8>)> {
+    let (mut flags, mut len, mut config) = (0, 64, 0);
+    let (mut values, mut name) = (vec![0; len], vec![0u8; 128]);
+    let room = name.len() - 1;
+    let (to, name_to) = (values.as_mut_ptr(), name.as_mut_ptr().cast());
+    // SAFETY: both buffers are as long as announced, the name's by one byte longer.
+    let filter = number(|| unsafe {
+        H5Pget_filter2(
+            list.0,
+            at,
+            &mut flags,
+            &mut len,
+            to,
+            room,
+            name_to,
+            &mut config,
+        )
+    })?;
+    values.truncate(len);
+    Ok((filter as u32, values, ended(name)))
+}
+
+/// The value of elements that were never written, of the type `of`; `None` where it is not the user's own.
+pub fn fill_value(list: &Id, of: &Id) -> Result<Option<Vec<u8>>> {
+    let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_DEFAULT;
+    // SAFETY: writes one number.
+    done(|| unsafe { H5Pfill_value_defined(list.0, &mut defined) })?;
+    if defined != H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
+        return Ok(None);
+    }
+    ensure!(pointers(of)?.is_empty(), "A fill value of text");
+    let mut value = vec![0u8; type_size(of)?];
+    // SAFETY: the buffer holds one value of the type, which has no pointers.
+    done(|| unsafe { H5Pget_fill_value(list.0, of.0, value.as_mut_ptr().cast()) })?;
+    Ok(Some(value))
+}
+
+pub fn external_count(list: &Id) -> Result<c_uint> {
+    // SAFETY: hands over no memory.
+    Ok(number(|| unsafe { H5Pget_external_count(list.0) })? as c_uint)
+}
+
+/// The name of one file of external storage, as long as a path can be.
+pub fn external_name(list: &Id, at: c_uint) -> Result<Vec<u8>> {
+    let mut name = vec![0u8; 4097];
+    let (mut offset, mut size, room) = (0, 0, name.len() - 1);
+    let to = name.as_mut_ptr().cast();
+    // SAFETY: at most one byte less is written than the buffer holds.
+    done(|| unsafe { H5Pget_external(list.0, at, room, to, &mut offset, &mut size) })?;
+    Ok(ended(name))
+}
+
+pub fn virtual_count(list: &Id) -> Result<usize> {
+    let mut count = 0;
+    // SAFETY: writes one number.
+    done(|| unsafe { H5Pget_virtual_count(list.0, &mut count) })?;
+    Ok(count)
+}
+
+/// The file of one source of a virtual dataset.
+pub fn virtual_file(list: &Id, at: usize) -> Result<Vec<u8>> {
+    // SAFETY: the buffer has room for `size` bytes.
+    sized(|buf, size| unsafe { H5Pget_virtual_filename(list.0, at, buf, size) })
+}
+
+/// The path, in its file, of one source of a virtual dataset.
+pub fn virtual_dataset(list: &Id, at: usize) -> Result<Vec<u8>> {
+    // SAFETY: the buffer has room for `size` bytes.
+    sized(|buf, size| unsafe { H5Pget_virtual_dsetname(list.0, at, buf, size) })
+}
+
+// Objects and links.
+
+/// Whether the file of an external link may be opened: asked with the path of the file that has the link and the name
+/// that the link has.
+pub type MayOpen<'a> = &'a mut dyn FnMut(&CStr, &CStr) -> bool;
+
+/// Makes a call with a link access list that asks before it leads into another file.
+fn walk<N: Into<i64>>(mut may_open: MayOpen, call: impl FnOnce(hid_t) -> N) -> Result<i64> {
+    extern "C" fn before_external(
+        from: *const c_char,
+        _: *const c_char,
+        to: *const c_char,
+        _: *const c_char,
+        _: *mut c_uint,
+        _: hid_t,
+        may_open: *mut c_void,
+    ) -> c_int {
+        // SAFETY: the library gives C strings, and the closure of `walk`, which outlives the list and which nothing
+        // else touches while the list is used.
+        let may = unsafe {
+            let may_open = &mut *may_open.cast::<MayOpen>();
+            may_open(CStr::from_ptr(from), CStr::from_ptr(to))
+        };
+        if may { 0 } else { -1 }
+    }
+    let list = create_list(&H5P_LINK_ACCESS)?;
+    let data: *mut c_void = (&raw mut may_open).cast();
+    // SAFETY: the closure outlives the list, which is used for this one call.
+    done(|| unsafe { H5Pset_elink_cb(list.0, Some(before_external), data) })?;
+    number(|| call(list.0))
+}
+
+/// Whether a group has a link of that name, wherever it leads.
+pub fn link_exists(group: &Id, name: &CStr, may_open: MayOpen) -> Result<bool> {
+    // SAFETY: the name is a C string.
+    let found = walk(may_open, |links| unsafe {
+        H5Lexists(group.0, name.as_ptr(), links)
+    })?;
+    Ok(found > 0)
+}
+
+pub fn open_object(group: &Id, name: &CStr, may_open: MayOpen) -> Result<Id> {
+    // SAFETY: the name is a C string.
+    let object = walk(may_open, |links| unsafe {
+        H5Oopen(group.0, name.as_ptr(), links)
+    })?;
+    Ok(Id(object))
+}
+
+/// What an identifier is of.
+pub fn kind(object: &Id) -> H5I_type_t {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Iget_type(object.0) })
+}
+
+/// The type of the values of a dataset or an attribute.
+pub fn type_of(values: &Id) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe {
+        match H5Iget_type(values.0) {
+            H5I_type_t::H5I_ATTR => H5Aget_type(values.0),
+            _ => H5Dget_type(values.0),
+        }
+    })
+}
+
+/// The dataspace of a dataset or an attribute.
+pub fn space_of(values: &Id) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe {
+        match H5Iget_type(values.0) {
+            H5I_type_t::H5I_ATTR => H5Aget_space(values.0),
+            _ => H5Dget_space(values.0),
+        }
+    })
+}
+
+/// The list that a file or a dataset was created with.
+pub fn creation_list(object: &Id) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe {
+        match H5Iget_type(object.0) {
+            H5I_type_t::H5I_FILE => H5Fget_create_plist(object.0),
+            _ => H5Dget_create_plist(object.0),
+        }
+    })
+}
+
+/// The absolute path of an object in its file.
+pub fn object_path(object: &Id) -> Result<Vec<u8>> {
+    // SAFETY: the buffer has room for `size` bytes.
+    sized(|buf, size| unsafe { H5Iget_name(object.0, buf, size) })
+}
+
+/// The path of what an object reference leads to, in the file of `object`.
+pub fn referenced_path(object: &Id, reference: &[u8; 8]) -> Result<Vec<u8>> {
+    let reference = reference.as_ptr().cast();
+    // SAFETY: an object reference takes 8 bytes; the buffer has room for `size`.
+    sized(|buf, size| unsafe { H5Rget_name(object.0, H5R_OBJECT, reference, buf, size) })
+}
+
+/// The number of the file that is open, and of the object in it.
+pub fn identity(object: &Id) -> Result<(u64, u128)> {
+    let mut info = MaybeUninit::<H5O_info2_t>::uninit();
+    let at = info.as_mut_ptr();
+    // SAFETY: there is room for the structure.
+    done(|| unsafe { H5Oget_info3(object.0, at, H5O_INFO_BASIC) })?;
+    // SAFETY: the library has filled both; a token is 16 bytes.
+    let (file, token) = unsafe {
+        let token = (&raw const (*at).token).cast::<[u8; 16]>();
+        ((*at).fileno, token.read())
+    };
+    Ok((file, u128::from_ne_bytes(token)))
+}
+
+/// What iterations over names call: `found` is the list of names that they were given. Of a link, its type comes first in
+/// `info`.
+unsafe extern "C" fn name<Info, const OF_LINK: bool>(
+    _: hid_t,
+    name: *const c_char,
+    info: *const Info,
+    found: *mut c_void,
+) -> c_int {
+    // SAFETY: the list outlives the iteration, and nothing else touches it meanwhile; the name is a C string.
+    unsafe {
+        let kind = if OF_LINK {
+            info.cast::<c_int>().read()
+        } else {
+            0
+        };
+        let name = CStr::from_ptr(name).to_bytes().to_vec();
+        (*found.cast::<Vec<(Vec<u8>, c_int)>>()).push((name, kind));
+    }
+    0
+}
+
+/// The names of a group's links, each with its type as the file has it, which may be none that is known.
+pub fn links(group: &Id) -> Result<Vec<(Vec<u8>, c_int)>> {
+    let mut found: Vec<(Vec<u8>, c_int)> = vec![];
+    let (by, order, to) = (H5_INDEX_NAME, H5_ITER_INC, (&raw mut found).cast());
+    let each = Some(name::<H5L_info2_t, true> as _);
+    // SAFETY: the callback gets the list.
+    done(|| unsafe { H5Literate2(group.0, by, order, null_mut(), each, to) })?;
+    Ok(found)
+}
+
+/// The names of an object's attributes.
+pub fn attr_names(object: &Id) -> Result<Vec<Vec<u8>>> {
+    let mut found: Vec<(Vec<u8>, c_int)> = vec![];
+    let (by, order, to) = (H5_INDEX_NAME, H5_ITER_INC, (&raw mut found).cast());
+    let each = Some(name::<H5A_info_t, false> as _);
+    // SAFETY: the callback gets the list.
+    done(|| unsafe { H5Aiterate2(object.0, by, order, null_mut(), each, to) })?;
+    Ok(found.into_iter().map(|(name, _)| name).collect())
+}
+
+/// `links` and `how` are lists for the creation of links and of groups.
+pub fn create_group(parent: &Id, name: &CStr, links: &Id, how: &Id) -> Result<Id> {
+    let name = name.as_ptr();
+    // SAFETY: the name is a C string.
+    id(|| unsafe { H5Gcreate2(parent.0, name, links.0, how.0, H5P_DEFAULT) })
+}
+
+pub fn copy_object(from: &Id, to: &Id, name: &CStr, how: &Id, links: &Id) -> Result<()> {
+    let (own, name) = (c".".as_ptr(), name.as_ptr());
+    // SAFETY: the names are C strings.
+    done(|| unsafe { H5Ocopy(from.0, own, to.0, name, how.0, links.0) })
+}
+
+// Attributes.
+
+pub fn open_attr(object: &Id, name: &CStr) -> Result<Id> {
+    // SAFETY: the name is a C string.
+    id(|| unsafe { H5Aopen(object.0, name.as_ptr(), H5P_DEFAULT) })
+}
+
+pub fn attr_exists(object: &Id, name: &CStr) -> Result<bool> {
+    // SAFETY: the name is a C string.
+    Ok(number(|| unsafe { H5Aexists(object.0, name.as_ptr()) })? > 0)
+}
+
+pub fn delete_attr(object: &Id, name: &CStr) -> Result<()> {
+    // SAFETY: the name is a C string.
+    done(|| unsafe { H5Adelete(object.0, name.as_ptr()) })
+}
+
+pub fn create_attr(object: &Id, name: &CStr, of: &Id, space: &Id) -> Result<Id> {
+    let (name, how) = (name.as_ptr(), H5P_DEFAULT);
+    // SAFETY: the name is a C string.
+    id(|| unsafe { H5Acreate2(object.0, name, of.0, space.0, how, how) })
+}
+
+// Datasets.
+
+/// `links`, `how` and `access` are lists for the creation of links and of datasets, and for access to datasets.
+pub fn create_dataset(
+    parent: &Id,
+    name: &CStr,
+    (of, space): (&Id, &Id),
+    [links, how, access]: [&Id; 3],
+) -> Result<Id> {
+    let (at, name) = (parent.0, name.as_ptr());
+    // SAFETY: the name is a C string.
+    id(|| unsafe { H5Dcreate2(at, name, of.0, space.0, links.0, how.0, access.0) })
+}
+
+/// Where a contiguous dataset begins in its file; `None` while it has no space.
+pub fn offset(dataset: &Id) -> Option<u64> {
+    // SAFETY: hands over no memory.
+    address(sync(|| unsafe { H5Dget_offset(dataset.0) }))
+}
+
+fn address(raw: haddr_t) -> Option<u64> {
+    (raw != haddr_t::MAX).then_some(raw)
+}
+
+/// What the values of a dataset take in its file, as filtered; 0 while nothing was written.
+pub fn stored_bytes(dataset: &Id) -> u64 {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Dget_storage_size(dataset.0) })
+}
+
+pub fn set_extent(dataset: &Id, shape: &[u64]) -> Result<()> {
+    let shape = axes(shape)?;
+    // SAFETY: the array has a number for each axis.
+    done(|| unsafe { H5Dset_extent(dataset.0, shape.as_ptr()) })
+}
+
+/// A chunk that was written, as the library tells of it.
+pub struct FoundChunk<'a> {
+    /// The position of its first element.
+    pub origin: &'a [u64],
+    /// From the start of the file; `None` where it has no place.
+    pub address: Option<u64>,
+    /// Bytes, as filtered.
+    pub size: u64,
+    /// Bit i set: filter i was skipped.
+    pub mask: u32,
+}
+
+/// Calls `each` with each chunk of a dataset that was written.
+pub fn chunks(dataset: &Id, each: &mut dyn FnMut(FoundChunk)) -> Result<()> {
+    type Visit<'a> = (usize, &'a mut dyn FnMut(FoundChunk));
+    unsafe extern "C" fn visit(
+        origin: *const hsize_t,
+        mask: c_uint,
+        at: haddr_t,
+        size: hsize_t,
+        visit: *mut c_void,
+    ) -> c_int {
+        // SAFETY: `visit` is the pair given below; the origin has a number for each axis, as many as it says.
+        let ((_, each), origin) = unsafe {
+            let visit = &mut *visit.cast::<Visit>();
+            let rank = visit.0;
+            (visit, slice::from_raw_parts(origin, rank))
+        };
+        each(FoundChunk {
+            origin,
+            address: address(at),
+            size,
+            mask,
+        });
+        0
+    }
+    sync(|| {
+        let mut pair: Visit = (rank(&space_of(dataset)?)?, each);
+        let data = (&raw mut pair).cast();
+        // SAFETY: the callback gets the pair, which outlives the iteration and which nothing else touches meanwhile.
+        done(|| unsafe { H5Dchunk_iter(dataset.0, H5P_DEFAULT, Some(visit), data) })
+    })
+}
+
+/// Writes one encoded chunk at `origin`, the position of its first element. Bit i of `mask`: filter i was skipped.
+pub fn write_chunk(dataset: &Id, origin: &[u64], mask: u32, bytes: &[u8]) -> Result<()> {
+    let origin = axes(origin)?;
+    let (at, len, from) = (origin.as_ptr(), bytes.len(), bytes.as_ptr().cast());
+    // SAFETY: `origin` has a number for each axis; the buffer is as long as announced.
+    done(|| unsafe { H5Dwrite_chunk(dataset.0, H5P_DEFAULT, mask, at, len, from) })
+}
+
+// Dataspaces.
+
+/// A space of that shape, a null one without; `growing`: its first axis may grow without end.
+pub fn create_space(shape: Option<&[u64]>, growing: bool) -> Result<Id> {
+    let mut most = shape.unwrap_or_default().to_vec();
     if growing && let Some(first) = most.first_mut() {
         *first = H5S_UNLIMITED;
     }
-    // SAFETY: both arrays hold as many dimensions as are announced.
-    sync(|| unsafe {
-        if shape.is_empty() {
-            return id(H5Screate(H5S_class_t::H5S_SCALAR));
+    // SAFETY: both arrays hold as many numbers as are announced.
+    id(|| unsafe {
+        match shape {
+            None => H5Screate(H5S_class_t::H5S_NULL),
+            Some([]) => H5Screate(H5S_class_t::H5S_SCALAR),
+            Some(shape) => H5Screate_simple(shape.len() as c_int, shape.as_ptr(), most.as_ptr()),
         }
-        id(H5Screate_simple(
-            shape.len() as c_int,
-            shape.as_ptr(),
-            most.as_ptr(),
-        ))
     })
+}
+
+fn rank(space: &Id) -> Result<usize> {
+    // SAFETY: hands over no memory.
+    Ok(number(|| unsafe { H5Sget_simple_extent_ndims(space.0) })? as usize)
+}
+
+/// The shape of a space, and the one to which it may grow; `None` of a null one.
+pub fn extent(space: &Id) -> Result<Option<(Vec<u64>, Vec<u64>)>> {
+    sync(|| {
+        // SAFETY: hands over no memory.
+        match unsafe { H5Sget_simple_extent_type(space.0) } {
+            H5S_class_t::H5S_NULL => return Ok(None),
+            H5S_class_t::H5S_NO_CLASS => return Err(failure()),
+            H5S_class_t::H5S_SCALAR | H5S_class_t::H5S_SIMPLE => {}
+        }
+        let rank = rank(space)?;
+        let (mut shape, mut most) = (vec![0; rank], vec![0; rank]);
+        let (to, most_to) = (shape.as_mut_ptr(), most.as_mut_ptr());
+        // SAFETY: both arrays have room for as many numbers as there are axes.
+        done(|| unsafe { H5Sget_simple_extent_dims(space.0, to, most_to) })?;
+        Ok(Some((shape, most)))
+    })
+}
+
+// Types.
+
+pub fn copy_type(of: &Constant) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe { H5Tcopy(**of) })
+}
+
+/// A compound without members, or an opaque type, of `size` bytes.
+pub fn create_type(class: H5T_class_t, size: usize) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe { H5Tcreate(class, size) })
+}
+
+pub fn class(of: &Id) -> H5T_class_t {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Tget_class(of.0) })
+}
+
+/// The bytes of one value in memory.
+pub fn type_size(of: &Id) -> Result<usize> {
+    sync(|| {
+        // SAFETY: hands over no memory.
+        let size = unsafe { H5Tget_size(of.0) };
+        ensure!(size > 0, failure());
+        Ok(size)
+    })
+}
+
+pub fn order(of: &Id) -> H5T_order_t {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Tget_order(of.0) })
+}
+
+pub fn sign(of: &Id) -> H5T_sign_t {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Tget_sign(of.0) })
+}
+
+pub fn charset(of: &Id) -> H5T_cset_t {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Tget_cset(of.0) })
+}
+
+pub fn same_type(a: &Id, b: &Id) -> bool {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Tequal(a.0, b.0) > 0 })
+}
+
+/// Whether a type, or one inside it, is of that class.
+pub fn has_class(of: &Id, class: H5T_class_t) -> bool {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Tdetect_class(of.0, class) > 0 })
+}
+
+pub fn is_variable_text(of: &Id) -> bool {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Tis_variable_str(of.0) > 0 })
+}
+
+/// Members of a compound or an enumeration.
+pub fn member_count(of: &Id) -> Result<c_uint> {
+    // SAFETY: hands over no memory.
+    Ok(number(|| unsafe { H5Tget_nmembers(of.0) })? as c_uint)
+}
+
+pub fn member_index(of: &Id, name: &CStr) -> Result<c_uint> {
+    // SAFETY: the name is a C string.
+    Ok(number(|| unsafe { H5Tget_member_index(of.0, name.as_ptr()) })? as c_uint)
+}
+
+pub fn member_name(of: &Id, at: c_uint) -> Result<CString> {
+    // SAFETY: the name is the caller's, who copies and frees it.
+    sync(|| unsafe {
+        let raw = H5Tget_member_name(of.0, at);
+        ensure!(!raw.is_null(), failure());
+        let name = CStr::from_ptr(raw).to_owned();
+        H5free_memory(raw.cast());
+        Ok(name)
+    })
+}
+
+/// The byte of a record at which a member begins.
+pub fn member_offset(of: &Id, at: c_uint) -> usize {
+    // SAFETY: hands over no memory.
+    sync(|| unsafe { H5Tget_member_offset(of.0, at) })
+}
+
+pub fn member_type(of: &Id, at: c_uint) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe { H5Tget_member_type(of.0, at) })
+}
+
+pub fn insert_member(of: &Id, name: &CStr, offset: usize, member: &Id) -> Result<()> {
+    // SAFETY: the name is a C string.
+    done(|| unsafe { H5Tinsert(of.0, name.as_ptr(), offset, member.0) })
+}
+
+pub fn create_enum(base: &Id) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe { H5Tenum_create(base.0) })
+}
+
+/// The bytes of a value that an enumeration names.
+pub fn enum_value(of: &Id, at: c_uint) -> Result<Vec<u8>> {
+    let mut value = vec![0u8; type_size(of)?];
+    // SAFETY: the buffer holds one value of the type.
+    done(|| unsafe { H5Tget_member_value(of.0, at, value.as_mut_ptr().cast()) })?;
+    Ok(value)
+}
+
+pub fn insert_enum_value(of: &Id, name: &CStr, value: &[u8]) -> Result<()> {
+    ensure!(value.len() == type_size(of)?, "A value of another size");
+    // SAFETY: the name is a C string; the buffer holds one value of the type.
+    done(|| unsafe { H5Tenum_insert(of.0, name.as_ptr(), value.as_ptr().cast()) })
+}
+
+/// The type that an enumeration or an array is made of.
+pub fn base_type(of: &Id) -> Result<Id> {
+    // SAFETY: hands over no memory.
+    id(|| unsafe { H5Tget_super(of.0) })
+}
+
+pub fn array_shape(of: &Id) -> Result<Vec<u64>> {
+    // SAFETY: hands over no memory.
+    let rank = number(|| unsafe { H5Tget_array_ndims(of.0) })?;
+    let mut shape = vec![0; rank as usize];
+    // SAFETY: the array has room for as many dimensions as the library says there are.
+    done(|| unsafe { H5Tget_array_dims2(of.0, shape.as_mut_ptr()) })?;
+    Ok(shape)
+}
+
+pub fn create_array(base: &Id, shape: &[u64]) -> Result<Id> {
+    // SAFETY: the shape is as long as announced.
+    id(|| unsafe { H5Tarray_create2(base.0, shape.len() as c_uint, shape.as_ptr()) })
+}
+
+/// A type as bytes, for [`decode_type`].
+pub fn encode_type(of: &Id) -> Result<Vec<u8>> {
+    let mut len = 0;
+    // SAFETY: without a buffer, the size alone is written.
+    done(|| unsafe { H5Tencode(of.0, null_mut(), &mut len) })?;
+    let mut buf = vec![0u8; len];
+    // SAFETY: the buffer is as long as announced.
+    done(|| unsafe { H5Tencode(of.0, buf.as_mut_ptr().cast(), &mut len) })?;
+    Ok(buf)
+}
+
+pub fn decode_type(encoded: &[u8]) -> Result<Id> {
+    // SAFETY: the buffer is as long as announced.
+    id(|| unsafe { H5Tdecode2(encoded.as_ptr().cast(), encoded.len()) })
+}
+
+/// From now on values of the class of `from` become such of the class of `to` as they are, where both take as many
+/// bytes.
+pub fn convert_as_it_is(name: &CStr, from: &Id, to: &Id) -> Result<()> {
+    extern "C" fn keep(
+        from: hid_t,
+        to: hid_t,
+        _: *mut H5T_cdata_t,
+        _: usize,
+        _: usize,
+        _: usize,
+        _: *mut c_void,
+        _: *mut c_void,
+        _: hid_t,
+    ) -> c_int {
+        // SAFETY: hands over no memory.
+        let same = unsafe { H5Tget_size(from) == H5Tget_size(to) };
+        if same { 0 } else { -1 }
+    }
+    let (soft, name) = (H5T_pers_t::H5T_PERS_SOFT, name.as_ptr());
+    // SAFETY: the name is a C string, which is copied; values of as many bytes take no more room.
+    done(|| unsafe { H5Tregister(soft, name, from.0, to.0, Some(keep)) })
+}
+
+/// The bytes of a value in memory at which pointers to text stand. An error where it has other pointers.
+pub fn pointers(of: &Id) -> Result<Vec<usize>> {
+    let mut found = vec![];
+    match class(of) {
+        H5T_class_t::H5T_STRING if is_variable_text(of) => found.push(0),
+        H5T_class_t::H5T_COMPOUND => {
+            for at in 0..member_count(of)? {
+                let (offset, inside) = (member_offset(of, at), pointers(&member_type(of, at)?)?);
+                found.extend(inside.iter().map(|at| offset + at));
+            }
+        }
+        H5T_class_t::H5T_ARRAY => {
+            let inside = pointers(&base_type(of)?)?;
+            ensure!(inside.is_empty(), "Text of any length in an array");
+        }
+        // Of an address in the file; other references are of pointers.
+        H5T_class_t::H5T_REFERENCE if same_type(of, &copy_type(&H5T_STD_REF_OBJ)?) => {}
+        H5T_class_t::H5T_REFERENCE | H5T_class_t::H5T_VLEN => bail!("Values with pointers"),
+        _ => {}
+    }
+    Ok(found)
+}
+
+// Values.
+
+/// Values in a file.
+#[derive(Clone, Copy)]
+pub enum Values<'a> {
+    /// All of an attribute.
+    Attr(&'a Id),
+    /// So many rows of a dataset from this one: all of one that has no axes.
+    Rows(&'a Id, u64, u64),
+}
+
+/// Where values are.
+struct Places {
+    file: Id,
+    /// One after another.
+    memory: Id,
+    count: usize,
+}
+
+impl Values<'_> {
+    fn places(self) -> Result<Places> {
+        let (Values::Attr(values) | Values::Rows(values, ..)) = self;
+        let file = space_of(values)?;
+        let (mut block, mut from) = extent(&file)?.context("It has no values")?;
+        from.fill(0);
+        if let (Values::Rows(_, start, count), [first, ..], [at, ..]) =
+            (self, &mut block[..], &mut from[..])
+        {
+            (*first, *at) = (count, start);
+            let (to, from, block) = (file.0, from.as_ptr(), block.as_ptr());
+            let set = H5S_seloper_t::H5S_SELECT_SET;
+            // SAFETY: both arrays have a number for each axis of the space.
+            done(|| unsafe { H5Sselect_hyperslab(to, set, from, null(), block, null()) })?;
+        }
+        let count = element_count(&block)?;
+        let memory = create_space(Some(&[count as u64]), false)?;
+        Ok(Places {
+            file,
+            memory,
+            count,
+        })
+    }
+
+    /// # Safety
+    /// `to` has room for as many values of the type as there are places, which are those of these values now.
+    unsafe fn load(self, at: &Places, of: &Id, to: *mut c_void) -> Result<()> {
+        let (memory, file, how) = (at.memory.0, at.file.0, H5P_DEFAULT);
+        // SAFETY: as the caller says.
+        done(|| unsafe {
+            match self {
+                Values::Attr(attr) => H5Aread(attr.0, of.0, to),
+                Values::Rows(dataset, ..) => H5Dread(dataset.0, of.0, memory, file, how, to),
+            }
+        })
+    }
+
+    /// # Safety
+    /// As of `load`; and pointers in the values lead to what is alive.
+    unsafe fn store(self, at: &Places, of: &Id, from: *const c_void) -> Result<()> {
+        let (memory, file, how) = (at.memory.0, at.file.0, H5P_DEFAULT);
+        // SAFETY: as the caller says.
+        done(|| unsafe {
+            match self {
+                Values::Attr(attr) => H5Awrite(attr.0, of.0, from),
+                Values::Rows(dataset, ..) => H5Dwrite(dataset.0, of.0, memory, file, how, from),
+            }
+        })
+    }
+
+    /// Reads them as values of the type `of`, which fill `to` and have no pointers in them.
+    pub fn read(self, of: &Id, to: &mut [u8]) -> Result<()> {
+        sync(|| {
+            let places = self.places()?;
+            ensure!(pointers(of)?.is_empty(), "Text of any length as bytes");
+            ensure!(
+                places.count.checked_mul(type_size(of)?) == Some(to.len()),
+                "A read of {} values into {} bytes",
+                places.count,
+                to.len()
+            );
+            // SAFETY: the buffer holds exactly as many values of the type.
+            unsafe { self.load(&places, of, to.as_mut_ptr().cast()) }
+        })
+    }
+
+    /// Reads them as text of any length, which `of` is, or a compound of one member that is.
+    pub fn read_texts(self, of: &Id) -> Result<Strings> {
+        sync(|| {
+            let places = self.places()?;
+            let is_text = pointers(of)? == [0] && type_size(of)? == size_of::<*mut c_char>();
+            ensure!(is_text, "A type that is not text of any length");
+            let mut texts = vec![null_mut::<c_char>(); places.count];
+            let buffer = texts.as_mut_ptr().cast();
+            // SAFETY: the buffer holds as many pointers to text.
+            unsafe { self.load(&places, of, buffer) }?;
+            let text = |text: &*mut c_char| match text.is_null() {
+                true => &b""[..],
+                // SAFETY: the library has ended each text with NUL, and keeps it until it gets it back.
+                false => unsafe { CStr::from_ptr(*text) }.to_bytes(),
+            };
+            let strings = texts.iter().map(text).collect();
+            // SAFETY: the texts are the library's, and not used again.
+            done(|| unsafe { H5Treclaim(of.0, places.memory.0, H5P_DEFAULT, buffer) })?;
+            Ok(strings)
+        })
+    }
+
+    /// Writes them from `values` of the type `of`. Their texts of any length are those of `texts`, in order.
+    pub fn write(self, of: &Id, mut values: Vec<u8>, texts: &[&CStr]) -> Result<()> {
+        sync(|| {
+            let places = self.places()?;
+            let (size, pointers) = (type_size(of)?, pointers(of)?);
+            let Places { count, .. } = places;
+            ensure!(
+                count.checked_mul(size) == Some(values.len()),
+                "A write of {count} values from {} bytes",
+                values.len()
+            );
+            ensure!(
+                count.checked_mul(pointers.len()) == Some(texts.len()),
+                "{} texts for {count} places",
+                texts.len()
+            );
+            let mut texts = texts.iter();
+            for value in values.chunks_exact_mut(size) {
+                for (&at, text) in pointers.iter().zip(&mut texts) {
+                    let pointer = (text.as_ptr() as usize).to_ne_bytes();
+                    value[at..][..pointer.len()].copy_from_slice(&pointer);
+                }
+            }
+            // SAFETY: the buffer holds exactly as many values of the type; its pointers are those set above, to C
+            // strings that are borrowed until the end.
+            unsafe { self.store(&places, of, values.as_ptr().cast()) }
+        })
+    }
+
+    /// Writes them, as values of the type `of`, to as many others.
+    pub fn copy(self, of: &Id, to: Values) -> Result<()> {
+        sync(|| {
+            let (places, others) = (self.places()?, to.places()?);
+            let Places {
+                count, ref memory, ..
+            } = places;
+            ensure!(count == others.count, "Copy {count} to {}", others.count);
+            let bytes = count.checked_mul(type_size(of)?);
+            let mut values = vec![0u8; bytes.context("Values too large to address")?];
+            let buffer: *mut c_void = values.as_mut_ptr().cast();
+            // SAFETY: the buffer holds exactly as many values of the type.
+            unsafe { self.load(&places, of, buffer) }?;
+            // SAFETY: the library has filled it with as many, whose texts are its own.
+            let written = unsafe { to.store(&others, of, buffer) };
+            // SAFETY: the library gets back what it took for them, which is not used again.
+            written.and(done(|| unsafe {
+                H5Treclaim(of.0, memory.0, H5P_DEFAULT, buffer)
+            }))
+        })
+    }
+}
+
+// Filters.
+
+/// Tells the library of a filter that [`filters::undo`] undoes.
+pub fn register_filter<const ID: u32>(name: &'static CStr) -> Result<()> {
+    let class = H5Z_class2_t {
+        version: H5Z_CLASS_T_VERS as c_int,
+        id: ID as c_int,
+        encoder_present: 0,
+        decoder_present: 1,
+        name: name.as_ptr(),
+        can_apply: None,
+        set_local: None,
+        filter: Some(undo::<ID>),
+    };
+    // SAFETY: the library copies the class, whose name and function live as long as the program.
+    done(|| unsafe { H5Zregister((&raw const class).cast()) })
+}
+
+/// Replaces the buffer of a chunk by what it was before the filter; 0 is an error (HDF5 manual, "H5Zregister").
+unsafe extern "C" fn undo<const ID: u32>(
+    flags: c_uint,
+    count: usize,
+    values: *const c_uint,
+    bytes: usize,
+    room: *mut usize,
+    buffer: *mut *mut c_void,
+) -> usize {
+    if flags & H5Z_FLAG_REVERSE == 0 || bytes == 0 {
+        return 0;
+    }
+    // SAFETY: the library hands out `count` parameters, which may be none, and a buffer with `bytes` bytes of data.
+    let (values, data) = unsafe {
+        let values = match count {
+            0 => &[][..],
+            _ => slice::from_raw_parts(values, count),
+        };
+        (values, slice::from_raw_parts((*buffer).cast(), bytes))
+    };
+    let Ok(undone) = filters::undo(ID, values, data) else {
+        return 0;
+    };
+    // SAFETY: the new buffer is the library's and as long as what is copied; the old one is the library's too, and no
+    // longer used.
+    unsafe {
+        let new = H5allocate_memory(undone.len().max(1), 0);
+        if new.is_null() {
+            return 0;
+        }
+        std::ptr::copy_nonoverlapping(undone.as_ptr(), new.cast(), undone.len());
+        H5free_memory(*buffer);
+        (*buffer, *room) = (new, undone.len());
+    }
+    undone.len()
 }

@@ -3,14 +3,21 @@
 //! The library is called under its lock, inside of which nothing waits for the pool; `read.rs` and `write.rs` move the
 //! bytes of large arrays in the pool, past the library.
 
+mod attrs;
+mod datasets;
+mod errors;
 mod external;
 mod ffi;
+mod files;
+mod filters;
 mod heap;
+mod links;
 mod read;
+mod types;
+mod values;
 pub mod watch;
 mod write;
 
-use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -22,6 +29,7 @@ use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::compression::Compression;
+use ffi::Id;
 use heap::{Claimed, Heap};
 pub use read::Array;
 pub use write::Appender;
@@ -29,7 +37,7 @@ pub use write::Appender;
 /// A group, and the file that it belongs to.
 #[derive(Clone)]
 pub struct Group {
-    id: ffi::Id,
+    id: Id,
     file: Arc<OpenFile>,
     /// As it was walked, through whatever links.
     path: String,
@@ -40,7 +48,7 @@ pub struct Group {
 /// What all nodes of one opened file share.
 struct OpenFile {
     /// Until it is closed.
-    id: Option<ffi::Id>,
+    id: Option<Id>,
     compression: Compression,
     bounds: Bounds,
     /// What the chunks of one read may take.
@@ -71,12 +79,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let limits = (bounds, access.memory);
     let source = path.to_string_lossy().into_owned();
     watch::at(&source, "");
-    Group::root(
-        ffi::open_file(path)?,
-        Compression::None,
-        limits,
-        Some(source),
-    )
+    Group::root(files::open(path)?, Compression::None, limits, Some(source))
 }
 
 /// For files of this program's own.
@@ -103,22 +106,22 @@ fn is_hdf5(path: &Path) -> Result<bool> {
 }
 
 pub fn create(path: &Path, compression: Compression) -> Result<Group> {
-    Group::root(ffi::create_file(path)?, compression, anywhere(), None)
+    Group::root(files::create(path)?, compression, anywhere(), None)
 }
 
 /// Opens a file that [`create`] made, to add to it.
 pub fn extend(path: &Path, compression: Compression) -> Result<Group> {
-    Group::root(ffi::extend_file(path)?, compression, anywhere(), None)
+    Group::root(files::extend(path)?, compression, anywhere(), None)
 }
 
 impl Group {
     fn root(
-        file: ffi::Id,
+        file: Id,
         compression: Compression,
         (bounds, memory): (Bounds, u64),
         source: Option<String>,
     ) -> Result<Group> {
-        let ffi::Object::Group(id) = ffi::open_object(&file, "/", &bounds, 0)? else {
+        let links::Object::Group(id) = links::open(&file, "/", &bounds, 0)? else {
             bail!("It has no root group");
         };
         let file = Arc::new(OpenFile {
@@ -151,7 +154,7 @@ impl Group {
     }
 
     pub fn names(&self) -> Result<Vec<String>> {
-        ffi::names(&self.id).with_context(|| format!("List '{}'", self.path()))
+        links::names(&self.id).with_context(|| format!("List '{}'", self.path()))
     }
 
     pub fn get(&self, path: &str) -> Result<Option<Node>> {
@@ -159,19 +162,19 @@ impl Group {
         let context = || format!("Open '{whole}'");
         let bounds = &self.file.bounds;
         self.file.at(&whole);
-        if !ffi::exists(&self.id, path, bounds).with_context(context)? {
+        if !links::exists(&self.id, path, bounds).with_context(context)? {
             return Ok(None);
         }
-        let node = ffi::open_object(&self.id, path, bounds, 0).with_context(context)?;
+        let node = links::open(&self.id, path, bounds, 0).with_context(context)?;
         Ok(Some(match node {
-            ffi::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),
-            ffi::Object::Dataset(id) => {
+            links::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),
+            links::Object::Dataset(id) => {
                 Node::Array(Array::open(id, self.file.clone()).with_context(context)?)
             }
         }))
     }
 
-    fn enter(&self, id: ffi::Id, path: &str) -> Result<Group> {
+    fn enter(&self, id: Id, path: &str) -> Result<Group> {
         self.file.entered.enter(ffi::identity(&id)?, path)?;
         Ok(Group {
             id,
@@ -191,7 +194,7 @@ impl Group {
         let large = attrs
             .iter()
             .any(|(_, a)| attribute_bytes(a) > LARGE_ATTRIBUTE);
-        let id = ffi::create_group(&self.id, path, large).with_context(context)?;
+        let id = links::create_group(&self.id, path, large).with_context(context)?;
         let group = Group {
             id,
             path: join(&self.path, path),
@@ -204,8 +207,8 @@ impl Group {
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
         let set = || match path {
             "" => write_attrs(&self.id, attrs),
-            _ => match ffi::open_object(&self.id, path, &self.file.bounds, 0)? {
-                ffi::Object::Group(id) | ffi::Object::Dataset(id) => {
+            _ => match links::open(&self.id, path, &self.file.bounds, 0)? {
+                links::Object::Group(id) | links::Object::Dataset(id) => {
                     write_attrs(&id, attrs)?;
                     id.close()
                 }
@@ -236,14 +239,14 @@ impl Group {
         let write = || {
             let mut out = spec.clone();
             out.dtype = with_any_text(&spec.dtype)?;
-            let how = ffi::Creation {
+            let how = datasets::Creation {
                 chunk: None,
                 filters: &[],
                 growing: false,
             };
-            let id = ffi::create_dataset(&self.id, path, &out, &how)?;
+            let id = datasets::create(&self.id, path, &out, &how)?;
             write_attrs(&id, attrs)?;
-            ffi::write_records(&id, &out.dtype, &spec.dtype, records)?;
+            values::write_records(&id, &out.dtype, &spec.dtype, records)?;
             id.close()
         };
         write().with_context(|| format!("Write '{}'", join(&self.path, path)))
@@ -256,15 +259,15 @@ impl Group {
         self.file.at(&whole);
         let bounds = &self.file.bounds;
         let open = || -> Result<_> {
-            let node = ffi::open_object(&self.id, name, bounds, 0)?;
-            let plain = ffi::is_plain(&node, bounds, &mut HashSet::new())?;
+            let node = links::open(&self.id, name, bounds, 0)?;
+            let plain = links::is_plain(&node, bounds)?;
             Ok(plain.then_some(node))
         };
         let context = || format!("Copy '{whole}'");
         let Some(node) = open().with_context(context)? else {
             return self.copy_records(name, to, new_name).with_context(context);
         };
-        if let Err(error) = ffi::copy_object(&node, &to.id, new_name) {
+        if let Err(error) = links::copy(&node, &to.id, new_name) {
             // A disk that is full or broken is so for every way to copy.
             if error.chain().any(|e| e.is::<std::io::Error>()) {
                 return Err(error.context(context()));
@@ -316,16 +319,16 @@ impl OpenFile {
     }
 
     /// The text in the file that holds `object`; `None` where addresses do not take 8 bytes.
-    fn heap(&self, object: &ffi::Id) -> Result<Option<Heap>> {
-        let Some(base) = ffi::base_address(object)? else {
+    fn heap(&self, object: &Id) -> Result<Option<Heap>> {
+        let Some(base) = files::base_address(object)? else {
             return Ok(None);
         };
         Heap::new(self.handle(object)?, base).map(Some)
     }
 
     /// A handle of this program's own on the file that holds `object`.
-    fn handle(&self, object: &ffi::Id) -> Result<Arc<File>> {
-        let path = ffi::file_name(object)?;
+    fn handle(&self, object: &Id) -> Result<Arc<File>> {
+        let path = files::name(object)?;
         let mut handles = self.handles.lock().unwrap_or_else(|e| e.into_inner());
         if let Some((_, file)) = handles.iter().find(|(p, _)| *p == path) {
             return Ok(file.clone());
@@ -368,8 +371,8 @@ fn with_any_text(dtype: &Dtype) -> Result<Dtype> {
     Ok(Dtype::Record { size, fields })
 }
 
-fn path_of(id: &ffi::Id) -> String {
-    ffi::object_path(id)
+fn path_of(id: &Id) -> String {
+    links::path(id)
         .map(|p| p.trim_start_matches('/').to_string())
         .unwrap_or_default()
 }
@@ -381,7 +384,7 @@ fn join(group: &str, name: &str) -> String {
     }
 }
 
-fn attrs(id: &ffi::Id, file: &OpenFile) -> Result<Attrs> {
+fn attrs(id: &Id, file: &OpenFile) -> Result<Attrs> {
     let mut attrs = Attrs::default();
     let heap = match &file.source {
         Some(_) => file.heap(id)?,
@@ -397,18 +400,18 @@ fn attrs(id: &ffi::Id, file: &OpenFile) -> Result<Attrs> {
             }
         }
     });
-    let by_heap = by_heap.as_ref().map(|by_heap| by_heap as ffi::ByHeap);
-    for name in ffi::attr_names(id)? {
-        let value = ffi::read_attr(id, &name, by_heap);
+    let by_heap = by_heap.as_ref().map(|by_heap| by_heap as attrs::ByHeap);
+    for name in attrs::names(id)? {
+        let value = attrs::read(id, &name, by_heap);
         let value = value.with_context(|| format!("Attribute '{name}'"))?;
         attrs.set(&name, value);
     }
     Ok(attrs)
 }
 
-fn write_attrs(id: &ffi::Id, attrs: &Attrs) -> Result<()> {
+fn write_attrs(id: &Id, attrs: &Attrs) -> Result<()> {
     for (name, value) in attrs.iter() {
-        ffi::write_attr(id, name, value)?;
+        attrs::write(id, name, value)?;
     }
     Ok(())
 }

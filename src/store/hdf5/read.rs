@@ -15,12 +15,13 @@ use tracing::debug;
 use super::super::chunks::{Grid, Kept};
 use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Strings};
 use super::super::{Layout, raw};
+use super::datasets::{self, RawChunk, RawFilter};
 use super::heap::{self, Heap};
-use super::{OpenFile, ffi};
+use super::{Id, OpenFile, ffi, values};
 use crate::codec::{self, Filter};
 
 pub struct Array {
-    id: ffi::Id,
+    id: Id,
     spec: ArraySpec,
     file: Arc<OpenFile>,
     storage: OnceLock<Storage>,
@@ -41,15 +42,15 @@ enum Storage {
 struct Chunked {
     grid: Grid,
     filters: Vec<Filter>,
-    index: Vec<ffi::RawChunk>,
+    index: Vec<RawChunk>,
     fill: Vec<u8>,
     file: Arc<File>,
     kept: Kept,
 }
 
 impl Array {
-    pub(super) fn open(id: ffi::Id, file: Arc<OpenFile>) -> Result<Array> {
-        let spec = ffi::spec(&id)?;
+    pub(super) fn open(id: Id, file: Arc<OpenFile>) -> Result<Array> {
+        let spec = datasets::spec(&id)?;
         Ok(Array {
             id,
             spec,
@@ -84,7 +85,7 @@ impl Array {
     }
 
     pub fn layout(&self) -> Result<Layout> {
-        let (layout, filters) = ffi::storage(&self.id, self.spec.shape.len())
+        let (layout, filters) = datasets::storage(&self.id)
             .with_context(|| format!("Read how '{}' is stored", self.path()))?;
         let name = |(id, _, name): (u32, _, String)| match (id, name) {
             (1, _) => "gzip".into(),
@@ -92,10 +93,10 @@ impl Array {
             (id, _) => format!("filter {id}"),
         };
         // What a virtual dataset takes lies elsewhere.
-        let is_virtual = matches!(layout, ffi::Layout::Other("a virtual dataset"));
+        let is_virtual = matches!(layout, datasets::Layout::Other("a virtual dataset"));
         Ok(Layout {
             chunk: match layout {
-                ffi::Layout::Chunked(chunk) => Some(chunk),
+                datasets::Layout::Chunked(chunk) => Some(chunk),
                 _ => None,
             },
             filters: filters.into_iter().map(name).collect(),
@@ -144,15 +145,15 @@ impl Array {
         if shape.is_empty() || self.spec.null {
             return Ok(Storage::Library("a scalar".into()));
         }
-        let (layout, filters) = ffi::storage(&self.id, shape.len())?;
-        if let ffi::Layout::Chunked(chunk) = &layout {
-            self.check_filters(chunk.len(), &filters)?;
+        let (layout, filters) = datasets::storage(&self.id)?;
+        if matches!(layout, datasets::Layout::Chunked(_)) {
+            self.check_filters(&filters)?;
         }
         if item == 0 || dtype.is_record_with_text() {
             return Ok(Storage::Library("records with text".into()));
         }
         let chunk = match layout {
-            ffi::Layout::Contiguous(Some(at)) => {
+            datasets::Layout::Contiguous(Some(at)) => {
                 let file = self.file.handle(&self.id)?;
                 let bytes = self.spec.row_bytes().saturating_mul(self.spec.rows());
                 ensure!(
@@ -162,11 +163,11 @@ impl Array {
                 let row = self.spec.row_items().saturating_mul(item as u64);
                 return Ok(Storage::Plain(raw::Extents::one(at, row), file));
             }
-            ffi::Layout::Contiguous(None) => {
+            datasets::Layout::Contiguous(None) => {
                 return Ok(Storage::Library("nothing was written".into()));
             }
-            ffi::Layout::Other(why) => return Ok(Storage::Library(why.into())),
-            ffi::Layout::Chunked(chunk) => chunk,
+            datasets::Layout::Other(why) => return Ok(Storage::Library(why.into())),
+            datasets::Layout::Chunked(chunk) => chunk,
         };
         ensure!(!chunk.contains(&0), "A side of its chunks is 0");
         let filters = filters
@@ -180,7 +181,7 @@ impl Array {
             Err((why, name)) if name.is_empty() => return Ok(Storage::Library(why.to_string())),
             Err((why, name)) => return Ok(Storage::Library(format!("{why} ('{name}')"))),
         };
-        let Some(index) = ffi::chunks(&self.id, shape, &chunk)? else {
+        let Some(index) = datasets::chunks(&self.id, shape, &chunk)? else {
             let why = "chunks whose places it alone knows";
             return Ok(Storage::Library(why.into()));
         };
@@ -200,7 +201,7 @@ impl Array {
             grid: Grid::new(shape, &chunk, item, self.file.memory)?,
             filters,
             index,
-            fill: ffi::fill_value(&self.id, item)?,
+            fill: datasets::fill_value(&self.id, item)?,
             file,
             kept: Kept::default(),
         })))
@@ -208,7 +209,7 @@ impl Array {
 
     /// An error where a filter of the library would read past the end of a damaged chunk: `nbit` and `scaleoffset`
     /// look at no length (CVE-2026-19026, -19027, -19029), `fletcher32` at none below 4 (CVE-2026-19028).
-    fn check_filters(&self, rank: usize, filters: &[ffi::RawFilter]) -> Result<()> {
+    fn check_filters(&self, filters: &[RawFilter]) -> Result<()> {
         const FLETCHER32: u32 = 3;
         for (id, _, name) in filters {
             let reads_on = matches!(id, 5 | 6);
@@ -218,7 +219,7 @@ impl Array {
             );
         }
         if filters.iter().any(|(id, ..)| *id == FLETCHER32) {
-            let least = ffi::smallest_chunk(&self.id, rank)?;
+            let least = datasets::smallest_chunk(&self.id)?;
             ensure!(
                 least.is_none_or(|bytes| bytes >= 4),
                 "A chunk is too short for its checksum"
@@ -228,9 +229,9 @@ impl Array {
     }
 
     /// Copies all its records to a new dataset.
-    pub fn copy_records(&self, to: &ffi::Id, new_name: &str) -> Result<ffi::Id> {
+    pub fn copy_records(&self, to: &Id, new_name: &str) -> Result<Id> {
         self.check(from_ref(&(0..self.spec.rows())))?;
-        ffi::copy_records(&self.id, to, new_name, &self.spec)
+        values::copy_records(&self.id, to, new_name, &self.spec)
     }
 
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
@@ -268,20 +269,14 @@ impl Array {
         for range in ranges {
             let from = bytes.len();
             bytes.resize(from + (range.end - range.start) as usize * size, 0);
-            ffi::read_field(
-                &self.id,
-                self.spec.rows(),
-                field,
-                range.start,
-                &mut bytes[from..],
-            )?;
+            values::read_field(&self.id, field, range.start, &mut bytes[from..])?;
         }
         Ok(bytes)
     }
 
     pub fn read_field_strings(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Strings> {
         if let Dtype::FixedString { size } = field.dtype {
-            return Ok(ffi::unpad(&self.read_field(field, ranges)?, size));
+            return Ok(values::unpad(&self.read_field(field, ranges)?, size));
         }
         self.check(ranges)?;
         ensure!(
@@ -292,7 +287,7 @@ impl Array {
         for range in ranges {
             let count = range.end - range.start;
             let shape = &self.spec.shape;
-            let part = ffi::read_strings(&self.id, shape, Some(field), range.start, count)?;
+            let part = values::read_strings(&self.id, shape, Some(field), range.start, count)?;
             part.iter().for_each(|text| all.push(text));
         }
         Ok(all)
@@ -333,7 +328,7 @@ impl Array {
             let len = (range.end - range.start) as usize * row;
             ensure!(len <= rest.len(), "A read into too few bytes");
             let (head, tail) = rest.split_at_mut(len);
-            ffi::read_rows(&self.id, &self.spec, range.start, head)?;
+            values::read_rows(&self.id, &self.spec, range.start, head)?;
             rest = tail;
         }
         Ok(())
@@ -345,7 +340,7 @@ impl Array {
             let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
             let mut bytes = vec![0; (rows * self.spec.row_bytes()) as usize];
             self.read_into(ranges, &mut bytes)?;
-            return Ok(ffi::unpad(&bytes, size));
+            return Ok(values::unpad(&bytes, size));
         }
         ensure!(
             self.spec.dtype == Dtype::String,
@@ -400,7 +395,7 @@ impl Array {
             let near = near(rest);
             let (group, tail) = rest.split_at(near);
             let end = group.last().map_or(first.end, |r| r.end);
-            let part = ffi::read_strings(
+            let part = values::read_strings(
                 &self.id,
                 &self.spec.shape,
                 None,
@@ -419,12 +414,7 @@ impl Array {
 }
 
 /// Where the rows of chunks without filters lie; `None` if a chunk is missing or holds parts of rows.
-fn extents(
-    shape: &[u64],
-    chunk: &[u64],
-    item: usize,
-    index: &[ffi::RawChunk],
-) -> Option<raw::Extents> {
+fn extents(shape: &[u64], chunk: &[u64], item: usize, index: &[RawChunk]) -> Option<raw::Extents> {
     let row = shape[1..]
         .iter()
         .try_fold(item as u64, |n, &d| n.checked_mul(d))?;
@@ -466,7 +456,7 @@ impl Chunked {
         }
     }
 
-    fn decode(&self, chunk: &ffi::RawChunk, out: &mut [u8]) -> Result<()> {
+    fn decode(&self, chunk: &RawChunk, out: &mut [u8]) -> Result<()> {
         let size = chunk.size as usize;
         let mut decode = || {
             codec::check_stored(chunk.size, out.len() as u64)?;

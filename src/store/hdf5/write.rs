@@ -14,7 +14,7 @@ use super::super::Rows;
 use super::super::raw;
 use super::super::spec::{ArraySpec, Attrs, Dtype, Strings};
 use super::super::work;
-use super::{Group, ffi};
+use super::{Group, Id, datasets, ffi, values};
 use crate::codec::{self, Filter};
 use crate::compression::Compression;
 
@@ -23,7 +23,7 @@ use crate::compression::Compression;
 pub(super) const CHUNK: u64 = 256 << 10;
 
 pub struct Appender {
-    id: ffi::Id,
+    id: Id,
     path: String,
     spec: ArraySpec,
     target: Target,
@@ -73,12 +73,12 @@ impl Appender {
             .iter()
             .map(|f| f.to_hdf5(raw_bytes as usize))
             .collect::<Result<Vec<_>>>()?;
-        let how = ffi::Creation {
+        let how = datasets::Creation {
             chunk: chunk.as_deref(),
             filters: &encoded,
             growing,
         };
-        let id = ffi::create_dataset(&group.id, path, &spec, &how)?;
+        let id = datasets::create(&group.id, path, &spec, &how)?;
         super::write_attrs(&id, attrs)?;
         let target = match chunk {
             Some(chunk) if spec.dtype != Dtype::String => Target::Chunked(Chunked {
@@ -253,7 +253,7 @@ impl Appender {
             self.spec.shape[0] = self.rows + count;
             ffi::set_extent(&self.id, &self.spec.shape)?;
         }
-        ffi::write_strings(&self.id, &self.spec.shape, self.rows, strings)
+        values::write_strings(&self.id, &self.spec.shape, self.rows, strings)
             .with_context(|| format!("Write '{}'", self.path))?;
         self.rows += count;
         Ok(())
@@ -318,7 +318,7 @@ fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool, bytes: u64) -> O
 }
 
 impl Chunked {
-    fn append(&mut self, id: &ffi::Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
+    fn append(&mut self, id: &Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
         let size = self.chunk_bytes(spec);
         let mut rest = bytes;
         if !self.open.is_empty() {
@@ -347,7 +347,7 @@ impl Chunked {
     }
 
     /// Encodes and writes whole chunks.
-    fn write(&mut self, id: &ffi::Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
+    fn write(&mut self, id: &Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
         let size = self.chunk_bytes(spec);
         if self.growing && !bytes.is_empty() {
             spec.shape[0] = self.written + (bytes.len() / size) as u64 * self.chunk[0];
@@ -375,7 +375,7 @@ impl Chunked {
     }
 
     /// Writes the last chunk, padded with zeros, and sets the number of rows where it was not known.
-    fn finish(&mut self, id: &ffi::Id, spec: &mut ArraySpec) -> Result<()> {
+    fn finish(&mut self, id: &Id, spec: &mut ArraySpec) -> Result<()> {
         let row = spec.row_bytes().max(1);
         let rows = self.written + self.open.len() as u64 / row;
         if !self.open.is_empty() {

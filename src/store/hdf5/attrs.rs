@@ -1,0 +1,213 @@
+//! Attributes.
+
+use std::ffi::{CStr, CString};
+use std::slice::from_ref;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use hdf5::globals::H5T_STD_REF_OBJ;
+use hdf5_sys::h5t::H5T_class_t;
+
+use super::ffi::{self, Id, Values};
+use super::links::{text, utf8};
+use super::values::{element_count, texts_of, unpad};
+use super::{heap, types};
+use crate::store::spec::{Attr, Dtype, Strings};
+
+/// The names of an object's attributes, sorted by code point.
+pub fn names(object: &Id) -> Result<Vec<String>> {
+    utf8(ffi::attr_names(object)?)
+}
+
+/// An attribute, its type and its shape; none where its space is null.
+fn open(object: &Id, name: &str) -> Result<(Id, Id, Option<Vec<u64>>)> {
+    let attr = ffi::open_attr(object, &text(name)?)?;
+    let of = ffi::type_of(&attr)?;
+    let extent = ffi::extent(&ffi::space_of(&attr)?)?;
+    Ok((attr, of, extent.map(|(shape, _)| shape)))
+}
+
+/// Takes references to text, as they are in the file, to the text; `None` where the library is to do so.
+pub type ByHeap<'a> = &'a dyn Fn(&[u8]) -> Result<Option<Strings>>;
+
+/// Reads one attribute, its text past the library where there is `by_heap`: the library takes as much memory for a
+/// text as a damaged reference claims.
+pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
+    let (attr, of, shape) = open(object, name)?;
+    if ffi::class(&of) == H5T_class_t::H5T_REFERENCE {
+        return match shape {
+            Some(shape) if shape.iter().all(|&n| n == 1) => read_reference(object, &attr, &of),
+            _ => Ok(Attr::Null(Dtype::Unsupported("references".into()))),
+        };
+    }
+    let dtype = types::dtype(&of)?;
+    let (Some(shape), false) = (shape, matches!(dtype, Dtype::Unsupported(_))) else {
+        return Ok(Attr::Null(dtype));
+    };
+    let count = element_count(&shape)?;
+    if !dtype.is_string() {
+        let bytes = read_bytes(&attr, &of, count, dtype.size())?;
+        return Ok(Attr::Bytes {
+            dtype,
+            shape,
+            bytes,
+        });
+    }
+    let strings = read_texts(&attr, &of, count, &dtype, by_heap)?;
+    let text = |text| String::from_utf8_lossy(text).into_owned();
+    let mut values: Vec<String> = strings.iter().map(text).collect();
+    Ok(match (shape.is_empty(), values.pop()) {
+        (true, Some(value)) => Attr::Text(value),
+        (_, last) => {
+            values.extend(last);
+            Attr::Texts { shape, values }
+        }
+    })
+}
+
+fn read_texts(
+    attr: &Id,
+    of: &Id,
+    count: usize,
+    dtype: &Dtype,
+    by_heap: Option<ByHeap>,
+) -> Result<Strings> {
+    if *dtype != Dtype::String {
+        let bytes = read_bytes(attr, of, count, dtype.size())?;
+        return Ok(unpad(&bytes, dtype.size()));
+    }
+    if let Some(by_heap) = by_heap
+        && let Some(strings) = by_heap(&read_text_references(attr, count)?)?
+    {
+        return Ok(strings);
+    }
+    Values::Attr(attr).read_texts(&types::in_memory(of, dtype)?)
+}
+
+/// What stands in the file for the texts of an attribute: to the library this is a conversion, which does nothing,
+/// where addresses take 8 bytes.
+fn read_text_references(attr: &Id, count: usize) -> Result<Vec<u8>> {
+    static KNOWN: AtomicBool = AtomicBool::new(false);
+    let to = ffi::create_type(H5T_class_t::H5T_OPAQUE, heap::REFERENCE)?;
+    if !KNOWN.load(Ordering::Relaxed) {
+        let from = types::of_dtype(&Dtype::String)?;
+        ffi::convert_as_it_is(c"text to reference", &from, &to)?;
+        KNOWN.store(true, Ordering::Relaxed);
+    }
+    read_bytes(attr, &to, count, heap::REFERENCE)
+}
+
+fn read_bytes(attr: &Id, of: &Id, count: usize, size: usize) -> Result<Vec<u8>> {
+    let own = ffi::type_size(of)?;
+    ensure!(own == size, "A type of {own} bytes where {size} are read");
+    let mut bytes = vec![0; count * size];
+    Values::Attr(attr).read(of, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// The path that an attribute's one object reference leads to.
+fn read_reference(object: &Id, attr: &Id, of: &Id) -> Result<Attr> {
+    let paths = targets(object, attr, of, 1)?;
+    Ok(match paths.map(|mut paths| paths.pop()) {
+        Some(Some(Some(path))) => Attr::Reference(path),
+        _ => Attr::Null(Dtype::Unsupported("a reference".into())),
+    })
+}
+
+/// The paths that the object references of an attribute lead to, none for one that leads nowhere; `None` where they
+/// are of another kind.
+fn targets(object: &Id, attr: &Id, of: &Id, count: usize) -> Result<Option<Vec<Option<String>>>> {
+    const SIZE: usize = 8;
+    let known = ffi::copy_type(&H5T_STD_REF_OBJ)?;
+    if !ffi::same_type(of, &known) || ffi::type_size(of)? != SIZE {
+        return Ok(None);
+    }
+    let bytes = read_bytes(attr, of, count, SIZE)?;
+    let path = |reference: &[u8; SIZE]| {
+        if *reference == [0; SIZE] {
+            return Ok(None);
+        }
+        let name = ffi::referenced_path(object, reference)?;
+        Ok(Some(String::from_utf8_lossy(&name).into_owned()))
+    };
+    let (references, _) = bytes.as_chunks();
+    let paths: Result<_> = references.iter().map(path).collect();
+    paths.map(Some)
+}
+
+/// Whether an attribute of an object refers to what does not stand at or below the path `base`, as far as can be told.
+pub fn lead_away(object: &Id, base: &str) -> Result<bool> {
+    let inside = |path: &Option<String>| {
+        let path = path.as_deref().unwrap_or(base);
+        let below = path.strip_prefix(base);
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    for name in names(object)? {
+        let (attr, of, shape) = open(object, &name)?;
+        if !types::has_references(&of) {
+            continue;
+        }
+        let count = element_count(&shape.unwrap_or_default())?;
+        match targets(object, &attr, &of, count) {
+            Ok(Some(paths)) if paths.iter().all(inside) => {}
+            _ => return Ok(true),
+        }
+    }
+    Ok(false)
+}
+
+/// Writes one attribute, in place of one of that name.
+pub fn write(object: &Id, name: &str, attr: &Attr) -> Result<()> {
+    let write_texts = |shape: &[u64], values: &[String]| {
+        let texts: Vec<CString> = values.iter().map(|v| text(v)).collect::<Result<_>>()?;
+        let texts: Vec<&CStr> = texts.iter().map(CString::as_c_str).collect();
+        write_values(
+            object,
+            name,
+            (&Dtype::String, Some(shape)),
+            texts_of(&texts),
+            &texts,
+        )
+    };
+    match attr {
+        Attr::Text(value) => write_texts(&[], from_ref(value)),
+        Attr::Texts { shape, values } => write_texts(shape, values),
+        Attr::Bytes {
+            dtype,
+            shape,
+            bytes,
+        } => {
+            ensure!(
+                element_count(shape)? * dtype.size() == bytes.len(),
+                "Attribute '{name}' does not fill its shape"
+            );
+            write_values(object, name, (dtype, Some(shape)), bytes.clone(), &[])
+        }
+        Attr::Null(dtype) => write_values(object, name, (dtype, None), vec![], &[]),
+        Attr::Reference(path) => write_texts(&[], from_ref(path)),
+        Attr::Json(value) => write_texts(&[], &[value.to_string()]),
+    }
+}
+
+/// Makes an attribute of that type and shape, null without one, from its values.
+fn write_values(
+    object: &Id,
+    name: &str,
+    (dtype, shape): (&Dtype, Option<&[u64]>),
+    values: Vec<u8>,
+    texts: &[&CStr],
+) -> Result<()> {
+    let of = types::of_dtype(dtype)?;
+    let (space, c_name) = (ffi::create_space(shape, false)?, text(name)?);
+    let write = || {
+        if ffi::attr_exists(object, &c_name)? {
+            ffi::delete_attr(object, &c_name)?;
+        }
+        let attr = ffi::create_attr(object, &c_name, &of, &space)?;
+        if values.is_empty() {
+            return Ok(());
+        }
+        Values::Attr(&attr).write(&of, values, texts)
+    };
+    write().with_context(|| format!("Write attribute '{name}'"))
+}

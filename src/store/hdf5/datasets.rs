@@ -1,0 +1,178 @@
+//! Datasets: how they are stored, and making them.
+
+use anyhow::{Result, ensure};
+use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
+use hdf5_sys::h5d::{H5D_alloc_time_t, H5D_fill_time_t, H5D_layout_t};
+use hdf5_sys::h5s::H5S_UNLIMITED;
+use hdf5_sys::h5z::H5Z_FLAG_OPTIONAL;
+
+use super::ffi::{self, Id, Property};
+use super::{errors::failure, links, types};
+use crate::store::spec::ArraySpec;
+
+/// What a chunk of a dataset is in its file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RawChunk {
+    /// Its position in the chunk grid, last axis fastest.
+    pub number: u64,
+    /// From the start of the file.
+    pub address: u64,
+    pub size: u64,
+    /// Bit i set: filter i was skipped.
+    pub mask: u32,
+}
+
+/// Where the values of a dataset lie.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Layout {
+    /// In one piece at this address; `None` while nothing was written.
+    Contiguous(Option<u64>),
+    Chunked(Vec<u64>),
+    /// Anything that only the library reads.
+    Other(&'static str),
+}
+
+/// One filter of a dataset's pipeline: registered number, parameters, name.
+pub type RawFilter = (u32, Vec<u32>, String);
+
+/// Shape and type of a dataset; an error where its chunks have another rank, by which the library divides by zero
+/// (CVE-2026-19025).
+pub fn spec(dataset: &Id) -> Result<ArraySpec> {
+    let of = ffi::type_of(dataset)?;
+    let extent = ffi::extent(&ffi::space_of(dataset)?)?;
+    let shape = extent.map(|(shape, _)| shape);
+    let rank = shape.as_ref().map_or(0, Vec::len);
+    let list = ffi::creation_list(dataset)?;
+    let is_chunked = ffi::layout(&list)? == H5D_layout_t::H5D_CHUNKED;
+    ensure!(
+        !is_chunked || ffi::chunk_shape(&list)?.len() == rank,
+        "Its chunks have another number of axes than its {rank}"
+    );
+    Ok(ArraySpec {
+        null: shape.is_none(),
+        shape: shape.unwrap_or_default(),
+        dtype: types::dtype(&of)?,
+    })
+}
+
+/// Where the values of a dataset lie, and through which filters its chunks went.
+pub fn storage(dataset: &Id) -> Result<(Layout, Vec<RawFilter>)> {
+    let list = ffi::creation_list(dataset)?;
+    let filters = filters(&list)?;
+    let layout = match ffi::layout(&list)? {
+        H5D_layout_t::H5D_CONTIGUOUS if ffi::external_count(&list)? > 0 => {
+            Layout::Other("external storage")
+        }
+        H5D_layout_t::H5D_CONTIGUOUS => Layout::Contiguous(ffi::offset(dataset)),
+        H5D_layout_t::H5D_CHUNKED => Layout::Chunked(ffi::chunk_shape(&list)?),
+        H5D_layout_t::H5D_COMPACT => Layout::Other("compact storage"),
+        H5D_layout_t::H5D_VIRTUAL => Layout::Other("a virtual dataset"),
+        _ => return Err(failure()),
+    };
+    Ok((layout, filters))
+}
+
+/// Whether a dataset went through no filters but those that every reader has: of the library, and lzf of h5py.
+pub fn has_own_filters(dataset: &Id) -> Result<bool> {
+    const LZF: u32 = 32000;
+    let filters = filters(&ffi::creation_list(dataset)?)?;
+    Ok(filters.iter().all(|(id, ..)| *id < 256 || *id == LZF))
+}
+
+fn filters(list: &Id) -> Result<Vec<RawFilter>> {
+    let filter = |at| {
+        let (id, values, name) = ffi::filter(list, at)?;
+        Ok((id, values, String::from_utf8_lossy(&name).into_owned()))
+    };
+    (0..ffi::filter_count(list)?).map(filter).collect()
+}
+
+/// The chunks of a dataset that were written, sorted by number. `chunk` and `shape` are of the same rank. `None` where
+/// the library does not tell their places: of an extensible array, which is the index of chunks where one axis alone
+/// is unlimited, it tells those that they would have if that axis were the first.
+pub fn chunks(dataset: &Id, shape: &[u64], chunk: &[u64]) -> Result<Option<Vec<RawChunk>>> {
+    let extent = ffi::extent(&ffi::space_of(dataset)?)?;
+    let (_, most) = extent.unwrap_or_default();
+    ensure!(most.len() == shape.len(), "Its rank changes");
+    let mut unlimited = (0..most.len()).filter(|&axis| most[axis] == H5S_UNLIMITED);
+    if unlimited.next().is_some_and(|axis| axis > 0) && unlimited.next().is_none() {
+        return Ok(None);
+    }
+    let count = |(s, c): (&u64, &u64)| s.div_ceil(*c);
+    let counts: Vec<u64> = shape.iter().zip(chunk).map(count).collect();
+    let (mut found, mut bad) = (vec![], false);
+    ffi::chunks(dataset, &mut |raw| {
+        let mut number = 0u64;
+        for ((at, side), count) in raw.origin.iter().zip(chunk).zip(&counts) {
+            let position = at / side;
+            bad |= position >= *count;
+            number = number.wrapping_mul(*count).wrapping_add(position);
+        }
+        bad |= raw.address.is_none();
+        found.push(RawChunk {
+            number,
+            address: raw.address.unwrap_or_default(),
+            size: raw.size,
+            mask: raw.mask,
+        });
+    })?;
+    ensure!(!bad, "Its list of chunks is damaged");
+    found.sort_unstable_by_key(|c| c.number);
+    ensure!(
+        found.windows(2).all(|w| w[0].number != w[1].number),
+        "Its list of chunks names one chunk twice"
+    );
+    Ok(Some(found))
+}
+
+/// Bytes of the smallest chunk that was written, as filtered.
+pub fn smallest_chunk(dataset: &Id) -> Result<Option<u64>> {
+    let mut least: Option<u64> = None;
+    ffi::chunks(dataset, &mut |raw| {
+        least = Some(least.map_or(raw.size, |least| least.min(raw.size)));
+    })?;
+    Ok(least)
+}
+
+/// The value of elements that were never written, `size` bytes.
+pub fn fill_value(dataset: &Id, size: usize) -> Result<Vec<u8>> {
+    let (list, of) = (ffi::creation_list(dataset)?, ffi::type_of(dataset)?);
+    let value = match ffi::type_size(&of)? == size {
+        true => ffi::fill_value(&list, &of)?,
+        false => None,
+    };
+    Ok(value.unwrap_or_else(|| vec![0; size]))
+}
+
+/// How a new dataset is to be stored.
+pub struct Creation<'a> {
+    /// In one piece, its space taken at once, when there are none.
+    pub chunk: Option<&'a [u64]>,
+    /// Registered number and parameters.
+    pub filters: &'a [(u32, Vec<u32>)],
+    pub growing: bool,
+}
+
+pub fn create(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Result<Id> {
+    let (name, of) = (links::text(path)?, types::of_dtype(&spec.dtype)?);
+    let space = ffi::create_space((!spec.null).then_some(&spec.shape), how.growing)?;
+    let list = ffi::create_list(&H5P_DATASET_CREATE)?;
+    let access = ffi::create_list(&H5P_DATASET_ACCESS)?;
+    if let Some(chunk) = how.chunk {
+        ffi::set(&list, &[Property::ChunkShape(chunk)])?;
+        // Chunks are written in order, so that the library need hold only one (text, whose values are 16 bytes).
+        let bytes = chunk.iter().product::<u64>() as usize * spec.dtype.size().max(16);
+        ffi::set(&access, &[Property::ChunkCache(1, bytes, 1.0)])?;
+        for (filter, values) in how.filters {
+            let filter = Property::Filter(*filter, H5Z_FLAG_OPTIONAL, values);
+            ffi::set(&list, &[filter])?;
+        }
+    } else if !types::has_text(&spec.dtype) && !spec.null {
+        let at_once = Property::AllocTime(H5D_alloc_time_t::H5D_ALLOC_TIME_EARLY);
+        let never = Property::FillTime(H5D_fill_time_t::H5D_FILL_TIME_NEVER);
+        ffi::set(&list, &[at_once, never])?;
+    }
+    ffi::set(&list, &[Property::ObjectTimes(false)])?;
+    let lists = [&links::creation()?, &list, &access];
+    ffi::create_dataset(parent, &name, (&of, &space), lists)
+}

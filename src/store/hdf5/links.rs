@@ -1,0 +1,177 @@
+//! Groups and the links in them: walking paths within the bounds, opening, listing and copying what they lead to.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, OsStr, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use hdf5::globals::{H5P_GROUP_CREATE, H5P_LINK_CREATE, H5P_OBJECT_COPY};
+use hdf5_sys::h5i::H5I_type_t;
+use hdf5_sys::h5l::H5L_type_t::H5L_TYPE_HARD;
+use hdf5_sys::h5o::H5O_COPY_EXPAND_REFERENCE_FLAG;
+use hdf5_sys::h5p::H5P_CRT_ORDER_TRACKED;
+use hdf5_sys::h5t::H5T_cset_t;
+
+use super::ffi::{self, Id, MayOpen, Property};
+use super::{attrs, datasets, external, types};
+use crate::store::access::{Bounds, Identity};
+
+pub enum Object {
+    Group(Id),
+    Dataset(Id),
+}
+
+pub fn text(name: &str) -> Result<CString> {
+    CString::new(name)
+        .map_err(|_| anyhow!("The name {name:?} holds a NUL, which HDF5 cannot store"))
+}
+
+/// The absolute path of an object in its file.
+pub fn path(object: &Id) -> Result<String> {
+    Ok(String::from_utf8_lossy(&ffi::object_path(object)?).into_owned())
+}
+
+/// Makes a call that walks links, which asks before a file is opened, and keeps to the bounds.
+fn walk<T>(bounds: &Bounds, call: impl FnOnce(MayOpen) -> Result<T>) -> Result<T> {
+    let path = |name: &CStr| Path::new(OsStr::from_bytes(name.to_bytes())).to_path_buf();
+    let mut refused: Option<Error> = None;
+    let found = call(&mut |from, to| {
+        let checked = external::check(bounds, &path(from), &path(to));
+        checked.map_err(|why| refused = Some(why)).is_ok()
+    });
+    refused.map_or(found, Err)
+}
+
+/// Whether each link on the way to `path` exists; a soft link to nowhere does.
+pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
+    for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+        let part = text(&path[..end])?;
+        if !walk(bounds, |may_open| ffi::link_exists(group, &part, may_open))? {
+            return Ok(false);
+        }
+        // Nothing lies below what is no group; the library fails to say so.
+        let on_the_way = end < path.len();
+        if on_the_way && !matches!(open(group, &path[..end], bounds, 0)?, Object::Group(_)) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Opens the node at `path` below a group or file; an error where it, or what its values come from, is out of bounds.
+/// `depth` counts the virtual datasets that this one is a source of, one in another.
+pub fn open(group: &Id, path: &str, bounds: &Bounds, depth: usize) -> Result<Object> {
+    let name = text(path)?;
+    let object = walk(bounds, |may_open| ffi::open_object(group, &name, may_open))?;
+    match ffi::kind(&object) {
+        H5I_type_t::H5I_GROUP => Ok(Object::Group(object)),
+        H5I_type_t::H5I_DATASET => {
+            external::check_values(&object, bounds, depth)?;
+            Ok(Object::Dataset(object))
+        }
+        _ => bail!("'{path}' is neither a group nor a dataset"),
+    }
+}
+
+/// The names of a group's links, sorted by code point.
+pub fn names(group: &Id) -> Result<Vec<String>> {
+    utf8(ffi::links(group)?.into_iter().map(|(name, _)| name))
+}
+
+/// Names as text, sorted by code point.
+pub fn utf8(names: impl IntoIterator<Item = Vec<u8>>) -> Result<Vec<String>> {
+    let text = |name| {
+        String::from_utf8(name).map_err(|e| {
+            let shown = String::from_utf8_lossy(e.as_bytes()).into_owned();
+            anyhow!("The name {shown:?} is not UTF-8")
+        })
+    };
+    let mut names = names.into_iter().map(text).collect::<Result<Vec<_>>>()?;
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A link creation list that makes the groups on the way, names in UTF-8.
+pub fn creation() -> Result<Id> {
+    let list = ffi::create_list(&H5P_LINK_CREATE)?;
+    let utf8 = Property::NameCharset(H5T_cset_t::H5T_CSET_UTF8);
+    ffi::set(&list, &[Property::IntermediateGroups(true), utf8])?;
+    Ok(list)
+}
+
+/// Creates a group. `many_attrs`: room for attributes beyond the 64 KiB that an object header of the oldest format
+/// takes (HDF5 manual, "Large Attributes"), which tracking their order asks for.
+pub fn create_group(parent: &Id, path: &str, many_attrs: bool) -> Result<Id> {
+    let (name, links) = (text(path)?, creation()?);
+    let list = ffi::create_list(&H5P_GROUP_CREATE)?;
+    if many_attrs {
+        ffi::set(&list, &[Property::AttrOrder(H5P_CRT_ORDER_TRACKED)])?;
+    }
+    ffi::create_group(parent, &name, &links, &list)
+}
+
+/// Whether what is below a node is joined by hard links alone, has its values in its own file, needs no plugin to be
+/// read and refers to nothing that is not below it too, so that the library copies it without being led elsewhere.
+pub fn is_plain(node: &Object, bounds: &Bounds) -> Result<bool> {
+    let (Object::Group(id) | Object::Dataset(id)) = node;
+    let base = path(id)?;
+    match node {
+        Object::Group(id) => is_plain_below(id, bounds, &base, &mut HashSet::new(), 0),
+        Object::Dataset(id) => stays(id, &base),
+    }
+}
+
+/// The same of a group at a `depth` below `base`. `seen` are the groups that were looked at.
+fn is_plain_below(
+    group: &Id,
+    bounds: &Bounds,
+    base: &str,
+    seen: &mut HashSet<Identity>,
+    depth: usize,
+) -> Result<bool> {
+    /// The library's copy goes down as deep, on the stack.
+    const GROUPS: usize = 64;
+    ensure!(depth < GROUPS, "It lies deeper than {GROUPS} groups");
+    if !seen.insert(ffi::identity(group)?) {
+        return Ok(true);
+    }
+    if attrs::lead_away(group, base)? {
+        return Ok(false);
+    }
+    let (names, kinds): (Vec<_>, Vec<_>) = ffi::links(group)?.into_iter().unzip();
+    let names = utf8(names)?;
+    if kinds.iter().any(|&kind| kind != H5L_TYPE_HARD as c_int) {
+        return Ok(false);
+    }
+    for name in names {
+        let node = open(group, &name, bounds, 0);
+        let plain = match node.with_context(|| format!("Open '{name}'"))? {
+            Object::Group(id) => is_plain_below(&id, bounds, base, seen, depth + 1)?,
+            Object::Dataset(id) => stays(&id, base)?,
+        };
+        if !plain {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn stays(dataset: &Id, base: &str) -> Result<bool> {
+    Ok(!types::has_references(&ffi::type_of(dataset)?)
+        && datasets::has_own_filters(dataset)?
+        && external::elsewhere(dataset)?.is_empty()
+        && !attrs::lead_away(dataset, base)?)
+}
+
+/// Copies a node, what it refers to included. Links other than hard ones stay what they are.
+pub fn copy(node: &Object, to: &Id, new_name: &str) -> Result<()> {
+    let (Object::Group(from) | Object::Dataset(from)) = node;
+    let (new_name, links) = (text(new_name)?, creation()?);
+    let list = ffi::create_list(&H5P_OBJECT_COPY)?;
+    ffi::set(
+        &list,
+        &[Property::CopyFlags(H5O_COPY_EXPAND_REFERENCE_FLAG)],
+    )?;
+    ffi::copy_object(from, to, &new_name, &list, &links)
+}

@@ -1,0 +1,160 @@
+//! Values of datasets, read and written through the library.
+
+use std::ffi::{CStr, CString, c_char};
+
+use anyhow::{Context, Result, bail, ensure};
+use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
+
+use super::ffi::{self, Id, Values};
+use super::{links, types};
+use crate::store::spec::{ArraySpec, Dtype, Field, Strings};
+
+/// Bytes of text of any length in memory: it is a pointer.
+const POINTER: usize = size_of::<*const c_char>();
+
+/// The values of an array of that shape, few enough to be addressed.
+pub fn element_count(shape: &[u64]) -> Result<usize> {
+    shape
+        .iter()
+        .try_fold(1u64, |n, &d| n.checked_mul(d))
+        .and_then(|n| usize::try_from(n).ok())
+        .filter(|&n| n <= isize::MAX as usize / 64)
+        .with_context(|| format!("Shape {shape:?} is too large"))
+}
+
+/// Texts of a fixed width without their padding.
+pub fn unpad(bytes: &[u8], size: usize) -> Strings {
+    bytes.chunks_exact(size.max(1)).map(unpadded).collect()
+}
+
+fn unpadded(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|&b| b != 0);
+    &text[..end.map_or(0, |end| end + 1)]
+}
+
+/// Room for the values that texts of any length are in memory.
+pub fn texts_of(texts: &[&CStr]) -> Vec<u8> {
+    vec![0; texts.len() * POINTER]
+}
+
+/// Reads rows through the library, as they are stored, into exactly as many bytes.
+pub fn read_rows(dataset: &Id, spec: &ArraySpec, start: u64, dst: &mut [u8]) -> Result<()> {
+    let row = spec.row_bytes();
+    if row == 0 || dst.is_empty() {
+        return Ok(());
+    }
+    let rows = Values::Rows(dataset, start, dst.len() as u64 / row);
+    rows.read(&ffi::type_of(dataset)?, dst)
+}
+
+/// Reads rows of one field of a fixed width; `dst` holds exactly those.
+pub fn read_field(dataset: &Id, field: &Field, start: u64, dst: &mut [u8]) -> Result<()> {
+    let size = field.shape.iter().product::<u64>() as usize * field.dtype.size();
+    let of = types::of_member(&ffi::type_of(dataset)?, field)?;
+    ensure!(
+        ffi::type_size(&of)? == size,
+        "A field of another size than its type says"
+    );
+    Values::Rows(dataset, start, (dst.len() / size.max(1)) as u64).read(&of, dst)
+}
+
+/// Reads rows of text of any length through the library; of `field` where the dataset is a compound.
+pub fn read_strings(
+    dataset: &Id,
+    shape: &[u64],
+    field: Option<&Field>,
+    start: u64,
+    count: u64,
+) -> Result<Strings> {
+    let of = ffi::type_of(dataset)?;
+    if count == 0 || shape.iter().skip(1).any(|&n| n == 0) {
+        return Ok(Strings::default());
+    }
+    let text = match field {
+        Some(field) => types::of_member(&of, field)?,
+        None => types::in_memory(&of, &Dtype::String)?,
+    };
+    Values::Rows(dataset, start, count).read_texts(&text)
+}
+
+/// Writes all records of a dataset whose text is of variable length, from `records` with text of a fixed width. The
+/// fields of both are the same but for that.
+pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> Result<()> {
+    let (
+        Dtype::Record {
+            size: new,
+            fields: to_fields,
+        },
+        Dtype::Record { size: old, fields },
+    ) = (to, from)
+    else {
+        bail!("{from} is no record");
+    };
+    let mut texts: Vec<CString> = vec![];
+    let count = records.len() / (*old).max(1);
+    let mut buffer = vec![0u8; count * new];
+    for (out, record) in buffer
+        .chunks_exact_mut(*new)
+        .zip(records.chunks_exact(*old))
+    {
+        for (to, field) in to_fields.iter().zip(fields) {
+            let items = field.shape.iter().product::<u64>() as usize;
+            let value = &record[field.offset..][..field.dtype.size() * items];
+            if to.dtype == Dtype::String {
+                texts.push(CString::new(unpadded(value))?);
+            } else {
+                out[to.offset..][..value.len()].copy_from_slice(value);
+            }
+        }
+    }
+    let texts: Vec<&CStr> = texts.iter().map(CString::as_c_str).collect();
+    Values::Rows(dataset, 0, count as u64).write(&types::of_dtype(to)?, buffer, &texts)
+}
+
+/// Copies records that hold text to a new dataset, all its values in one piece.
+pub fn copy_records(from: &Id, to: &Id, new_name: &str, spec: &ArraySpec) -> Result<Id> {
+    /// Bytes that are copied at a time, without texts.
+    const BLOCK: u64 = 1 << 20;
+    let of = types::in_charsets_of(&ffi::type_of(from)?, &spec.dtype)?;
+    let space = ffi::create_space(Some(&spec.shape), false)?;
+    let lists = [
+        &links::creation()?,
+        &ffi::create_list(&H5P_DATASET_CREATE)?,
+        &ffi::create_list(&H5P_DATASET_ACCESS)?,
+    ];
+    let made = ffi::create_dataset(to, &links::text(new_name)?, (&of, &space), lists)?;
+    let step = (BLOCK / spec.row_bytes().max(1)).max(1);
+    let rows = spec.rows();
+    for start in (0..rows).step_by(usize::try_from(step)?) {
+        let count = step.min(rows - start);
+        let copied = Values::Rows(&made, start, count);
+        Values::Rows(from, start, count).copy(&of, copied)?;
+    }
+    Ok(made)
+}
+
+/// Writes rows of text of any length from row `start`.
+pub fn write_strings(dataset: &Id, shape: &[u64], start: u64, strings: &Strings) -> Result<()> {
+    if strings.len() == 0 {
+        return Ok(());
+    }
+    let mut ended = Vec::with_capacity(strings.bytes.len() + strings.len());
+    for value in strings.iter() {
+        ensure!(
+            !value.contains(&0),
+            "The text {:?} holds a NUL, which HDF5 cannot store in text of variable length",
+            String::from_utf8_lossy(value)
+        );
+        ended.extend_from_slice(value);
+        ended.push(0);
+    }
+    let mut texts = Vec::with_capacity(strings.len());
+    let mut rest = &ended[..];
+    while let Ok(text) = CStr::from_bytes_until_nul(rest) {
+        texts.push(text);
+        rest = &rest[text.count_bytes() + 1..];
+    }
+    let row_items = shape.iter().skip(1).product::<u64>().max(1);
+    let rows = Values::Rows(dataset, start, texts.len() as u64 / row_items);
+    rows.write(&ffi::type_of(dataset)?, texts_of(&texts), &texts)
+}
