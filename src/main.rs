@@ -13,6 +13,8 @@
 //! - `anndata`: the layout of the format: encodings, matrices, frames, joins
 //! - `store`: the only place that knows HDF5 and Zarr; `codec`: filters as functions on slices
 
+#![deny(unsafe_code)] // `store/hdf5/ffi.rs` alone may
+
 mod anndata;
 mod cells;
 mod check;

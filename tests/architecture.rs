@@ -84,13 +84,16 @@ fn each_floor_uses_only_floors_below() {
     }
 }
 
+/// `codec` decodes blosc by the codec of zarrs, which is safe Rust, rather than by the C library below it.
 #[test]
 fn only_store_knows_hdf5_and_zarr() {
     for (path, code) in code().filter(|(path, _)| !path.starts_with("store")) {
         for library in ["hdf5::", "hdf5_sys::", "zarrs::"] {
             let uses = code.match_indices(library).any(|(at, _)| {
                 let before = code[..at].chars().next_back();
-                before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
+                let is_codec =
+                    path.starts_with("codec") && code[at..].starts_with("zarrs::array::codec::");
+                !is_codec && before.is_none_or(|c| !c.is_alphanumeric() && c != '_' && c != ':')
             });
             assert!(!uses, "{} uses {library}", path.display());
         }
@@ -106,18 +109,14 @@ fn no_trait_is_defined() {
 }
 
 #[test]
-fn unsafe_stands_where_c_is_called_and_says_why_it_is_sound() {
-    let may = ["store/hdf5/ffi", "codec/blosc"];
+fn unsafe_stands_in_one_file_and_says_why_it_is_sound() {
     for (path, lines) in sources() {
         for (at, line) in lines.iter().enumerate() {
             if line.trim_start().starts_with("//") || !line.contains("unsafe ") {
                 continue;
             }
-            assert!(
-                may.iter().any(|&m| path.with_extension("").starts_with(m)),
-                "unsafe in {}",
-                path.display()
-            );
+            let may = path == Path::new("store/hdf5/ffi.rs");
+            assert!(may, "unsafe in {}", path.display());
             let mut above = lines[at.saturating_sub(4)..at].iter();
             let said = !line.contains("unsafe {") || above.any(|line| line.contains("SAFETY"));
             assert!(said, "{}:{}: no SAFETY above", path.display(), at + 1);

@@ -1,25 +1,25 @@
-//! HDF5 filter 32001, blosc: a buffer of c-blosc 1, whose header names compressor and shuffle.
+//! HDF5 filter 32001, blosc: a buffer of c-blosc 1, whose header names compressor and shuffle. Zarr has the same, so
+//! zarrs decodes it.
 
-use anyhow::{Result, ensure};
-use blosc_src::{blosc_cbuffer_validate, blosc_decompress_ctx};
+use anyhow::{Context, Result, ensure};
+use zarrs::array::codec::{blosc_decompress_bytes, blosc_validate};
 
 /// The bytes that a buffer stands for.
 pub fn decoded_len(src: &[u8]) -> Result<usize> {
-    let mut len = 0;
-    // SAFETY: reads `src.len()` bytes at most and writes `len`.
-    let status = unsafe { blosc_cbuffer_validate(src.as_ptr().cast(), src.len(), &raw mut len) };
-    ensure!(status == 0, "Corrupt blosc data");
-    Ok(len)
+    blosc_validate(src).context("Corrupt blosc data")
 }
 
 /// Returns the bytes written to `dst`; more than fit is an error.
 pub fn decode(src: &[u8], dst: &mut [u8]) -> Result<usize> {
     let len = decoded_len(src)?;
-    ensure!(len <= dst.len(), "Corrupt blosc data");
-    // SAFETY: the call above makes this one safe for `src`, says c-blosc; it writes `len` bytes of `dst` at
-    // most, which are there. One thread and no library-wide state: any thread may call.
-    let written =
-        unsafe { blosc_decompress_ctx(src.as_ptr().cast(), dst.as_mut_ptr().cast(), len, 1) };
-    ensure!(usize::try_from(written) == Ok(len), "Corrupt blosc data");
+    let dst = dst.get_mut(..len).context("Corrupt blosc data")?;
+    if len > 0 {
+        // Takes `len` bytes, and is sound for what was validated. One thread and no library-wide state: any thread may
+        // call.
+        let bytes = blosc_decompress_bytes(src, len, 1).ok();
+        let bytes = bytes.context("Corrupt blosc data")?;
+        ensure!(bytes.len() == len, "Corrupt blosc data");
+        dst.copy_from_slice(&bytes);
+    }
     Ok(len)
 }
