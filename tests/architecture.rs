@@ -84,7 +84,7 @@ fn each_floor_uses_only_floors_below() {
     }
 }
 
-/// `codec` decodes blosc by the codec of zarrs, which is safe Rust, rather than by the C library below it.
+/// But `codec` may call what zarrs decodes chunks of Zarr with: it is safe, and the C library of blosc below it is not.
 #[test]
 fn only_store_knows_hdf5_and_zarr() {
     for (path, code) in code().filter(|(path, _)| !path.starts_with("store")) {

@@ -91,7 +91,7 @@ fn read_text_references(attr: &Id, count: usize) -> Result<Vec<u8>> {
     let to = ffi::create_type(H5T_class_t::H5T_OPAQUE, heap::REFERENCE)?;
     if !KNOWN.load(Ordering::Relaxed) {
         let from = types::of_dtype(&Dtype::String)?;
-        ffi::convert_as_it_is(c"text to reference", &from, &to)?;
+        ffi::read_as_opaque(c"text to reference", &from, &to)?;
         KNOWN.store(true, Ordering::Relaxed);
     }
     read_bytes(attr, &to, count, heap::REFERENCE)
@@ -147,7 +147,7 @@ pub fn lead_away(object: &Id, base: &str) -> Result<bool> {
         if !types::has_references(&of) {
             continue;
         }
-        let count = element_count(&shape.unwrap_or_default())?;
+        let count = shape.map_or(Ok(0), |shape| element_count(&shape))?;
         match targets(object, &attr, &of, count) {
             Ok(Some(paths)) if paths.iter().all(inside) => {}
             _ => return Ok(true),
@@ -200,9 +200,6 @@ fn write_values(
     let of = types::of_dtype(dtype)?;
     let (space, c_name) = (ffi::create_space(shape, false)?, text(name)?);
     let write = || {
-        if ffi::attr_exists(object, &c_name)? {
-            ffi::delete_attr(object, &c_name)?;
-        }
         let attr = ffi::create_attr(object, &c_name, &of, &space)?;
         if values.is_empty() {
             return Ok(());

@@ -1,5 +1,7 @@
 //! Datasets: how they are stored, and making them.
 
+use std::ffi::CString;
+
 use anyhow::{Result, ensure};
 use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
 use hdf5_sys::h5d::{H5D_alloc_time_t, H5D_fill_time_t, H5D_layout_t};
@@ -43,7 +45,7 @@ pub fn spec(dataset: &Id) -> Result<ArraySpec> {
     let shape = extent.map(|(shape, _)| shape);
     let rank = shape.as_ref().map_or(0, Vec::len);
     let list = ffi::creation_list(dataset)?;
-    let is_chunked = ffi::layout(&list)? == H5D_layout_t::H5D_CHUNKED;
+    let is_chunked = ffi::layout(&list) == H5D_layout_t::H5D_CHUNKED;
     ensure!(
         !is_chunked || ffi::chunk_shape(&list)?.len() == rank,
         "Its chunks have another number of axes than its {rank}"
@@ -59,8 +61,8 @@ pub fn spec(dataset: &Id) -> Result<ArraySpec> {
 pub fn storage(dataset: &Id) -> Result<(Layout, Vec<RawFilter>)> {
     let list = ffi::creation_list(dataset)?;
     let filters = filters(&list)?;
-    let layout = match ffi::layout(&list)? {
-        H5D_layout_t::H5D_CONTIGUOUS if ffi::external_count(&list)? > 0 => {
+    let layout = match ffi::layout(&list) {
+        H5D_layout_t::H5D_CONTIGUOUS if !ffi::external_files(&list)?.is_empty() => {
             Layout::Other("external storage")
         }
         H5D_layout_t::H5D_CONTIGUOUS => Layout::Contiguous(ffi::offset(dataset)),
@@ -80,11 +82,12 @@ pub fn has_own_filters(dataset: &Id) -> Result<bool> {
 }
 
 fn filters(list: &Id) -> Result<Vec<RawFilter>> {
-    let filter = |at| {
-        let (id, values, name) = ffi::filter(list, at)?;
-        Ok((id, values, String::from_utf8_lossy(&name).into_owned()))
+    let filters = ffi::filters(list)?.into_iter();
+    let named = |(id, values, name): (_, _, CString)| {
+        let name = name.to_string_lossy().into_owned();
+        (id, values, name)
     };
-    (0..ffi::filter_count(list)?).map(filter).collect()
+    Ok(filters.map(named).collect())
 }
 
 /// The chunks of a dataset that were written, sorted by number. `chunk` and `shape` are of the same rank. `None` where
@@ -101,19 +104,19 @@ pub fn chunks(dataset: &Id, shape: &[u64], chunk: &[u64]) -> Result<Option<Vec<R
     let count = |(s, c): (&u64, &u64)| s.div_ceil(*c);
     let counts: Vec<u64> = shape.iter().zip(chunk).map(count).collect();
     let (mut found, mut bad) = (vec![], false);
-    ffi::chunks(dataset, &mut |raw| {
+    ffi::chunks(dataset, &mut |origin, address, size, mask| {
         let mut number = 0u64;
-        for ((at, side), count) in raw.origin.iter().zip(chunk).zip(&counts) {
+        for ((at, side), count) in origin.iter().zip(chunk).zip(&counts) {
             let position = at / side;
             bad |= position >= *count;
             number = number.wrapping_mul(*count).wrapping_add(position);
         }
-        bad |= raw.address.is_none();
+        bad |= address.is_none();
         found.push(RawChunk {
             number,
-            address: raw.address.unwrap_or_default(),
-            size: raw.size,
-            mask: raw.mask,
+            address: address.unwrap_or_default(),
+            size,
+            mask,
         });
     })?;
     ensure!(!bad, "Its list of chunks is damaged");
@@ -128,8 +131,8 @@ pub fn chunks(dataset: &Id, shape: &[u64], chunk: &[u64]) -> Result<Option<Vec<R
 /// Bytes of the smallest chunk that was written, as filtered.
 pub fn smallest_chunk(dataset: &Id) -> Result<Option<u64>> {
     let mut least: Option<u64> = None;
-    ffi::chunks(dataset, &mut |raw| {
-        least = Some(least.map_or(raw.size, |least| least.min(raw.size)));
+    ffi::chunks(dataset, &mut |_, _, size, _| {
+        least = Some(least.map_or(size, |least| least.min(size)));
     })?;
     Ok(least)
 }

@@ -4,7 +4,7 @@
 //! Unless all are followed, they must lie in the folder of the file that was opened, or below it.
 
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{CString, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -68,17 +68,14 @@ pub enum Elsewhere {
 pub fn elsewhere(dataset: &Id) -> Result<Vec<Elsewhere>> {
     let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
     let list = ffi::creation_list(dataset)?;
-    if ffi::layout(&list)? != H5D_layout_t::H5D_VIRTUAL {
-        let raw = |at| Ok(Elsewhere::Raw(path(ffi::external_name(&list, at)?)));
-        return (0..ffi::external_count(&list)?).map(raw).collect();
+    if ffi::layout(&list) != H5D_layout_t::H5D_VIRTUAL {
+        let files = ffi::external_files(&list)?.into_iter();
+        let raw = |name: CString| Elsewhere::Raw(path(name.into_bytes()));
+        return Ok(files.map(raw).collect());
     }
     let mut known = HashSet::new();
     let mut found = vec![];
-    for at in 0..ffi::virtual_count(&list)? {
-        let source = (
-            ffi::virtual_file(&list, at)?,
-            ffi::virtual_dataset(&list, at)?,
-        );
+    for source in ffi::virtual_sources(&list)? {
         if known.insert(source.clone()) {
             found.push(Elsewhere::Source {
                 file: path(source.0),

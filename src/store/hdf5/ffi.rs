@@ -6,6 +6,7 @@
 //! is borrowed for the whole call, or one of the library's own; and the library checks what an identifier is of, and
 //! plain numbers, and answers with an error. So each block tells of the memory that it hands over.
 #![allow(unsafe_code)]
+#![deny(clippy::undocumented_unsafe_blocks)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::mem::MaybeUninit;
@@ -72,6 +73,16 @@ fn id(call: impl FnOnce() -> hid_t) -> Result<Id> {
     number(call).map(Id)
 }
 
+/// What a call of the library answers that takes an identifier alone.
+fn ask<T>(call: unsafe extern "C" fn(hid_t) -> T, of: &Id) -> T {
+    // SAFETY: such a call is handed no memory.
+    sync(|| unsafe { call(of.0) })
+}
+
+fn opened(call: unsafe extern "C" fn(hid_t) -> hid_t, of: &Id) -> Result<Id> {
+    id(|| ask(call, of))
+}
+
 /// Makes a call that tells the length of a text and writes at most as many bytes as it is told, the last one NUL, where
 /// it is given a buffer.
 fn sized(call: impl Fn(*mut c_char, usize) -> isize) -> Result<Vec<u8>> {
@@ -84,13 +95,6 @@ fn sized(call: impl Fn(*mut c_char, usize) -> isize) -> Result<Vec<u8>> {
     })
 }
 
-/// The text in a buffer that ends with at least one NUL.
-fn ended(mut buf: Vec<u8>) -> Vec<u8> {
-    let end = buf.iter().position(|&b| b == 0);
-    buf.truncate(end.unwrap_or(buf.len()));
-    buf
-}
-
 /// One number for each axis that there can be, so that the library reads no further whatever the rank of what they are
 /// for; zeros after those that are given.
 fn axes(given: &[u64]) -> Result<[hsize_t; H5S_MAX_RANK as usize]> {
@@ -99,8 +103,6 @@ fn axes(given: &[u64]) -> Result<[hsize_t; H5S_MAX_RANK as usize]> {
     first.copy_from_slice(given);
     Ok(axes)
 }
-
-// Files.
 
 pub fn open_file(name: &CStr, flags: c_uint, access: &Id) -> Result<Id> {
     // SAFETY: the name is a C string.
@@ -112,8 +114,8 @@ pub fn create_file(name: &CStr, flags: c_uint, access: &Id) -> Result<Id> {
     id(|| unsafe { H5Fcreate(name.as_ptr(), flags, H5P_DEFAULT, access.0) })
 }
 
-/// Hands everything to the file system and closes the file; with [`set_close_degree`] strong, whatever is still open
-/// of it.
+/// Hands everything to the file system and closes the file; where its [`Property::CloseDegree`] is strong, whatever is
+/// still open of it.
 pub fn close_file(file: Id) -> Result<()> {
     let raw = file.0;
     std::mem::forget(file);
@@ -126,14 +128,6 @@ pub fn file_name(object: &Id) -> Result<Vec<u8>> {
     // SAFETY: the buffer has room for `size` bytes.
     sized(|buf, size| unsafe { H5Fget_name(object.0, buf, size) })
 }
-
-/// The file that holds an object.
-pub fn file_of(object: &Id) -> Result<Id> {
-    // SAFETY: hands over no memory.
-    id(|| unsafe { H5Iget_file_id(object.0) })
-}
-
-// Property lists.
 
 pub fn create_list(class: &Constant) -> Result<Id> {
     // SAFETY: hands over no memory.
@@ -175,50 +169,45 @@ pub enum Property<'a> {
 
 /// Sets properties, in that order, until one is refused.
 pub fn set(of: &Id, properties: &[Property]) -> Result<()> {
+    use Property::*;
     let of = of.0;
     properties.iter().try_for_each(|property| {
         // SAFETY: arrays are as long as announced.
         done(|| unsafe {
             match *property {
-                Property::DriverSec2 => H5Pset_fapl_sec2(of),
-                Property::FileLocking(used, ignored) => {
-                    H5Pset_file_locking(of, used.into(), ignored.into())
+                DriverSec2 => H5Pset_fapl_sec2(of),
+                FileLocking(used, ignored) => H5Pset_file_locking(of, used.into(), ignored.into()),
+                CloseDegree(degree) => H5Pset_fclose_degree(of, degree),
+                Versions(oldest, newest) => H5Pset_libver_bounds(of, oldest, newest),
+                IntermediateGroups(made) => H5Pset_create_intermediate_group(of, made.into()),
+                NameCharset(charset) => H5Pset_char_encoding(of, charset),
+                AttrOrder(flags) => H5Pset_attr_creation_order(of, flags),
+                CopyFlags(flags) => H5Pset_copy_object(of, flags),
+                ChunkShape(sides) => H5Pset_chunk(of, sides.len() as c_int, sides.as_ptr()),
+                ChunkCache(slots, bytes, soon) => H5Pset_chunk_cache(of, slots, bytes, soon),
+                Filter(id, flags, values) => {
+                    H5Pset_filter(of, id as c_int, flags, values.len(), values.as_ptr())
                 }
-                Property::CloseDegree(degree) => H5Pset_fclose_degree(of, degree),
-                Property::Versions(oldest, newest) => H5Pset_libver_bounds(of, oldest, newest),
-                Property::IntermediateGroups(made) => {
-                    H5Pset_create_intermediate_group(of, made.into())
+                AllocTime(time) => H5Pset_alloc_time(of, time),
+                FillTime(time) => H5Pset_fill_time(of, time),
+                ObjectTimes(tracked) => H5Pset_obj_track_times(of, tracked.into()),
+                Size(bytes) => H5Tset_size(of, bytes),
+                Order(order) => H5Tset_order(of, order),
+                Charset(charset) => H5Tset_cset(of, charset),
+                Padding(padding) => H5Tset_strpad(of, padding),
+                FloatFields(sign, (e, e_len), (m, m_len)) => {
+                    H5Tset_fields(of, sign, e, e_len, m, m_len)
                 }
-                Property::NameCharset(charset) => H5Pset_char_encoding(of, charset),
-                Property::AttrOrder(flags) => H5Pset_attr_creation_order(of, flags),
-                Property::CopyFlags(flags) => H5Pset_copy_object(of, flags),
-                Property::ChunkShape(sides) => {
-                    H5Pset_chunk(of, sides.len() as c_int, sides.as_ptr())
-                }
-                Property::ChunkCache(slots, bytes, soon) => {
-                    H5Pset_chunk_cache(of, slots, bytes, soon)
-                }
-                Property::Filter(filter, flags, values) => {
-                    H5Pset_filter(of, filter as c_int, flags, values.len(), values.as_ptr())
-                }
-                Property::AllocTime(time) => H5Pset_alloc_time(of, time),
-                Property::FillTime(time) => H5Pset_fill_time(of, time),
-                Property::ObjectTimes(tracked) => H5Pset_obj_track_times(of, tracked.into()),
-                Property::Size(bytes) => H5Tset_size(of, bytes),
-                Property::Order(order) => H5Tset_order(of, order),
-                Property::Charset(charset) => H5Tset_cset(of, charset),
-                Property::Padding(padding) => H5Tset_strpad(of, padding),
-                Property::FloatFields(sign, (exponent, e), (mantissa, m)) => {
-                    H5Tset_fields(of, sign, exponent, e, mantissa, m)
-                }
-                Property::ExponentBias(bias) => H5Tset_ebias(of, bias),
+                ExponentBias(bias) => H5Tset_ebias(of, bias),
             }
         })
     })
 }
 
-/// Of a file: the bytes that addresses and sizes take in it, and those before its superblock.
-pub fn addressing(list: &Id) -> Result<(usize, usize, u64)> {
+/// Of the file that holds an object: the bytes that addresses and sizes take in it, and those before its superblock.
+pub fn addressing(object: &Id) -> Result<(usize, usize, u64)> {
+    let file = opened(H5Iget_file_id, object)?;
+    let list = opened(H5Fget_create_plist, &file)?;
     let (mut address, mut size, mut before) = (0, 0, 0);
     // SAFETY: writes one number to each.
     done(|| unsafe { H5Pget_sizes(list.0, &mut address, &mut size) })?;
@@ -227,12 +216,8 @@ pub fn addressing(list: &Id) -> Result<(usize, usize, u64)> {
     Ok((address, size, before))
 }
 
-pub fn layout(list: &Id) -> Result<H5D_layout_t> {
-    // SAFETY: hands over no memory.
-    sync(|| match unsafe { H5Pget_layout(list.0) } {
-        H5D_layout_t::H5D_LAYOUT_ERROR => Err(failure()),
-        layout => Ok(layout),
-    })
+pub fn layout(list: &Id) -> H5D_layout_t {
+    ask(H5Pget_layout, list)
 }
 
 /// The sides of a chunk, in elements.
@@ -245,84 +230,70 @@ pub fn chunk_shape(list: &Id) -> Result<Vec<u64>> {
     Ok(sides.to_vec())
 }
 
-pub fn filter_count(list: &Id) -> Result<c_uint> {
-    // SAFETY: hands over no memory.
-    Ok(number(|| unsafe { H5Pget_nfilters(list.0) })? as c_uint)
-}
-
-/// Registered number, the first 64 parameters at most, and name of a filter of a pipeline.
-pub fn filter(list: &Id, at: c_uint) -> Result<(u32, Vec<u32>, Vec<u8>)> {
-    let (mut flags, mut len, mut config) = (0, 64, 0);
-    let (mut values, mut name) = (vec![0; len], vec![0u8; 128]);
-    let room = name.len() - 1;
-    let (to, name_to) = (values.as_mut_ptr(), name.as_mut_ptr().cast());
-    // SAFETY: both buffers are as long as announced, the name's by one byte longer.
-    let filter = number(|| unsafe {
-        H5Pget_filter2(
-            list.0,
-            at,
-            &mut flags,
-            &mut len,
-            to,
-            room,
-            name_to,
-            &mut config,
-        )
-    })?;
-    values.truncate(len);
-    Ok((filter as u32, values, ended(name)))
+/// Registered number, the first 64 parameters at most, and the name of each filter of a pipeline.
+pub fn filters(list: &Id) -> Result<Vec<(u32, Vec<u32>, CString)>> {
+    /// Bytes of a name that are read.
+    const NAME: usize = 127;
+    let filter = |at| {
+        let (mut values, mut text) = (vec![0; 64], [0u8; NAME + 1]);
+        let (flags, len, config) = (&mut 0, &mut values.len(), &mut 0);
+        let (to, name, room) = (values.as_mut_ptr(), text.as_mut_ptr().cast(), NAME);
+        // SAFETY: both buffers are as long as announced, that of the name by one byte longer.
+        let filter =
+            number(|| unsafe { H5Pget_filter2(list.0, at, flags, len, to, room, name, config) })?;
+        values.truncate(*len);
+        let name = CStr::from_bytes_until_nul(&text)?.to_owned();
+        Ok((filter as u32, values, name))
+    };
+    let count = number(|| ask(H5Pget_nfilters, list))?;
+    (0..count as c_uint).map(filter).collect()
 }
 
 /// The value of elements that were never written, of the type `of`; `None` where it is not the user's own.
 pub fn fill_value(list: &Id, of: &Id) -> Result<Option<Vec<u8>>> {
-    let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_DEFAULT;
-    // SAFETY: writes one number.
-    done(|| unsafe { H5Pfill_value_defined(list.0, &mut defined) })?;
-    if defined != H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
-        return Ok(None);
-    }
-    ensure!(pointers(of)?.is_empty(), "A fill value of text");
-    let mut value = vec![0u8; type_size(of)?];
-    // SAFETY: the buffer holds one value of the type, which has no pointers.
-    done(|| unsafe { H5Pget_fill_value(list.0, of.0, value.as_mut_ptr().cast()) })?;
-    Ok(Some(value))
+    sync(|| {
+        let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_DEFAULT;
+        // SAFETY: writes one number.
+        done(|| unsafe { H5Pfill_value_defined(list.0, &mut defined) })?;
+        if defined != H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
+            return Ok(None);
+        }
+        ensure!(pointers(of)?.is_empty(), "A fill value of text");
+        let mut value = vec![0u8; type_size(of)?];
+        // SAFETY: the buffer holds one value of the type, which has no pointers.
+        done(|| unsafe { H5Pget_fill_value(list.0, of.0, value.as_mut_ptr().cast()) })?;
+        Ok(Some(value))
+    })
 }
 
-pub fn external_count(list: &Id) -> Result<c_uint> {
-    // SAFETY: hands over no memory.
-    Ok(number(|| unsafe { H5Pget_external_count(list.0) })? as c_uint)
+/// The names of the files of external storage, each as long as a path can be.
+pub fn external_files(list: &Id) -> Result<Vec<CString>> {
+    let name = |at| {
+        let mut text = [0u8; 4097];
+        let (offset, size) = (&mut 0, &mut 0);
+        let (room, to) = (text.len() - 1, text.as_mut_ptr().cast());
+        // SAFETY: at most one byte less is written than the buffer holds.
+        done(|| unsafe { H5Pget_external(list.0, at, room, to, offset, size) })?;
+        Ok(CStr::from_bytes_until_nul(&text)?.to_owned())
+    };
+    let count = number(|| ask(H5Pget_external_count, list))?;
+    (0..count as c_uint).map(name).collect()
 }
 
-/// The name of one file of external storage, as long as a path can be.
-pub fn external_name(list: &Id, at: c_uint) -> Result<Vec<u8>> {
-    let mut name = vec![0u8; 4097];
-    let (mut offset, mut size, room) = (0, 0, name.len() - 1);
-    let to = name.as_mut_ptr().cast();
-    // SAFETY: at most one byte less is written than the buffer holds.
-    done(|| unsafe { H5Pget_external(list.0, at, room, to, &mut offset, &mut size) })?;
-    Ok(ended(name))
-}
-
-pub fn virtual_count(list: &Id) -> Result<usize> {
+/// Of each source of a virtual dataset, its file and its path there.
+pub fn virtual_sources(list: &Id) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let source = |at| {
+        // SAFETY: the buffer has room for `size` bytes.
+        let file = sized(|buf, size| unsafe { H5Pget_virtual_filename(list.0, at, buf, size) })?;
+        // SAFETY: the buffer has room for `size` bytes.
+        let path = sized(|buf, size| unsafe { H5Pget_virtual_dsetname(list.0, at, buf, size) })?;
+        Ok((file, path))
+    };
     let mut count = 0;
     // SAFETY: writes one number.
     done(|| unsafe { H5Pget_virtual_count(list.0, &mut count) })?;
-    Ok(count)
+    (0..count).map(source).collect()
 }
-
-/// The file of one source of a virtual dataset.
-pub fn virtual_file(list: &Id, at: usize) -> Result<Vec<u8>> {
-    // SAFETY: the buffer has room for `size` bytes.
-    sized(|buf, size| unsafe { H5Pget_virtual_filename(list.0, at, buf, size) })
-}
-
-/// The path, in its file, of one source of a virtual dataset.
-pub fn virtual_dataset(list: &Id, at: usize) -> Result<Vec<u8>> {
-    // SAFETY: the buffer has room for `size` bytes.
-    sized(|buf, size| unsafe { H5Pget_virtual_dsetname(list.0, at, buf, size) })
-}
-
-// Objects and links.
 
 /// Whether the file of an external link may be opened: asked with the path of the file that has the link and the name
 /// that the link has.
@@ -356,58 +327,41 @@ fn walk<N: Into<i64>>(mut may_open: MayOpen, call: impl FnOnce(hid_t) -> N) -> R
 
 /// Whether a group has a link of that name, wherever it leads.
 pub fn link_exists(group: &Id, name: &CStr, may_open: MayOpen) -> Result<bool> {
+    let (at, name) = (group.0, name.as_ptr());
     // SAFETY: the name is a C string.
-    let found = walk(may_open, |links| unsafe {
-        H5Lexists(group.0, name.as_ptr(), links)
-    })?;
-    Ok(found > 0)
+    Ok(walk(may_open, |links| unsafe { H5Lexists(at, name, links) })? > 0)
 }
 
 pub fn open_object(group: &Id, name: &CStr, may_open: MayOpen) -> Result<Id> {
+    let (at, name) = (group.0, name.as_ptr());
     // SAFETY: the name is a C string.
-    let object = walk(may_open, |links| unsafe {
-        H5Oopen(group.0, name.as_ptr(), links)
-    })?;
-    Ok(Id(object))
+    walk(may_open, |links| unsafe { H5Oopen(at, name, links) }).map(Id)
 }
 
 /// What an identifier is of.
 pub fn kind(object: &Id) -> H5I_type_t {
-    // SAFETY: hands over no memory.
-    sync(|| unsafe { H5Iget_type(object.0) })
+    ask(H5Iget_type, object)
 }
 
 /// The type of the values of a dataset or an attribute.
 pub fn type_of(values: &Id) -> Result<Id> {
-    // SAFETY: hands over no memory.
-    id(|| unsafe {
-        match H5Iget_type(values.0) {
-            H5I_type_t::H5I_ATTR => H5Aget_type(values.0),
-            _ => H5Dget_type(values.0),
-        }
-    })
+    match kind(values) {
+        H5I_type_t::H5I_ATTR => opened(H5Aget_type, values),
+        _ => opened(H5Dget_type, values),
+    }
 }
 
 /// The dataspace of a dataset or an attribute.
 pub fn space_of(values: &Id) -> Result<Id> {
-    // SAFETY: hands over no memory.
-    id(|| unsafe {
-        match H5Iget_type(values.0) {
-            H5I_type_t::H5I_ATTR => H5Aget_space(values.0),
-            _ => H5Dget_space(values.0),
-        }
-    })
+    match kind(values) {
+        H5I_type_t::H5I_ATTR => opened(H5Aget_space, values),
+        _ => opened(H5Dget_space, values),
+    }
 }
 
-/// The list that a file or a dataset was created with.
-pub fn creation_list(object: &Id) -> Result<Id> {
-    // SAFETY: hands over no memory.
-    id(|| unsafe {
-        match H5Iget_type(object.0) {
-            H5I_type_t::H5I_FILE => H5Fget_create_plist(object.0),
-            _ => H5Dget_create_plist(object.0),
-        }
-    })
+/// The list that a dataset was created with.
+pub fn creation_list(dataset: &Id) -> Result<Id> {
+    opened(H5Dget_create_plist, dataset)
 }
 
 /// The absolute path of an object in its file.
@@ -437,15 +391,15 @@ pub fn identity(object: &Id) -> Result<(u64, u128)> {
     Ok((file, u128::from_ne_bytes(token)))
 }
 
-/// What iterations over names call: `found` is the list of names that they were given. Of a link, its type comes first in
-/// `info`.
+/// What iterations over names call; `found` is the list that they were given.
 unsafe extern "C" fn name<Info, const OF_LINK: bool>(
     _: hid_t,
     name: *const c_char,
     info: *const Info,
     found: *mut c_void,
 ) -> c_int {
-    // SAFETY: the list outlives the iteration, and nothing else touches it meanwhile; the name is a C string.
+    // SAFETY: the list outlives the iteration, and nothing else touches it meanwhile; the name is a C string; the type
+    // comes first in what is told of a link.
     unsafe {
         let kind = if OF_LINK {
             info.cast::<c_int>().read()
@@ -491,30 +445,22 @@ pub fn copy_object(from: &Id, to: &Id, name: &CStr, how: &Id, links: &Id) -> Res
     done(|| unsafe { H5Ocopy(from.0, own, to.0, name, how.0, links.0) })
 }
 
-// Attributes.
-
 pub fn open_attr(object: &Id, name: &CStr) -> Result<Id> {
     // SAFETY: the name is a C string.
     id(|| unsafe { H5Aopen(object.0, name.as_ptr(), H5P_DEFAULT) })
 }
 
-pub fn attr_exists(object: &Id, name: &CStr) -> Result<bool> {
-    // SAFETY: the name is a C string.
-    Ok(number(|| unsafe { H5Aexists(object.0, name.as_ptr()) })? > 0)
-}
-
-pub fn delete_attr(object: &Id, name: &CStr) -> Result<()> {
-    // SAFETY: the name is a C string.
-    done(|| unsafe { H5Adelete(object.0, name.as_ptr()) })
-}
-
+/// Creates an attribute, in place of one of that name.
 pub fn create_attr(object: &Id, name: &CStr, of: &Id, space: &Id) -> Result<Id> {
     let (name, how) = (name.as_ptr(), H5P_DEFAULT);
     // SAFETY: the name is a C string.
+    if number(|| unsafe { H5Aexists(object.0, name) })? > 0 {
+        // SAFETY: the name is a C string.
+        done(|| unsafe { H5Adelete(object.0, name) })?;
+    }
+    // SAFETY: the name is a C string.
     id(|| unsafe { H5Acreate2(object.0, name, of.0, space.0, how, how) })
 }
-
-// Datasets.
 
 /// `links`, `how` and `access` are lists for the creation of links and of datasets, and for access to datasets.
 pub fn create_dataset(
@@ -530,8 +476,7 @@ pub fn create_dataset(
 
 /// Where a contiguous dataset begins in its file; `None` while it has no space.
 pub fn offset(dataset: &Id) -> Option<u64> {
-    // SAFETY: hands over no memory.
-    address(sync(|| unsafe { H5Dget_offset(dataset.0) }))
+    address(ask(H5Dget_offset, dataset))
 }
 
 fn address(raw: haddr_t) -> Option<u64> {
@@ -540,8 +485,7 @@ fn address(raw: haddr_t) -> Option<u64> {
 
 /// What the values of a dataset take in its file, as filtered; 0 while nothing was written.
 pub fn stored_bytes(dataset: &Id) -> u64 {
-    // SAFETY: hands over no memory.
-    sync(|| unsafe { H5Dget_storage_size(dataset.0) })
+    ask(H5Dget_storage_size, dataset)
 }
 
 pub fn set_extent(dataset: &Id, shape: &[u64]) -> Result<()> {
@@ -550,21 +494,13 @@ pub fn set_extent(dataset: &Id, shape: &[u64]) -> Result<()> {
     done(|| unsafe { H5Dset_extent(dataset.0, shape.as_ptr()) })
 }
 
-/// A chunk that was written, as the library tells of it.
-pub struct FoundChunk<'a> {
-    /// The position of its first element.
-    pub origin: &'a [u64],
-    /// From the start of the file; `None` where it has no place.
-    pub address: Option<u64>,
-    /// Bytes, as filtered.
-    pub size: u64,
-    /// Bit i set: filter i was skipped.
-    pub mask: u32,
-}
+/// Takes, of a chunk that was written: the position of its first element; its address in the file, `None` where it has
+/// none; its bytes, as filtered; its mask, of which bit i says that filter i was skipped.
+pub type EachChunk<'a> = &'a mut dyn FnMut(&[u64], Option<u64>, u64, u32);
 
 /// Calls `each` with each chunk of a dataset that was written.
-pub fn chunks(dataset: &Id, each: &mut dyn FnMut(FoundChunk)) -> Result<()> {
-    type Visit<'a> = (usize, &'a mut dyn FnMut(FoundChunk));
+pub fn chunks(dataset: &Id, each: EachChunk) -> Result<()> {
+    type Visit<'a> = (usize, EachChunk<'a>);
     unsafe extern "C" fn visit(
         origin: *const hsize_t,
         mask: c_uint,
@@ -573,17 +509,11 @@ pub fn chunks(dataset: &Id, each: &mut dyn FnMut(FoundChunk)) -> Result<()> {
         visit: *mut c_void,
     ) -> c_int {
         // SAFETY: `visit` is the pair given below; the origin has a number for each axis, as many as it says.
-        let ((_, each), origin) = unsafe {
-            let visit = &mut *visit.cast::<Visit>();
-            let rank = visit.0;
-            (visit, slice::from_raw_parts(origin, rank))
+        let (origin, each) = unsafe {
+            let (rank, each) = &mut *visit.cast::<Visit>();
+            (slice::from_raw_parts(origin, *rank), each)
         };
-        each(FoundChunk {
-            origin,
-            address: address(at),
-            size,
-            mask,
-        });
+        each(origin, address(at), size, mask);
         0
     }
     sync(|| {
@@ -602,8 +532,6 @@ pub fn write_chunk(dataset: &Id, origin: &[u64], mask: u32, bytes: &[u8]) -> Res
     done(|| unsafe { H5Dwrite_chunk(dataset.0, H5P_DEFAULT, mask, at, len, from) })
 }
 
-// Dataspaces.
-
 /// A space of that shape, a null one without; `growing`: its first axis may grow without end.
 pub fn create_space(shape: Option<&[u64]>, growing: bool) -> Result<Id> {
     let mut most = shape.unwrap_or_default().to_vec();
@@ -621,15 +549,13 @@ pub fn create_space(shape: Option<&[u64]>, growing: bool) -> Result<Id> {
 }
 
 fn rank(space: &Id) -> Result<usize> {
-    // SAFETY: hands over no memory.
-    Ok(number(|| unsafe { H5Sget_simple_extent_ndims(space.0) })? as usize)
+    Ok(number(|| ask(H5Sget_simple_extent_ndims, space))? as usize)
 }
 
 /// The shape of a space, and the one to which it may grow; `None` of a null one.
 pub fn extent(space: &Id) -> Result<Option<(Vec<u64>, Vec<u64>)>> {
     sync(|| {
-        // SAFETY: hands over no memory.
-        match unsafe { H5Sget_simple_extent_type(space.0) } {
+        match ask(H5Sget_simple_extent_type, space) {
             H5S_class_t::H5S_NULL => return Ok(None),
             H5S_class_t::H5S_NO_CLASS => return Err(failure()),
             H5S_class_t::H5S_SCALAR | H5S_class_t::H5S_SIMPLE => {}
@@ -643,8 +569,6 @@ pub fn extent(space: &Id) -> Result<Option<(Vec<u64>, Vec<u64>)>> {
     })
 }
 
-// Types.
-
 pub fn copy_type(of: &Constant) -> Result<Id> {
     // SAFETY: hands over no memory.
     id(|| unsafe { H5Tcopy(**of) })
@@ -657,33 +581,28 @@ pub fn create_type(class: H5T_class_t, size: usize) -> Result<Id> {
 }
 
 pub fn class(of: &Id) -> H5T_class_t {
-    // SAFETY: hands over no memory.
-    sync(|| unsafe { H5Tget_class(of.0) })
+    ask(H5Tget_class, of)
 }
 
 /// The bytes of one value in memory.
 pub fn type_size(of: &Id) -> Result<usize> {
     sync(|| {
-        // SAFETY: hands over no memory.
-        let size = unsafe { H5Tget_size(of.0) };
+        let size = ask(H5Tget_size, of);
         ensure!(size > 0, failure());
         Ok(size)
     })
 }
 
 pub fn order(of: &Id) -> H5T_order_t {
-    // SAFETY: hands over no memory.
-    sync(|| unsafe { H5Tget_order(of.0) })
+    ask(H5Tget_order, of)
 }
 
 pub fn sign(of: &Id) -> H5T_sign_t {
-    // SAFETY: hands over no memory.
-    sync(|| unsafe { H5Tget_sign(of.0) })
+    ask(H5Tget_sign, of)
 }
 
 pub fn charset(of: &Id) -> H5T_cset_t {
-    // SAFETY: hands over no memory.
-    sync(|| unsafe { H5Tget_cset(of.0) })
+    ask(H5Tget_cset, of)
 }
 
 pub fn same_type(a: &Id, b: &Id) -> bool {
@@ -698,14 +617,12 @@ pub fn has_class(of: &Id, class: H5T_class_t) -> bool {
 }
 
 pub fn is_variable_text(of: &Id) -> bool {
-    // SAFETY: hands over no memory.
-    sync(|| unsafe { H5Tis_variable_str(of.0) > 0 })
+    ask(H5Tis_variable_str, of) > 0
 }
 
 /// Members of a compound or an enumeration.
 pub fn member_count(of: &Id) -> Result<c_uint> {
-    // SAFETY: hands over no memory.
-    Ok(number(|| unsafe { H5Tget_nmembers(of.0) })? as c_uint)
+    Ok(number(|| ask(H5Tget_nmembers, of))? as c_uint)
 }
 
 pub fn member_index(of: &Id, name: &CStr) -> Result<c_uint> {
@@ -741,33 +658,34 @@ pub fn insert_member(of: &Id, name: &CStr, offset: usize, member: &Id) -> Result
 }
 
 pub fn create_enum(base: &Id) -> Result<Id> {
-    // SAFETY: hands over no memory.
-    id(|| unsafe { H5Tenum_create(base.0) })
+    opened(H5Tenum_create, base)
 }
 
 /// The bytes of a value that an enumeration names.
 pub fn enum_value(of: &Id, at: c_uint) -> Result<Vec<u8>> {
-    let mut value = vec![0u8; type_size(of)?];
-    // SAFETY: the buffer holds one value of the type.
-    done(|| unsafe { H5Tget_member_value(of.0, at, value.as_mut_ptr().cast()) })?;
-    Ok(value)
+    sync(|| {
+        let mut value = vec![0u8; type_size(of)?];
+        // SAFETY: the buffer holds one value of the type.
+        done(|| unsafe { H5Tget_member_value(of.0, at, value.as_mut_ptr().cast()) })?;
+        Ok(value)
+    })
 }
 
 pub fn insert_enum_value(of: &Id, name: &CStr, value: &[u8]) -> Result<()> {
-    ensure!(value.len() == type_size(of)?, "A value of another size");
-    // SAFETY: the name is a C string; the buffer holds one value of the type.
-    done(|| unsafe { H5Tenum_insert(of.0, name.as_ptr(), value.as_ptr().cast()) })
+    sync(|| {
+        ensure!(value.len() == type_size(of)?, "A value of another size");
+        // SAFETY: the name is a C string; the buffer holds one value of the type.
+        done(|| unsafe { H5Tenum_insert(of.0, name.as_ptr(), value.as_ptr().cast()) })
+    })
 }
 
 /// The type that an enumeration or an array is made of.
 pub fn base_type(of: &Id) -> Result<Id> {
-    // SAFETY: hands over no memory.
-    id(|| unsafe { H5Tget_super(of.0) })
+    opened(H5Tget_super, of)
 }
 
 pub fn array_shape(of: &Id) -> Result<Vec<u64>> {
-    // SAFETY: hands over no memory.
-    let rank = number(|| unsafe { H5Tget_array_ndims(of.0) })?;
+    let rank = number(|| ask(H5Tget_array_ndims, of))?;
     let mut shape = vec![0; rank as usize];
     // SAFETY: the array has room for as many dimensions as the library says there are.
     done(|| unsafe { H5Tget_array_dims2(of.0, shape.as_mut_ptr()) })?;
@@ -795,9 +713,9 @@ pub fn decode_type(encoded: &[u8]) -> Result<Id> {
     id(|| unsafe { H5Tdecode2(encoded.as_ptr().cast(), encoded.len()) })
 }
 
-/// From now on values of the class of `from` become such of the class of `to` as they are, where both take as many
-/// bytes.
-pub fn convert_as_it_is(name: &CStr, from: &Id, to: &Id) -> Result<()> {
+/// From now on values of the class of `from` are read as opaque bytes by what they are in the file, where `to`, an
+/// opaque type, takes as many.
+pub fn read_as_opaque(name: &CStr, from: &Id, to: &Id) -> Result<()> {
     extern "C" fn keep(
         from: hid_t,
         to: hid_t,
@@ -813,6 +731,8 @@ pub fn convert_as_it_is(name: &CStr, from: &Id, to: &Id) -> Result<()> {
         let same = unsafe { H5Tget_size(from) == H5Tget_size(to) };
         if same { 0 } else { -1 }
     }
+    // As another type they might be taken for pointers.
+    ensure!(class(to) == H5T_class_t::H5T_OPAQUE, "Not opaque");
     let (soft, name) = (H5T_pers_t::H5T_PERS_SOFT, name.as_ptr());
     // SAFETY: the name is a C string, which is copied; values of as many bytes take no more room.
     done(|| unsafe { H5Tregister(soft, name, from.0, to.0, Some(keep)) })
@@ -841,14 +761,12 @@ pub fn pointers(of: &Id) -> Result<Vec<usize>> {
     Ok(found)
 }
 
-// Values.
-
 /// Values in a file.
 #[derive(Clone, Copy)]
 pub enum Values<'a> {
     /// All of an attribute.
     Attr(&'a Id),
-    /// So many rows of a dataset from this one: all of one that has no axes.
+    /// Rows of a dataset: the first, and how many. All of one that has no axes.
     Rows(&'a Id, u64, u64),
 }
 
@@ -864,7 +782,7 @@ impl Values<'_> {
     fn places(self) -> Result<Places> {
         let (Values::Attr(values) | Values::Rows(values, ..)) = self;
         let file = space_of(values)?;
-        let (mut block, mut from) = extent(&file)?.context("It has no values")?;
+        let (mut block, mut from) = extent(&file)?.unwrap_or((vec![0], vec![0]));
         from.fill(0);
         if let (Values::Rows(_, start, count), [first, ..], [at, ..]) =
             (self, &mut block[..], &mut from[..])
@@ -954,11 +872,8 @@ impl Values<'_> {
             let places = self.places()?;
             let (size, pointers) = (type_size(of)?, pointers(of)?);
             let Places { count, .. } = places;
-            ensure!(
-                count.checked_mul(size) == Some(values.len()),
-                "A write of {count} values from {} bytes",
-                values.len()
-            );
+            let bytes = count.checked_mul(size);
+            ensure!(bytes == Some(values.len()), "Values of another size");
             ensure!(
                 count.checked_mul(pointers.len()) == Some(texts.len()),
                 "{} texts for {count} places",
@@ -981,11 +896,9 @@ impl Values<'_> {
     pub fn copy(self, of: &Id, to: Values) -> Result<()> {
         sync(|| {
             let (places, others) = (self.places()?, to.places()?);
-            let Places {
-                count, ref memory, ..
-            } = places;
-            ensure!(count == others.count, "Copy {count} to {}", others.count);
-            let bytes = count.checked_mul(type_size(of)?);
+            let memory = places.memory.0;
+            ensure!(places.count == others.count, "Another number of values");
+            let bytes = places.count.checked_mul(type_size(of)?);
             let mut values = vec![0u8; bytes.context("Values too large to address")?];
             let buffer: *mut c_void = values.as_mut_ptr().cast();
             // SAFETY: the buffer holds exactly as many values of the type.
@@ -993,14 +906,11 @@ impl Values<'_> {
             // SAFETY: the library has filled it with as many, whose texts are its own.
             let written = unsafe { to.store(&others, of, buffer) };
             // SAFETY: the library gets back what it took for them, which is not used again.
-            written.and(done(|| unsafe {
-                H5Treclaim(of.0, memory.0, H5P_DEFAULT, buffer)
-            }))
+            let reclaimed = done(|| unsafe { H5Treclaim(of.0, memory, H5P_DEFAULT, buffer) });
+            written.and(reclaimed)
         })
     }
 }
-
-// Filters.
 
 /// Tells the library of a filter that [`filters::undo`] undoes.
 pub fn register_filter<const ID: u32>(name: &'static CStr) -> Result<()> {

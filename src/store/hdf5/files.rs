@@ -63,7 +63,6 @@ pub fn name(object: &Id) -> Result<PathBuf> {
 
 /// Where the addresses in the file that holds an object count from; `None` where they, or sizes, do not take 8 bytes.
 pub fn base_address(object: &Id) -> Result<Option<u64>> {
-    let list = ffi::creation_list(&ffi::file_of(object)?)?;
-    let (address, size, base) = ffi::addressing(&list)?;
+    let (address, size, base) = ffi::addressing(object)?;
     Ok(((address, size) == (8, 8)).then_some(base))
 }

@@ -1,7 +1,8 @@
 //! HDF5 files: groups through the library, values past it where that is faster.
 //!
-//! The library is called under its lock, inside of which nothing waits for the pool; `read.rs` and `write.rs` move the
-//! bytes of large arrays in the pool, past the library.
+//! The library is called under its lock, inside of which nothing waits for the pool, by `ffi.rs` alone; what its
+//! answers mean stands in a file for each kind of object: files, links, attributes, datasets, types, values. `read.rs`
+//! and `write.rs` move the bytes of large arrays in the pool, past the library.
 
 mod attrs;
 mod datasets;

@@ -158,3 +158,82 @@ pub fn write_strings(dataset: &Id, shape: &[u64], start: u64, strings: &Strings)
     let rows = Values::Rows(dataset, start, texts.len() as u64 / row_items);
     rows.write(&ffi::type_of(dataset)?, texts_of(&texts), &texts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::datasets::{self, Creation};
+    use super::super::files;
+    use super::*;
+    use crate::store::spec::{Kind, Order};
+    use hdf5_sys::h5t::H5T_class_t::H5T_COMPOUND;
+
+    const NUMBERS: Dtype = Dtype::Number {
+        kind: Kind::Int,
+        size: 4,
+        order: Order::Little,
+    };
+
+    /// Calls `check` with a new dataset of three values, and their type.
+    fn with_three(dtype: Dtype, check: impl FnOnce(&Id, &Id)) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = files::create(&folder.path().join("a.h5")).unwrap();
+        let spec = ArraySpec {
+            null: false,
+            shape: vec![3],
+            dtype,
+        };
+        let how = Creation {
+            chunk: None,
+            filters: &[],
+            growing: false,
+        };
+        let dataset = datasets::create(&file, "a", &spec, &how).unwrap();
+        check(&dataset, &ffi::type_of(&dataset).unwrap());
+    }
+
+    #[test]
+    fn text_of_any_length_is_no_bytes() {
+        with_three(Dtype::String, |dataset, text| {
+            let all = Values::Rows(dataset, 0, 3);
+            assert!(all.write(text, vec![1; 3 * POINTER], &[]).is_err());
+            assert!(
+                all.write(text, vec![1; 3 * POINTER], &[c"a", c"b"])
+                    .is_err()
+            );
+            let texts = [c"a", c"", c"bc"];
+            all.write(text, texts_of(&texts), &texts).unwrap();
+            assert!(all.read(text, &mut [0; 3 * POINTER]).is_err());
+            let found = all.read_texts(text).unwrap();
+            assert!(found.iter().eq([&b"a"[..], b"", b"bc"]));
+        });
+    }
+
+    #[test]
+    fn buffers_hold_what_is_read_and_written() {
+        with_three(NUMBERS, |dataset, number| {
+            let all = Values::Rows(dataset, 0, 3);
+            assert!(all.read(number, &mut [0; 11]).is_err());
+            assert!(all.write(number, vec![0; 11], &[]).is_err());
+            assert!(all.write(number, vec![0; 12], &[c"a"]).is_err());
+            assert!(all.read_texts(number).is_err());
+            let beyond = Values::Rows(dataset, 1, 3);
+            assert!(beyond.read(number, &mut [0; 12]).is_err());
+            all.write(number, (0..12).collect(), &[]).unwrap();
+            let mut last = [0; 4];
+            Values::Rows(dataset, 2, 1).read(number, &mut last).unwrap();
+            assert_eq!(last, [8, 9, 10, 11]);
+        });
+    }
+
+    #[test]
+    fn text_in_arrays_is_not_carried_as_it_is() {
+        let array = ffi::create_array(&types::of_dtype(&Dtype::String).unwrap(), &[2]).unwrap();
+        let of_arrays = ffi::create_array(&array, &[2]).unwrap();
+        let record = ffi::create_type(H5T_COMPOUND, 4 * POINTER).unwrap();
+        ffi::insert_member(&record, c"a", 0, &of_arrays).unwrap();
+        for of in [array, record] {
+            let dtype = types::dtype(&of).unwrap();
+            assert!(matches!(dtype, Dtype::Unsupported(_)), "{dtype}");
+        }
+    }
+}
