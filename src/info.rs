@@ -424,6 +424,7 @@ mod tests {
             layout: Layout {
                 chunk: Some(vec![100_000]),
                 filters: vec!["shuffle".into(), "gzip".into()],
+                big_endian: false,
                 bytes: Some(1),
             },
             raw: 1000,

@@ -93,6 +93,7 @@ scenarios! {
     files_of_anndata_are_sound,
     verified_outputs_are_right_and_sound,
     what_anndata_refuses_is_not_sound,
+    what_anndata_reads_is_sound,
     broken_files_end_well,
     files_outside_the_folder_are_refused,
     links_out_of_a_store_are_refused,

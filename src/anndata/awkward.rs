@@ -58,11 +58,7 @@ impl Awkward {
             let Some(&[rows]) = length.as_deref() else {
                 bail!("it has no attribute 'length'");
             };
-            let form: Value = match attrs.get("form") {
-                Some(Attr::Text(form)) => serde_json::from_str(form)?,
-                Some(Attr::Json(form)) => form.clone(),
-                _ => bail!("it has no attribute 'form'"),
-            };
+            let form = form(&attrs)?;
             Ok(Awkward {
                 path: path.clone(),
                 rows,
@@ -79,11 +75,8 @@ impl Awkward {
 
     /// Its form as JSON: two arrays can be put together where these are equal.
     pub fn form(&self) -> Result<String> {
-        match self.attrs.get("form") {
-            Some(Attr::Text(form)) => Ok(serde_json::from_str::<Value>(form)?.to_string()),
-            Some(Attr::Json(form)) => Ok(form.to_string()),
-            _ => bail!("Awkward array '{}' has no attribute 'form'", self.path),
-        }
+        let form = form(&self.attrs);
+        Ok(form.with_context(|| self.path.clone())?.to_string())
     }
 
     pub fn read(&self, ranges: &[Range<u64>]) -> Result<AwkwardBlock> {
@@ -100,6 +93,32 @@ impl Awkward {
         };
         let group = root.create_group(path, &self.attrs.clone().with("length", length))?;
         Ok(AwkwardWriter(self.form.create(&group)?))
+    }
+}
+
+/// The form of an awkward array with these attributes.
+pub fn form(attrs: &Attrs) -> Result<Value> {
+    match attrs.get("form") {
+        Some(Attr::Text(form)) => Ok(serde_json::from_str(form)?),
+        Some(Attr::Json(form)) => Ok(form.clone()),
+        _ => bail!("it has no attribute 'form'"),
+    }
+}
+
+/// How many elements each row has, as anndata counts them: fields where rows are records. `None` where rows differ,
+/// have none, or lie under a mask, of which anndata does not know.
+pub fn row_length(form: &Value) -> Option<u64> {
+    match form["class"].as_str()? {
+        "NumpyArray" => form["inner_shape"][0].as_u64(),
+        "RegularArray" if form["parameters"]["__array__"].is_null() => form["size"].as_u64(),
+        "RecordArray" => Some(form["contents"].as_array()?.len() as u64),
+        "IndexedOptionArray" | "IndexedArray" | "UnmaskedArray" => row_length(&form["content"]),
+        "UnionArray" => {
+            let mut lengths = form["contents"].as_array()?.iter().map(row_length);
+            let first = lengths.next()??;
+            lengths.all(|length| length == Some(first)).then_some(first)
+        }
+        _ => None,
     }
 }
 

@@ -45,7 +45,7 @@ impl Column {
         let (part, kind) = match Encoding::of_group(&group)? {
             Encoding::Categorical => {
                 let categories = group.get("categories")?.context("It has no 'categories'")?;
-                let ordered = group.attrs()?.get("ordered").and_then(Attr::as_bool);
+                let ordered = group.attrs()?.get("ordered").and_then(Attr::is_true);
                 let kind = ColumnKind::Categorical {
                     categories: Box::new(Column::open(categories)?),
                     ordered: ordered.unwrap_or(false),

@@ -32,6 +32,8 @@ pub fn columns(frame: &Group) -> Result<Vec<String>> {
 /// The names that a dataframe lists, each once. The index may be among them: it is a column too, then.
 pub fn column_order(frame: &Group) -> Result<Vec<String>> {
     let listed = match frame.attrs()?.get("column-order") {
+        // anndata goes through a text letter by letter, so it is right where names have one.
+        Some(Attr::Text(names)) => Some(names.chars().map(String::from).collect()),
         Some(order) => order.as_texts(),
         None => None,
     };
@@ -177,7 +179,7 @@ impl Frame {
                 let codes = self.index.codes(rows)?;
                 let named = codes.iter().map(|&code| {
                     let code = usize::try_from(code).ok().filter(|c| *c < categories.len());
-                    Ok(categories.get(code.context("A name is missing")?))
+                    Ok(categories.get(code.ok_or(MissingName)?))
                 });
                 named.collect()
             }
@@ -204,6 +206,18 @@ impl Frame {
         matches!(self.index.kind, ColumnKind::Plain)
             && self.index.dtype().is_string()
             && self.columns.contains(&self.index_name)
+    }
+}
+
+/// An index that anndata reads, but by which rows cannot be told apart.
+#[derive(Debug)]
+pub struct MissingName;
+
+impl std::error::Error for MissingName {}
+
+impl std::fmt::Display for MissingName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "A name is missing")
     }
 }
 
@@ -237,7 +251,7 @@ fn column(root: &Group, path: &str, name: &str) -> Result<Column> {
 
 fn texts(values: Values) -> Result<Strings> {
     let values = values.cast(&Dtype::String)?;
-    ensure!(!values.missing.contains(&true), "A name is missing");
+    ensure!(!values.missing.contains(&true), MissingName);
     match values.data {
         Data::Text(strings) => Ok(strings),
         Data::Numbers { dtype, .. } => bail!("{dtype} where text is expected"),

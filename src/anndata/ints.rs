@@ -84,10 +84,11 @@ pub fn largest(bytes: &[u8], dtype: &Dtype) -> Result<u64> {
 
 /// Whether all integers are -1 or less than `categories`.
 pub fn are_codes(bytes: &[u8], dtype: &Dtype, categories: u64) -> Result<bool> {
+    let is_signed = dtype.kind() == Some(Kind::Int);
     Ok(with_reader!(dtype, SIZE, read => {
         bytes.par_chunks_exact(SIZE).with_min_len(1 << 14).all(|b| {
             let code = read(b);
-            code < categories || code == u64::MAX
+            code < categories || is_signed && code == u64::MAX
         })
     }))
 }

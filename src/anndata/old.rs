@@ -153,7 +153,7 @@ fn categories(
         if !name.is_empty()
             && let Some(Node::Array(found)) = parent.get(name)?
         {
-            let ordered = found.attrs()?.get("ordered").and_then(Attr::as_bool);
+            let ordered = found.attrs()?.get("ordered").and_then(Attr::is_true);
             return Ok(Some(Categories {
                 parent: parent.clone(),
                 name: name.into(),

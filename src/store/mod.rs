@@ -87,6 +87,8 @@ pub struct Layout {
     pub chunk: Option<Vec<u64>>,
     /// The names of its filters or codecs, in the order of writing.
     pub filters: Vec<String>,
+    /// Whether readers get its numbers with the most significant byte first, as HDF5 and Zarr of version 2 keep them.
+    pub big_endian: bool,
     /// What the values take on disk, in HDF5 without text of any length; `None` where they have no chunks in Zarr.
     pub bytes: Option<u64>,
 }

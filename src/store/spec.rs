@@ -255,22 +255,26 @@ impl Attr {
         }
     }
 
-    /// The integers of an integer (or bool) scalar or array; `None` for other types and for negative values.
+    /// The whole numbers of a scalar or array; floats count where they are whole, as readers in Python take them.
+    /// `None` for other types and for negative values.
     pub fn as_ints(&self) -> Option<Vec<u64>> {
-        let Attr::Bytes { dtype, bytes, .. } = self else {
+        let Attr::Bytes {
+            dtype: Dtype::Number { kind, size, order },
+            bytes,
+            ..
+        } = self
+        else {
             return None;
         };
-        match dtype {
-            Dtype::Number {
-                kind: Kind::Int | Kind::Uint | Kind::Bool,
-                size,
-                order,
-            } if (1..=8).contains(size) => bytes
-                .chunks_exact(*size)
-                .map(|b| int_from(b, dtype.kind(), *order).and_then(|v| u64::try_from(v).ok()))
-                .collect(),
-            _ => None,
+        if !(1..=8).contains(size) {
+            return None;
         }
+        let values = bytes.chunks_exact(*size);
+        let values = values.map(|b| match kind {
+            Kind::Float => whole_from(b, *order),
+            _ => u64::try_from(int_from(b, *kind, *order)?).ok(),
+        });
+        values.collect()
     }
 
     pub fn as_bool(&self) -> Option<bool> {
@@ -279,10 +283,30 @@ impl Attr {
             _ => None,
         }
     }
+
+    /// Whether Python takes it for true, as it does every text but the empty one; `None` for what is no single value.
+    pub fn is_true(&self) -> Option<bool> {
+        match self {
+            Attr::Text(text) => Some(!text.is_empty()),
+            _ => self.as_bool(),
+        }
+    }
+}
+
+/// A float64 or float32 that is a whole number no smaller than 0.
+fn whole_from(bytes: &[u8], order: Order) -> Option<u64> {
+    let bits = int_from(bytes, Kind::Uint, order)? as u64;
+    let value = match bytes.len() {
+        8 => f64::from_bits(bits),
+        4 => f32::from_bits(bits as u32).into(),
+        _ => return None,
+    };
+    let whole = value.fract() == 0.0 && (0.0..1e15).contains(&value);
+    whole.then_some(value as u64)
 }
 
 /// One integer of up to 8 bytes.
-fn int_from(bytes: &[u8], kind: Option<Kind>, order: Order) -> Option<i128> {
+fn int_from(bytes: &[u8], kind: Kind, order: Order) -> Option<i128> {
     let mut wide = [0u8; 8];
     for (i, &b) in bytes.iter().enumerate() {
         let at = match order {
@@ -293,10 +317,11 @@ fn int_from(bytes: &[u8], kind: Option<Kind>, order: Order) -> Option<i128> {
     }
     let value = u64::from_le_bytes(wide);
     let unused = 64 - 8 * bytes.len() as u32;
-    Some(match kind? {
-        Kind::Int => i128::from(((value << unused) as i64) >> unused),
-        _ => i128::from(value),
-    })
+    match kind {
+        Kind::Int => Some(i128::from(((value << unused) as i64) >> unused)),
+        Kind::Uint | Kind::Bool => Some(i128::from(value)),
+        Kind::Float | Kind::Complex => None,
+    }
 }
 
 /// The attributes of one node, in the order in which they are stored.

@@ -2,13 +2,13 @@
 
 use anyhow::{Context, Result, ensure};
 
-use super::{Checker, Place, below};
-use crate::anndata::awkward::{Awkward, UnknownForm};
+use super::{Checker, Place, below, is_half};
+use crate::anndata::awkward::{self, Awkward, UnknownForm};
 use crate::anndata::column::{Column, ColumnKind};
 use crate::anndata::encoding::Encoding;
 use crate::anndata::matrix::Layout;
 use crate::anndata::rows::Source;
-use crate::store::spec::{Attr, Dtype, Kind, Order};
+use crate::store::spec::{Attr, Dtype, Kind};
 use crate::store::{Array, Group, Node};
 
 /// Groups in groups; deeper ones are links in a circle.
@@ -41,6 +41,11 @@ impl Checker<'_> {
             let (found, wanted) = (named(&node, &encoding), place.wants());
             let what = format!("It is {found}, where {wanted} is expected");
             self.findings.error(path, what);
+        }
+        let is_scalar = matches!(&node, Node::Array(array) if array.spec().shape.is_empty());
+        if is_scalar && matches!(place, Place::Column(Some(_))) {
+            let what = format!("It is {}, once for all rows", named(&node, &encoding));
+            self.findings.note(path, what);
         }
         match (encoding, node) {
             (_, Node::Array(array)) => self.array(path, array, place),
@@ -85,6 +90,16 @@ impl Checker<'_> {
 
     /// A categorical or nullable column.
     fn column(&mut self, path: &str, group: &Group, place: Place) {
+        if let (Place::Any, Ok(Some(Node::Array(values)))) = (place, group.get("values"))
+            && values.spec().shape.len() > 1
+            && !values.spec().dtype.is_string()
+        {
+            let axes = values.spec().shape.len();
+            let what =
+                format!("Its values have {axes} axes; they are read, but not against its mask");
+            self.findings.note(path, what);
+            return self.all(path, group);
+        }
         for name in self.names(group, path) {
             let place = match name.as_str() {
                 "codes" | "categories" | "values" | "mask" => Place::Column(None),
@@ -102,6 +117,11 @@ impl Checker<'_> {
         {
             return; // told before
         }
+        for part in ["values", "categories"] {
+            if let Ok(Some(Node::Array(values))) = group.get(part) {
+                self.indexable(path, part, &values);
+            }
+        }
         match Column::open(Node::Group(group.clone())) {
             Ok(column) => {
                 self.agrees(path, "rows", column.rows(), place.rows());
@@ -118,10 +138,7 @@ impl Checker<'_> {
         let dtype = column.dtype();
         match &column.kind {
             ColumnKind::Categorical { .. } => {
-                let ordered = column.attrs.get("ordered");
-                if ordered.and_then(Attr::as_bool).is_none() {
-                    self.findings.error(path, "It has no bool 'ordered'");
-                }
+                self.ordered(path, column.attrs.get("ordered"));
             }
             ColumnKind::Nullable(mask) => {
                 let right = match kind {
@@ -129,15 +146,6 @@ impl Checker<'_> {
                     "nullable-boolean" => dtype.kind() == Some(Kind::Bool),
                     _ => dtype.is_string(),
                 };
-                if let Dtype::Number {
-                    order: Order::Big,
-                    size: 2..,
-                    ..
-                } = dtype
-                {
-                    let what = "Its values are big-endian, which pandas does not take";
-                    self.findings.error(path, what);
-                }
                 if !right {
                     let what = format!("It is '{kind}', but its values are {dtype}");
                     self.findings.error(path, what);
@@ -153,9 +161,47 @@ impl Checker<'_> {
         }
     }
 
+    /// An error for a text that readers take for true, as Python does, though it says otherwise: the file has another
+    /// meaning than its writer gave it. Another text, or a number, is read as it is meant.
+    fn ordered(&mut self, path: &str, ordered: Option<&Attr>) {
+        match ordered {
+            Some(Attr::Text(text)) if text.is_empty() || text.eq_ignore_ascii_case("true") => {
+                self.findings
+                    .note(path, "Its 'ordered' is a text, not a bool");
+            }
+            Some(Attr::Text(text)) => {
+                let what = format!("Its 'ordered' is the text '{text}', which is read as true");
+                self.findings.error(path, what);
+            }
+            _ if ordered.and_then(Attr::as_bool).is_some() => {}
+            _ => self.findings.error(path, "It has no bool 'ordered'"),
+        }
+    }
+
+    /// Whether pandas makes a nullable array, or categories, of these numbers.
+    fn indexable(&mut self, path: &str, part: &str, values: &Array) {
+        let found = match values.layout() {
+            Ok(layout) if layout.big_endian => "big-endian",
+            _ if is_half(&values.spec().dtype) => "float16",
+            _ => return,
+        };
+        let what = format!("Its {part} are {found}, which pandas does not take there");
+        self.findings.error(path, what);
+    }
+
     /// An awkward array, by its form. A form that is not known here is read buffer by buffer.
     fn awkward(&mut self, path: &str, group: &Group, place: Place) {
         self.all(path, group);
+        let form = || awkward::form(&group.attrs()?);
+        if let (Place::Matrix(..), Ok(form)) = (place, form()) {
+            match awkward::row_length(&form) {
+                Some(columns) => self.agrees(path, "columns", columns, place.columns()),
+                None => {
+                    let what = "Its rows are not lists of one length, as a matrix has them";
+                    self.findings.error(path, what);
+                }
+            }
+        }
         let read = |checker: &mut Self| -> Result<()> {
             let array = Awkward::open(group)?;
             checker.agrees(path, "rows", array.rows(), place.rows());

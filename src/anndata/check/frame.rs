@@ -2,16 +2,17 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Error, Result};
 
-use super::{Axis, Checker, Place, below};
+use super::{Axis, Checker, Place, below, is_half};
 use crate::anndata::column::{Column, ColumnKind};
 use crate::anndata::distinct::{self, Repeats};
 use crate::anndata::encoding::Encoding;
-use crate::anndata::frame::{self, Frame};
+use crate::anndata::frame::{self, Frame, MissingName};
 use crate::anndata::old;
 use crate::anndata::values::{Data, Values};
-use crate::store::{Array, Group};
+use crate::store::spec::Attr;
+use crate::store::{Array, Group, Node};
 
 impl Checker<'_> {
     /// A frame in a group.
@@ -40,6 +41,13 @@ impl Checker<'_> {
         };
         if let Some(len) = len {
             self.agrees(path, "rows", len.len, place.rows());
+        }
+        self.column_order(path, group);
+        if let Ok(Some(Node::Array(index))) = group.get(&columns[0])
+            && is_half(&index.spec().dtype)
+        {
+            let what = "Its names are float16, of which pandas makes no index";
+            self.findings.error(path, what);
         }
         if let Ok(columns) = frame::column_order(group) {
             self.agrees(path, "columns", columns.len() as u64, place.columns());
@@ -73,6 +81,26 @@ impl Checker<'_> {
         match place {
             Place::Frame(_) => self.index(path),
             Place::Rows(Some(axis)) => self.names_of(path, axis),
+            _ => {}
+        }
+    }
+
+    /// Whether anndata finds the columns where `column-order` is no list of names.
+    fn column_order(&mut self, path: &str, group: &Group) {
+        let attrs = group.attrs().unwrap_or_default();
+        match attrs.get("column-order") {
+            Some(Attr::Text(_)) => {
+                let what = "Its 'column-order' is one text, each letter of which names a column";
+                self.findings.note(path, what);
+            }
+            Some(Attr::Null(_)) => {
+                let what = "Its 'column-order' is nothing, where a list is expected";
+                self.findings.error(path, what);
+            }
+            Some(Attr::Texts { shape, .. }) if shape.len() != 1 => {
+                let what = format!("Its 'column-order' is a table of shape {shape:?}");
+                self.findings.error(path, what);
+            }
             _ => {}
         }
     }
@@ -155,7 +183,7 @@ impl Checker<'_> {
                 self.findings.note(path, what);
             }
             Ok(None) => {}
-            Err(error) => self.findings.failed(path, &error),
+            Err(error) => self.no_names(path, &error),
         }
     }
 
@@ -187,7 +215,17 @@ impl Checker<'_> {
                 self.findings.error(path, what);
             }
             Ok(false) => {}
-            Err(error) => self.findings.failed(path, &error),
+            Err(error) => self.no_names(path, &error),
+        }
+    }
+
+    /// Of an index that cannot be read; anndata reads one with missing names, merge does not.
+    fn no_names(&mut self, path: &str, error: &Error) {
+        match error.is::<MissingName>() {
+            true => self
+                .findings
+                .note(path, format!("{error:#}; merge refuses it")),
+            false => self.findings.failed(path, error),
         }
     }
 

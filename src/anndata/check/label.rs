@@ -87,7 +87,11 @@ fn describes(kind: &str, spec: &ArraySpec) -> bool {
         _ if spec.null => false,
         "string" => is_scalar && dtype.is_string(),
         "bytes" => is_scalar && !dtype.is_string() || matches!(dtype, Dtype::FixedString { .. }),
-        "numeric-scalar" => is_scalar && (dtype.kind().is_some() || unknown),
+        // An array of one number is read as that number.
+        "numeric-scalar" => {
+            let items = spec.rows().saturating_mul(spec.row_items());
+            items == 1 && (dtype.kind().is_some() || unknown)
+        }
         "string-array" => !is_scalar && dtype.is_string(),
         "rec-array" => matches!(dtype, Dtype::Record { .. }) || unknown,
         _ => true,

@@ -10,7 +10,7 @@ mod label;
 mod sparse;
 mod values;
 
-use crate::store::spec::Dtype;
+use crate::store::spec::{Dtype, Kind};
 use crate::store::{Group, Node};
 
 use super::encoding::Encoding;
@@ -31,7 +31,7 @@ struct Axis {
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Any,
-    /// One value for each row of a frame.
+    /// One value for each row of a frame, or for all of them; a part of a column where no frame is known.
     Column(Option<Axis>),
     /// A frame over an axis of the file.
     Frame(Option<Axis>),
@@ -82,10 +82,12 @@ impl Place {
             (Place::X(..), Some(spec)) => spec.null || spec.shape.len() == 2,
             (Place::Matrix(..), Some(spec)) => spec.shape.len() >= 2,
             (Place::Rows(_), Some(spec)) => !spec.shape.is_empty(),
-            (Place::Column(_), Some(spec)) => spec.shape.len() == 1,
+            (Place::Column(None), Some(spec)) => spec.shape.len() == 1,
+            (Place::Column(_), Some(spec)) => spec.shape.len() <= 1,
             (Place::Frame(_), Some(spec)) => matches!(spec.dtype, Dtype::Record { .. }),
             (Place::Frame(_), None) => matches!(encoding, DataFrame | OldDataFrame),
             (Place::Column(_), None) => matches!(encoding, Categorical | Nullable | Csr | Csc),
+            (Place::X(..), None) => matches!(encoding, Csr | Csc | DataFrame | OldDataFrame),
             (_, None) => matches!(encoding, Csr | Csc | Awkward | DataFrame | OldDataFrame),
         }
     }
@@ -225,8 +227,14 @@ impl Checker<'_> {
     }
 
     fn raw(&mut self, obs: Option<Axis>, genes: Option<Axis>) {
-        let Ok(Some(Node::Group(raw))) = self.root.get("raw") else {
-            return self.child(self.root, "", "raw", Place::Any);
+        let raw = match self.root.get("raw") {
+            Ok(Some(Node::Group(raw))) => raw,
+            node => {
+                if matches!(node, Ok(Some(Node::Array(array))) if !array.spec().null) {
+                    self.findings.error("raw", "It is no folder of elements");
+                }
+                return self.child(self.root, "", "raw", Place::Any);
+            }
         };
         self.label("raw", &Node::Group(raw.clone()), Some("raw"));
         for name in self.names(&raw, "raw") {
@@ -277,6 +285,11 @@ impl Checker<'_> {
             self.findings.error(path, what);
         }
     }
+}
+
+/// Whether these are numbers that some libraries do not take, though numpy does.
+fn is_half(dtype: &Dtype) -> bool {
+    dtype.kind() == Some(Kind::Float) && dtype.size() == 2
 }
 
 /// The path of node `name` in the group at `path`.

@@ -9,12 +9,12 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use super::values::BLOCK;
-use super::{Checker, Place, below};
+use super::{Checker, Place, below, is_half};
 use crate::anndata::distinct;
 use crate::anndata::ints;
 use crate::anndata::matrix::{Layout, Sparse};
 use crate::store::Group;
-use crate::store::spec::Kind;
+use crate::store::spec::Attr;
 
 /// Rows whose offsets are held at a time.
 const STEP: u64 = 1 << 18;
@@ -52,9 +52,20 @@ impl Checker<'_> {
             let what = format!("Its values are {dtype}");
             self.findings.error(path, what);
         }
-        if dtype.kind() == Some(Kind::Float) && dtype.size() == 2 {
+        if is_half(dtype) {
             let what = "Its values are float16, of which today's scipy makes no sparse matrix";
             self.findings.note(path, what);
+        }
+        if sparse.data.layout().is_ok_and(|layout| layout.big_endian) {
+            let what = "Its values are big-endian, of which today's scipy makes no sparse matrix";
+            self.findings.note(path, what);
+        }
+        let shape = group
+            .attrs()
+            .ok()
+            .and_then(|attrs| attrs.get("shape").cloned());
+        if matches!(&shape, Some(Attr::Bytes { dtype, .. }) if !dtype.is_integer()) {
+            self.findings.note(path, "Its 'shape' is not of integers");
         }
         self.values(&below(path, "data"), &sparse.data);
         let indices = self.may_read(&below(path, "indices"), &sparse.indices);

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tracing::debug;
 
 use super::super::chunks::{Grid, Kept};
-use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Strings};
+use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Order, Strings};
 use super::super::{Layout, raw};
 use super::datasets::{self, RawChunk, RawFilter};
 use super::heap::{self, Heap};
@@ -100,6 +100,14 @@ impl Array {
                 _ => None,
             },
             filters: filters.into_iter().map(name).collect(),
+            big_endian: matches!(
+                self.spec.dtype,
+                Dtype::Number {
+                    order: Order::Big,
+                    size: 2..,
+                    ..
+                }
+            ),
             bytes: (!is_virtual).then(|| ffi::stored_bytes(&self.id)),
         })
     }

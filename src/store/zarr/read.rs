@@ -468,6 +468,9 @@ fn layout(json: &Value) -> Layout {
     Layout {
         chunk: chunk_shape(json).ok(),
         filters: codecs.filter_map(name).collect(),
+        big_endian: json["dtype"]
+            .as_str()
+            .is_some_and(|name| name.starts_with('>')),
         bytes: None,
     }
 }
