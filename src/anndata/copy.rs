@@ -50,6 +50,14 @@ pub fn run(copy: &Copy, out: &Group) -> Result<()> {
     node(&copy.parent, &copy.name, out, &copy.to).with_context(|| format!("Copy '{}'", copy.to))
 }
 
+/// As [`run`], of what may be a field of an old compound folder.
+pub fn element(root: &Group, path: &str, out: &Group, to: &str) -> Result<()> {
+    match old::field(root, path, to)? {
+        Some(leaf) => whole_leaf(&leaf, out).with_context(|| format!("Copy '{to}'")),
+        None => run(&Copy::new(root, path, to), out),
+    }
+}
+
 /// Makes the folder `to` as `from` is, without what is in it.
 pub fn folder(from: &Group, out: &Group, to: &str) -> Result<()> {
     out.create_group(to, &group_attrs(from, &Encoding::Dict)?)

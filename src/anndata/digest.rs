@@ -15,12 +15,17 @@ use super::copy::blocks;
 use super::encoding::Encoding;
 use super::frame::Frame;
 use super::matrix::{Layout, Sparse};
+use super::old;
+use super::rows::{Leaf, Source};
 use super::values::{Data, Values};
 use crate::store::spec::{Dtype, Field, Strings};
 use crate::store::{Array, Group, Node};
 pub use elements::Elements;
 
 pub type Digest = [u8; 32];
+
+/// What a text is reckoned to take.
+const TEXT: u64 = 64;
 
 /// Rows of `row` bytes each that are looked at of `rows`, where `limit` bytes are enough.
 pub fn looked_at(rows: u64, row: u64, limit: u64) -> u64 {
@@ -31,6 +36,9 @@ pub fn looked_at(rows: u64, row: u64, limit: u64) -> u64 {
 /// NaN that stands alone, as in anndata, and what cannot be read value by value.
 pub fn of(parent: &Group, name: &str, limit: u64) -> Result<Option<Digest>> {
     let digest = || -> Result<Option<Digest>> {
+        if let Some(field) = old::field(parent, name, name)? {
+            return self::field(&field, limit).map(Some);
+        }
         let node = parent.get(name)?.context("It is missing")?;
         match (Encoding::of(&node)?, node) {
             (Encoding::Scalar, Node::Array(scalar)) => self::scalar(&scalar),
@@ -142,6 +150,10 @@ fn scalar(scalar: &Array) -> Result<Option<Digest>> {
     }
     if spec.dtype.is_string() {
         hasher.strings(&scalar.read_strings(std::slice::from_ref(&(0..1)))?);
+        // To Python bytes are no text.
+        if label(scalar)?.as_deref() == Some("bytes") {
+            hasher.text(b"bytes");
+        }
     } else if spec.dtype.kind().is_some() {
         let bytes = scalar.read(std::slice::from_ref(&(0..1)))?;
         for value in canonical::by_value(&bytes, &spec.dtype)? {
@@ -158,48 +170,101 @@ fn scalar(scalar: &Array) -> Result<Option<Digest>> {
 
 fn array(array: &Array, limit: u64) -> Result<Option<Digest>> {
     let spec = array.spec();
-    let text = spec.dtype == Dtype::String;
-    let row = match text {
-        true => 64 * spec.row_items(),
-        false => spec.row_bytes(),
-    };
-    let rows = blocks(looked_at(spec.rows(), row, limit), row);
-    let mut hasher = match &spec.dtype {
+    let dtype = &spec.dtype;
+    match dtype {
         Dtype::Unsupported(_) => return Ok(None),
-        dtype if dtype.is_string() => Hasher::texts(&spec.shape),
-        Dtype::Record { fields, .. } => {
-            let mut hasher = Hasher::array(&spec.dtype, &spec.shape);
-            for field in fields {
-                hasher.text(field.name.as_bytes());
-                hasher.text(field.dtype.to_string().as_bytes());
-                hasher.shape(&field.shape);
-            }
-            hasher
+        Dtype::Record { .. } => return records(array, limit).map(Some),
+        // So old files keep a text.
+        Dtype::FixedString { .. } if spec.shape == [1] && label(array)?.is_none() => {
+            return scalar(array);
         }
-        dtype => Hasher::array(dtype, &spec.shape),
+        _ => {}
+    }
+    let (mut hasher, row) = match dtype.is_string() {
+        true => (Hasher::texts(&spec.shape), TEXT * spec.row_items()),
+        false => (Hasher::array(dtype, &spec.shape), spec.row_bytes()),
     };
-    for rows in rows {
+    for rows in blocks(looked_at(spec.rows(), row, limit), row) {
         let rows = std::slice::from_ref(&rows);
-        match &spec.dtype {
-            dtype if dtype.is_string() => hasher.strings(&array.read_strings(rows)?),
-            Dtype::Record { fields, .. } if spec.dtype.is_record_with_text() => {
-                for field in fields {
-                    match field.dtype.is_string() {
-                        true => hasher.strings(&array.read_field_strings(field, rows)?),
-                        false => hasher.numbers(array.read_field(field, rows)?, &field.dtype),
-                    }
-                }
-            }
-            Dtype::Record { size, fields } => {
-                let records = array.read(rows)?;
-                for field in fields {
-                    hasher.numbers(field_of(&records, *size, field), &field.dtype);
-                }
-            }
-            dtype => hasher.numbers(array.read(rows)?, dtype),
+        match dtype.is_string() {
+            true => hasher.strings(&array.read_strings(rows)?),
+            false => hasher.numbers(array.read(rows)?, dtype),
         }
     }
     Ok(Some(hasher.finish()))
+}
+
+/// The field of an old compound folder, as the array that it stood for.
+fn field(leaf: &Leaf, limit: u64) -> Result<Digest> {
+    let Source::Field(array, field) = &leaf.source else {
+        bail!("'{}' is no field", leaf.path);
+    };
+    let shape = [&[leaf.rows()], field.shape.as_slice()].concat();
+    let items: u64 = field.shape.iter().product();
+    let (mut hasher, row) = match field.dtype.is_string() {
+        true => (Hasher::texts(&shape), TEXT * items),
+        false => (
+            Hasher::array(&field.dtype, &shape),
+            field.dtype.size() as u64 * items,
+        ),
+    };
+    for rows in blocks(looked_at(leaf.rows(), row, limit), row) {
+        let rows = std::slice::from_ref(&rows);
+        match field.dtype.is_string() {
+            true => hasher.strings(&array.read_field_strings(field, rows)?),
+            false => hasher.numbers(array.read_field(field, rows)?, &field.dtype),
+        }
+    }
+    Ok(hasher.finish())
+}
+
+fn label(array: &Array) -> Result<Option<String>> {
+    Ok(array.attrs()?.text("encoding-type").map(str::to_owned))
+}
+
+/// Field by field; text is text, whatever its width.
+fn records(array: &Array, limit: u64) -> Result<Digest> {
+    let spec = array.spec();
+    let Dtype::Record { size, fields } = &spec.dtype else {
+        bail!("{} where records are expected", spec.dtype);
+    };
+    let mut hasher = Hasher::array(&spec.dtype, &spec.shape);
+    let row = match fields.iter().any(|field| field.dtype.is_string()) {
+        true => TEXT * fields.len() as u64,
+        false => spec.row_bytes(),
+    };
+    let rows = looked_at(spec.rows(), row, limit);
+    let long = spec.dtype.is_record_with_text();
+    for field in fields {
+        hasher.text(field.name.as_bytes());
+        match field.dtype.is_string() {
+            true => hasher.text(b"text"),
+            false => hasher.text(field.dtype.to_string().as_bytes()),
+        }
+        hasher.shape(&field.shape);
+        for rows in blocks(rows, row) {
+            let rows = std::slice::from_ref(&rows);
+            match &field.dtype {
+                dtype if long && dtype.is_string() => {
+                    hasher.strings(&array.read_field_strings(field, rows)?);
+                }
+                dtype if long => hasher.numbers(array.read_field(field, rows)?, dtype),
+                Dtype::FixedString { size: width } => {
+                    let texts = field_of(&array.read(rows)?, *size, field);
+                    let texts = texts.chunks_exact(*width);
+                    hasher.strings(&texts.map(unpadded).collect());
+                }
+                dtype => hasher.numbers(field_of(&array.read(rows)?, *size, field), dtype),
+            }
+        }
+    }
+    Ok(hasher.finish())
+}
+
+/// Text of a fixed width without the NUL bytes at its end.
+fn unpadded(text: &[u8]) -> &[u8] {
+    let end = text.iter().rposition(|byte| *byte != 0);
+    &text[..end.map_or(0, |last| last + 1)]
 }
 
 /// The values of one field: what lies between fields is no value.

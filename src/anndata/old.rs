@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 
 use super::encoding::{Encoding, array_attrs};
-use super::rows::Source;
+use super::rows::{Leaf, Source};
 use crate::store::spec::{Attr, Attrs, Dtype, Field};
 use crate::store::{Array, Group, Node};
 
@@ -162,6 +162,29 @@ fn categories(
         }
     }
     bail!("The categories of '{}/{name}' are missing", group.path())
+}
+
+/// The field of a compound dataset that stood for a folder of arrays before anndata 0.6, by its path (`varm/PCs`), as
+/// what is written at `to`.
+pub fn field(root: &Group, path: &str, to: &str) -> Result<Option<Leaf>> {
+    let Some((folder, name)) = path.split_once('/') else {
+        return Ok(None);
+    };
+    let Some(Node::Array(array)) = root.get(folder)? else {
+        return Ok(None);
+    };
+    let Dtype::Record { fields, .. } = &array.spec().dtype else {
+        return Ok(None);
+    };
+    let Some(field) = fields.iter().find(|field| field.name == name).cloned() else {
+        return Ok(None);
+    };
+    let source = ColumnSource::Field(Arc::new(array), field);
+    Ok(Some(Leaf {
+        path: to.into(),
+        attrs: source.attrs()?,
+        source: source.into_source(),
+    }))
 }
 
 /// The nodes of uns that are the categories of a compound obs or var.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::copy::{self, Copy};
+use super::copy;
 use super::digest::{self, Digest, Elements, Hasher};
 use super::encoding::Encoding;
 use super::frame::Frame;
@@ -13,6 +13,7 @@ use super::genes;
 use super::ints;
 use super::join::{ColumnMap, Joined};
 use super::matrix::{Count, Layout, Sparse, SparseWriter};
+use super::old;
 use super::rows::{Block, Leaf, Source};
 use super::stack::{Converter, Part, Plan, Shape, Stack};
 use crate::store::spec::{Attrs, Dtype};
@@ -43,7 +44,7 @@ impl Element<'_> {
     /// Writes it at `to`. False, and nothing written, where that is not known of its kind.
     pub fn write(&self, out: &Group, to: &str) -> Result<bool> {
         if *self.map == ColumnMap::Identity {
-            copy::run(&Copy::new(self.parent, self.name, to), out)?;
+            copy::element(self.parent, self.name, out, to)?;
             return Ok(true);
         }
         let genes = self.joined.index.len() as u64;
@@ -80,9 +81,13 @@ impl Element<'_> {
 
     /// The digest of what [`Element::write`] writes; `None` is equal to nothing.
     pub fn digest(&self) -> Result<Option<Digest>> {
-        let node = self.parent.get(self.name)?.context("It is missing")?;
-        let encoding = Encoding::of(&node)?;
-        let is_frame = matches!(encoding, Encoding::DataFrame | Encoding::OldDataFrame);
+        let is_frame = match self.parent.get(self.name)? {
+            Some(node) => matches!(
+                Encoding::of(&node)?,
+                Encoding::DataFrame | Encoding::OldDataFrame
+            ),
+            None => false,
+        };
         if *self.map == ColumnMap::Identity && !is_frame {
             return digest::of(self.parent, self.name, u64::MAX);
         }
@@ -124,6 +129,9 @@ impl Element<'_> {
     }
 
     fn open(&self) -> Result<Option<Parts>> {
+        if let Some(leaf) = old::field(self.parent, self.name, self.name)? {
+            return self.leaf(leaf);
+        }
         let node = self.parent.get(self.name)?.context("It is missing")?;
         let source = match (Encoding::of(&node)?, node) {
             (Encoding::Array, Node::Array(array)) if array.spec().dtype.kind().is_some() => {
@@ -139,11 +147,14 @@ impl Element<'_> {
             }
             _ => return Ok(None),
         };
-        let leaf = Leaf {
+        self.leaf(Leaf {
             path: self.name.into(),
             attrs: Attrs::default(),
             source,
-        };
+        })
+    }
+
+    fn leaf(&self, leaf: Leaf) -> Result<Option<Parts>> {
         let plan = self.plan(&leaf)?;
         Ok(plan.map(|plan| Parts::Rows(leaf, plan)))
     }

@@ -104,10 +104,14 @@ impl Input {
                     let names = group.names()?.into_iter();
                     found.extend(names.map(|name| format!("{path}/{name}")));
                 }
-                // A compound dataset, before anndata 0.6.
-                Some(Node::Array(array)) if matches!(array.spec().dtype, Dtype::Record { .. }) => {
-                    found.push(path);
-                }
+                // A compound dataset, before anndata 0.6; that of raw is taken or left as a whole.
+                Some(Node::Array(array)) => match &array.spec().dtype {
+                    Dtype::Record { .. } if folder.starts_with("raw") => found.push(path),
+                    Dtype::Record { fields, .. } => {
+                        found.extend(fields.iter().map(|field| format!("{path}/{}", field.name)));
+                    }
+                    _ => {}
+                },
                 _ => {}
             }
         }

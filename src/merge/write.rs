@@ -201,23 +201,21 @@ fn write_given(given: &[Given], input: &Input, genes: &Joined, out: &Group) -> R
     let mut lost = vec![];
     for Given { path, whole, .. } in given {
         let write = || -> Result<bool> {
-            let in_folder = path.split_once('/');
-            match (in_folder, input.root.get(path)?) {
-                (_, Some(Node::Group(folder))) if !whole => {
-                    copy::folder(&folder, out, path)?;
-                    Ok(true)
-                }
-                (Some((folder @ ("varm" | "varp"), _)), Some(_)) => Element {
+            if let Some((folder @ ("varm" | "varp"), _)) = path.split_once('/') {
+                let element = Element {
                     parent: &input.root,
                     name: path,
                     square: folder == "varp",
                     map: &map,
                     joined: genes,
-                }
-                .write(out, path),
-                (None, Some(_)) if path != "uns" && map != ColumnMap::Identity => Ok(false),
-                _ => copy::run(&Copy::new(&input.root, path, path), out).map(|()| true),
+                };
+                return element.write(out, path);
             }
+            match input.root.get(path)? {
+                Some(Node::Group(folder)) if !whole => copy::folder(&folder, out, path)?,
+                _ => copy::run(&Copy::new(&input.root, path, path), out)?,
+            }
+            Ok(true)
         };
         if !write().with_context(|| format!("Read '{path}' of {}", input.name))? {
             lost.push(format!("'{path}' of {}", input.name));

@@ -14,6 +14,7 @@ import zarr
 
 import corpus
 from badinput import _refused
+from compare import diff_elem
 from fuzz import limited
 
 N = 20
@@ -349,6 +350,45 @@ def old_varm_of_one_gene_is_merged(case):
         if case.works("merge", "merge", merged, path, path):
             got = corpus.read(merged).varm
             case.check(f"{genes} genes", [] if set(got) == {"PCs", "q"} and (got["PCs"] == values["PCs"]).all() else [str(dict(got))])
+
+
+def old_folders_are_merged_with_those_of_today(case):
+    """obsm and varm were compounds; their fields are the elements of today."""
+    folder = case.folder("rare")
+    obsm, varm = np.zeros(3, dtype=[("pca", "f4", (2,))]), np.zeros(2, dtype=[("PCs", "f4", (2,)), ("q", "f4")])
+    obsm["pca"], varm["PCs"], varm["q"] = np.arange(6).reshape(3, 2), np.arange(4).reshape(2, 2) + 1, 5
+    old = _old(folder / "old.h5ad", obsm=obsm, varm=varm, uns__ct_categories=np.array([b"a"]))
+    for genes in (["g0", "g1"], ["g1", "g2"]):
+        new = ad.AnnData(np.ones((3, 2), "f4"), obs=pd.DataFrame(index=["d0", "d1", "d2"]), var=pd.DataFrame(index=genes))
+        new.obsm["pca"], new.varm["PCs"], new.varm["new"] = obsm["pca"] + 1, varm["PCs"][[0, 1] if genes[0] == "g0" else [1, 0]], np.ones(2)
+        path, merged = corpus.write(new, folder / "new.h5ad"), folder / "m.h5ad"
+        today = corpus.read(old)
+        for inputs, parts in (((old, path), (today, new)), ((path, old), (new, today))):
+            for strategy in ("first", "same", "unique", "only"):
+                label = f"{genes} {inputs[0].name} {strategy}"
+                if not case.works(label, "merge", merged, *inputs, "--var-merge", strategy):
+                    continue
+                got, want = corpus.read(merged), ad.concat(parts, join="outer", merge=strategy)
+                want = want[:, got.var_names]
+                case.check(label, [] if set(got.varm) == set(want.varm) else [f"varm holds {list(got.varm)}, want {list(want.varm)}"])
+                for name in set(got.varm) & set(want.varm):
+                    case.check(f"{label} {name}", [] if np.array_equal(got.varm[name], want.varm[name], equal_nan=True) else [f"{got.varm[name]}, want {want.varm[name]}"])
+                case.check(f"{label} obsm", [] if np.array_equal(got.obsm["pca"], want.obsm["pca"]) else [f"{got.obsm['pca']}"])
+
+
+def old_texts_in_uns_are_like_those_of_today(case):
+    folder = case.folder("rare")
+    records = np.array([(b"a", 1), (b"bc", 2)], dtype=[("s", "S2"), ("i", "i4")])
+    old = _old(folder / "old.h5ad", uns__text=np.array([b"word"]), uns__texts=np.array([b"a", b"bcd"]), uns__rec=records, uns__other=np.array([b"x"]))
+    new = ad.AnnData(np.ones((1, 2), "f4"), obs=pd.DataFrame(index=["d0"]), var=pd.DataFrame(index=["g0", "g1"]))
+    new.uns = {"text": "word", "texts": np.array(["a", "bcd"], object), "rec": np.array([("a", 1), ("bc", 2)], dtype=[("s", "O"), ("i", "i4")]), "other": "y"}
+    path, merged = corpus.write(new, folder / "new.h5ad"), folder / "m.h5ad"
+    for strategy in ("same", "unique", "only"):
+        for inputs in ((old, path), (path, old)):
+            if case.works(strategy, "merge", merged, *inputs, "--uns-merge", strategy):
+                want = ad.concat([corpus.read(p) for p in inputs], uns_merge=strategy).uns
+                got = corpus.read(merged).uns
+                case.check(f"{strategy} {inputs[0].name}", diff_elem(dict(want), dict(got), "uns"))
 
 
 def suffixes_are_for_the_index_alone(case):
