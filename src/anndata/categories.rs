@@ -14,7 +14,9 @@ use crate::store::spec::{Dtype, Kind};
 
 /// Distinct values of one type in order of first appearance.
 struct Dictionary {
+    /// By [comparable](Values::comparable) values.
     codes: HashMap<Box<[u8]>, i32>,
+    /// As the first of equal ones is: -0 or 0.
     values: Data,
 }
 
@@ -26,25 +28,23 @@ impl Dictionary {
         }
     }
 
-    /// Adds what is new of [comparable](Values::comparable) values, and not what is missing.
-    fn add(&mut self, values: &Values) -> Result<()> {
+    /// Adds what is new of values, and not what is missing. `keys` are the same values, comparable.
+    fn add(&mut self, keys: &Values, values: &Data) -> Result<()> {
         let is_new =
-            |i: &usize| !values.is_missing(*i) && !self.codes.contains_key(values.data.get(*i));
-        let new: Vec<usize> = (0..values.data.len())
-            .into_par_iter()
-            .filter(is_new)
-            .collect();
-        for value in new.into_iter().map(|i| values.data.get(i)) {
-            if !self.codes.contains_key(value) {
+            |i: &usize| !keys.is_missing(*i) && !self.codes.contains_key(keys.data.get(*i));
+        let new: Vec<usize> = (0..values.len()).into_par_iter().filter(is_new).collect();
+        for i in new {
+            let key = keys.data.get(i);
+            if !self.codes.contains_key(key) {
                 let code = i32::try_from(self.codes.len()).context("More than 2^31 categories")?;
-                self.codes.insert(value.into(), code);
-                self.values.push(value);
+                self.codes.insert(key.into(), code);
+                self.values.push(values.get(i));
             }
         }
         Ok(())
     }
 
-    /// The code of each value, -1 where it is missing; an error for a value that was not added.
+    /// The code of each of comparable values, -1 where it is missing; an error for a value that was not added.
     fn codes(&self, values: &Values) -> Result<Vec<i32>> {
         let code = |i| match values.is_missing(i) {
             true => Ok(-1),
@@ -87,7 +87,7 @@ impl Union {
         let ColumnKind::Categorical { categories, .. } = &column.kind else {
             self.lose_order();
             for rows in column.blocks()? {
-                self.add_values(&column.read(rows)?.comparable()?)?;
+                self.add_values(column.read(rows)?)?;
             }
             return Ok(());
         };
@@ -95,16 +95,15 @@ impl Union {
         if categories.rows() == 0 {
             return Ok(());
         }
-        let values = categories.read_all()?.comparable()?;
-        self.add_values(&values)?;
-        self.keep_order(column.is_ordered(), values);
+        let keys = self.add_values(categories.read_all()?)?;
+        self.keep_order(column.is_ordered(), keys);
         Ok(())
     }
 
     /// Adds distinct values of a plain column.
     pub fn add_plain(&mut self, values: Values) -> Result<()> {
         self.lose_order();
-        self.add_values(&values.comparable()?)
+        self.add_values(values).map(drop)
     }
 
     /// As many categories at the most: those of different types may turn out to be the same.
@@ -112,8 +111,11 @@ impl Union {
         self.dictionaries.iter().map(|d| d.codes.len() as u64).sum()
     }
 
-    fn add_values(&mut self, values: &Values) -> Result<()> {
-        let dtype = values.data.dtype();
+    /// Returns the values, comparable.
+    fn add_values(&mut self, values: Values) -> Result<Values> {
+        let keys = values.clone().comparable()?;
+        let values = values.data;
+        let dtype = values.dtype();
         let known = self.dictionaries.iter();
         let at = known.map(|d| d.values.dtype()).position(|d| d == dtype);
         let at = at.unwrap_or(self.dictionaries.len());
@@ -122,13 +124,13 @@ impl Union {
         }
         let dictionary = &mut self.dictionaries[at];
         let before = dictionary.codes.len();
-        dictionary.add(values)?;
+        dictionary.add(&keys, &values)?;
         let after = dictionary.codes.len();
         match self.runs.last_mut() {
             Some((last, run)) if *last == at && run.end == before => run.end = after,
             _ => self.runs.push((at, before..after)),
         }
-        Ok(())
+        Ok(keys)
     }
 
     /// Order stays while all columns have the same categories in the same order.
@@ -169,7 +171,13 @@ impl Union {
                     let from = &self.dictionaries[*from].values;
                     let mut values = Data::empty(&from.dtype());
                     run.clone().for_each(|i| values.push(from.get(i)));
-                    dictionary.add(&Values::from(values).cast(dtype)?)?;
+                    let keys = Values::from(values.clone()).comparable()?.cast(dtype)?;
+                    // As text 0 is `0.0`, whatever its sign.
+                    let values = match dtype.is_string() {
+                        true => keys.data.clone(),
+                        false => Values::from(values).cast(dtype)?.data,
+                    };
+                    dictionary.add(&keys, &values)?;
                 }
             }
         }

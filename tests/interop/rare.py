@@ -391,6 +391,19 @@ def old_texts_in_uns_are_like_those_of_today(case):
                 case.check(f"{strategy} {inputs[0].name}", diff_elem(dict(want), dict(got), "uns"))
 
 
+def the_first_zero_stays_as_it_is(case):
+    """Categories -0 and 0 are one, spelt as the first input has it."""
+    parts = [_adata(c=pd.Categorical(np.array(values * 10))) for values in ([-0.0, 1.0], [0.0, 2.0], [3.0, 4.0])]
+    folder = case.folder("rare")
+    paths = [corpus.write(p, folder / f"{i}.h5ad") for i, p in enumerate(parts)]
+    for order in ((0, 1), (1, 0), (0, 2), (0,)):
+        merged = folder / "m.h5ad"
+        if case.works(str(order), "merge", merged, *(paths[i] for i in order)):
+            got = corpus.read(merged).obs["c"].cat
+            want = pd.api.types.union_categoricals([parts[i].obs["c"] for i in order])
+            case.check(str(order), [] if list(map(str, got.categories)) == list(map(str, want.categories)) and (got.codes == want.codes).all() else [str(got.categories)])
+
+
 def suffixes_are_for_the_index_alone(case):
     adata = _adata()
     adata.obs.index.name = "cell"

@@ -381,10 +381,10 @@ fn categories_are_united_in_order_of_appearance() {
     }
     let numbers = Categorical(vec![0, 1], Box::new(int64(&[3, 2])), false);
     let floats = float64(&[-0.0, 0.0, 2.0, 0.5]);
-    let values = ["3.0", "2.0", "0.0", "0.0", "2.0", "0.5"];
+    let values = ["3.0", "2.0", "-0.0", "-0.0", "2.0", "0.5"];
     check(
         &[(2, Some(numbers)), (4, Some(floats))],
-        "float64[3.0,2.0,0.0,0.5]",
+        "float64[3.0,2.0,-0.0,0.5]",
         &values,
     );
 }
