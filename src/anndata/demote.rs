@@ -14,7 +14,7 @@ use super::categories::Categories;
 use super::column::Column;
 use super::unify::Plan;
 use super::values::{Data, Values};
-use super::{ints, number};
+use super::{distinct, ints, number};
 use crate::store::Group;
 use crate::store::spec::{Attrs, Dtype, Kind};
 
@@ -33,8 +33,8 @@ impl Demoted<'_> {
     /// Looks at all categories and codes; an error where a code has no category.
     pub fn of(column: &Column) -> Result<Demoted<'_>> {
         let categories = column.values_or_categories();
-        let of_categories = type_of(categories)?;
         let (used, missing) = used(column)?;
+        let of_categories = type_of(categories, missing)?;
         let plans = candidates(&of_categories, missing);
         let mut fits = vec![true; plans.len()];
         for rows in categories.blocks()? {
@@ -128,7 +128,11 @@ impl United {
         let all = categories.values();
         let mut numbers = Numbers::of(&all.dtype());
         numbers.add(all);
-        let parsed = parsed(all.clone().into(), &numbers.dtype())?;
+        let mut parsed = parsed(all.clone().into(), &numbers.dtype())?;
+        let count = all.len() as u64;
+        if all.dtype().is_string() && clash(count, missing, |see| see(parsed.clone()))? {
+            parsed = all.clone().into();
+        }
         let mut plans = candidates(&parsed.data.dtype(), missing).into_iter();
         let fits = plans.find_map(|plan| {
             let values = parsed.clone().cast(&dtype_of(&plan)).ok()?;
@@ -207,8 +211,8 @@ fn dtype_of(plan: &Plan) -> Dtype {
     }
 }
 
-/// The type of the numbers that all categories are, else text.
-fn type_of(categories: &Column) -> Result<Dtype> {
+/// The type of the numbers that all categories are, else text. `missing` says whether rows have none.
+fn type_of(categories: &Column, missing: bool) -> Result<Dtype> {
     let mut numbers = Numbers::of(&categories.dtype());
     for rows in categories.blocks()? {
         if numbers.decided() {
@@ -216,7 +220,33 @@ fn type_of(categories: &Column) -> Result<Dtype> {
         }
         numbers.add(&categories.read(rows)?.data);
     }
-    Ok(numbers.dtype())
+    let dtype = numbers.dtype();
+    let is_text = categories.dtype().is_string() && dtype.kind() == Some(Kind::Float);
+    let clash = is_text
+        && clash(categories.rows(), missing, |see| {
+            let mut blocks = categories.blocks()?;
+            blocks.try_for_each(|rows| see(values(categories, rows, &dtype)?))
+        })?;
+    Ok(if clash { Dtype::String } else { dtype })
+}
+
+/// Whether as numbers texts are told apart no more: `1` and `1.0`, or `nan` where rows are `missing` too. `each` hands
+/// on the numbers, about `count` of them.
+fn clash(
+    count: u64,
+    missing: bool,
+    each: impl Fn(&mut dyn FnMut(Values) -> Result<()>) -> Result<()>,
+) -> Result<bool> {
+    let mut nan = false;
+    let repeats = distinct::repeats(count, BLOCK, |see| {
+        each(&mut |numbers| {
+            let numbers = numbers.comparable()?;
+            nan |= numbers.missing.contains(&true);
+            see(distinct::keys(&numbers));
+            Ok(())
+        })
+    })?;
+    Ok(repeats.count > 0 || missing && nan)
 }
 
 /// Which numbers categories are that were looked at.

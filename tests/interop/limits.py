@@ -98,10 +98,11 @@ def categories_beyond_the_limit_keep_their_values(case):
 def text_that_numbers_would_change_stays_text(case):
     i = np.arange(20)
     odd = {"padded": [f"{k:03d}" for k in i], "long": [str(2**53 + 1 + int(k)) + ".5" for k in i], "empty": ["", *map(str, i[1:])], "bool": None,
-           "big": [str(2**63 + int(k)) for k in i], "mixed": ["x", *map(str, i[1:])]}
+           "same": ["1", "1.0", *(f"{k}.5" for k in i[2:])], "big": [str(2**63 + int(k)) for k in i], "mixed": ["x", *map(str, i[1:])]}
     obs = pd.DataFrame({name: pd.Categorical(values) for name, values in odd.items() if values}, index=[f"c{k}" for k in i])
     obs["bool"] = pd.Categorical(i % 2 == 0)
     obs["exact"] = _categorical(np.arange(20) + 2**53, missing=True)
+    obs["nan_and_missing"] = pd.Categorical(["nan", None, *(f"{k}.5" for k in i[2:])])
     obs["nan"] = pd.Categorical(["nan", "inf", *(f"{k}.5" for k in i[2:])])
     source = _write(case, obs)
     out = case.work / "limits" / "out.h5ad"
@@ -112,6 +113,7 @@ def text_that_numbers_would_change_stays_text(case):
         for name in odd:
             texts = [str(v) for v in obs[name]]
             case.check(name, [] if list(got[name].astype(object)) == texts else [f"{list(got[name])[:3]}, want {texts[:3]}"])
+        case.check("nan and missing", [] if got["nan_and_missing"].tolist()[0] == "nan" and list(got["nan_and_missing"].isna()) == [k == 1 for k in i] else [str(got["nan_and_missing"])])
         case.check("exact", [] if got["exact"].dtype == "Int64" else [str(got["exact"].dtype)])
         _same_values(case, "exact", obs[["exact"]], got)
         floats = np.array([float(v) for v in obs["nan"]], "f4")
