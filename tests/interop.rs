@@ -138,6 +138,7 @@ scenarios! {
     old_folders_are_merged_with_those_of_today,
     old_texts_in_uns_are_like_those_of_today,
     the_first_zero_stays_as_it_is,
+    widths_in_obsm_become_the_widest,
     suffixes_are_for_the_index_alone,
     inputs_without_genes_or_categories_are_merged,
     fixed_text_of_zarr_is_text,

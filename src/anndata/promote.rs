@@ -6,12 +6,15 @@
 use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
-use crate::store::spec::{Dtype, Kind, Order};
+use crate::store::spec::{Dtype, Field, Kind, Order};
 
-/// `numpy.result_type` of all `dtypes`; the very same type, byte order included, where they agree. `None` where one
-/// is no number (or there is none at all).
+/// `numpy.result_type` of all `dtypes`; the very same type, byte order included, where they agree. Of text it is the
+/// widest, of records with the same fields one with the common type of each. `None` where there is none.
 pub fn result_type(dtypes: &[Dtype]) -> Option<Dtype> {
     let (first, others) = dtypes.split_first()?;
+    if let Dtype::FixedString { .. } | Dtype::Record { .. } = first {
+        return not_numbers(first, dtypes);
+    }
     first.kind()?;
     if others.iter().all(|d| d == first) {
         return Some(first.clone());
@@ -42,6 +45,41 @@ pub fn result_type(dtypes: &[Dtype]) -> Option<Dtype> {
     })
 }
 
+fn not_numbers(first: &Dtype, dtypes: &[Dtype]) -> Option<Dtype> {
+    let Dtype::Record { fields, .. } = first else {
+        let mut widths = dtypes.iter().map(|dtype| match dtype {
+            Dtype::FixedString { size } => Some(*size),
+            _ => None,
+        });
+        let size = widths.try_fold(0, |most, width| Some(most.max(width?)))?;
+        return Some(Dtype::FixedString { size });
+    };
+    let (mut common, mut size) = (vec![], 0);
+    for (at, field) in fields.iter().enumerate() {
+        let mut parts = vec![];
+        for dtype in dtypes {
+            let Dtype::Record { fields: other, .. } = dtype else {
+                return None;
+            };
+            let found = other.get(at).filter(|_| other.len() == fields.len())?;
+            if found.name != field.name || found.shape != field.shape {
+                return None;
+            }
+            parts.push(found.dtype.clone());
+        }
+        let dtype = result_type(&parts)?;
+        let offset = size;
+        size += dtype.size() * field.shape.iter().product::<u64>() as usize;
+        common.push(Field {
+            offset,
+            dtype,
+            ..field.clone()
+        });
+    }
+    let fields = common;
+    Some(Dtype::Record { size, fields })
+}
+
 /// Whether every value of type `from` is one of type `to`.
 pub fn is_exact(from: &Dtype, to: &Dtype) -> bool {
     use Kind::{Bool, Complex, Float, Int, Uint};
@@ -60,12 +98,20 @@ pub fn is_exact(from: &Dtype, to: &Dtype) -> bool {
     }
 }
 
-/// The numbers in `bytes` as numbers of type `to`; an error where one cannot be kept exactly.
+/// The values in `bytes` as those of type `to`, which is a [`result_type`] of `from`; an error where a number cannot
+/// be kept exactly.
 pub fn convert(bytes: &[u8], from: &Dtype, to: &Dtype) -> Result<Vec<u8>> {
     /// Elements converted at a time: small enough for the cache of a core.
     const BLOCK: usize = 1 << 14;
     if from == to {
         return Ok(bytes.to_vec());
+    }
+    match (from, to) {
+        (Dtype::FixedString { size }, Dtype::FixedString { size: wide }) if size <= wide => {
+            return Ok(padded(bytes, *size, *wide));
+        }
+        (Dtype::Record { .. }, Dtype::Record { .. }) => return records(bytes, from, to),
+        _ => {}
     }
     let (from, to) = (Number::of(from)?, Number::of(to)?);
     let parts = from.parts();
@@ -84,6 +130,43 @@ pub fn convert(bytes: &[u8], from: &Dtype, to: &Dtype) -> Result<Vec<u8>> {
             to.write(&bits, stride, out);
             anyhow::Ok(())
         })?;
+    Ok(out)
+}
+
+/// Text of a fixed width with NUL bytes after it.
+fn padded(bytes: &[u8], size: usize, wide: usize) -> Vec<u8> {
+    let mut out = vec![0; bytes.len() / size * wide];
+    let texts = out.chunks_exact_mut(wide).zip(bytes.chunks_exact(size));
+    texts.for_each(|(out, text)| out[..size].copy_from_slice(text));
+    out
+}
+
+fn records(bytes: &[u8], from: &Dtype, to: &Dtype) -> Result<Vec<u8>> {
+    let (
+        Dtype::Record { size, fields },
+        Dtype::Record {
+            size: wide,
+            fields: new,
+        },
+    ) = (from, to)
+    else {
+        bail!("{from} where records are expected");
+    };
+    let mut out = vec![0; bytes.len() / size * wide];
+    for (old, new) in fields.iter().zip(new) {
+        let items = old.shape.iter().product::<u64>() as usize;
+        let (narrow, width) = (items * old.dtype.size(), items * new.dtype.size());
+        let held = bytes.chunks_exact(*size);
+        let held: Vec<u8> = held
+            .flat_map(|r| &r[old.offset..][..narrow])
+            .copied()
+            .collect();
+        let values = convert(&held, &old.dtype, &new.dtype)?;
+        let records = out
+            .chunks_exact_mut(*wide)
+            .zip(values.chunks_exact(width.max(1)));
+        records.for_each(|(record, value)| record[new.offset..][..width].copy_from_slice(value));
+    }
     Ok(out)
 }
 

@@ -404,6 +404,26 @@ def the_first_zero_stays_as_it_is(case):
             case.check(str(order), [] if list(map(str, got.categories)) == list(map(str, want.categories)) and (got.codes == want.codes).all() else [str(got.categories)])
 
 
+def widths_in_obsm_become_the_widest(case):
+    """As numpy has it: of fixed text, and of records field by field."""
+    texts = [np.array([b"a", b"bc"] * 10), np.array([b"abcd", b""] * 10)]
+    records = [np.array([(b"a", 1)] * N, dtype=[("s", "S1"), ("i", "i4")]), np.array([(b"abc", 2**40)] * N, dtype=[("s", "S3"), ("i", ">i8")])]
+    folder = case.folder("rare")
+    for values in (texts, texts[::-1], records, records[::-1]):
+        for suffix in (".h5ad", ".zarr"):
+            paths = []
+            for i, value in enumerate(values):
+                paths.append(corpus.write(_adata(), folder / f"{i}.h5ad"))
+                with h5py.File(paths[-1], "r+") as file:
+                    file["obsm"].create_dataset("a", data=value)
+                    _label(file["obsm/a"], "array")
+            merged, label = folder / f"m{suffix}", f"{values[0].dtype} {suffix}"
+            if case.works(label, "merge", merged, *paths):
+                want = np.concatenate(values)
+                got = corpus.read(merged).obsm["a"].ravel()
+                case.check(label, [] if got.tolist() == want.tolist() else [str(got)])
+
+
 def suffixes_are_for_the_index_alone(case):
     adata = _adata()
     adata.obs.index.name = "cell"

@@ -22,6 +22,49 @@ const NUMPY: [&str; 14] = [
     "complex128 complex128 complex128 complex128 complex128 complex128 complex128 complex128 complex128 complex128 complex128 complex128 complex128 complex128",
 ];
 
+#[test]
+fn records_take_the_common_type_of_each_field() {
+    let field = |name: &str, offset, dtype, shape: &[u64]| Field {
+        name: name.into(),
+        offset,
+        dtype,
+        shape: shape.into(),
+    };
+    let text = |size| Dtype::FixedString { size };
+    let (int16, int32) = (Dtype::native(Kind::Int, 2), Dtype::native(Kind::Int, 4));
+    // A byte lies between the fields.
+    let fields = vec![field("s", 0, text(1), &[]), field("v", 2, int16, &[2])];
+    let narrow = Dtype::Record { size: 6, fields };
+    let fields = vec![
+        field("s", 0, text(3), &[]),
+        field("v", 3, int32.clone(), &[2]),
+    ];
+    let wide = Dtype::Record { size: 11, fields };
+    assert_eq!(
+        result_type(&[narrow.clone(), wide.clone()]),
+        Some(wide.clone())
+    );
+    let mut record = b"a?".to_vec();
+    [1i16, -2]
+        .iter()
+        .for_each(|v| record.extend(v.to_ne_bytes()));
+    let mut expected = b"a\0\0".to_vec();
+    [1i32, -2]
+        .iter()
+        .for_each(|v| expected.extend(v.to_ne_bytes()));
+    assert_eq!(
+        convert(&record.repeat(2), &narrow, &wide).unwrap(),
+        expected.repeat(2)
+    );
+    let fields = vec![
+        field("s", 0, text(1), &[]),
+        field("w", 1, int32.clone(), &[2]),
+    ];
+    let other = Dtype::Record { size: 9, fields };
+    assert_eq!(result_type(&[narrow, other]), None);
+    assert_eq!(result_type(&[text(1), int32]), None);
+}
+
 fn types(order: Order) -> Vec<Dtype> {
     let of = |kind, sizes: &[usize]| -> Vec<Dtype> {
         sizes

@@ -301,7 +301,7 @@ fn count(parts: &[Part]) -> Count {
     }
 }
 
-/// numpy's common type; types that are no numbers must be equal.
+/// numpy's common type.
 fn common(dtypes: &[Dtype]) -> Result<Dtype> {
     if dtypes.windows(2).all(|w| w[0] == w[1]) {
         return dtypes.first().cloned().context("It is in no input");
