@@ -48,6 +48,7 @@ pub fn result_type(dtypes: &[Dtype]) -> Option<Dtype> {
 fn not_numbers(first: &Dtype, dtypes: &[Dtype]) -> Option<Dtype> {
     let Dtype::Record { fields, .. } = first else {
         let mut widths = dtypes.iter().map(|dtype| match dtype {
+            Dtype::FixedString { size: 0 } => None,
             Dtype::FixedString { size } => Some(*size),
             _ => None,
         });

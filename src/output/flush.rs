@@ -77,7 +77,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn flush_on() {
     /// Between two flushes of a file that is being written.
-    const PAUSE: Duration = Duration::from_millis(300);
+    const PAUSE: Duration = Duration::from_millis(50);
     loop {
         let idle = |queue: &mut Queue| queue.written.is_empty() && queue.finished.is_empty();
         let queue = MORE
