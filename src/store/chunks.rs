@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
@@ -216,6 +217,8 @@ impl Grid {
         F: Fn(u64, usize, &mut [u8]) -> Result<()> + Sync,
         T: Fn(u64, &[u8]) -> Result<()> + Sync,
     {
+        /// Bytes of chunks that are decoded at the same time, at most, beside one.
+        const LANES: usize = 32 << 20;
         if self.columns.len() != 1 || self.chunk_row_bytes != self.row_bytes {
             return Ok(false);
         }
@@ -258,7 +261,7 @@ impl Grid {
         // Many small chunks are one task, and one part.
         let together = (raw::TASK / chunk_bytes).clamp(1, self.at_once) as u64;
         let tasks = jobs.end.saturating_sub(jobs.start).div_ceil(together);
-        let run = |buffer: &mut Vec<u8>, task: u64| {
+        let run = |buffer: &mut Vec<u8>, task: u64| -> Result<()> {
             let first = jobs.start + task * together;
             let count = together.min(jobs.end - first);
             buffer.resize(count as usize * chunk_bytes, 0);
@@ -266,12 +269,25 @@ impl Grid {
             chunks.try_for_each(|(chunk_row, chunk)| decode(chunk_row, chunk))?;
             hand(first, buffer)
         };
-        let at_once = (self.at_once as u64 / together).max(1);
+        // Each lane takes the next task as it has done one.
+        let lanes = rayon::current_num_threads()
+            .min(self.at_once / together as usize)
+            .min(LANES / chunk_bytes)
+            .max(1);
+        let next = AtomicU64::new(0);
+        let lane = |_: usize| -> Result<()> {
+            let mut buffer = vec![];
+            loop {
+                let task = next.fetch_add(1, Ordering::Relaxed);
+                if task >= tasks {
+                    return Ok(());
+                }
+                run(&mut buffer, task).inspect_err(|_| next.store(tasks, Ordering::Relaxed))?;
+            }
+        };
         let body = || {
-            (0..tasks).step_by(at_once as usize).try_for_each(|start| {
-                let part = start..tasks.min(start.saturating_add(at_once));
-                part.into_par_iter().try_for_each_init(Vec::new, run)
-            })
+            let lanes = (0..lanes).into_par_iter().with_max_len(1);
+            lanes.try_for_each(lane)
         };
         let tail = || {
             let tail = last.map(|row| {
