@@ -290,6 +290,7 @@ CHANGES = {
     "indptr_float": (_cast("X/indptr", "f8"), "misreads"),
     "shape_float": (_attr("X", "shape", np.array([N, 5.0]), [float(N), 5.0]), "reads"),
     "shape_half": (_attr("X", "shape", np.array([N, 5.5]), [N, 5.5]), "misreads"),
+    "shape_nested": (_attr("X", "shape", np.array([[N, 5]]), [[N, 5]]),),
     "order_letter": (_attr("obs", "column-order", "x"), "reads"),
     "order_word": (_attr("obs", "column-order", "cat"),),
     "order_empty_text": (_attr("obs", "column-order", ""), "reads"),

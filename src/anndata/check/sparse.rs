@@ -67,6 +67,10 @@ impl Checker<'_> {
         if matches!(&shape, Some(Attr::Bytes { dtype, .. }) if !dtype.is_integer()) {
             self.findings.note(path, "Its 'shape' is not of integers");
         }
+        if matches!(&shape, Some(Attr::Bytes { shape, .. }) if shape.len() != 1) {
+            self.findings
+                .error(path, "Its 'shape' is not a list of two sizes");
+        }
         self.values(&below(path, "data"), &sparse.data);
         let indices = self.may_read(&below(path, "indices"), &sparse.indices);
         if !indices || !self.may_read(&below(path, "indptr"), &sparse.indptr) {
