@@ -261,7 +261,7 @@ impl Grid {
         // Many small chunks are one task, and one part.
         let together = (raw::TASK / chunk_bytes).clamp(1, self.at_once) as u64;
         let tasks = jobs.end.saturating_sub(jobs.start).div_ceil(together);
-        let run = |buffer: &mut Vec<u8>, task: u64| -> Result<()> {
+        let run = |buffer: &mut Vec<u8>, task: u64| {
             let first = jobs.start + task * together;
             let count = together.min(jobs.end - first);
             buffer.resize(count as usize * chunk_bytes, 0);
@@ -269,26 +269,11 @@ impl Grid {
             chunks.try_for_each(|(chunk_row, chunk)| decode(chunk_row, chunk))?;
             hand(first, buffer)
         };
-        // Each lane takes the next task as it has done one.
         let lanes = rayon::current_num_threads()
             .min(self.at_once / together as usize)
             .min(LANES / chunk_bytes)
             .max(1);
-        let next = AtomicU64::new(0);
-        let lane = |_: usize| -> Result<()> {
-            let mut buffer = vec![];
-            loop {
-                let task = next.fetch_add(1, Ordering::Relaxed);
-                if task >= tasks {
-                    return Ok(());
-                }
-                run(&mut buffer, task).inspect_err(|_| next.store(tasks, Ordering::Relaxed))?;
-            }
-        };
-        let body = || {
-            let lanes = (0..lanes).into_par_iter().with_max_len(1);
-            lanes.try_for_each(lane)
-        };
+        let body = || in_lanes(lanes, tasks, run);
         let tail = || {
             let tail = last.map(|row| {
                 let mut chunk = vec![0; chunk_bytes];
@@ -362,6 +347,27 @@ impl Grid {
             }
         }
     }
+}
+
+/// Runs `tasks` tasks, so many at the same time at most, each with a buffer that those before it have left: a lane takes
+/// the next task as it has done one. None is begun after one that failed.
+fn in_lanes<F>(lanes: usize, tasks: u64, run: F) -> Result<()>
+where
+    F: Fn(&mut Vec<u8>, u64) -> Result<()> + Sync,
+{
+    let next = AtomicU64::new(0);
+    let lane = |_| {
+        let mut buffer = vec![];
+        loop {
+            let task = next.fetch_add(1, Ordering::Relaxed);
+            if task >= tasks {
+                return Ok(());
+            }
+            run(&mut buffer, task).inspect_err(|_| next.store(tasks, Ordering::Relaxed))?;
+        }
+    };
+    let lanes = (0..lanes).into_par_iter().with_max_len(1);
+    lanes.try_for_each(lane)
 }
 
 /// A poisoned cache is only a cache: its content is used as it stands.
