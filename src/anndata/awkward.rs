@@ -134,6 +134,62 @@ impl Display for UnknownForm {
     }
 }
 
+/// What awkward makes an array of (`awkward.forms.from_dict`). Its first version added the type of the offsets.
+const CLASSES: [&str; 11] = [
+    "NumpyArray",
+    "EmptyArray",
+    "RegularArray",
+    "ListArray",
+    "ListOffsetArray",
+    "RecordArray",
+    "IndexedArray",
+    "IndexedOptionArray",
+    "BitMaskedArray",
+    "UnmaskedArray",
+    "UnionArray",
+];
+
+/// numpy's name for the type of a list of integers in a node, which a form writes as `i64`.
+fn index_type(form: &Value, part: &str) -> Result<&'static str> {
+    Ok(match form[part].as_str() {
+        Some("i8") => "int8",
+        Some("u8") => "uint8",
+        Some("i32") => "int32",
+        Some("u32") => "uint32",
+        Some("i64") => "int64",
+        _ => bail!("its form has {part} of no type"),
+    })
+}
+
+/// Values in a row of a plain node.
+fn inner_items(form: &Value) -> Result<u64> {
+    let Some(shape) = form["inner_shape"].as_array() else {
+        return Ok(1);
+    };
+    let items = (shape.iter()).try_fold(1u64, |items, size| items.checked_mul(size.as_u64()?));
+    items.with_context(|| format!("its form has values of shape {}", form["inner_shape"]))
+}
+
+/// Refuses what awkward refuses of the `parameters` of a node: text is a list of characters.
+fn check_parameters(form: &Value) -> Result<()> {
+    let parameters = &form["parameters"];
+    ensure!(
+        parameters.is_null() || parameters.is_object(),
+        "its form has the parameters {parameters}"
+    );
+    let of = match parameters["__array__"].as_str() {
+        Some("string") => "char",
+        Some("bytestring") => "byte",
+        _ => return Ok(()),
+    };
+    let content = &form["content"];
+    ensure!(
+        content["primitive"] == "uint8" && content["parameters"]["__array__"] == of,
+        "its form has text that is no list of {of}"
+    );
+    Ok(())
+}
+
 /// Deeper forms than this are no data.
 const DEEPEST: usize = 64;
 
@@ -144,8 +200,19 @@ impl Form {
             "its form is nested more than {DEEPEST} deep"
         );
         let class = form["class"].as_str().unwrap_or("a node without a class");
+        check_parameters(form)?;
         let key = form["form_key"].as_str().unwrap_or_default();
-        let buffer = |part: &str, least: u64| Buffer::open(group, &format!("{key}-{part}"), least);
+        let buffer = |part: &str, kind: &str, row: u64, least: u64| {
+            Buffer::open(group, &format!("{key}-{part}"), kind, row, least)
+        };
+        let list = |part: &str, least: u64| -> Result<Buffer> {
+            let kind = index_type(form, part)?;
+            ensure!(
+                matches!(kind, "int32" | "uint32" | "int64"),
+                "its form has {part} of {kind}"
+            );
+            buffer(part, kind, 1, least)
+        };
         let inner = |rows: u64| -> Result<Box<Form>> {
             Ok(Box::new(Form::open(
                 group,
@@ -155,9 +222,13 @@ impl Form {
             )?))
         };
         Ok(match class {
-            "NumpyArray" => Form::Plain(buffer("data", rows)?),
+            "NumpyArray" => {
+                let kind = form["primitive"].as_str();
+                let kind = kind.context("its form has values of no type")?;
+                Form::Plain(buffer("data", kind, inner_items(form)?, rows)?)
+            }
             "ListOffsetArray" => {
-                let offsets = buffer("offsets", rows + 1)?;
+                let offsets = list("offsets", rows.saturating_add(1))?;
                 let last = offsets.ints(std::slice::from_ref(&(rows..rows + 1)))?[0];
                 Form::List(offsets, inner(last)?)
             }
@@ -177,15 +248,25 @@ impl Form {
                 let open = |c| Form::open(group, c, rows, depth + 1);
                 Form::Record(contents.iter().map(open).collect::<Result<_>>()?)
             }
-            "IndexedOptionArray" => Form::Option(buffer("index", rows)?, inner(0)?),
-            "ByteMaskedArray" => Form::Masked(buffer("mask", rows)?, inner(rows)?),
+            "IndexedOptionArray" => Form::Option(list("index", rows)?, inner(0)?),
+            "ByteMaskedArray" => {
+                let mask = buffer("mask", index_type(form, "mask")?, 1, rows)?;
+                Form::Masked(mask, inner(rows)?)
+            }
             // Of no rows, and without buffers: what lists hold that are all empty.
             "EmptyArray" => {
                 ensure!(rows == 0, "an array without elements has {rows} rows");
                 Form::Record(vec![])
             }
             "UnmaskedArray" => Form::Through(inner(rows)?),
-            other => return Err(UnknownForm(other.into()).into()),
+            other => {
+                let stem = other.trim_end_matches(|c: char| "U_".contains(c) || c.is_ascii_digit());
+                ensure!(
+                    CLASSES.contains(&stem),
+                    "its form holds '{other}', of which awkward makes no array"
+                );
+                return Err(UnknownForm(other.into()).into());
+            }
         })
     }
 
@@ -255,14 +336,24 @@ impl Form {
 }
 
 impl Buffer {
-    fn open(group: &Group, name: &str, least: u64) -> Result<Buffer> {
+    /// A buffer of `least` rows or more, of `row` values each. awkward takes its bytes for values of the type `kind`,
+    /// by numpy's name, whatever they are; only integers of the same size and other sign are the same to it.
+    fn open(group: &Group, name: &str, kind: &str, row: u64, least: u64) -> Result<Buffer> {
         let Some(Node::Array(array)) = group.get(name)? else {
             bail!("its buffer '{name}' is missing");
         };
-        let rows = array.spec().rows();
+        let spec = array.spec();
+        let rows = spec.rows();
         ensure!(
-            !array.spec().shape.is_empty() && rows >= least,
+            !spec.shape.is_empty() && rows >= least,
             "its buffer '{name}' has {rows} rows, less than {least}"
+        );
+        let found = spec.dtype.to_string();
+        let unsigned = |name: &str| name.trim_start_matches('u').to_owned();
+        ensure!(
+            unsigned(&found) == unsigned(kind) && spec.row_items() == row,
+            "its buffer '{name}' has rows of {} {found}, where its form has {row} {kind}",
+            spec.row_items()
         );
         Ok(Buffer {
             name: name.into(),

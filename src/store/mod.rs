@@ -192,7 +192,7 @@ impl Group {
         }
     }
 
-    fn format(&self) -> Format {
+    pub fn format(&self) -> Format {
         match &self.of {
             GroupOf::Hdf5(_) => Format::H5ad,
             GroupOf::Zarr(_) => Format::Zarr,

@@ -1,5 +1,6 @@
 """Files that anndata wrote, of any age and storage, are sound to `check`; and `--verify` finds no fault where there is none."""
 
+import json
 import shutil
 
 import anndata as ad
@@ -180,6 +181,31 @@ def _frame(names, columns=2):
     return pd.DataFrame(np.ones((len(names), columns)), index=names, columns=[f"k{i}" for i in range(columns)])
 
 
+def _ragged(change):
+    """A change to an awkward array of lists that stands in obsm."""
+
+    def changed(root):
+        _element("obsm/k", ak.Array([[float(i)] * (i % 3) for i in range(N)]))(root)
+        change(root)
+
+    return changed
+
+
+def _form(place, **values):
+    """Other values in one node of the form of that array; `None` removes one."""
+
+    def change(root):
+        attrs = root["obsm/k"].attrs
+        form = json.loads(attrs["form"]) if isinstance(attrs["form"], str) else attrs["form"]
+        node = form["content"] if place == "content" else form
+        node.update(values)
+        for name in [name for name, value in values.items() if value is None]:
+            del node[name]
+        attrs["form"] = json.dumps(form)
+
+    return _ragged(change)
+
+
 def _nullable_2d(root):
     _element("uns/n", pd.array([1, 2], dtype="Int32"))(root)
     _put("uns/n/values", np.ones((2, 2), "i4"))(root)
@@ -188,6 +214,8 @@ def _nullable_2d(root):
 
 NAMES = [f"c{i}" for i in range(N)]
 OTHERS = [f"z{i}" for i in range(N)]
+RECORDS = np.array([(1, 2.0), (2, 3.0), (3, 4.0)], dtype=[("a", "i4"), ("b", "f8")])
+WITHIN = ad.AnnData(np.ones((3, 2)), obs=pd.DataFrame({"x": pd.Categorical(["a", "b", "a"])}, index=list("abc")))
 RAGGED = ak.Array([[1.0] * (i % 3) for i in range(N)])
 CHANGES = {
     "nothing": (lambda root: None, "reads"),
@@ -305,4 +333,46 @@ CHANGES = {
     "uns_names_half": (_names(np.arange(2, dtype="f2"), "uns/f"),),
     "nullable_2d": (_nullable_2d, "reads"),
     "raw_number": (_element("raw", 3), "zarr"),
+    "awkward_as_it_is": (_ragged(lambda root: None), "reads"),
+    "awkward_floats_short": (_ragged(_cast("obsm/k/node1-data", "f4")),),
+    "awkward_integers": (_ragged(_cast("obsm/k/node1-data", "i8")), "misreads"),
+    "awkward_big_endian": (_ragged(_cast("obsm/k/node1-data", ">f8")), "misreads", "hdf5"),
+    "awkward_pairs": (_ragged(_put("obsm/k/node1-data", np.ones((N, 2)))), "misreads"),
+    "awkward_column": (_ragged(_put("obsm/k/node1-data", np.ones((N, 1)))), "reads"),
+    "awkward_too_short": (_ragged(_put("obsm/k/node1-data", np.ones(5))),),
+    "awkward_offsets_short": (_ragged(_cast("obsm/k/node0-offsets", "i4")),),
+    "awkward_offsets_unsigned": (_ragged(_cast("obsm/k/node0-offsets", "u8")), "reads"),
+    "awkward_offsets_floats": (_ragged(_cast("obsm/k/node0-offsets", "f8")),),
+    "awkward_length_list": (_ragged(_attr("obsm/k", "length", np.array([N]), [N])),),
+    "awkward_length_negative": (_ragged(_attr("obsm/k", "length", -1)),),
+    "awkward_length_missing": (_ragged(_without("obsm/k", "length")),),
+    "form_missing": (_ragged(_without("obsm/k", "form")),),
+    "form_short_floats": (_form("content", primitive="float32"), "misreads"),
+    "form_no_type": (_form("content", primitive=None),),
+    "form_other_type": (_form("content", primitive="float31"),),
+    "form_pairs": (_form("content", inner_shape=[2]),),
+    "form_not_awkward": (_form("", **{"class": "Lists"}),),
+    "form_of_old": (_form("", **{"class": "ListOffsetArray64"}), "reads"),
+    "form_offsets_short": (_form("", offsets="i32"), "misreads"),
+    "form_offsets_bytes": (_form("", offsets="i8"),),
+    "form_no_offsets": (_form("", offsets=None),),
+    "form_no_key": (_form("", form_key=None),),
+    "form_parameters": (_form("", parameters="x"),),
+    "form_no_parameters": (_form("", parameters=None), "reads"),
+    "form_text_of_floats": (_form("", parameters={"__array__": "string"}),),
+    "uns_anndata": (_element("uns/n", WITHIN), "reads"),
+    "uns_anndata_codes": (lambda root: (_element("uns/n", WITHIN)(root), _put("uns/n/obs/x/codes", np.array([0, 1, 2], "i1"))(root)),),
+    "uns_anndata_short": (lambda root: (_element("uns/n", WITHIN)(root), _put("uns/n/X", np.ones((2, 2)))(root)),),
+    "uns_dict_as_anndata": (lambda root: (_element("uns/n", {"a": np.ones(3)})(root), _says("uns/n", "anndata", "0.1.0")(root)),),
+    "type_empty": (_attr("uns/a", "encoding-type", ""),),
+    "type_empty_frame": (_attr("uns/f", "encoding-type", ""),),
+    "labels_empty": (_says("uns/a", "", ""), "reads"),
+    "version_empty": (_says("uns/a", "array", ""),),
+    "category_records": (_put("obs/cat/categories", RECORDS), "reads"),
+    "x_frame": (_element("X", _frame(NAMES, 5).set_axis(list("01234"), axis=1)), "reads"),
+    "x_frame_other_columns": (_element("X", _frame(NAMES, 5)),),
+    "x_frame_other_names": (_element("X", _frame(OTHERS, 5).set_axis(list("01234"), axis=1)),),
+    "raw_x_frame_other_names": (_element("raw/X", _frame(OTHERS, 5).set_axis(list("01234"), axis=1)), "reads"),
+    "raw_x_frame_other_columns": (_element("raw/X", _frame(NAMES, 5)), "zarr"),
+    "raw_x_frame_other_columns_hdf5": (_element("raw/X", _frame(NAMES, 5)), "reads", "hdf5"),
 }

@@ -30,7 +30,8 @@ VALUES = (None, True, -1, 0, 1, 2**31, 2**62, 2**63 - 1, 2**64, -2**63, 1e308, 0
 COMMANDS = (("info", "{in}"), ("slice", "{in}", "{out}/s", "--size", "7"), ("slice", "{in}", "{out}/s", "--shuffle", "--seed", "1", "--size", "20"),
             ("merge", "{out}/m.h5ad", "{in}", "{in}"), ("merge", "{out}/m.zarr", "{in}"), ("merge", "{out}/m.h5ad", "{in}", "{good}", "--join", "inner"),
             ("slice", "{in}", "{out}/s", "--obs-column", "cat"), ("filter", "{in}", "{out}/f.zarr", "--where", "f4 > 0"), ("info", "--json", "{in}"),
-            ("slice", "{in}", "{out}/s", "--shuffle", "--seed", "1", "--size", "20", "--compression", "gzip", "--memory-limit", "64MB"))
+            ("slice", "{in}", "{out}/s", "--shuffle", "--seed", "1", "--size", "20", "--compression", "gzip", "--memory-limit", "64MB"),
+            ("check", "{in}"), ("slice", "{in}", "{out}/s", "--size", "9", "--verify"))
 
 
 def broken_files_end_well(case):

@@ -20,7 +20,7 @@ impl Checker<'_> {
     /// Checks node `name` of the group at `parent`.
     pub fn child(&mut self, group: &Group, parent: &str, name: &str, place: Place) {
         let path = below(parent, name);
-        if self.nodes == 0 || path.split('/').count() > DEEPEST {
+        if self.nodes == 0 || self.above + path.split('/').count() > DEEPEST {
             self.nodes = 0;
             let what = "It has too many elements, or links in a circle; the rest is not checked";
             return self.findings.error("", what);
@@ -58,7 +58,12 @@ impl Checker<'_> {
                 self.column(path, &group, place);
             }
             (Encoding::Awkward, Node::Group(group)) => self.awkward(path, &group, place),
-            (_, Node::Group(group)) => self.all(path, &group),
+            (_, Node::Group(group)) => match group.attrs() {
+                Ok(attrs) if attrs.text("encoding-type") == Some("anndata") => {
+                    self.file_within(path, &group);
+                }
+                _ => self.all(path, &group),
+            },
         }
     }
 
@@ -119,6 +124,10 @@ impl Checker<'_> {
         }
         for part in ["values", "categories"] {
             if let Ok(Some(Node::Array(values))) = group.get(part) {
+                if part == "categories" && matches!(values.spec().dtype, Dtype::Record { .. }) {
+                    let what = "Its categories are records; its codes are not checked";
+                    return self.findings.note(path, what);
+                }
                 self.indexable(path, part, &values);
             }
         }
@@ -192,6 +201,12 @@ impl Checker<'_> {
     /// An awkward array, by its form. A form that is not known here is read buffer by buffer.
     fn awkward(&mut self, path: &str, group: &Group, place: Place) {
         self.all(path, group);
+        if let Ok(attrs) = group.attrs()
+            && matches!(attrs.get("length"), Some(Attr::Bytes { shape, .. }) if !shape.is_empty())
+        {
+            self.findings
+                .error(path, "Its 'length' is a list, not a number");
+        }
         let form = || awkward::form(&group.attrs()?);
         if let (Place::Matrix(..), Ok(form)) = (place, form()) {
             match awkward::row_length(&form) {

@@ -12,7 +12,7 @@ use crate::anndata::frame::{self, Frame, MissingName};
 use crate::anndata::old;
 use crate::anndata::values::{Data, Values};
 use crate::store::spec::Attr;
-use crate::store::{Array, Group, Node};
+use crate::store::{Array, Format, Group, Node};
 
 impl Checker<'_> {
     /// A frame in a group.
@@ -81,7 +81,36 @@ impl Checker<'_> {
         match place {
             Place::Frame(_) => self.index(path),
             Place::Rows(Some(axis)) => self.names_of(path, axis),
+            Place::X(rows, genes) => {
+                // anndata takes the frame of raw apart, in HDF5 without a look at its names.
+                let is_raw = path != "X";
+                if let Some(rows) = rows.filter(|_| !is_raw) {
+                    self.names_of(path, rows);
+                }
+                if let Some(genes) = genes.filter(|_| !is_raw || group.format() == Format::Zarr) {
+                    self.columns_of(path, group, genes);
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// Whether the columns of a frame have the names of an axis, in their order.
+    fn columns_of(&mut self, path: &str, group: &Group, axis: Axis) {
+        let columns = frame::column_order(group).unwrap_or_default();
+        let Ok(names) = Frame::open(self.root, axis.path) else {
+            return; // told before, as are lengths that differ
+        };
+        if columns.len() as u64 != names.rows() {
+            return;
+        }
+        match names.index_rows(0..names.rows()) {
+            Ok(names) if names.iter().eq(columns.iter().map(String::as_bytes)) => {}
+            Ok(_) => {
+                let what = format!("Its columns are not the names of {}", axis.name);
+                self.findings.error(path, what);
+            }
+            Err(error) => self.no_names(path, &error),
         }
     }
 

@@ -50,6 +50,13 @@ pub fn label(node: &Node, attrs: &Attrs, expected: Option<&str>) -> Label {
     if let Some(expected) = expected.filter(|expected| *expected != kind) {
         return Label::Wrong(format!("It is '{kind}', where '{expected}' is expected"));
     }
+    // Of files without labels, if both are empty.
+    if kind.is_empty() && attrs.text("encoding-version") == Some("") {
+        return Label::Missing;
+    }
+    if kind.is_empty() {
+        return Label::Wrong("Its 'encoding-type' is empty".into());
+    }
     let Some((_, versions, is_group)) = KNOWN.iter().find(|(name, ..)| *name == kind) else {
         return Label::Unknown(format!("Its encoding '{kind}' is none of anndata's"));
     };

@@ -102,6 +102,8 @@ const VALUES_PER_BYTE: u64 = 4096;
 /// A file that is being checked.
 struct Checker<'a> {
     root: &'a Group,
+    /// Groups above the root, of a file that stands in another one.
+    above: usize,
     findings: Findings,
     /// Memory to work in.
     budget: u64,
@@ -120,6 +122,7 @@ pub fn check(root: &Group, size: u64, budget: u64) -> Findings {
     let most = size.saturating_mul(VALUES_PER_BYTE).saturating_add(VALUES);
     let mut checker = Checker {
         root,
+        above: 0,
         findings: Findings::default(),
         budget,
         nodes: MOST_NODES,
@@ -173,6 +176,32 @@ impl Checker<'_> {
                 self.unlabelled, self.first_unlabelled
             );
             self.findings.note("", what);
+        }
+    }
+
+    /// A whole AnnData in `uns`.
+    fn file_within(&mut self, path: &str, root: &Group) {
+        let mut inner = Checker {
+            root,
+            above: self.above + path.split('/').count(),
+            findings: Findings::default(),
+            unlabelled: 0,
+            first_unlabelled: String::new(),
+            ..*self
+        };
+        inner.file();
+        (self.nodes, self.values) = (inner.nodes, inner.values);
+        for Finding {
+            element,
+            level,
+            what,
+        } in inner.findings.into_list()
+        {
+            let element = match element.as_str() {
+                "" => path.into(),
+                inner => below(path, inner),
+            };
+            self.findings.add(&element, level, what);
         }
     }
 
