@@ -4,13 +4,15 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::slice::from_ref;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::copy::parts;
 use super::csr::{CsrBlock, Pieces};
 use super::ints;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
-use crate::store::{Appender, Array, Buffer, Group, Map, Node, Rows};
+use crate::store::{Appender, Array, Buffer, Group, Map, Node, Rows, Take, in_lanes};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -153,7 +155,7 @@ impl Sparse {
         let (mut blocks, mut start, mut held) = (vec![], 0, 0);
         for first in (0..self.rows()).step_by(STEP as usize) {
             let end = (first + STEP).min(self.rows());
-            let (_, ptr) = self.spans(std::slice::from_ref(&(first..end)))?;
+            let (_, ptr) = self.spans(from_ref(&(first..end)))?;
             for (row, ends) in (first..end).zip(ptr.windows(2)) {
                 let more = ends[1] - ends[0];
                 if row > start && (held + more > most || row - start >= most) {
@@ -188,14 +190,24 @@ impl Sparse {
     /// As [`Sparse::read`], into the memory of indices and data that are no longer needed.
     pub fn read_over(&self, ranges: &[Range<u64>], old: (Buffer, Buffer)) -> Result<CsrBlock> {
         let (spans, ptr) = self.spans(ranges)?;
+        self.elements(&spans, ptr, old)
+    }
+
+    /// The elements in `spans`, of rows that begin at `ptr` among them.
+    fn elements(
+        &self,
+        spans: &[Range<u64>],
+        ptr: Vec<u64>,
+        old: (Buffer, Buffer),
+    ) -> Result<CsrBlock> {
         let index = self.indices.spec().dtype.clone();
-        let indices = self.indices.read_over(&spans, old.0)?;
+        let indices = self.indices.read_over(spans, old.0)?;
         self.check_indices(&indices)?;
         Ok(CsrBlock {
             ptr,
             indices,
             index,
-            data: self.data.read_over(&spans, old.1)?,
+            data: self.data.read_over(spans, old.1)?,
             item: self.data.spec().dtype.size(),
         })
     }
@@ -270,6 +282,9 @@ pub enum Count {
     AtMost(u64),
 }
 
+/// Rows whose indptr is held at a time.
+const STEP: u64 = 1 << 20;
+
 /// A sparse matrix that is being written.
 pub struct SparseWriter {
     path: String,
@@ -322,12 +337,9 @@ impl SparseWriter {
     }
 
     pub fn append(&mut self, block: &CsrBlock) -> Result<()> {
-        let ends: Vec<u64> = block.ptr[1..]
-            .iter()
-            .map(|end| self.written + end)
-            .collect();
-        self.append_elements(block)?;
-        self.indptr.append(&ints::write(&ends, &self.indptr_type)?)
+        self.data.append(&block.data)?;
+        self.indices.append(&block.indices)?;
+        self.append_ends(&block.ptr)
     }
 
     /// Appends the elements of a block to a row that ends with later ones.
@@ -350,21 +362,16 @@ impl SparseWriter {
         };
         let data = pieces(&block.data, block.item);
         let fill = |range, out: &mut [u8]| data.fill(range, out);
-        self.data.append_filled(nnz * block.item as u64, &fill)?;
+        self.data.append_filled(nnz, &fill)?;
         let indices = pieces(&block.indices, block.index.size());
         let fill = |range, out: &mut [u8]| indices.fill(range, out);
-        let bytes = nnz * block.index.size() as u64;
-        self.indices.append_filled(bytes, &fill)?;
-        let ends: Vec<u64> = ptr[1..].iter().map(|end| self.written + end).collect();
-        self.indptr
-            .append(&ints::write(&ends, &self.indptr_type)?)?;
-        self.written += nnz;
-        Ok(())
+        self.indices.append_filled(nnz, &fill)?;
+        self.append_ends(ptr)
     }
 
     /// Appends rows of a matrix of the same types, as they are stored.
     pub fn append_from(&mut self, from: &Sparse, rows: Range<u64>) -> Result<()> {
-        let check = |_: u64, bytes: &[u8]| from.check_indices(bytes);
+        let check = |bytes: &[u8]| from.check_indices(bytes);
         self.append_rows(from, rows, |indices, span| {
             indices.append_from(&from.indices, span, Some(&check))
         })
@@ -393,6 +400,62 @@ impl SparseWriter {
         })
     }
 
+    /// Appends rows as `convert` makes them, each with as many elements as it had: it is called with some rows at a
+    /// time, from many threads. False, and nothing was appended, where rows are not read by themselves.
+    pub fn append_converted(
+        &mut self,
+        from: &Sparse,
+        rows: Range<u64>,
+        convert: &(dyn Fn(CsrBlock) -> Result<CsrBlock> + Sync),
+    ) -> Result<bool> {
+        /// Elements of some rows: they stay in the processor's cache meanwhile.
+        const ELEMENTS: u64 = 1 << 16;
+        if from.data.chunk_bytes().max(from.indices.chunk_bytes()) > 1 {
+            return Ok(false);
+        }
+        for part in parts(rows.clone(), STEP) {
+            let (spans, ptr) = from.spans(from_ref(&part))?;
+            let first = spans.first().map_or(0, |span| span.start);
+            let nnz = ptr.last().copied().unwrap_or(0);
+            let mut cuts = vec![0];
+            while let Some(&row) = cuts.last()
+                && row + 1 < ptr.len()
+            {
+                let end = ptr.partition_point(|&p| p <= ptr[row] + ELEMENTS) - 1;
+                cuts.push(end.max(row + 1));
+            }
+            let run = |data: Take, indices: Take| {
+                let run = |old: &mut (Buffer, Buffer), task: u64| {
+                    let ptr = &ptr[cuts[task as usize]..=cuts[task as usize + 1]];
+                    let (start, end) = (ptr[0], ptr[ptr.len() - 1]);
+                    let span = first + start..first + end;
+                    let ptr = ptr.iter().map(|p| p - start).collect();
+                    let block =
+                        convert(from.elements(from_ref(&span), ptr, std::mem::take(old))?)?;
+                    ensure!(
+                        block.nnz() == end - start,
+                        "Elements of '{}' were lost",
+                        from.path
+                    );
+                    data(start, &block.data)?;
+                    indices(start, &block.indices)?;
+                    *old = (block.indices, block.data);
+                    Ok(())
+                };
+                in_lanes(usize::MAX, cuts.len() as u64 - 1, run).map(|()| true)
+            };
+            let done = self.data.append_parts(nnz, |data| {
+                self.indices.append_parts(nnz, |indices| run(data, indices))
+            })?;
+            if !done {
+                ensure!(part.start == rows.start, "'{}' takes no parts", self.path);
+                return Ok(false);
+            }
+            self.append_ends(&ptr)?;
+        }
+        Ok(true)
+    }
+
     /// Appends rows whose values stay as they are; `append` sees to the indices of a span of elements.
     fn append_rows(
         &mut self,
@@ -400,21 +463,22 @@ impl SparseWriter {
         rows: Range<u64>,
         append: impl Fn(&mut Appender, Range<u64>) -> Result<()>,
     ) -> Result<()> {
-        /// Rows whose indptr is held at a time.
-        const STEP: u64 = 1 << 20;
-        for start in rows.clone().step_by(STEP as usize) {
-            let part = start..(start + STEP).min(rows.end);
-            let (spans, ptr) = from.spans(std::slice::from_ref(&part))?;
+        for part in parts(rows, STEP) {
+            let (spans, ptr) = from.spans(from_ref(&part))?;
             for span in spans {
                 self.data.append_from(&from.data, span.clone(), None)?;
                 append(&mut self.indices, span)?;
             }
-            let ends: Vec<u64> = ptr[1..].iter().map(|end| self.written + end).collect();
-            self.indptr
-                .append(&ints::write(&ends, &self.indptr_type)?)?;
-            self.written += ptr.last().copied().unwrap_or(0);
+            self.append_ends(&ptr)?;
         }
         Ok(())
+    }
+
+    /// Appends where rows end whose elements were appended; the first begins at 0 in `ptr`.
+    fn append_ends(&mut self, ptr: &[u64]) -> Result<()> {
+        let ends: Vec<u64> = ptr[1..].iter().map(|end| self.written + end).collect();
+        self.written += ptr.last().copied().unwrap_or(0);
+        self.indptr.append(&ints::write(&ends, &self.indptr_type)?)
     }
 
     /// Checks that as many elements were written as indptr says; returns their number.

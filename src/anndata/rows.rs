@@ -503,7 +503,7 @@ impl LeafWriter {
                 let row = *row as u64;
                 let fill =
                     |range: Range<u64>, out: &mut [u8]| fill_rows(bytes, row, picks, range, out);
-                to.append_filled(row * picks.len() as u64, &fill)
+                to.append_filled(picks.len() as u64, &fill)
             }
             (LeafWriter::Sparse(to), Block::Sparse(block), None) => to.append_picked(block, picks),
             _ => {

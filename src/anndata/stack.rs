@@ -132,10 +132,14 @@ impl Stack {
         if keeps_all {
             return writer.append_from(leaf, 0..leaf.rows(), None, cost);
         }
-        if let (LeafWriter::Sparse(to), Source::Sparse(from)) = (&mut *writer, &leaf.source)
-            && let Some(moves) = converter.moves()
-        {
-            return to.append_moved(from, 0..from.rows(), &moves);
+        if let (LeafWriter::Sparse(to), Source::Sparse(from)) = (&mut *writer, &leaf.source) {
+            let convert = |block| converter.sparse(block);
+            if let Some(moves) = converter.moves() {
+                return to.append_moved(from, 0..from.rows(), &moves);
+            }
+            if converter.keeps_counts() && to.append_converted(from, 0..from.rows(), &convert)? {
+                return Ok(());
+            }
         }
         let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);
         read_ahead(

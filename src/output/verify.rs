@@ -97,7 +97,7 @@ mod tests {
         let fill = |range: std::ops::Range<u64>, out: &mut [u8]| {
             out.copy_from_slice(&bytes[range.start as usize..range.end as usize]);
         };
-        filled.append_filled(4 * 4096, &fill).unwrap();
+        filled.append_filled(4096, &fill).unwrap();
         filled.finish().unwrap();
         let mut taken = list(&root, "a/taken", &little, 4096, Rows::Known);
         let given = array(&from, "uns/given");

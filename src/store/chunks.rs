@@ -6,11 +6,11 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
+use super::lanes::in_lanes;
 use super::{raw, work};
 
 /// An array cut into chunks of equal shape; those at the upper edges reach beyond the array.
@@ -217,7 +217,7 @@ impl Grid {
         F: Fn(u64, usize, &mut [u8]) -> Result<()> + Sync,
         T: Fn(u64, &[u8]) -> Result<()> + Sync,
     {
-        /// Bytes of chunks that are decoded at the same time, at most, beside one.
+        /// Bytes of parts that are decoded at the same time, at most, beside one.
         const LANES: usize = 32 << 20;
         if self.columns.len() != 1 || self.chunk_row_bytes != self.row_bytes {
             return Ok(false);
@@ -269,11 +269,9 @@ impl Grid {
             chunks.try_for_each(|(chunk_row, chunk)| decode(chunk_row, chunk))?;
             hand(first, buffer)
         };
-        let lanes = rayon::current_num_threads()
-            .min(self.at_once / together as usize)
-            .min(LANES / chunk_bytes)
-            .max(1);
-        let body = || in_lanes(lanes, tasks, run);
+        let most =
+            (self.at_once / together as usize).min(LANES / (together as usize * chunk_bytes));
+        let body = || in_lanes(most, tasks, run);
         let tail = || {
             let tail = last.map(|row| {
                 let mut chunk = vec![0; chunk_bytes];
@@ -347,27 +345,6 @@ impl Grid {
             }
         }
     }
-}
-
-/// Runs `tasks` tasks, so many at the same time at most, each with a buffer that those before it have left: a lane takes
-/// the next task as it has done one. None is begun after one that failed.
-fn in_lanes<F>(lanes: usize, tasks: u64, run: F) -> Result<()>
-where
-    F: Fn(&mut Vec<u8>, u64) -> Result<()> + Sync,
-{
-    let next = AtomicU64::new(0);
-    let lane = |_| {
-        let mut buffer = vec![];
-        loop {
-            let task = next.fetch_add(1, Ordering::Relaxed);
-            if task >= tasks {
-                return Ok(());
-            }
-            run(&mut buffer, task).inspect_err(|_| next.store(tasks, Ordering::Relaxed))?;
-        }
-    };
-    let lanes = (0..lanes).into_par_iter().with_max_len(1);
-    lanes.try_for_each(lane)
 }
 
 /// A poisoned cache is only a cache: its content is used as it stands.

@@ -6,9 +6,12 @@
 
 mod access;
 mod ahead;
+mod append;
+mod assembly;
 mod buffer;
 mod chunks;
 mod hdf5;
+mod lanes;
 mod ledger;
 mod leftout;
 mod raw;
@@ -27,11 +30,13 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::compression::Compression;
 pub use access::Access;
 pub use ahead::read_ahead;
+pub use append::{Appender, Map};
+use append::{AppenderOf, Noted};
 pub use buffer::Buffer;
 pub use hdf5::watch::watch;
+pub use lanes::in_lanes;
 pub use ledger::Ledger;
-use ledger::{Parts, Sum};
-pub use raw::{Check, Fill};
+pub use raw::Take;
 pub use scratch::Scratch;
 use spec::{ArraySpec, Attrs, Field, Strings};
 pub use work::work;
@@ -59,25 +64,6 @@ enum ArrayOf {
     Zarr(Box<zarr::Array>),
     /// Decoded into a scratch file.
     Unpacked(Box<raw::Unpacked>),
-}
-
-/// An array that is being written, row after row.
-pub struct Appender {
-    of: AppenderOf,
-    noted: Option<Box<Noted>>,
-}
-
-/// What a ledger is told of an array.
-struct Noted {
-    ledger: Ledger,
-    path: String,
-    spec: ArraySpec,
-    sum: Sum,
-}
-
-enum AppenderOf {
-    Hdf5(Box<hdf5::Appender>),
-    Zarr(Box<zarr::Appender>),
 }
 
 /// How the values of an array lie in its file, as far as its metadata tell.
@@ -299,14 +285,9 @@ impl Group {
         };
         let noted = self.ledger.as_ref().map(|ledger| {
             ledger.attrs(self.path_of(path), attrs);
-            Box::new(Noted {
-                ledger: ledger.clone(),
-                path: self.path_of(path),
-                spec: spec.clone(),
-                sum: Sum::default(),
-            })
+            Noted::new(ledger, self.path_of(path), spec)
         });
-        Ok(Appender { of, noted })
+        Ok(Appender::new(of, noted))
     }
 
     /// Writes an array of records whose fixed-width text is UTF-8. HDF5 readers take such text for ASCII, so there it
@@ -543,204 +524,6 @@ impl Array {
             ArrayOf::Hdf5(a) => a.decode_bytes(),
             ArrayOf::Zarr(a) => a.decode_bytes(),
             ArrayOf::Unpacked(_) => 0,
-        }
-    }
-}
-
-/// What is to be appended for values that were read.
-pub type Map<'a> = &'a (dyn Fn(&[u8]) -> Result<Cow<[u8]>> + Sync);
-
-fn check_within(rows: &Range<u64>, array: &Array) -> Result<()> {
-    let count = array.spec().rows();
-    ensure!(
-        rows.start <= rows.end && rows.end <= count,
-        "Read rows {rows:?} of '{}': it has {count}",
-        array.path()
-    );
-    Ok(())
-}
-
-impl Appender {
-    pub fn spec(&self) -> &ArraySpec {
-        match &self.of {
-            AppenderOf::Hdf5(a) => a.spec(),
-            AppenderOf::Zarr(a) => a.spec(),
-        }
-    }
-
-    /// Appends whole rows, as they are to be stored.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
-        if let Some(noted) = &mut self.noted {
-            noted.sum.add(&Sum::of(bytes));
-        }
-        match &mut self.of {
-            AppenderOf::Hdf5(a) => a.append(bytes),
-            AppenderOf::Zarr(a) => a.append(bytes),
-        }
-    }
-
-    /// Appends `len` bytes of whole rows, as `fill` gives them: it is called from many threads with a range of those
-    /// bytes and a buffer of that size.
-    pub fn append_filled(&mut self, len: u64, fill: Fill) -> Result<()> {
-        /// Bytes that are held at a time, of each file that is written.
-        const SLAB: u64 = 8 << 20;
-        let parts = Parts::default();
-        let summed = |range: Range<u64>, part: &mut [u8]| {
-            fill(range.clone(), part);
-            parts.add(range.start, part);
-        };
-        if let AppenderOf::Hdf5(to) = &mut self.of {
-            let fill: Fill = match self.noted {
-                Some(_) => &summed,
-                None => fill,
-            };
-            if to.append_filled(len, fill)? {
-                self.note(parts);
-                return Ok(());
-            }
-        }
-        let row = self.spec().row_bytes();
-        let step = (SLAB - SLAB % row.max(1)).max(row);
-        let mut slab = vec![];
-        for start in (0..len).step_by(usize::try_from(step)?) {
-            let end = len.min(start.saturating_add(step));
-            slab.resize((end - start) as usize, 0);
-            raw::fill_all(start, &mut slab, fill);
-            self.append(&slab)?;
-        }
-        Ok(())
-    }
-
-    /// Appends rows of an array of the same type, past memory where both lie in one piece. `check` sees all bytes.
-    pub fn append_from(
-        &mut self,
-        from: &Array,
-        rows: Range<u64>,
-        check: Option<Check>,
-    ) -> Result<()> {
-        check_within(&rows, from)?;
-        if self.append_stored(from, &rows, check)? {
-            return Ok(());
-        }
-        self.append_mapped(from, rows, &|bytes| {
-            check.map_or(Ok(()), |check| check(0, bytes))?;
-            Ok(Cow::Borrowed(bytes))
-        })
-    }
-
-    /// Appends what `map` makes of rows of an array, each a row of this one. It is called with parts of the rows, from
-    /// many threads.
-    pub fn append_mapped(&mut self, from: &Array, rows: Range<u64>, map: Map) -> Result<()> {
-        /// Bytes of one of the two blocks that are held at a time.
-        const BLOCK: u64 = 8 << 20;
-        check_within(&rows, from)?;
-        if self.append_parts(from, &rows, map)? {
-            return Ok(());
-        }
-        let step = (BLOCK / from.spec().row_bytes().max(1)).max(1);
-        let blocks = rows.clone().step_by(usize::try_from(step)?);
-        let blocks = blocks.map(|start| start..rows.end.min(start.saturating_add(step)));
-        let read = |block, over: Option<Buffer>| {
-            from.read_over(std::slice::from_ref(&block), over.unwrap_or_default())
-        };
-        ahead::read_ahead(blocks, read, |bytes| {
-            self.append(&map(&bytes)?)?;
-            Ok(bytes)
-        })
-    }
-
-    /// Appends rows that lie in their file as they are to be stored; false where they do not, or in many pieces.
-    fn append_stored(
-        &mut self,
-        from: &Array,
-        rows: &Range<u64>,
-        check: Option<Check>,
-    ) -> Result<bool> {
-        /// Bytes that a piece has in the mean, where each is copied by itself.
-        const LEAST: u64 = 1 << 20;
-        let (AppenderOf::Hdf5(to), Some((file, extents))) = (&mut self.of, from.extents()) else {
-            return Ok(false);
-        };
-        let pieces: Vec<_> = extents.pieces(rows.clone()).collect();
-        let row = from.spec().row_bytes();
-        let bytes = (rows.end - rows.start).saturating_mul(row);
-        if !to.takes(from.spec()) || pieces.len() as u64 > (bytes / LEAST).max(1) {
-            return Ok(false);
-        }
-        let parts = Parts::default();
-        for (part, at) in pieces {
-            let before = (part.start - rows.start) * row;
-            let summed = |at, bytes: &[u8]| {
-                parts.add(before + at, bytes);
-                check.map_or(Ok(()), |check| check(at, bytes))
-            };
-            let check: Option<Check> = match self.noted {
-                Some(_) => Some(&summed),
-                None => check,
-            };
-            to.append_piece(raw::Piece { file, at }, part.end - part.start, check)?;
-        }
-        self.note(parts);
-        Ok(true)
-    }
-
-    /// Appends rows in parts, each as it is read; false where that is not possible, on either side.
-    fn append_parts(&mut self, from: &Array, rows: &Range<u64>, map: Map) -> Result<bool> {
-        let AppenderOf::Hdf5(to) = &mut self.of else {
-            return Ok(false);
-        };
-        let (parts, noted) = (Parts::default(), self.noted.is_some());
-        let row = to.spec().row_bytes();
-        let done = to.append_parts(rows.end - rows.start, |write| {
-            from.each(rows.clone(), &|first, bytes| {
-                let bytes = map(bytes)?;
-                if noted {
-                    parts.add(first * row, &bytes);
-                }
-                write(first, &bytes)
-            })
-        })?;
-        if done {
-            self.note(parts);
-        }
-        Ok(done)
-    }
-
-    /// Appends elements of text.
-    pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
-        if let Some(noted) = &mut self.noted {
-            noted.sum.add_texts(strings);
-        }
-        match &mut self.of {
-            AppenderOf::Hdf5(a) => a.append_strings(strings),
-            AppenderOf::Zarr(a) => a.append_strings(strings),
-        }
-    }
-
-    /// Makes the array valid and returns its rows; an error when they are not as many as were announced.
-    pub fn finish(self) -> Result<u64> {
-        let rows = match self.of {
-            AppenderOf::Hdf5(a) => a.finish()?,
-            AppenderOf::Zarr(a) => a.finish()?,
-        };
-        if let Some(noted) = self.noted {
-            let Noted {
-                ledger,
-                path,
-                mut spec,
-                sum,
-            } = *noted;
-            if let Some(first) = spec.shape.first_mut() {
-                *first = rows;
-            }
-            ledger.array(path, spec, Some(sum));
-        }
-        Ok(rows)
-    }
-
-    fn note(&mut self, parts: Parts) {
-        if let Some(noted) = &mut self.noted {
-            noted.sum.add(&parts.whole());
         }
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
+use super::lanes::in_lanes;
 use super::spec::{ArraySpec, Attrs};
 use super::{scratch, work};
 
@@ -95,16 +96,14 @@ impl Extents {
     pub fn each(&self, file: &File, rows: Range<u64>, take: Take) -> Result<()> {
         let step = (TASK as u64 / self.row.max(1)).max(1);
         let parts = (rows.end - rows.start).div_ceil(step);
-        (0..parts)
-            .into_par_iter()
-            .try_for_each_init(Vec::new, |buffer: &mut Vec<u8>, part| {
-                let first = part * step;
-                let start = rows.start + first;
-                let here = start..rows.end.min(start + step);
-                buffer.resize(((here.end - here.start) * self.row) as usize, 0);
-                self.read(file, std::slice::from_ref(&here), buffer)?;
-                take(first, buffer)
-            })
+        in_lanes(usize::MAX, parts, |buffer: &mut Vec<u8>, part| {
+            let first = part * step;
+            let start = rows.start + first;
+            let here = start..rows.end.min(start + step);
+            buffer.resize(((here.end - here.start) * self.row) as usize, 0);
+            self.read(file, std::slice::from_ref(&here), buffer)?;
+            take(first, buffer)
+        })
     }
 }
 
@@ -238,36 +237,14 @@ pub struct Piece<'a> {
     pub at: u64,
 }
 
-/// Looks at bytes on their way from one file to another; the number says where they begin among these.
-pub type Check<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync);
+/// Looks at bytes on their way from one file to another.
+pub type Check<'a> = &'a (dyn Fn(&[u8]) -> Result<()> + Sync);
 
 /// Takes a part of the rows that are read: the first of them, counted from the first that is read, and their bytes.
 pub type Take<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync);
 
-/// Copies `len` bytes from one place to another in parallel, through buffers that stay in the processor's cache.
-/// `check` sees them in parts of whole multiples of `item` bytes; where there is none, the kernel may copy by itself.
-pub fn transfer(from: Piece, to: Piece, len: u64, item: usize, check: Option<Check>) -> Result<()> {
-    if check.is_none() && copied_by_kernel(&from, &to, len)? {
-        return Ok(());
-    }
-    let step = (TASK - TASK % item.max(1)).max(item) as u64;
-    (0..len.div_ceil(step)).into_par_iter().try_for_each_init(
-        Vec::new,
-        |buffer: &mut Vec<u8>, i| {
-            let start = i * step;
-            let part = step.min(len - start) as usize;
-            buffer.resize(part, 0);
-            exact(from.file, buffer, from.at + start)?;
-            if let Some(check) = check {
-                check(start, buffer)?;
-            }
-            write(to.file, buffer, to.at + start)
-        },
-    )
-}
-
-/// False where the kernel cannot, such as between some file systems; then nothing counts as copied.
-fn copied_by_kernel(from: &Piece, to: &Piece, len: u64) -> Result<bool> {
+/// Copies `len` bytes from one place to another without taking them into memory. False where the kernel cannot, such as between some file systems; then nothing counts as copied.
+pub fn transfer(from: &Piece, to: &Piece, len: u64) -> Result<bool> {
     let (mut read, mut written) = (from.at, to.at);
     while written < to.at + len {
         let left = usize::try_from(to.at + len - written).unwrap_or(usize::MAX);
@@ -297,31 +274,6 @@ fn copied_by_kernel(from: &Piece, to: &Piece, len: u64) -> Result<bool> {
 
 /// Gives the bytes of a range of something that is being written.
 pub type Fill<'a> = &'a (dyn Fn(Range<u64>, &mut [u8]) + Sync);
-
-/// Fills a buffer that begins at `start`, in parallel.
-pub fn fill_all(start: u64, buffer: &mut [u8], fill: Fill) {
-    buffer
-        .par_chunks_mut(TASK)
-        .enumerate()
-        .for_each(|(i, part)| {
-            let at = start + (i * TASK) as u64;
-            fill(at..at + part.len() as u64, part);
-        });
-}
-
-/// Writes `len` bytes at `at`, in parallel, as `fill` gives them in parts.
-pub fn write_filled(file: &File, len: u64, at: u64, fill: Fill) -> Result<()> {
-    let step = TASK as u64;
-    (0..len.div_ceil(step)).into_par_iter().try_for_each_init(
-        Vec::new,
-        |buffer: &mut Vec<u8>, i| {
-            let part = i * step..len.min((i + 1) * step);
-            buffer.resize((part.end - part.start) as usize, 0);
-            fill(part.clone(), buffer);
-            write(file, buffer, at + part.start)
-        },
-    )
-}
 
 /// An array of a fixed width in a [scratch file](scratch::file) of its own.
 pub struct Unpacked {

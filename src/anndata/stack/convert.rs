@@ -99,15 +99,32 @@ impl<'a> Converter<'a> {
         }
     }
 
+    /// Whether each sparse row keeps all its elements and gets no others.
+    pub fn keeps_counts(&self) -> bool {
+        let places = match self.map {
+            ColumnMap::Identity => true,
+            ColumnMap::To { places, .. } => places.iter().all(Option::is_some),
+        };
+        places && self.filled.is_empty()
+    }
+
+    /// Rows of a sparse matrix as rows of the merged one.
+    pub fn sparse(&self, block: CsrBlock) -> Result<CsrBlock> {
+        match &self.leaf {
+            Shape::Sparse { data, .. } => self.sparse_of(block, data),
+            _ => bail!("A sparse block of an array that is not"),
+        }
+    }
+
     pub fn convert(&self, block: Block) -> Result<Block> {
         match (self.plan, block, &self.leaf) {
-            (Plan::Sparse { .. }, Block::Sparse(block), Shape::Sparse { data, .. }) => {
-                Ok(Block::Sparse(self.sparse(block, data)?))
+            (Plan::Sparse { .. }, Block::Sparse(block), _) => {
+                Ok(Block::Sparse(self.sparse(block)?))
             }
             (Plan::Sparse { .. }, Block::Fixed { bytes, .. }, Shape::Dense { dtype, row }) => {
                 let columns = row.first().copied().unwrap_or(0);
                 let block = to_sparse(&bytes, dtype, columns)?;
-                Ok(Block::Sparse(self.sparse(block, dtype)?))
+                Ok(Block::Sparse(self.sparse_of(block, dtype)?))
             }
             (
                 Plan::Dense {
@@ -129,7 +146,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    fn sparse(&self, mut block: CsrBlock, data: &Dtype) -> Result<CsrBlock> {
+    fn sparse_of(&self, mut block: CsrBlock, data: &Dtype) -> Result<CsrBlock> {
         let Plan::Sparse { spec, fill, .. } = self.plan else {
             bail!("A sparse block for a merged array that is not");
         };

@@ -7,10 +7,11 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 
 use super::super::Rows;
+use super::super::assembly::Assembly;
 use super::super::raw;
 use super::super::spec::{ArraySpec, Attrs, Dtype, Strings};
 use super::super::work;
@@ -141,80 +142,74 @@ impl Appender {
         &self.spec
     }
 
-    /// Appends `len` bytes as `fill` gives them. False where this array is not in one piece.
-    pub fn append_filled(&mut self, len: u64, fill: raw::Fill) -> Result<bool> {
-        let row = self.spec.row_bytes();
-        let Target::Contiguous { at, file } = &self.target else {
-            return Ok(false);
-        };
-        if row == 0 || !len.is_multiple_of(row) {
-            return Ok(false);
-        }
-        self.room(len / row)?;
-        raw::write_filled(file, len, *at + self.rows * row, fill)
-            .with_context(|| format!("Write '{}'", self.path))?;
-        self.rows += len / row;
-        Ok(true)
-    }
-
-    /// Whether rows of another array may be [copied](Appender::append_piece) as they lie in its file.
+    /// Whether rows of another array may be [copied](Appender::append_pieces) as they lie in its file.
     pub fn takes(&self, spec: &ArraySpec) -> bool {
         matches!(self.target, Target::Contiguous { .. })
             && spec.dtype == self.spec.dtype
             && spec.row_bytes() == self.spec.row_bytes()
     }
 
-    /// Appends `count` rows as they lie in another file.
-    pub fn append_piece(
+    /// Appends so many rows of each piece, as they lie in another file. False, and nothing was appended, where the
+    /// kernel cannot copy them.
+    pub fn append_pieces<'a>(
         &mut self,
-        from: raw::Piece,
-        count: u64,
-        check: Option<raw::Check>,
-    ) -> Result<()> {
-        let row = self.spec.row_bytes();
-        let Target::Contiguous { at, file } = &self.target else {
-            bail!("Write '{}': it is not in one piece", self.path);
-        };
-        self.room(count)?;
-        let to = raw::Piece {
-            file,
-            at: *at + self.rows * row,
-        };
-        raw::transfer(from, to, count * row, self.spec.dtype.size(), check)
-            .with_context(|| format!("Copy to '{}'", self.path))?;
-        self.rows += count;
-        Ok(())
-    }
-
-    /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads. False, and
-    /// nothing was appended, where this array is not in one piece or `give` says so.
-    pub fn append_parts(
-        &mut self,
-        count: u64,
-        give: impl FnOnce(raw::Take) -> Result<bool>,
+        pieces: impl Iterator<Item = (raw::Piece<'a>, u64)>,
     ) -> Result<bool> {
         let row = self.spec.row_bytes();
         let Target::Contiguous { at, file } = &self.target else {
             return Ok(false);
         };
-        self.room(count)?;
-        let (first, given) = (*at + self.rows * row, AtomicU64::new(0));
-        let write = |start: u64, bytes: &[u8]| {
-            given.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            raw::write(file, bytes, first + start * row)
-                .with_context(|| format!("Write '{}'", self.path))
-        };
-        if !give(&write)? {
-            return Ok(false);
+        let mut rows = 0;
+        for (from, count) in pieces {
+            self.room(rows + count)?;
+            let at = *at + (self.rows + rows) * row;
+            let copied = raw::transfer(&from, &raw::Piece { file, at }, count * row);
+            if !copied.with_context(|| format!("Copy to '{}'", self.path))? {
+                return Ok(false);
+            }
+            rows += count;
         }
-        let given = given.into_inner();
-        ensure!(
-            given == count * row,
-            "Write '{}': {given} bytes of {count} rows",
-            self.path
-        );
-        self.rows += count;
+        self.rows += rows;
         Ok(true)
+    }
+
+    /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads. False, and
+    /// nothing was appended, where the library writes this array or `give` says so.
+    pub fn append_parts(
+        &mut self,
+        count: u64,
+        give: impl FnOnce(raw::Take) -> Result<bool>,
+    ) -> Result<bool> {
+        self.room(count)?;
+        let row = self.spec.row_bytes();
+        let context = || format!("Write '{}'", self.path);
+        let given = match &mut self.target {
+            Target::Contiguous { at, file } => {
+                let (first, given) = (*at + self.rows * row, AtomicU64::new(0));
+                let write = |start: u64, bytes: &[u8]| {
+                    given.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                    raw::write(file, bytes, first + start * row).with_context(context)
+                };
+                let done = give(&write)?;
+                let given = given.into_inner();
+                ensure!(
+                    !done || given == count * row,
+                    "Write '{}': {given} bytes of {count} rows",
+                    self.path
+                );
+                done
+            }
+            Target::Chunked(chunked) => {
+                chunked.append_parts(&self.id, &mut self.spec, count, |write| {
+                    give(&|first, bytes| write(first, bytes).with_context(context))
+                })?
+            }
+            Target::Library { .. } => false,
+        };
+        if given {
+            self.rows += count;
+        }
+        Ok(given)
     }
 
     /// An error when more rows come than were announced.
@@ -342,6 +337,55 @@ impl Chunked {
         Ok(())
     }
 
+    /// As [`Appender::append_parts`]: chunks are encoded and written as they are complete, in about their order.
+    fn append_parts(
+        &mut self,
+        id: &Id,
+        spec: &mut ArraySpec,
+        count: u64,
+        give: impl FnOnce(raw::Take) -> Result<bool>,
+    ) -> Result<bool> {
+        let (size, row) = (self.chunk_bytes(spec), spec.row_bytes());
+        if row == 0 {
+            return Ok(false);
+        }
+        let head = std::mem::take(&mut self.open);
+        let before = head.len() as u64;
+        let end = before + count * row;
+        let complete = end / size as u64 * self.chunk[0];
+        if self.growing && complete > 0 {
+            spec.shape[0] = self.written + complete;
+            ffi::set_extent(id, &spec.shape)?;
+        }
+        let write = |chunk: u64, bytes: &[u8]| {
+            self.encoded(bytes).and_then(|(mask, bytes)| {
+                self.write_chunk(id, self.written + chunk * self.chunk[0], mask, &bytes)
+            })
+        };
+        let assembly = Assembly::new(size, head, &write)?;
+        let given = give(&|first, bytes| assembly.put(before + first * row, bytes))?;
+        let open = assembly.finish(if given { end } else { before })?;
+        self.open = open;
+        self.written += if given { complete } else { 0 };
+        Ok(given)
+    }
+
+    /// A whole chunk as it is stored, and which filters it went without.
+    fn encoded(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
+        let mut out = Vec::new();
+        let mask = codec::encode(&self.filters, chunk, &mut out)?;
+        Ok((mask, out))
+    }
+
+    /// Writes a chunk whose first row is `first`.
+    fn write_chunk(&self, id: &Id, first: u64, mask: u32, chunk: &[u8]) -> Result<()> {
+        let mut origin = vec![0; self.chunk.len()];
+        origin[0] = first;
+        ffi::write_chunk(id, &origin, mask, chunk)?;
+        work::written(chunk.len());
+        Ok(())
+    }
+
     fn chunk_bytes(&self, spec: &ArraySpec) -> usize {
         (self.chunk[0] * spec.row_bytes()) as usize
     }
@@ -355,19 +399,9 @@ impl Chunked {
         }
         let batch = size * 4 * rayon::current_num_threads();
         for batch in bytes.chunks(batch) {
-            let encoded = batch
-                .par_chunks(size)
-                .map(|chunk| {
-                    let mut out = Vec::new();
-                    let mask = codec::encode(&self.filters, chunk, &mut out)?;
-                    Ok((mask, out))
-                })
-                .collect::<Result<Vec<_>>>()?;
-            for (mask, chunk) in encoded {
-                let mut origin = vec![0; self.chunk.len()];
-                origin[0] = self.written;
-                ffi::write_chunk(id, &origin, mask, &chunk)?;
-                work::written(chunk.len());
+            let encoded = batch.par_chunks(size).map(|chunk| self.encoded(chunk));
+            for (mask, chunk) in encoded.collect::<Result<Vec<_>>>()? {
+                self.write_chunk(id, self.written, mask, &chunk)?;
                 self.written += self.chunk[0];
             }
         }

@@ -4,11 +4,14 @@
 //! encoded and written in the thread pool; `.zarray`, which makes the array exist, is written last.
 
 use std::borrow::Cow;
+use std::fs::File;
+use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
+use rustix::fs::Advice;
 use serde_json::{Value, json};
 use zarrs::array::codec::{BloscCodec, BloscCompressor, BloscShuffleMode};
 use zarrs::array::{BytesToBytesCodecTraits, CodecOptions};
@@ -20,9 +23,10 @@ use super::meta;
 use super::text::TEXT_BYTES;
 use crate::codec::deflate;
 use crate::compression::Compression;
-use crate::store::Rows;
+use crate::store::assembly::Assembly;
 use crate::store::spec::{ArraySpec, Dtype, Strings};
 use crate::store::work;
+use crate::store::{Rows, Take};
 
 /// What encodes chunks.
 enum Codec {
@@ -127,7 +131,8 @@ impl Appender {
         ensure!(size > 0, "Append bytes to text '{}'", self.path);
         let whole = bytes.len().is_multiple_of(size);
         ensure!(whole, "Append a part of an element to '{}'", self.path);
-        self.count(bytes.len() / size)?;
+        self.room((bytes.len() / size) as u64)?;
+        self.items += (bytes.len() / size) as u64;
         let chunk = self.cut.items.saturating_mul(size);
         let missing = match self.bytes.len() {
             0 => 0,
@@ -159,6 +164,37 @@ impl Appender {
         Ok(())
     }
 
+    /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads. False, and
+    /// nothing was appended, where chunks are no whole rows or `give` says so.
+    pub fn append_parts(
+        &mut self,
+        count: u64,
+        give: impl FnOnce(Take) -> Result<bool>,
+    ) -> Result<bool> {
+        let (size, row) = (
+            self.cut.items * self.spec.dtype.size(),
+            self.spec.row_bytes(),
+        );
+        if size == 0 || row == 0 || self.cut.axis > 0 {
+            return Ok(false);
+        }
+        let items = count * self.spec.row_items();
+        self.room(items)?;
+        let head = std::mem::take(&mut self.bytes);
+        let before = head.len() as u64;
+        let end = before + count * row;
+        let write = |chunk: u64, bytes: &[u8]| self.write_chunk(self.chunks + chunk, bytes.into());
+        let assembly = Assembly::new(size, head, &write)?;
+        let given = give(&|first, bytes| assembly.put(before + first * row, bytes))?;
+        let open = assembly.finish(if given { end } else { before });
+        self.bytes = open.with_context(|| format!("Write '{}'", self.path))?;
+        if given {
+            self.items += items;
+            self.chunks += end / size as u64;
+        }
+        Ok(given)
+    }
+
     pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
         ensure!(
             self.spec.dtype == Dtype::String,
@@ -166,7 +202,8 @@ impl Appender {
             self.path,
             self.spec.dtype
         );
-        self.count(strings.len())?;
+        self.room(strings.len() as u64)?;
+        self.items += strings.len() as u64;
         strings.iter().for_each(|text| self.texts.push(text));
         let mut pieces = self.cut.pieces(self.texts.len());
         let incomplete = |p: &mut Range<usize>| self.cut.axis == 0 && p.len() < self.cut.items;
@@ -227,20 +264,19 @@ impl Appender {
         Ok(rows)
     }
 
-    fn count(&mut self, items: usize) -> Result<()> {
+    /// An error when more elements come than were announced.
+    fn room(&self, items: u64) -> Result<()> {
         ensure!(
             !self.spec.null,
             "Append to '{}', which holds no value",
             self.path
         );
-        self.items += items as u64;
         if self.rows == Rows::Known {
             let most = dtype::items(&self.spec.shape).context("Its shape is too large")?;
-            let fits = self.items <= most;
+            let all = self.items + items;
             ensure!(
-                fits,
-                "Append {} elements to '{}', which has {most}",
-                self.items,
+                all <= most,
+                "Append {all} elements to '{}', which has {most}",
                 self.path
             );
         }
@@ -252,16 +288,24 @@ impl Appender {
     where
         F: Fn(usize) -> Result<Cow<'a, [u8]>> + Sync,
     {
-        (0..count).into_par_iter().try_for_each(|i| {
-            let key = self.cut.key(self.chunks + i as u64, &self.spec.shape);
-            chunk(i)
-                .and_then(|chunk| self.codec.encode(chunk))
-                .and_then(|bytes| {
-                    work::written(bytes.len());
-                    Ok(std::fs::write(self.folder.join(&key), bytes)?)
-                })
-                .with_context(|| format!("Write chunk {key} of '{}'", self.path))
-        })
+        (0..count)
+            .into_par_iter()
+            .try_for_each(|i| self.write_chunk(self.chunks + i as u64, chunk(i)?))
+    }
+
+    /// Encodes and writes chunk `number`.
+    fn write_chunk(&self, number: u64, chunk: Cow<[u8]>) -> Result<()> {
+        let key = self.cut.key(number, &self.spec.shape);
+        let write = || -> Result<()> {
+            let bytes = self.codec.encode(chunk)?;
+            work::written(bytes.len());
+            let mut file = File::create(self.folder.join(&key))?;
+            file.write_all(&bytes)?;
+            // A hint, so that what flushes the folder at the end waits less: the kernel begins to write what is dirty.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+            Ok(())
+        };
+        write().with_context(|| format!("Write chunk {key} of '{}'", self.path))
     }
 
     /// A chunk of text as numcodecs' `vlen-utf8` stores it: the number of texts, then for each its bytes and the
