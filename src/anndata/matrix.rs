@@ -12,7 +12,7 @@ use super::copy::parts;
 use super::csr::{CsrBlock, Pieces};
 use super::ints;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
-use crate::store::{Appender, Array, Buffer, Group, Map, Node, Rows, Take, in_lanes};
+use crate::store::{Appender, Array, Buffer, Group, Map, Node, Rows, Take, in_lanes, lanes_of};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
@@ -442,7 +442,12 @@ impl SparseWriter {
                     *old = (block.indices, block.data);
                     Ok(())
                 };
-                in_lanes(usize::MAX, cuts.len() as u64 - 1, run).map(|()| true)
+                in_lanes(
+                    lanes_of(ELEMENTS * from.element_bytes()),
+                    cuts.len() as u64 - 1,
+                    run,
+                )
+                .map(|()| true)
             };
             let done = self.data.append_parts(nnz, |data| {
                 self.indices.append_parts(nnz, |indices| run(data, indices))

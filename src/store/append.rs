@@ -6,7 +6,7 @@ use std::ops::Range;
 use anyhow::{Result, ensure};
 
 use super::ahead::read_ahead;
-use super::lanes::in_lanes;
+use super::lanes::{in_lanes, lanes_of};
 use super::ledger::{Ledger, Parts, Sum};
 use super::raw::{self, Check, Fill, Take};
 use super::spec::{ArraySpec, Strings};
@@ -122,7 +122,7 @@ impl Appender {
         };
         let tasks = count.div_ceil(step);
         let in_parts = |write: Take| {
-            in_lanes(usize::MAX, tasks, |buffer: &mut Vec<u8>, task| {
+            in_lanes(lanes_of(step * row), tasks, |buffer: &mut Vec<u8>, task| {
                 let first = part(buffer, task);
                 write(first, buffer)
             })

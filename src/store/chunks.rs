@@ -10,7 +10,7 @@ use std::sync::Mutex;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use super::lanes::in_lanes;
+use super::lanes::{in_lanes, lanes_of};
 use super::{raw, work};
 
 /// An array cut into chunks of equal shape; those at the upper edges reach beyond the array.
@@ -217,8 +217,6 @@ impl Grid {
         F: Fn(u64, usize, &mut [u8]) -> Result<()> + Sync,
         T: Fn(u64, &[u8]) -> Result<()> + Sync,
     {
-        /// Bytes of parts that are decoded at the same time, at most, beside one.
-        const LANES: usize = 32 << 20;
         if self.columns.len() != 1 || self.chunk_row_bytes != self.row_bytes {
             return Ok(false);
         }
@@ -269,8 +267,8 @@ impl Grid {
             chunks.try_for_each(|(chunk_row, chunk)| decode(chunk_row, chunk))?;
             hand(first, buffer)
         };
-        let most =
-            (self.at_once / together as usize).min(LANES / (together as usize * chunk_bytes));
+        let most = lanes_of(together * chunk_bytes as u64);
+        let most = most.min(self.at_once / together as usize);
         let body = || in_lanes(most, tasks, run);
         let tail = || {
             let tail = last.map(|row| {

@@ -5,6 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 use rayon::prelude::*;
 
+/// How many tasks may run at the same time that take about `bytes` each, and some times that for what is done with them.
+pub fn lanes_of(bytes: u64) -> usize {
+    /// Enough for any disk, and little for a machine of many processors.
+    const MOST: u64 = 8 << 20;
+    /// Of tasks that are larger.
+    const LEAST: u64 = 4;
+    (MOST / bytes.max(1)).max(LEAST) as usize
+}
+
 /// Runs `tasks` tasks, one for each thread of the pool and `most` at the same time, each with a buffer that those before
 /// it have left: a lane takes the next task as it has done one. None is begun after one that failed.
 pub fn in_lanes<B, F>(most: usize, tasks: u64, run: F) -> Result<()>

@@ -34,7 +34,7 @@ pub use append::{Appender, Map};
 use append::{AppenderOf, Noted};
 pub use buffer::Buffer;
 pub use hdf5::watch::watch;
-pub use lanes::in_lanes;
+pub use lanes::{in_lanes, lanes_of};
 pub use ledger::Ledger;
 pub use raw::Take;
 pub use scratch::Scratch;

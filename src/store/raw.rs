@@ -1,20 +1,20 @@
 //! Rows that lie one after another in a file, read and written by position, in parallel.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::prelude::*;
 
-use super::lanes::in_lanes;
+use super::lanes::{in_lanes, lanes_of};
 use super::spec::{ArraySpec, Attrs};
 use super::{scratch, work};
 
 /// Bytes of one parallel task: large enough that a system call costs nothing beside it.
-pub(super) const TASK: usize = 1 << 20;
+pub(super) const TASK: usize = 256 << 10;
 /// Pieces closer than this are read together with what lies between them: a seek costs more than the copy.
 const GAP: u64 = 8 << 10;
 /// Most bytes that are read at once to serve many pieces.
@@ -96,14 +96,18 @@ impl Extents {
     pub fn each(&self, file: &File, rows: Range<u64>, take: Take) -> Result<()> {
         let step = (TASK as u64 / self.row.max(1)).max(1);
         let parts = (rows.end - rows.start).div_ceil(step);
-        in_lanes(usize::MAX, parts, |buffer: &mut Vec<u8>, part| {
-            let first = part * step;
-            let start = rows.start + first;
-            let here = start..rows.end.min(start + step);
-            buffer.resize(((here.end - here.start) * self.row) as usize, 0);
-            self.read(file, std::slice::from_ref(&here), buffer)?;
-            take(first, buffer)
-        })
+        in_lanes(
+            lanes_of(step * self.row),
+            parts,
+            |buffer: &mut Vec<u8>, part| {
+                let first = part * step;
+                let start = rows.start + first;
+                let here = start..rows.end.min(start + step);
+                buffer.resize(((here.end - here.start) * self.row) as usize, 0);
+                self.read(file, std::slice::from_ref(&here), buffer)?;
+                take(first, buffer)
+            },
+        )
     }
 }
 
@@ -196,20 +200,19 @@ pub fn exact(file: &File, dst: &mut [u8], at: u64) -> Result<()> {
     })
 }
 
-/// Runs `with` with a buffer of this thread, which keeps its memory: fresh memory costs as much as reading into it.
+/// Runs `with` with a buffer that others have left: fresh memory costs as much as reading into it.
 pub fn with_buffer<T>(len: usize, with: impl FnOnce(&mut [u8]) -> T) -> T {
     /// A longer buffer is given back at once.
     const KEPT: usize = 16 << 20;
-    thread_local! {
-        static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-    }
-    let mut buffer = BUFFER.take();
+    static SPARE: Mutex<Vec<Vec<u8>>> = Mutex::new(vec![]);
+    let spare = || SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut buffer = spare().pop().unwrap_or_default();
     if buffer.len() < len {
         buffer.resize(len, 0);
     }
     let done = with(&mut buffer[..len]);
     if buffer.len() <= KEPT {
-        BUFFER.set(buffer);
+        spare().push(buffer);
     }
     done
 }
