@@ -32,6 +32,7 @@ scenarios! {
     shuffle_equals_permutation_of_zarr,
     shuffle_takes_the_seeds_of_numpy,
     shuffle_is_the_same_whatever_the_resources,
+    the_same_values_make_the_same_files,
     slice_replaces_older_shards,
     slice_carries_what_it_does_not_know,
     merge_undoes_slice,

@@ -80,9 +80,16 @@ impl Awkward {
     }
 
     pub fn read(&self, ranges: &[Range<u64>]) -> Result<AwkwardBlock> {
-        self.form
-            .read(ranges)
-            .with_context(|| format!("Read '{}'", self.path))
+        let read = || {
+            let block = self.form.read(ranges)?;
+            // Rows are picked by numbers of 32 bits, and each element takes a byte at least.
+            ensure!(
+                block.bytes() as u64 <= u64::from(u32::MAX),
+                "More than 4 GiB of it at a time; give a smaller --memory-limit"
+            );
+            Ok(block)
+        };
+        read().with_context(|| format!("Read '{}'", self.path))
     }
 
     pub fn create(&self, root: &Group, path: &str, rows: u64) -> Result<AwkwardWriter> {
@@ -207,10 +214,8 @@ impl Form {
         };
         let list = |part: &str, least: u64| -> Result<Buffer> {
             let kind = index_type(form, part)?;
-            ensure!(
-                matches!(kind, "int32" | "uint32" | "int64"),
-                "its form has {part} of {kind}"
-            );
+            let takes = kind == "int32" || kind == "int64" || kind == "uint32" && part == "offsets";
+            ensure!(takes, "its form has {part} of {kind}");
             buffer(part, kind, 1, least)
         };
         let inner = |rows: u64| -> Result<Box<Form>> {
@@ -250,7 +255,9 @@ impl Form {
             }
             "IndexedOptionArray" => Form::Option(list("index", rows)?, inner(0)?),
             "ByteMaskedArray" => {
-                let mask = buffer("mask", index_type(form, "mask")?, 1, rows)?;
+                let kind = index_type(form, "mask")?;
+                ensure!(kind == "int8", "its form has a mask of {kind}");
+                let mask = buffer("mask", kind, 1, rows)?;
                 Form::Masked(mask, inner(rows)?)
             }
             // Of no rows, and without buffers: what lists hold that are all empty.
@@ -343,6 +350,10 @@ impl Buffer {
             bail!("its buffer '{name}' is missing");
         };
         let spec = array.spec();
+        let is_date = kind.starts_with("datetime64") || kind.starts_with("timedelta64");
+        if is_date && matches!(spec.dtype, Dtype::Unsupported(_)) {
+            return Err(UnknownForm(kind.into()).into());
+        }
         let rows = spec.rows();
         ensure!(
             !spec.shape.is_empty() && rows >= least,

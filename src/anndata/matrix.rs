@@ -401,7 +401,8 @@ impl SparseWriter {
     }
 
     /// Appends rows as `convert` makes them, each with as many elements as it had: it is called with some rows at a
-    /// time, from many threads. False, and nothing was appended, where rows are not read by themselves.
+    /// time, from many threads. False, and nothing was appended, where rows are not read by themselves, or where the
+    /// file would hold values and indices in an order of chance.
     pub fn append_converted(
         &mut self,
         from: &Sparse,
@@ -410,7 +411,8 @@ impl SparseWriter {
     ) -> Result<bool> {
         /// Elements of some rows: they stay in the processor's cache meanwhile.
         const ELEMENTS: u64 = 1 << 16;
-        if from.data.chunk_bytes().max(from.indices.chunk_bytes()) > 1 {
+        let from_place = from.data.is_placed() && from.indices.is_placed();
+        if !from_place || !self.data.is_placed() || !self.indices.is_placed() {
             return Ok(false);
         }
         for part in parts(rows.clone(), STEP) {

@@ -81,6 +81,14 @@ impl Appender {
         }
     }
 
+    /// Whether the file is the same whatever else is written to it meanwhile.
+    pub fn is_placed(&self) -> bool {
+        match &self.of {
+            AppenderOf::Hdf5(a) => a.is_placed(),
+            AppenderOf::Zarr(_) => true,
+        }
+    }
+
     /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads, each with the
     /// number of its first row. False, and nothing was appended, where this array cannot be written so or `give` says
     /// so.
@@ -93,7 +101,7 @@ impl Appender {
         let row = self.spec().row_bytes();
         let give = |write: Take| {
             give(&|first, bytes| {
-                if noted {
+                if noted && !bytes.is_empty() {
                     parts.add(first * row, bytes);
                 }
                 write(first, bytes)

@@ -70,6 +70,7 @@ impl<'a> Assembly<'a> {
         let mut open = lock(&open);
         if open.bytes.capacity() == 0 {
             open.bytes = lock(&self.spare).pop().unwrap_or_default();
+            open.bytes.clear();
         }
         let end = within + part.len();
         if open.bytes.len() < end {
@@ -97,9 +98,9 @@ impl<'a> Assembly<'a> {
             let mut chunk = lock(&chunk);
             (std::mem::take(&mut chunk.bytes), chunk.filled)
         });
-        let (mut tail, found) = tail.unwrap_or_default();
-        ensure!(open.is_empty() && found == filled, "Bytes are missing");
-        tail.truncate(filled);
+        let (tail, found) = tail.unwrap_or_default();
+        let whole = found == filled && tail.len() == filled;
+        ensure!(open.is_empty() && whole, "Bytes are missing");
         Ok(tail)
     }
 }

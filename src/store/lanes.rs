@@ -1,9 +1,10 @@
 //! Tasks in their order over a few buffers, from many threads.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use rayon::prelude::*;
 
 /// How many tasks may run at the same time that take about `bytes` each, and some times that for what is done with them.
 pub fn lanes_of(bytes: u64) -> usize {
@@ -21,20 +22,41 @@ where
     B: Default,
     F: Fn(&mut B, u64) -> Result<()> + Sync,
 {
-    let next = AtomicU64::new(0);
-    let lane = |_| {
+    thread_local! {
+        /// Whether this thread is in a lane, maybe waiting for what that has handed to the pool.
+        static INSIDE: Cell<bool> = const { Cell::new(false) };
+    }
+    let (next, failed) = (AtomicU64::new(0), Mutex::new(None));
+    let lane = || {
+        let was_inside = INSIDE.replace(true);
         let mut buffer = B::default();
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
             if task >= tasks {
-                return Ok(());
+                break;
             }
-            run(&mut buffer, task).inspect_err(|_| next.store(tasks, Ordering::Relaxed))?;
+            if let Err(error) = run(&mut buffer, task) {
+                next.store(tasks, Ordering::Relaxed);
+                let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                failed.get_or_insert(error);
+            }
         }
+        INSIDE.set(was_inside);
     };
     let lanes = rayon::current_num_threads().min(most).max(1);
-    let lanes = (0..lanes).into_par_iter().with_max_len(1);
-    lanes.try_for_each(lane)
+    rayon::scope(|scope| {
+        for _ in 1..lanes {
+            // In a lane that waits, a second one would hold up the first until all is done.
+            scope.spawn(|_| {
+                if !INSIDE.get() {
+                    lane();
+                }
+            });
+        }
+        lane();
+    });
+    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

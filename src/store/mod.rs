@@ -491,6 +491,11 @@ impl Array {
         }
     }
 
+    /// Whether any row is read from its place, without decoding.
+    pub fn is_placed(&self) -> bool {
+        self.extents().is_some()
+    }
+
     /// How its values are stored and read, for the log: `Direct`, `Contiguous` or `Library(why)`.
     pub fn storage(&self) -> String {
         match &self.0 {

@@ -346,6 +346,7 @@ CHANGES = {
     "awkward_length_list": (_ragged(_attr("obsm/k", "length", np.array([N]), [N])),),
     "awkward_length_negative": (_ragged(_attr("obsm/k", "length", -1)),),
     "awkward_length_missing": (_ragged(_without("obsm/k", "length")),),
+    "awkward_dates": (_element("obsm/k", ak.Array(np.arange(N).astype("datetime64[s]"))), "reads", "zarr"),
     "form_missing": (_ragged(_without("obsm/k", "form")),),
     "form_short_floats": (_form("content", primitive="float32"), "misreads"),
     "form_no_type": (_form("content", primitive=None),),

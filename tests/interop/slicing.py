@@ -1,11 +1,15 @@
 """Proofs about `slice`: its shards are the rows of the input, on disk to the last attribute and in memory as anndata reads them."""
 
+import anndata as ad
 import numpy as np
+import pandas as pd
+import scipy.sparse as sp
 
 import corpus
 import objects
 import take
 import trees
+from tool import digest
 
 SIZE = 19  # does not divide the rows of the corpus, and gives several shards
 TINY = {"ANNSLICER_TEST_BLOCK_BYTES": "700"}  # many blocks and waves even for small files
@@ -112,6 +116,33 @@ def shuffle_is_the_same_whatever_the_resources(case):
                 first = first or found
                 case.check(label, [line for a, b in zip(first, found, strict=True) for line in trees.diff(a, b)])
                 case.check(label, [f"left {p.name} in the scratch folder" for p in (case.work / "tmp").iterdir()])
+
+
+def the_same_values_make_the_same_files(case):
+    """Whatever the number of threads and the order in which they end: who keeps checksums of outputs can compare them."""
+    folder = case.folder("inputs")
+    rng = np.random.default_rng(0)
+    for name, genes in (("a", rng.permutation(400)), ("b", rng.permutation(400))):
+        x = sp.random(6000, 400, 0.3, "csr", dtype="f4", random_state=rng)
+        adata = ad.AnnData(x, obs=pd.DataFrame(index=[f"{name}{i}" for i in range(6000)]), var=pd.DataFrame(index=[f"g{i}" for i in genes]))
+        adata.obsm["X_pca"] = rng.random((6000, 50))
+        adata.write_h5ad(folder / f"{name}.h5ad")
+        adata.write_h5ad(folder / f"{name}z.h5ad", compression="gzip")
+    a, az, b, bz = (folder / f"{name}.h5ad" for name in ("a", "az", "b", "bz"))
+    jobs = {
+        "gzip": ("slice", az, "{out}/s", "--size", "4000", "--compression", "gzip"),
+        "shuffle": ("slice", a, "{out}/s", "--size", "4000", "--shuffle", "--seed", "1", "--compression", "gzip"),
+        "merge": ("merge", "{out}/m.h5ad", az, bz, "--compression", "gzip"),
+        "merge of plain files": ("merge", "{out}/m.h5ad", a, b, "--compression", "gzip"),
+        "merge to zarr": ("merge", "{out}/m.zarr", a, b),
+    }
+    for label, args in jobs.items():
+        found = set()
+        for threads in ("1", "2", "3", "8", "8"):
+            out = case.folder("out")
+            if case.works(f"{label} --jobs {threads}", *(str(arg).format(out=out) for arg in args), "--jobs", threads):
+                found.add(tuple(digest(path) for path in sorted(out.iterdir())))
+        case.check(label, [f"{len(found)} different outputs"] if len(found) != 1 else [])
 
 
 def slice_replaces_older_shards(case):

@@ -3,9 +3,10 @@
 //! Without compression its space is taken at once and the pool writes to its address. With it, rows are gathered to
 //! whole chunks, which the pool encodes and the library takes as they are.
 
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
@@ -144,7 +145,7 @@ impl Appender {
 
     /// Whether rows of another array may be [copied](Appender::append_pieces) as they lie in its file.
     pub fn takes(&self, spec: &ArraySpec) -> bool {
-        matches!(self.target, Target::Contiguous { .. })
+        self.is_placed()
             && spec.dtype == self.spec.dtype
             && spec.row_bytes() == self.spec.row_bytes()
     }
@@ -171,6 +172,11 @@ impl Appender {
         }
         self.rows += rows;
         Ok(true)
+    }
+
+    /// Whether each value has its place in the file before it is written.
+    pub fn is_placed(&self) -> bool {
+        matches!(self.target, Target::Contiguous { .. })
     }
 
     /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads. False, and
@@ -312,6 +318,46 @@ fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool, bytes: u64) -> O
     Some(chunk)
 }
 
+/// What comes in about the order of its numbers, put into it.
+struct InOrder<T> {
+    next: u64,
+    /// Those that came before their turn; `None` for what was not kept.
+    waiting: BTreeMap<u64, Option<T>>,
+    kept: usize,
+}
+
+impl<T> Default for InOrder<T> {
+    fn default() -> InOrder<T> {
+        InOrder {
+            next: 0,
+            waiting: BTreeMap::new(),
+            kept: 0,
+        }
+    }
+}
+
+impl<T> InOrder<T> {
+    /// Most that wait: the next goes on at once, for memory counts more than order.
+    const MOST: usize = 64;
+
+    fn take(&mut self, number: u64, what: T, put: impl Fn(u64, &T) -> Result<()>) -> Result<()> {
+        let waits = number > self.next && self.kept < Self::MOST;
+        if !waits {
+            put(number, &what)?;
+        }
+        self.kept += usize::from(waits);
+        self.waiting.insert(number, waits.then_some(what));
+        while let Some(what) = self.waiting.remove(&self.next) {
+            if let Some(what) = what {
+                put(self.next, &what)?;
+                self.kept -= 1;
+            }
+            self.next += 1;
+        }
+        Ok(())
+    }
+}
+
 impl Chunked {
     fn append(&mut self, id: &Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
         let size = self.chunk_bytes(spec);
@@ -337,7 +383,7 @@ impl Chunked {
         Ok(())
     }
 
-    /// As [`Appender::append_parts`]: chunks are encoded and written as they are complete, in about their order.
+    /// As [`Appender::append_parts`]: a chunk is encoded as it is complete, and written after those before it.
     fn append_parts(
         &mut self,
         id: &Id,
@@ -357,9 +403,16 @@ impl Chunked {
             spec.shape[0] = self.written + complete;
             ffi::set_extent(id, &spec.shape)?;
         }
+        // In their order, so that the same values make the same file; but where too many wait for one before them.
+        let order = Mutex::new(InOrder::default());
         let write = |chunk: u64, bytes: &[u8]| {
-            self.encoded(bytes).and_then(|(mask, bytes)| {
-                self.write_chunk(id, self.written + chunk * self.chunk[0], mask, &bytes)
+            let (mask, bytes) = self.encoded(bytes)?;
+            let put = |chunk: u64, mask, bytes: &[u8]| {
+                self.write_chunk(id, self.written + chunk * self.chunk[0], mask, bytes)
+            };
+            let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
+            order.take(chunk, (mask, bytes), |chunk, (mask, bytes)| {
+                put(chunk, *mask, bytes)
             })
         };
         let assembly = Assembly::new(size, head, &write)?;
@@ -422,5 +475,32 @@ impl Chunked {
             ffi::set_extent(id, &spec.shape)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn numbers_are_put_in_order_while_few_wait() {
+        let most = InOrder::<()>::MOST as u64;
+        for count in [most, 2 * most] {
+            let (put, mut order) = (RefCell::new(vec![]), InOrder::default());
+            for number in (1..=count).chain([0]) {
+                let seen = |number, _: &u64| {
+                    put.borrow_mut().push(number);
+                    Ok(())
+                };
+                order.take(number, number, seen).unwrap();
+            }
+            let mut put = put.into_inner();
+            assert_eq!(put.is_sorted(), count == most);
+            put.sort_unstable();
+            assert!(put.into_iter().eq(0..=count));
+            assert!(order.waiting.is_empty() && order.kept == 0);
+        }
     }
 }
