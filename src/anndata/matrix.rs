@@ -20,6 +20,9 @@ pub enum Layout {
     Csc,
 }
 
+/// Rows whose indptr is held at a time.
+const STEP: u64 = 1 << 20;
+
 /// A sparse matrix that is read by rows.
 pub struct Sparse {
     path: String,
@@ -149,14 +152,11 @@ impl Sparse {
 
     /// All rows in runs of about `bytes` bytes; a row that is larger stands alone.
     pub fn blocks(&self, bytes: u64) -> Result<Vec<Range<u64>>> {
-        /// Entries of indptr that are read at a time.
-        const STEP: u64 = 1 << 20;
         let most = (bytes / (self.element_bytes() + 1)).max(1);
         let (mut blocks, mut start, mut held) = (vec![], 0, 0);
-        for first in (0..self.rows()).step_by(STEP as usize) {
-            let end = (first + STEP).min(self.rows());
-            let (_, ptr) = self.spans(from_ref(&(first..end)))?;
-            for (row, ends) in (first..end).zip(ptr.windows(2)) {
+        for part in parts(0..self.rows(), STEP) {
+            let (_, ptr) = self.spans(from_ref(&part))?;
+            for (row, ends) in part.zip(ptr.windows(2)) {
                 let more = ends[1] - ends[0];
                 if row > start && (held + more > most || row - start >= most) {
                     blocks.push(start..row);
@@ -281,9 +281,6 @@ pub enum Count {
     /// Only the writing will tell.
     AtMost(u64),
 }
-
-/// Rows whose indptr is held at a time.
-const STEP: u64 = 1 << 20;
 
 /// A sparse matrix that is being written.
 pub struct SparseWriter {

@@ -246,7 +246,8 @@ pub type Check<'a> = &'a (dyn Fn(&[u8]) -> Result<()> + Sync);
 /// Takes a part of the rows that are read: the first of them, counted from the first that is read, and their bytes.
 pub type Take<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync);
 
-/// Copies `len` bytes from one place to another without taking them into memory. False where the kernel cannot, such as between some file systems; then nothing counts as copied.
+/// Copies `len` bytes from one place to another without taking them into memory. False where the kernel cannot, such as
+/// between some file systems; then nothing counts as copied.
 pub fn transfer(from: &Piece, to: &Piece, len: u64) -> Result<bool> {
     let (mut read, mut written) = (from.at, to.at);
     while written < to.at + len {

@@ -406,13 +406,10 @@ impl Chunked {
         // In their order, so that the same values make the same file; but where too many wait for one before them.
         let order = Mutex::new(InOrder::default());
         let write = |chunk: u64, bytes: &[u8]| {
-            let (mask, bytes) = self.encoded(bytes)?;
-            let put = |chunk: u64, mask, bytes: &[u8]| {
-                self.write_chunk(id, self.written + chunk * self.chunk[0], mask, bytes)
-            };
+            let encoded = self.encoded(bytes)?;
             let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
-            order.take(chunk, (mask, bytes), |chunk, (mask, bytes)| {
-                put(chunk, *mask, bytes)
+            order.take(chunk, encoded, |chunk, (mask, bytes)| {
+                self.write_chunk(id, self.written + chunk * self.chunk[0], *mask, bytes)
             })
         };
         let assembly = Assembly::new(size, head, &write)?;
