@@ -180,6 +180,9 @@ fn array(array: &Array, limit: u64) -> Result<Option<Digest>> {
         }
         _ => {}
     }
+    if limit == u64::MAX {
+        array.check_stored()?;
+    }
     let (mut hasher, row) = match dtype.is_string() {
         true => (Hasher::texts(&spec.shape), TEXT * spec.row_items()),
         false => (Hasher::array(dtype, &spec.shape), spec.row_bytes()),

@@ -514,6 +514,27 @@ impl Array {
         }
     }
 
+    /// An error where next to nothing of what its shape declares is stored: to read values that were never written,
+    /// one after another, may take days. For arrays that are read whole and are not as long as an axis.
+    pub fn check_stored(&self) -> Result<()> {
+        /// What may be declared besides the most that a codec makes of what is stored.
+        const LEAST: u64 = 1 << 30;
+        const RATIO: u64 = 1 << 16;
+        let spec = self.spec();
+        let row = spec.row_bytes().max(spec.row_items());
+        let declared = row.saturating_mul(spec.rows());
+        if declared > LEAST
+            && let Some(stored) = self.layout()?.bytes
+        {
+            ensure!(
+                declared - LEAST <= stored.saturating_mul(RATIO),
+                "'{}' declares {declared} bytes, next to nothing of which is stored",
+                self.path()
+            );
+        }
+        Ok(())
+    }
+
     /// Bytes that must be decoded to reach any one row; 1 where rows can be read by themselves.
     pub fn chunk_bytes(&self) -> u64 {
         match &self.0 {

@@ -9,6 +9,7 @@ import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
+import zarr
 
 import corpus
 import storage
@@ -245,6 +246,12 @@ def sizes_that_no_file_holds_are_refused(case):
     made("huge_chunk_gzip", _huge_chunk, None)
     made("huge_in_uns", lambda file: never(file, "uns/huge", (2**62,), "u1", chunks=(2**20,)), None)
     made("huge_text_in_uns", lambda file: never(file, "uns/huge", (2**50,), text, chunks=(2**20,)), None)
+    made("unwritten_in_uns", lambda file: never(file, "uns/huge", (2**43,), "u1", chunks=(2**20,), compression="gzip"))
+    path = _plain(folder / "unwritten_in_uns.zarr")
+    huge = zarr.open_group(str(path), mode="r+", use_consolidated=False)["uns"].create_array("huge", shape=(2**43,), chunks=(2**20,), dtype="u1")
+    _label(huge)
+    zarr.consolidate_metadata(str(path))
+    _ends(case, "unwritten_in_uns.zarr", path)
     for dtype in ("i8", "u8"):
         for value in (2**62, 2**63 - 1, -1, -2**63):
             made(f"indptr_{dtype}_{value}", _indptr(dtype, value))
@@ -396,3 +403,43 @@ def claims_of_text_are_not_believed(case):
         struct.pack_into("<I", data, at, 0xfffffff0)
         path.write_bytes(data)
         _ends(case, name, path, 1)
+    for name, code, length in LONG:
+        path = _claiming(case.folder("hostile") / f"claim_of_{name}.h5ad", length)
+        _ends(case, path.stem, path, code)
+
+
+# Values of any length that only the library reads or copies, each known by its length, and what becomes of a claim in it.
+# Sequences become no Zarr: there they are left out.
+LONG = (("text", 1, 1237), ("scalar", 1, 1239), ("text_attribute", 1, 1241), ("field", 1, 1243), ("text_in_array", None, 1247),
+        ("sequence", None, 1249), ("sequence_attribute", None, 1251))
+
+
+def _claiming(path, length):
+    """A file in which the value of that length claims 1 GiB."""
+    _plain(path)
+    text, sequence = h5py.string_dtype(), h5py.vlen_dtype("i4")
+    at = {name: length for name, _, length in LONG}
+    fields = np.zeros(2, [("name", text), ("k", "i4")])
+    fields["name"] = "a" * at["field"]
+    in_array = np.zeros(2, [("names", text, (2,)), ("x", "f8")])
+    in_array["names"] = "b" * at["text_in_array"]
+    with h5py.File(path, "r+") as file:
+        uns = file["uns"]
+        for kind, name, values in (("string-array", "text", np.array(["c" * at["text"]], object)), ("string", "scalar", "d" * at["scalar"]),
+                                   ("rec-array", "field", fields), ("array", "text_in_array", in_array)):
+            uns.create_dataset(name, data=values, dtype=getattr(values, "dtype", None) if kind in ("rec-array", "array") else text)
+            _label(uns[name], kind)
+        uns.create_dataset("sequence", (2,), sequence)[0] = np.arange(at["sequence"])
+        _label(uns["sequence"])
+        uns.attrs["text_attribute"] = "e" * at["text_attribute"]
+        uns.attrs.create("sequence_attribute", np.array([np.arange(at["sequence_attribute"], dtype="i4"), np.arange(2, dtype="i4")], object), dtype=sequence)
+    data = path.read_bytes()
+    at, references = -1, []
+    while (at := data.find(struct.pack("<I", length), at + 1)) >= 0:
+        heap = struct.unpack_from("<Q", data, at + 4)[0]
+        references += [at] if data[heap:heap + 4] == b"GCOL" else []
+    assert references, f"no reference of {length} items"
+    data = bytearray(data)
+    struct.pack_into("<I", data, references[0], 0x3ffffff0)
+    path.write_bytes(data)
+    return path

@@ -2,7 +2,6 @@
 
 use std::ffi::{CStr, CString};
 use std::slice::from_ref;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use hdf5::globals::H5T_STD_REF_OBJ;
@@ -11,7 +10,7 @@ use hdf5_sys::h5t::H5T_class_t;
 use super::ffi::{self, Id, Values};
 use super::links::{text, utf8};
 use super::values::{element_count, texts_of, unpad};
-use super::{heap, types};
+use super::{claims, types};
 use crate::store::spec::{Attr, Dtype, Strings};
 
 /// The names of an object's attributes, sorted by code point.
@@ -20,7 +19,7 @@ pub fn names(object: &Id) -> Result<Vec<String>> {
 }
 
 /// An attribute, its type and its shape; none where its space is null.
-fn open(object: &Id, name: &str) -> Result<(Id, Id, Option<Vec<u64>>)> {
+pub fn open(object: &Id, name: &str) -> Result<(Id, Id, Option<Vec<u64>>)> {
     let attr = ffi::open_attr(object, &text(name)?)?;
     let of = ffi::type_of(&attr)?;
     let extent = ffi::extent(&ffi::space_of(&attr)?)?;
@@ -77,24 +76,11 @@ fn read_texts(
         return Ok(unpad(&bytes, dtype.size()));
     }
     if let Some(by_heap) = by_heap
-        && let Some(strings) = by_heap(&read_text_references(attr, count)?)?
+        && let Some(strings) = by_heap(&claims::read_references(Values::Attr(attr), of, count)?)?
     {
         return Ok(strings);
     }
     Values::Attr(attr).read_texts(&types::in_memory(of, dtype)?)
-}
-
-/// What stands in the file for the texts of an attribute: to the library this is a conversion, which does nothing,
-/// where addresses take 8 bytes.
-fn read_text_references(attr: &Id, count: usize) -> Result<Vec<u8>> {
-    static KNOWN: AtomicBool = AtomicBool::new(false);
-    let to = ffi::create_type(H5T_class_t::H5T_OPAQUE, heap::REFERENCE)?;
-    if !KNOWN.load(Ordering::Relaxed) {
-        let from = types::of_dtype(&Dtype::String)?;
-        ffi::read_as_opaque(c"text to reference", &from, &to)?;
-        KNOWN.store(true, Ordering::Relaxed);
-    }
-    read_bytes(attr, &to, count, heap::REFERENCE)
 }
 
 fn read_bytes(attr: &Id, of: &Id, count: usize, size: usize) -> Result<Vec<u8>> {

@@ -128,8 +128,32 @@ pub fn chunks(dataset: &Id, shape: &[u64], chunk: &[u64]) -> Result<Option<Vec<R
     Ok(Some(found))
 }
 
+/// An error where a filter of the library would read past the end of a damaged chunk: `nbit` and `scaleoffset` look
+/// at no length (CVE-2026-19026, -19027, -19029), `fletcher32` at none below 4 (CVE-2026-19028).
+pub fn check_filters(dataset: &Id) -> Result<()> {
+    const FLETCHER32: u32 = 3;
+    let (layout, filters) = storage(dataset)?;
+    if !matches!(layout, Layout::Chunked(_)) {
+        return Ok(());
+    }
+    for (id, _, name) in &filters {
+        let reads_on = matches!(id, 5 | 6);
+        ensure!(
+            !reads_on,
+            "Its filter {name} is not safe to undo; write it anew with `h5repack -f NONE`"
+        );
+    }
+    if filters.iter().any(|(id, ..)| *id == FLETCHER32) {
+        ensure!(
+            smallest_chunk(dataset)?.is_none_or(|bytes| bytes >= 4),
+            "A chunk is too short for its checksum"
+        );
+    }
+    Ok(())
+}
+
 /// Bytes of the smallest chunk that was written, as filtered.
-pub fn smallest_chunk(dataset: &Id) -> Result<Option<u64>> {
+fn smallest_chunk(dataset: &Id) -> Result<Option<u64>> {
     let mut least: Option<u64> = None;
     ffi::chunks(dataset, &mut |_, _, size, _| {
         least = Some(least.map_or(size, |least| least.min(size)));

@@ -45,7 +45,8 @@ pub struct Claimed(u64);
 
 impl fmt::Display for Claimed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Its text takes {} bytes, more than the file", self.0)
+        let bytes = self.0;
+        write!(f, "Its text takes {bytes} bytes, more than the file")
     }
 }
 
@@ -74,9 +75,7 @@ impl Heap {
             })
             .collect();
         let total = ends.last().copied().unwrap_or(0);
-        if total > self.size.max(LEAST) {
-            return Err(Claimed(total).into());
-        }
+        self.check(total)?;
         let mut bytes = vec![0; total as usize];
         let mut tasks = vec![];
         let (mut rest, mut start) = (bytes.as_mut_slice(), 0);
@@ -92,6 +91,14 @@ impl Heap {
                 self.fill(references, out, held)
             })?;
         Ok(Strings { ends, bytes })
+    }
+
+    /// An error of type [`Claimed`] where that is more than the file.
+    pub fn check(&self, bytes: u64) -> Result<()> {
+        match bytes > self.size.max(LEAST) {
+            true => Err(Claimed(bytes).into()),
+            false => Ok(()),
+        }
     }
 
     fn fill(&self, references: &[[u8; REFERENCE]], out: &mut [u8], held: &mut Held) -> Result<()> {
@@ -139,6 +146,12 @@ impl Reference {
             index: half(&bytes[12..]) as usize,
         }
     }
+}
+
+/// How many items there are, as it says, where a reference at the start of `bytes` leads to.
+pub fn claim(bytes: &[u8]) -> u64 {
+    let reference = bytes.first_chunk().map(Reference::of);
+    reference.map_or(0, |reference| reference.len as u64)
 }
 
 /// The collections that one thread read last.

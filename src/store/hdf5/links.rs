@@ -14,7 +14,8 @@ use hdf5_sys::h5p::H5P_CRT_ORDER_TRACKED;
 use hdf5_sys::h5t::H5T_cset_t;
 
 use super::ffi::{self, Id, MayOpen, Property};
-use super::{attrs, datasets, external, types};
+use super::heap::Heap;
+use super::{attrs, claims, datasets, external, types};
 use crate::store::access::{Bounds, Identity};
 
 pub enum Object {
@@ -112,56 +113,80 @@ pub fn create_group(parent: &Id, path: &str, many_attrs: bool) -> Result<Id> {
 }
 
 /// Whether what is below a node is joined by hard links alone, has its values in its own file, needs no plugin to be
-/// read and refers to nothing that is not below it too, so that the library copies it without being led elsewhere.
-pub fn is_plain(node: &Object, bounds: &Bounds) -> Result<bool> {
+/// read and refers to nothing that is not below it too, so that the library copies it without being led elsewhere. An
+/// error where its text claims more than the file that `heap` is of.
+pub fn is_plain(node: &Object, bounds: &Bounds, heap: Option<&Heap>) -> Result<bool> {
     let (Object::Group(id) | Object::Dataset(id)) = node;
-    let base = path(id)?;
+    let mut walk = Plain {
+        bounds,
+        heap,
+        base: path(id)?,
+        seen: HashSet::new(),
+    };
     match node {
-        Object::Group(id) => is_plain_below(id, bounds, &base, &mut HashSet::new(), 0),
-        Object::Dataset(id) => stays(id, &base),
+        Object::Group(id) => walk.group(id, 0),
+        Object::Dataset(id) => walk.dataset(id),
     }
 }
 
-/// The same of a group at a `depth` below `base`. `seen` are the groups that were looked at.
-fn is_plain_below(
-    group: &Id,
-    bounds: &Bounds,
-    base: &str,
-    seen: &mut HashSet<Identity>,
-    depth: usize,
-) -> Result<bool> {
-    /// The library's copy goes down as deep, on the stack.
-    const GROUPS: usize = 64;
-    ensure!(depth < GROUPS, "It lies deeper than {GROUPS} groups");
-    if !seen.insert(ffi::identity(group)?) {
-        return Ok(true);
-    }
-    if attrs::lead_away(group, base)? {
-        return Ok(false);
-    }
-    let (names, kinds): (Vec<_>, Vec<_>) = ffi::links(group)?.into_iter().unzip();
-    let names = utf8(names)?;
-    if kinds.iter().any(|&kind| kind != H5L_TYPE_HARD as c_int) {
-        return Ok(false);
-    }
-    for name in names {
-        let node = open(group, &name, bounds, 0);
-        let plain = match node.with_context(|| format!("Open '{name}'"))? {
-            Object::Group(id) => is_plain_below(&id, bounds, base, seen, depth + 1)?,
-            Object::Dataset(id) => stays(&id, base)?,
-        };
-        if !plain {
+struct Plain<'a> {
+    bounds: &'a Bounds,
+    heap: Option<&'a Heap>,
+    base: String,
+    /// The groups that were looked at.
+    seen: HashSet<Identity>,
+}
+
+impl Plain<'_> {
+    /// A group at a `depth` below the node.
+    fn group(&mut self, group: &Id, depth: usize) -> Result<bool> {
+        /// The library's copy goes down as deep, on the stack.
+        const GROUPS: usize = 64;
+        ensure!(depth < GROUPS, "It lies deeper than {GROUPS} groups");
+        if !self.seen.insert(ffi::identity(group)?) {
+            return Ok(true);
+        }
+        if !self.attrs(group)? {
             return Ok(false);
         }
+        let (names, kinds): (Vec<_>, Vec<_>) = ffi::links(group)?.into_iter().unzip();
+        let names = utf8(names)?;
+        if kinds.iter().any(|&kind| kind != H5L_TYPE_HARD as c_int) {
+            return Ok(false);
+        }
+        for name in names {
+            let node = open(group, &name, self.bounds, 0);
+            let plain = match node.with_context(|| format!("Open '{name}'"))? {
+                Object::Group(id) => self.group(&id, depth + 1)?,
+                Object::Dataset(id) => self.dataset(&id)?,
+            };
+            if !plain {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    Ok(true)
-}
 
-fn stays(dataset: &Id, base: &str) -> Result<bool> {
-    Ok(!types::has_references(&ffi::type_of(dataset)?)
-        && datasets::has_own_filters(dataset)?
-        && external::elsewhere(dataset)?.is_empty()
-        && !attrs::lead_away(dataset, base)?)
+    fn dataset(&self, dataset: &Id) -> Result<bool> {
+        let plain = !types::has_references(&ffi::type_of(dataset)?)
+            && datasets::has_own_filters(dataset)?
+            && external::elsewhere(dataset)?.is_empty()
+            && self.attrs(dataset)?;
+        if plain {
+            self.claims(dataset, claims::check_dataset)?;
+        }
+        Ok(plain)
+    }
+
+    fn attrs(&self, object: &Id) -> Result<bool> {
+        self.claims(object, claims::check_attrs)?;
+        Ok(!attrs::lead_away(object, &self.base)?)
+    }
+
+    fn claims(&self, object: &Id, check: fn(&Id, &Heap) -> Result<()>) -> Result<()> {
+        let Some(heap) = self.heap else { return Ok(()) };
+        check(object, heap).with_context(|| format!("Read '{}'", super::path_of(object)))
+    }
 }
 
 /// Copies a node, what it refers to included. Links other than hard ones stay what they are.

@@ -5,6 +5,7 @@
 //! and `write.rs` move the bytes of large arrays in the pool, past the library.
 
 mod attrs;
+mod claims;
 mod datasets;
 mod errors;
 mod external;
@@ -261,7 +262,8 @@ impl Group {
         let bounds = &self.file.bounds;
         let open = || -> Result<_> {
             let node = links::open(&self.id, name, bounds, 0)?;
-            let plain = links::is_plain(&node, bounds)?;
+            let (links::Object::Group(id) | links::Object::Dataset(id)) = &node;
+            let plain = links::is_plain(&node, bounds, self.file.heap(id)?.as_ref())?;
             Ok(plain.then_some(node))
         };
         let context = || format!("Copy '{whole}'");
@@ -319,8 +321,11 @@ impl OpenFile {
         }
     }
 
-    /// The text in the file that holds `object`; `None` where addresses do not take 8 bytes.
+    /// The text in the file that holds `object`; `None` where addresses do not take 8 bytes, and where it is written.
     fn heap(&self, object: &Id) -> Result<Option<Heap>> {
+        if self.source.is_none() {
+            return Ok(None);
+        }
         let Some(base) = files::base_address(object)? else {
             return Ok(None);
         };
@@ -387,10 +392,7 @@ fn join(group: &str, name: &str) -> String {
 
 fn attrs(id: &Id, file: &OpenFile) -> Result<Attrs> {
     let mut attrs = Attrs::default();
-    let heap = match &file.source {
-        Some(_) => file.heap(id)?,
-        None => None,
-    };
+    let heap = file.heap(id)?;
     let by_heap = heap.as_ref().map(|heap| {
         |references: &[u8]| match heap.read(references) {
             Ok(texts) => Ok(Some(texts)),

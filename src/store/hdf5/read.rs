@@ -15,9 +15,9 @@ use tracing::debug;
 use super::super::chunks::{Grid, Kept};
 use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Order, Strings};
 use super::super::{Layout, raw};
-use super::datasets::{self, RawChunk, RawFilter};
+use super::datasets::{self, RawChunk};
 use super::heap::{self, Heap};
-use super::{Id, OpenFile, ffi, values};
+use super::{Id, OpenFile, claims, ffi, values};
 use crate::codec::{self, Filter};
 
 pub struct Array {
@@ -154,9 +154,7 @@ impl Array {
             return Ok(Storage::Library("a scalar".into()));
         }
         let (layout, filters) = datasets::storage(&self.id)?;
-        if matches!(layout, datasets::Layout::Chunked(_)) {
-            self.check_filters(&filters)?;
-        }
+        datasets::check_filters(&self.id)?;
         if item == 0 || dtype.is_record_with_text() {
             return Ok(Storage::Library("records with text".into()));
         }
@@ -215,30 +213,19 @@ impl Array {
         })))
     }
 
-    /// An error where a filter of the library would read past the end of a damaged chunk: `nbit` and `scaleoffset`
-    /// look at no length (CVE-2026-19026, -19027, -19029), `fletcher32` at none below 4 (CVE-2026-19028).
-    fn check_filters(&self, filters: &[RawFilter]) -> Result<()> {
-        const FLETCHER32: u32 = 3;
-        for (id, _, name) in filters {
-            let reads_on = matches!(id, 5 | 6);
-            ensure!(
-                !reads_on,
-                "Its filter {name} is not safe to undo; write it anew with `h5repack -f NONE`"
-            );
+    /// An error where the text in rows, which the library is to read, claims more than the file.
+    fn check_claims(&self, rows: Range<u64>) -> Result<()> {
+        match self.file.heap(&self.id)? {
+            Some(heap) => claims::check_rows(&self.id, rows, &heap),
+            None => Ok(()),
         }
-        if filters.iter().any(|(id, ..)| *id == FLETCHER32) {
-            let least = datasets::smallest_chunk(&self.id)?;
-            ensure!(
-                least.is_none_or(|bytes| bytes >= 4),
-                "A chunk is too short for its checksum"
-            );
-        }
-        Ok(())
     }
 
     /// Copies all its records to a new dataset.
     pub fn copy_records(&self, to: &Id, new_name: &str) -> Result<Id> {
-        self.check(from_ref(&(0..self.spec.rows())))?;
+        let all = 0..self.spec.rows();
+        self.check(from_ref(&all))?;
+        self.check_claims(all)?;
         values::copy_records(&self.id, to, new_name, &self.spec)
     }
 
@@ -295,6 +282,7 @@ impl Array {
         for range in ranges {
             let count = range.end - range.start;
             let shape = &self.spec.shape;
+            self.check_claims(range.clone())?;
             let part = values::read_strings(&self.id, shape, Some(field), range.start, count)?;
             part.iter().for_each(|text| all.push(text));
         }
@@ -366,7 +354,6 @@ impl Array {
 
     /// Text past the library; an error where that cannot be.
     pub(super) fn read_heap(&self, ranges: &[Range<u64>]) -> Result<Strings> {
-        ensure!(self.file.source.is_some(), "its file is being written");
         let row = self.spec.row_items().saturating_mul(heap::REFERENCE as u64);
         let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
         let len = usize::try_from(rows.saturating_mul(row))?;
@@ -391,7 +378,7 @@ impl Array {
             return Ok(heap);
         }
         let heap = self.file.heap(&self.id)?;
-        let heap = heap.context("addresses do not take 8 bytes")?;
+        let heap = heap.context("its file is written, or has addresses of other than 8 bytes")?;
         Ok(self.heap.get_or_init(|| heap))
     }
 
@@ -403,6 +390,7 @@ impl Array {
             let near = near(rest);
             let (group, tail) = rest.split_at(near);
             let end = group.last().map_or(first.end, |r| r.end);
+            self.check_claims(first.start..end)?;
             let part = values::read_strings(
                 &self.id,
                 &self.spec.shape,
