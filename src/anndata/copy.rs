@@ -250,7 +250,7 @@ fn fixed_text(array: &Array, out: &Group, to: &str, unlabelled: bool) -> Result<
 
 /// Copies the values of an array in blocks.
 pub fn values(array: &Array, out: &Group, to: &str, attrs: &Attrs, spec: ArraySpec) -> Result<()> {
-    array.check_stored()?;
+    array.check_declared()?;
     let mut writer = out.create_array(to, &spec, Rows::Known, attrs)?;
     if !spec.null {
         let text = spec.dtype == Dtype::String;
@@ -346,8 +346,8 @@ fn same_values(a: &Array, b: &Array) -> Result<bool> {
     if spec != b.spec() || matches!(spec.dtype, Dtype::Unsupported(_)) {
         return Ok(false);
     }
-    a.check_stored()?;
-    b.check_stored()?;
+    a.check_declared()?;
+    b.check_declared()?;
     let text = spec.dtype == Dtype::String;
     let row = if text {
         64 * spec.row_items()

@@ -171,6 +171,9 @@ fn scalar(scalar: &Array) -> Result<Option<Digest>> {
 fn array(array: &Array, limit: u64) -> Result<Option<Digest>> {
     let spec = array.spec();
     let dtype = &spec.dtype;
+    if limit == u64::MAX {
+        array.check_declared()?;
+    }
     match dtype {
         Dtype::Unsupported(_) => return Ok(None),
         Dtype::Record { .. } => return records(array, limit).map(Some),
@@ -179,9 +182,6 @@ fn array(array: &Array, limit: u64) -> Result<Option<Digest>> {
             return scalar(array);
         }
         _ => {}
-    }
-    if limit == u64::MAX {
-        array.check_stored()?;
     }
     let (mut hasher, row) = match dtype.is_string() {
         true => (Hasher::texts(&spec.shape), TEXT * spec.row_items()),

@@ -271,7 +271,7 @@ fn sum(array: &Array, swap: Swap) -> Result<Option<Sum>> {
         true => TEXT.saturating_mul(spec.row_items()),
         false => spec.row_bytes(),
     };
-    array.check_stored()?;
+    array.check_declared()?;
     let step = (BLOCK / row.max(1)).max(1);
     let (mut sum, mut start, mut buffer) = (Sum::default(), 0, Buffer::default());
     while start < spec.rows() {

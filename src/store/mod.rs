@@ -515,10 +515,10 @@ impl Array {
     }
 
     /// An error where next to nothing of what its shape declares is stored: to read values that were never written,
-    /// one after another, may take days. For arrays that are read whole and are not as long as an axis.
-    pub fn check_stored(&self) -> Result<()> {
+    /// one after another, may take days.
+    pub fn check_declared(&self) -> Result<()> {
         /// What may be declared besides the most that a codec makes of what is stored.
-        const LEAST: u64 = 1 << 30;
+        const LEAST: u64 = 256 << 30;
         const RATIO: u64 = 1 << 16;
         let spec = self.spec();
         let row = spec.row_bytes().max(spec.row_items());

@@ -403,6 +403,13 @@ def claims_of_text_are_not_believed(case):
         struct.pack_into("<I", data, at, 0xfffffff0)
         path.write_bytes(data)
         _ends(case, name, path, 1)
+    path = _claiming(case.folder("hostile") / "no_claim.h5ad", None)
+    out = case.folder("out")
+    case.works("no claim", "slice", path, out / "s", "--size", "2", "--verify")
+    with h5py.File(path) as want, h5py.File(out / "s_shard_1.h5ad") as got:
+        kept = np.array_equal(got["uns/field"][...], want["uns/field"][...]) and np.array_equal(got["uns/sequence"][0], want["uns/sequence"][0])
+        kept &= np.array_equal(got["uns"].attrs["sequence_attribute"][0], want["uns"].attrs["sequence_attribute"][0])
+    case.check("no claim: values", [] if kept else ["differ"])
     for name, code, length in LONG:
         path = _claiming(case.folder("hostile") / f"claim_of_{name}.h5ad", length)
         _ends(case, path.stem, path, code)
@@ -415,7 +422,7 @@ LONG = (("text", 1, 1237), ("scalar", 1, 1239), ("text_attribute", 1, 1241), ("f
 
 
 def _claiming(path, length):
-    """A file in which the value of that length claims 1 GiB."""
+    """A file in which the value of that length, if any, claims 1 GiB."""
     _plain(path)
     text, sequence = h5py.string_dtype(), h5py.vlen_dtype("i4")
     at = {name: length for name, _, length in LONG}
@@ -433,6 +440,8 @@ def _claiming(path, length):
         _label(uns["sequence"])
         uns.attrs["text_attribute"] = "e" * at["text_attribute"]
         uns.attrs.create("sequence_attribute", np.array([np.arange(at["sequence_attribute"], dtype="i4"), np.arange(2, dtype="i4")], object), dtype=sequence)
+    if length is None:
+        return path
     data = path.read_bytes()
     at, references = -1, []
     while (at := data.find(struct.pack("<I", length), at + 1)) >= 0:

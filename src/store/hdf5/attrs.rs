@@ -76,7 +76,7 @@ fn read_texts(
         return Ok(unpad(&bytes, dtype.size()));
     }
     if let Some(by_heap) = by_heap
-        && let Some(strings) = by_heap(&claims::read_references(Values::Attr(attr), of, count)?)?
+        && let Some(strings) = by_heap(&claims::read_references(Values::Attr(attr), count)?)?
     {
         return Ok(strings);
     }

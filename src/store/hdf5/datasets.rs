@@ -30,7 +30,9 @@ pub enum Layout {
     /// In one piece at this address; `None` while nothing was written.
     Contiguous(Option<u64>),
     Chunked(Vec<u64>),
-    /// Anything that only the library reads.
+    /// In other datasets.
+    Virtual,
+    /// Anything else that only the library reads.
     Other(&'static str),
 }
 
@@ -68,7 +70,7 @@ pub fn storage(dataset: &Id) -> Result<(Layout, Vec<RawFilter>)> {
         H5D_layout_t::H5D_CONTIGUOUS => Layout::Contiguous(ffi::offset(dataset)),
         H5D_layout_t::H5D_CHUNKED => Layout::Chunked(ffi::chunk_shape(&list)?),
         H5D_layout_t::H5D_COMPACT => Layout::Other("compact storage"),
-        H5D_layout_t::H5D_VIRTUAL => Layout::Other("a virtual dataset"),
+        H5D_layout_t::H5D_VIRTUAL => Layout::Virtual,
         _ => return Err(failure()),
     };
     Ok((layout, filters))

@@ -46,7 +46,10 @@ pub struct Claimed(u64);
 impl fmt::Display for Claimed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.0;
-        write!(f, "Its text takes {bytes} bytes, more than the file")
+        write!(
+            f,
+            "Its texts, or sequences, take {bytes} bytes, more than the file"
+        )
     }
 }
 

@@ -168,6 +168,7 @@ impl Plain<'_> {
     }
 
     fn dataset(&self, dataset: &Id) -> Result<bool> {
+        datasets::spec(dataset)?;
         let plain = !types::has_references(&ffi::type_of(dataset)?)
             && datasets::has_own_filters(dataset)?
             && external::elsewhere(dataset)?.is_empty()

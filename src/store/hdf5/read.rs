@@ -27,6 +27,8 @@ pub struct Array {
     storage: OnceLock<Storage>,
     /// Where its text lies, if it is text of any length.
     heap: OnceLock<Heap>,
+    /// Set once its text was seen to claim no more than the file holds.
+    claims: OnceLock<()>,
 }
 
 /// How the values are reached.
@@ -57,6 +59,7 @@ impl Array {
             file,
             storage: OnceLock::new(),
             heap: OnceLock::new(),
+            claims: OnceLock::new(),
         })
     }
 
@@ -93,7 +96,7 @@ impl Array {
             (id, _) => format!("filter {id}"),
         };
         // What a virtual dataset takes lies elsewhere.
-        let is_virtual = matches!(layout, datasets::Layout::Other("a virtual dataset"));
+        let is_virtual = layout == datasets::Layout::Virtual;
         Ok(Layout {
             chunk: match layout {
                 datasets::Layout::Chunked(chunk) => Some(chunk),
@@ -172,6 +175,9 @@ impl Array {
             datasets::Layout::Contiguous(None) => {
                 return Ok(Storage::Library("nothing was written".into()));
             }
+            datasets::Layout::Virtual => {
+                return Ok(Storage::Library("a virtual dataset".into()));
+            }
             datasets::Layout::Other(why) => return Ok(Storage::Library(why.into())),
             datasets::Layout::Chunked(chunk) => chunk,
         };
@@ -213,19 +219,21 @@ impl Array {
         })))
     }
 
-    /// An error where the text in rows, which the library is to read, claims more than the file.
-    fn check_claims(&self, rows: Range<u64>) -> Result<()> {
-        match self.file.heap(&self.id)? {
-            Some(heap) => claims::check_rows(&self.id, rows, &heap),
-            None => Ok(()),
+    /// An error where its text, which the library is to read, claims more than the file.
+    fn check_claims(&self) -> Result<()> {
+        if self.claims.get().is_none() {
+            if let Some(heap) = self.file.heap(&self.id)? {
+                claims::check_dataset(&self.id, &heap)?;
+            }
+            let _ = self.claims.set(());
         }
+        Ok(())
     }
 
     /// Copies all its records to a new dataset.
     pub fn copy_records(&self, to: &Id, new_name: &str) -> Result<Id> {
-        let all = 0..self.spec.rows();
-        self.check(from_ref(&all))?;
-        self.check_claims(all)?;
+        self.check(from_ref(&(0..self.spec.rows())))?;
+        self.check_claims()?;
         values::copy_records(&self.id, to, new_name, &self.spec)
     }
 
@@ -278,11 +286,11 @@ impl Array {
             field.shape.is_empty(),
             "Text of any length in an array of a compound"
         );
+        self.check_claims()?;
         let mut all = Strings::default();
         for range in ranges {
             let count = range.end - range.start;
             let shape = &self.spec.shape;
-            self.check_claims(range.clone())?;
             let part = values::read_strings(&self.id, shape, Some(field), range.start, count)?;
             part.iter().for_each(|text| all.push(text));
         }
@@ -383,6 +391,7 @@ impl Array {
     }
 
     fn read_strings_by_library(&self, ranges: &[Range<u64>]) -> Result<Strings> {
+        self.check_claims()?;
         let width = self.spec.row_items() as usize;
         let mut all = Strings::default();
         let mut rest = ranges;
@@ -390,7 +399,6 @@ impl Array {
             let near = near(rest);
             let (group, tail) = rest.split_at(near);
             let end = group.last().map_or(first.end, |r| r.end);
-            self.check_claims(first.start..end)?;
             let part = values::read_strings(
                 &self.id,
                 &self.spec.shape,

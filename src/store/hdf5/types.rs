@@ -50,7 +50,8 @@ fn record(of: &Id, size: usize) -> Result<Option<Dtype>> {
             }
             _ => (dtype(&member)?, vec![]),
         };
-        if matches!(dtype, Dtype::Hdf5 { .. } | Dtype::Unsupported(_)) {
+        let is_texts = dtype == Dtype::String && !shape.is_empty();
+        if is_texts || matches!(dtype, Dtype::Hdf5 { .. } | Dtype::Unsupported(_)) {
             return Ok(None);
         }
         fields.push(Field {
