@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::anndata::check::{self, Finding, Level};
 use crate::cli::{self, CheckArgs};
 use crate::logging::one_line;
-use crate::resources::{default_memory_limit, size_on_disk};
+use crate::resources::size_on_disk;
 use crate::store::{self, Access};
 
 /// What was found in one file.
@@ -21,8 +21,7 @@ struct Report {
 
 /// An error where a file is not sound.
 pub fn run(args: &CheckArgs) -> Result<()> {
-    let limit = args.machine.memory_limit;
-    let budget = limit.unwrap_or_else(default_memory_limit) / 2;
+    let budget = args.machine.memory() / 2;
     let access = args.read.access(budget);
     let (mut unsound, mut told) = (0, vec![]);
     for path in &args.files {

@@ -15,7 +15,7 @@ use crate::manifest::Manifest;
 use crate::output::{self, Outputs};
 use crate::plan::Budget;
 use crate::progress::Progress;
-use crate::resources::{default_memory_limit, format_size};
+use crate::resources::format_size;
 use crate::store::{self, Format};
 
 pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
@@ -33,10 +33,7 @@ pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
     ];
     let read: Vec<PathBuf> = read.into_iter().flatten().cloned().collect();
     output::refuse_overlap(&args.output, &read)?;
-    let limit = args
-        .machine
-        .memory_limit
-        .unwrap_or_else(default_memory_limit);
+    let limit = args.machine.memory();
     let mut outputs = Outputs::new()?;
     outputs.read_from(&read);
     let root = store::open(&args.input, &args.read.access(limit)).with_context(context)?;

@@ -52,6 +52,7 @@ const STACK: usize = 8 << 20;
 const MOST_THREADS: usize = 1024;
 
 fn main() -> ExitCode {
+    store::share_heap();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
@@ -83,15 +84,17 @@ fn usage(e: &clap::Error) -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
-    let jobs = match &cli.command {
+    let machine = match &cli.command {
         Command::Slice(cli::SliceArgs { machine, .. })
         | Command::Merge(cli::MergeArgs { machine, .. })
-        | Command::Filter(cli::FilterArgs { machine, .. }) => machine.jobs,
-        Command::Check(args) => args.machine.jobs,
+        | Command::Filter(cli::FilterArgs { machine, .. }) => Some(machine),
+        Command::Check(args) => Some(&args.machine),
         Command::Info(_) | Command::Completions { .. } | Command::Man => None,
     };
+    let jobs = machine.and_then(|machine| machine.jobs);
+    let most = machine.map_or(MOST_THREADS, |machine| plan::threads_in(machine.memory()));
     let jobs = jobs.map_or_else(resources::cpus, usize::from);
-    let jobs = jobs.min(MOST_THREADS);
+    let jobs = jobs.min(most).min(MOST_THREADS);
     let pool = ThreadPoolBuilder::new()
         .num_threads(jobs)
         .stack_size(STACK)

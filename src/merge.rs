@@ -27,7 +27,7 @@ use crate::output::{self, Outputs};
 use crate::plan;
 use crate::preview::{Planned, Preview};
 use crate::progress::Progress;
-use crate::resources::{Need, default_memory_limit, ensure_room, explain};
+use crate::resources::{Need, ensure_room, explain};
 use crate::store::{self, Access, Format, Ledger};
 use decide::Outline;
 use input::Input;
@@ -57,10 +57,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
     let mut outputs = Outputs::new()?;
     outputs.read_from(&found.paths);
     let modes = Modes::of(&args);
-    let limit = args
-        .machine
-        .memory_limit
-        .unwrap_or_else(default_memory_limit);
+    let limit = args.machine.memory();
     let sources = Sources::of(args.sources, &found.paths)?;
     let renamed = sources.rename();
     let options = &args.output_options;
@@ -211,6 +208,7 @@ fn preview(
     scratch: u64,
     limit: u64,
 ) -> Preview {
+    let threads = rayon::current_num_threads();
     Preview {
         from: match inputs {
             [one] => one.display().to_string(),
@@ -222,9 +220,9 @@ fn preview(
             bytes,
         }],
         reading: "input after input, block by block".into(),
-        memory: plan::memory(plan::Budget::sequential(limit).wave.min(bytes), 0),
+        memory: plan::memory(plan::Budget::sequential(limit).wave.min(bytes), 0, threads),
         scratch,
-        threads: rayon::current_num_threads(),
+        threads,
     }
 }
 

@@ -4,8 +4,10 @@ use anyhow::Result;
 
 use crate::anndata::rows::RowCost;
 
-/// What a process holds besides blocks of rows: code, the libraries' caches, buffers for coding and writing.
-const BASE: u64 = 96 << 20;
+/// What a process holds besides blocks of rows: code, the libraries' caches, buffers for coding and writing; and the
+/// part of that which grows with its threads.
+const BASE: u64 = 80 << 20;
+const THREAD: u64 = 2 << 20;
 /// The part of that in which chunks are decoded.
 const DECODING: u64 = 48 << 20;
 /// What unshuffled work reads at a time: enough to keep every core busy, small enough to stay in a fixed memory.
@@ -36,8 +38,8 @@ impl Budget {
 
     /// For rows in any order: `cells` of them are held as an order of 4 bytes each. `Err` holds the least limit
     /// that would do.
-    pub fn any_order(limit: u64, cells: u64) -> Result<Budget, u64> {
-        let held = BASE + 4 * cells;
+    pub fn any_order(limit: u64, cells: u64, threads: usize) -> Result<Budget, u64> {
+        let held = memory(0, cells, threads);
         match limit.checked_sub(held) {
             Some(wave) if wave >= LEAST => Ok(Budget {
                 wave,
@@ -98,8 +100,15 @@ pub fn data_bytes(cost: &RowCost, count: u64, rows: u64) -> u64 {
 }
 
 /// What a process takes that holds a wave of so many bytes and an order of so many rows.
-pub fn memory(wave: u64, order: u64) -> u64 {
-    BASE + wave + 4 * order
+pub fn memory(wave: u64, order: u64, threads: usize) -> u64 {
+    BASE + THREAD * threads as u64 + wave + 4 * order
+}
+
+/// How many threads may work in so much memory, two at the least: half of it is for waves, and half of what is left of
+/// the other half for the chunks that are decoded.
+pub fn threads_in(limit: u64) -> usize {
+    let room = (limit / 2).saturating_sub(BASE) / 2;
+    usize::try_from(room / THREAD).map_or(usize::MAX, |threads| threads.max(2))
 }
 
 /// Fewer rows, after `rows` of them took `taken` bytes, which is too much; at least one.
@@ -170,15 +179,24 @@ mod tests {
 
     #[test]
     fn a_shuffle_needs_room_for_its_order() {
-        assert!(Budget::any_order(256 << 20, 1_000_000).is_ok());
-        let least = Budget::any_order(256 << 20, 100_000_000).unwrap_err();
+        assert!(Budget::any_order(256 << 20, 1_000_000, 4).is_ok());
+        let least = Budget::any_order(256 << 20, 100_000_000, 4).unwrap_err();
         assert_eq!(
-            Budget::any_order(least, 100_000_000),
+            Budget::any_order(least, 100_000_000, 4),
             Ok(Budget {
                 wave: LEAST,
                 sweep: LEAST / 2
             })
         );
+    }
+
+    #[test]
+    fn threads_leave_room_for_waves() {
+        assert!((8..64).contains(&threads_in(256 << 20)));
+        for limit in [1, 128 << 20, 256 << 20, 2 << 30] {
+            let threads = threads_in(limit);
+            assert!(threads == 2 || Budget::any_order(limit, 1_000_000, threads).is_ok());
+        }
     }
 
     proptest! {

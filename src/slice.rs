@@ -19,7 +19,7 @@ use crate::output::{self, Outputs};
 use crate::permutation::{Seed, permutation};
 use crate::plan::{self, Budget};
 use crate::progress::Progress;
-use crate::resources::{default_memory_limit, format_size};
+use crate::resources::format_size;
 use crate::store::{self, Format, Group};
 
 /// Files in one folder that file systems still bear.
@@ -43,7 +43,7 @@ pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
     let read: Vec<PathBuf> = read.cloned().collect();
     let seen = outputs.read_from(&read);
     let root =
-        store::open(&args.input, &args.read.access(memory_limit(&args))).with_context(context)?;
+        store::open(&args.input, &args.read.access(args.machine.memory())).with_context(context)?;
     let mut selection = Selection::of(&root).with_context(context)?;
     selection.warn_unlisted();
     let dry = args.output.dry_run;
@@ -316,7 +316,7 @@ fn order(args: &SliceArgs, cells: u64) -> Result<(Order, Budget)> {
         if args.order.seed.is_some() {
             warn!("--seed has no effect without --shuffle");
         }
-        let budget = Budget::sequential(memory_limit(args));
+        let budget = Budget::sequential(args.machine.memory());
         return Ok((Order::AsIs, small_blocks().unwrap_or(budget)));
     }
     let budget = any_order(args, cells)?;
@@ -325,15 +325,10 @@ fn order(args: &SliceArgs, cells: u64) -> Result<(Order, Budget)> {
     Ok((Order::Cells(permutation(seed, cells)?), budget))
 }
 
-fn memory_limit(args: &SliceArgs) -> u64 {
-    let limit = args.machine.memory_limit;
-    limit.unwrap_or_else(default_memory_limit)
-}
-
 /// The memory for `rows` rows of all shards in another order than the file's.
 fn any_order(args: &SliceArgs, rows: u64) -> Result<Budget> {
-    let limit = memory_limit(args);
-    match Budget::any_order(limit, rows) {
+    let limit = args.machine.memory();
+    match Budget::any_order(limit, rows, rayon::current_num_threads()) {
         Ok(budget) => Ok(small_blocks().unwrap_or(budget)),
         Err(least) => bail!(
             "--memory-limit {} is too little for {rows} rows in {}; give at least {}",

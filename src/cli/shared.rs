@@ -5,7 +5,11 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::Args;
 
 use super::positive;
-use crate::{compression::Compression, resources::parse_size, store::Access};
+use crate::{
+    compression::Compression,
+    resources::{default_memory_limit, parse_size},
+    store::Access,
+};
 
 /// A table that adds the column to obs.
 #[derive(Args, Debug)]
@@ -79,6 +83,13 @@ pub struct MachineArgs {
     /// what is free if that is less]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
     pub memory_limit: Option<u64>,
+}
+
+impl MachineArgs {
+    /// The memory to work in, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.memory_limit.unwrap_or_else(default_memory_limit)
+    }
 }
 
 #[derive(Args, Debug)]

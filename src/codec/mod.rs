@@ -4,7 +4,7 @@
 //! hostile bytes end in an error and take no memory. Buffers are kept per thread.
 
 mod bitshuffle;
-mod blosc;
+pub mod blosc;
 pub mod deflate;
 mod fletcher32;
 mod lz4;

@@ -124,13 +124,14 @@ pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<
     } else {
         how.wave.sweep
     };
+    let threads = rayon::current_num_threads();
     let all = outputs.iter().map(|o| o.bytes).fold(0, u64::saturating_add);
     Ok(Preview {
         from: from.display().to_string(),
         outputs,
         reading,
-        memory: plan::memory((how.wave.wave + sweep).min(all), order),
+        memory: plan::memory((how.wave.wave + sweep).min(all), order, threads),
         scratch: how.scratch(selection, request),
-        threads: rayon::current_num_threads(),
+        threads,
     })
 }

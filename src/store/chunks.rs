@@ -365,8 +365,8 @@ fn positions(counts: &[u64]) -> impl Iterator<Item = Vec<u64>> + '_ {
     })
 }
 
-/// How many chunk rows may be decoded at the same time. An error where one does not fit half the memory, or where its
-/// parts are too many to keep a list of.
+/// How many chunk rows may be decoded at the same time, in a quarter of the memory. An error where one does not fit
+/// half of it, or where its parts are too many to keep a list of.
 fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64) -> Result<usize> {
     let product = |dims: &[u64]| dims.iter().fold(1u64, |n, &d| n.saturating_mul(d));
     let bytes = product(chunk)
@@ -386,7 +386,7 @@ fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64)
         "Rows of shape {shape:?} in chunks of {chunk:?} have too many parts"
     );
     let each = bytes.saturating_add(ENCODED.saturating_mul(product(chunk).saturating_mul(item)));
-    Ok(usize::try_from(memory / 2 / each.max(1))
+    Ok(usize::try_from(memory / 4 / each.max(1))
         .unwrap_or(usize::MAX)
         .max(1))
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 
@@ -59,6 +59,48 @@ where
     failed.map_or(Ok(()), Err)
 }
 
+/// How many threads are at some work that takes much memory, so that others wait before they make more of it.
+pub struct Busy {
+    threads: Mutex<usize>,
+    fewer: Condvar,
+}
+
+/// A thread that is counted until this is dropped.
+struct Counted<'a>(&'a Busy);
+
+impl Busy {
+    pub const fn new() -> Busy {
+        Busy {
+            threads: Mutex::new(0),
+            fewer: Condvar::new(),
+        }
+    }
+
+    /// Does such work. It must not wait for work of other threads that [`Busy::wait`].
+    pub fn with<T>(&self, work: impl FnOnce() -> T) -> T {
+        *self.threads() += 1;
+        let _counted = Counted(self);
+        work()
+    }
+
+    /// Until fewer than `most` threads, at least 1, are at it.
+    pub fn wait(&self, most: usize) {
+        let threads = self.threads();
+        drop(self.fewer.wait_while(threads, |threads| *threads >= most));
+    }
+
+    fn threads(&self) -> MutexGuard<'_, usize> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        *self.0.threads() -= 1;
+        self.0.fewer.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
@@ -66,6 +108,30 @@ mod tests {
     use anyhow::bail;
 
     use super::*;
+
+    #[test]
+    fn threads_wait_until_fewer_are_busy() {
+        let (busy, done) = (Busy::new(), AtomicU64::new(0));
+        let work = || {
+            std::thread::yield_now();
+            done.fetch_add(1, Ordering::SeqCst);
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    (0..50).for_each(|_| {
+                        busy.wait(2);
+                        busy.with(work);
+                    })
+                });
+            }
+        });
+        assert_eq!(done.into_inner(), 400);
+        let panics = || busy.with(|| panic!("on purpose"));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+        busy.wait(1);
+        busy.with(|| assert_eq!(*busy.threads(), 1));
+    }
 
     #[test]
     fn each_task_is_run_once_and_none_after_a_failure() {

@@ -33,6 +33,7 @@ pub use ahead::read_ahead;
 pub use append::{Appender, Map};
 use append::{AppenderOf, Noted};
 pub use buffer::Buffer;
+pub use hdf5::share_heap;
 pub use hdf5::watch::watch;
 pub use lanes::{in_lanes, lanes_of};
 pub use ledger::Ledger;

@@ -1,7 +1,7 @@
 //! Every call into the HDF5 C library, each under the library's lock, as thin functions over owned identifiers that
 //! are safe whatever they are given. What the answers mean is told by the files beside this one.
 //!
-//! All `unsafe` of the program stands here. Three arguments hold for all of its blocks and are not repeated: every call
+//! All `unsafe` of the program stands here, so the one call of the C library's allocator too, at the end. Three arguments hold for all of its blocks and are not repeated: every call
 //! is made inside [`sync`], the lock that the library needs; every identifier that is passed is that of an [`Id`], which
 //! is borrowed for the whole call, or one of the library's own; and the library checks what an identifier is of, and
 //! plain numbers, and answers with an error. So each block tells of the memory that it hands over.
@@ -963,4 +963,19 @@ unsafe extern "C" fn undo<const ID: u32>(
         (*buffer, *room) = (new, undone.len());
     }
     undone.len()
+}
+
+/// Lets all threads take memory from one heap, and keep some of it. glibc makes up to eight heaps for each CPU otherwise
+/// (mallopt(3)), and what is free in one is of no use to the others; and it gives the kernel back what is taken again
+/// for the next chunk. Called before another thread runs.
+pub fn share_heap() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    for (option, value) in [
+        (libc::M_ARENA_MAX, 1),
+        (libc::M_TRIM_THRESHOLD, 64 << 20),
+        (libc::M_MMAP_THRESHOLD, 32 << 20),
+    ] {
+        // SAFETY: takes two numbers, and answers with 0 where it does not know them.
+        unsafe { libc::mallopt(option, value) };
+    }
 }

@@ -32,6 +32,7 @@ use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::compression::Compression;
 use ffi::Id;
+pub use ffi::share_heap;
 use heap::{Claimed, Heap};
 pub use read::Array;
 pub use write::Appender;

@@ -21,9 +21,10 @@ use super::cut::{Cut, MAX_ROW_BYTES};
 use super::dtype;
 use super::meta;
 use super::text::TEXT_BYTES;
-use crate::codec::deflate;
+use crate::codec::{blosc, deflate};
 use crate::compression::Compression;
 use crate::store::assembly::Assembly;
+use crate::store::lanes::Busy;
 use crate::store::spec::{ArraySpec, Dtype, Strings};
 use crate::store::work;
 use crate::store::{Rows, Take};
@@ -69,6 +70,7 @@ impl Codec {
     fn encode(&self, chunk: Cow<[u8]>) -> Result<Vec<u8>> {
         match self {
             Codec::Blosc(codec) => {
+                blosc::keep_heap_whole();
                 let options = CodecOptions::default().with_concurrent_target(1);
                 Ok(codec.encode(chunk, &options)?.into_owned())
             }
@@ -83,6 +85,11 @@ impl Codec {
 
 pub const NO_LZF: &str =
     "Zarr has no lzf: give --compression gzip, or no --compression for Zarr's own default (blosc)";
+
+/// The threads that encode and write a chunk, which takes its size again, and half of that meanwhile.
+static WRITING: Busy = Busy::new();
+/// How many of them are enough for any disk; of many threads a fifth.
+const WRITERS: usize = 8;
 
 pub struct Appender {
     folder: PathBuf,
@@ -185,7 +192,12 @@ impl Appender {
         let end = before + count * row;
         let write = |chunk: u64, bytes: &[u8]| self.write_chunk(self.chunks + chunk, bytes.into());
         let assembly = Assembly::new(size, head, &write)?;
-        let given = give(&|first, bytes| assembly.put(before + first * row, bytes))?;
+        let most = (rayon::current_num_threads() / 5).max(WRITERS);
+        let given = give(&|first, bytes| {
+            // While it waits a thread holds its part alone, else it may come to hold a chunk.
+            WRITING.wait(most);
+            assembly.put(before + first * row, bytes)
+        })?;
         let open = assembly.finish(if given { end } else { before });
         self.bytes = open.with_context(|| format!("Write '{}'", self.path))?;
         if given {
@@ -305,7 +317,8 @@ impl Appender {
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
             Ok(())
         };
-        write().with_context(|| format!("Write chunk {key} of '{}'", self.path))
+        let written = WRITING.with(write);
+        written.with_context(|| format!("Write chunk {key} of '{}'", self.path))
     }
 
     /// A chunk of text as numcodecs' `vlen-utf8` stores it: the number of texts, then for each its bytes and the
