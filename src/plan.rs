@@ -4,11 +4,11 @@ use anyhow::Result;
 
 use crate::anndata::rows::RowCost;
 
-/// What a process holds besides blocks of rows: code, the libraries' caches, buffers for coding and writing; and the
-/// part of that which grows with its threads.
+/// What a process holds besides blocks of rows: code, the libraries' caches, buffers for coding and writing.
 const BASE: u64 = 80 << 20;
+/// What it holds more for each of its threads.
 const THREAD: u64 = 2 << 20;
-/// The part of that in which chunks are decoded.
+/// The part of [`BASE`] in which chunks are decoded.
 const DECODING: u64 = 48 << 20;
 /// What unshuffled work reads at a time: enough to keep every core busy, small enough to stay in a fixed memory.
 const SEQUENTIAL: u64 = 40 << 20;
@@ -99,7 +99,7 @@ pub fn data_bytes(cost: &RowCost, count: u64, rows: u64) -> u64 {
     fixed.saturating_add(cost.element.saturating_mul(count))
 }
 
-/// What a process takes that holds a wave of so many bytes and an order of so many rows.
+/// What a process of so many threads takes that holds a wave of so many bytes and an order of so many rows.
 pub fn memory(wave: u64, order: u64, threads: usize) -> u64 {
     BASE + THREAD * threads as u64 + wave + 4 * order
 }

@@ -250,24 +250,31 @@ fn fixed_text(array: &Array, out: &Group, to: &str, unlabelled: bool) -> Result<
 
 /// Copies the values of an array in blocks.
 pub fn values(array: &Array, out: &Group, to: &str, attrs: &Attrs, spec: ArraySpec) -> Result<()> {
-    array.check_declared()?;
+    let whole = whole(array)?;
     let mut writer = out.create_array(to, &spec, Rows::Known, attrs)?;
     if !spec.null {
-        let text = spec.dtype == Dtype::String;
-        let row = if text {
-            64 * spec.row_items()
-        } else {
-            spec.row_bytes()
-        };
-        for rows in blocks(spec.rows(), row) {
+        for rows in whole {
             let rows = std::slice::from_ref(&rows);
-            match text {
+            match spec.dtype == Dtype::String {
                 true => writer.append_strings(&array.read_strings(rows)?)?,
                 false => writer.append(&array.read(rows)?)?,
             }
         }
     }
     writer.finish().map(drop)
+}
+
+/// Row ranges of all of an array. An error where what it declares is hardly stored.
+fn whole(array: &Array) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
+    /// What is guessed for a text.
+    const TEXT: u64 = 64;
+    array.check_declared()?;
+    let spec = array.spec();
+    let row = match spec.dtype == Dtype::String {
+        true => TEXT.saturating_mul(spec.row_items()),
+        false => spec.row_bytes(),
+    };
+    Ok(blocks(spec.rows(), row))
 }
 
 /// Row ranges of about [`BLOCK`] bytes each.
@@ -346,17 +353,10 @@ fn same_values(a: &Array, b: &Array) -> Result<bool> {
     if spec != b.spec() || matches!(spec.dtype, Dtype::Unsupported(_)) {
         return Ok(false);
     }
-    a.check_declared()?;
     b.check_declared()?;
-    let text = spec.dtype == Dtype::String;
-    let row = if text {
-        64 * spec.row_items()
-    } else {
-        spec.row_bytes()
-    };
-    for rows in blocks(spec.rows(), row) {
+    for rows in whole(a)? {
         let rows = std::slice::from_ref(&rows);
-        let equal = match text {
+        let equal = match spec.dtype == Dtype::String {
             true => a.read_strings(rows)? == b.read_strings(rows)?,
             false => a.read(rows)? == b.read(rows)?,
         };

@@ -74,7 +74,7 @@ pub struct OutputArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Resources")]
 pub struct MachineArgs {
-    /// Threads [default: the CPUs this process may use]
+    /// Threads, fewer where the memory limit is small [default: the CPUs this process may use]
     #[arg(short, long, value_name = "N")]
     #[arg(value_parser = positive::<NonZeroUsize>, allow_hyphen_values = true)]
     pub jobs: Option<NonZeroUsize>,

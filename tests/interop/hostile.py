@@ -432,9 +432,9 @@ def _claiming(path, length):
     in_array["names"] = "b" * at["text_in_array"]
     with h5py.File(path, "r+") as file:
         uns = file["uns"]
-        for kind, name, values in (("string-array", "text", np.array(["c" * at["text"]], object)), ("string", "scalar", "d" * at["scalar"]),
-                                   ("rec-array", "field", fields), ("array", "text_in_array", in_array)):
-            uns.create_dataset(name, data=values, dtype=getattr(values, "dtype", None) if kind in ("rec-array", "array") else text)
+        for kind, name, dtype, values in (("string-array", "text", text, ["c" * at["text"]]), ("string", "scalar", text, "d" * at["scalar"]),
+                                          ("rec-array", "field", fields.dtype, fields), ("array", "text_in_array", in_array.dtype, in_array)):
+            uns.create_dataset(name, data=values, dtype=dtype)
             _label(uns[name], kind)
         uns.create_dataset("sequence", (2,), sequence)[0] = np.arange(at["sequence"])
         _label(uns["sequence"])

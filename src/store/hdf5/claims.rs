@@ -49,15 +49,15 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     /// What references may take besides the most that deflate makes of what is stored (zlib's technical details).
     const LEAST: u64 = 2 << 30;
     const RATIO: u64 = 1032;
-    let (layout, _) = datasets::storage(dataset)?;
     let extent = ffi::extent(&ffi::space_of(dataset)?)?;
     let (Some((shape, _)), Some(found)) = (extent, References::of(&ffi::type_of(dataset)?)?) else {
         return Ok(());
     };
+    let (layout, filters) = datasets::storage(dataset)?;
     if layout == datasets::Layout::Virtual {
         return Ok(());
     }
-    datasets::check_filters(dataset)?;
+    datasets::check_filters(dataset, &layout, &filters)?;
     let (rows, items) = match shape.split_first() {
         Some((rows, items)) => (*rows, element_count(items)?),
         None => (1, 1),

@@ -1,10 +1,11 @@
 //! Every call into the HDF5 C library, each under the library's lock, as thin functions over owned identifiers that
 //! are safe whatever they are given. What the answers mean is told by the files beside this one.
 //!
-//! All `unsafe` of the program stands here, so the one call of the C library's allocator too, at the end. Three arguments hold for all of its blocks and are not repeated: every call
-//! is made inside [`sync`], the lock that the library needs; every identifier that is passed is that of an [`Id`], which
-//! is borrowed for the whole call, or one of the library's own; and the library checks what an identifier is of, and
-//! plain numbers, and answers with an error. So each block tells of the memory that it hands over.
+//! All `unsafe` of the program stands here; so the one call of the C library's allocator does too, at the end. Three
+//! arguments hold for all other blocks and are not repeated: every call is made inside [`sync`], the lock that the
+//! library needs; every identifier that is passed is that of an [`Id`], which is borrowed for the whole call, or one of
+//! the library's own; and the library checks what an identifier is of, and plain numbers, and answers with an error. So
+//! each block tells of the memory that it hands over.
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 

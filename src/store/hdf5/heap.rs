@@ -45,7 +45,7 @@ pub struct Claimed(u64);
 
 impl fmt::Display for Claimed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0;
+        let Claimed(bytes) = self;
         write!(
             f,
             "Its texts, or sequences, take {bytes} bytes, more than the file"

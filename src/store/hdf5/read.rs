@@ -157,7 +157,7 @@ impl Array {
             return Ok(Storage::Library("a scalar".into()));
         }
         let (layout, filters) = datasets::storage(&self.id)?;
-        datasets::check_filters(&self.id)?;
+        datasets::check_filters(&self.id, &layout, &filters)?;
         if item == 0 || dtype.is_record_with_text() {
             return Ok(Storage::Library("records with text".into()));
         }
