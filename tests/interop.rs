@@ -104,6 +104,8 @@ scenarios! {
     references_to_nowhere_end,
     damaged_heaps_end,
     claims_of_text_are_not_believed,
+    sources_of_text_are_not_believed,
+    fill_values_are_as_long_as_values,
     killed_runs_leave_whole_outputs_or_none,
     resumed_slices_equal_undisturbed_ones,
     resume_is_for_the_same_run_alone,

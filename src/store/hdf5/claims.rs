@@ -1,29 +1,44 @@
 //! What values of any length claim: the library takes as much memory for a text or a sequence as its reference says,
 //! whether the file holds it or not. Who lets it read or copy such values asks here first.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use hdf5_sys::h5t::H5T_class_t;
 
 use super::ffi::{self, Id, Values};
+use super::files::{self, Addressing};
+use super::headers::Header;
 use super::heap::{self, Heap};
 use super::values::element_count;
 use super::{attrs, datasets, types};
 use crate::store::spec::Dtype;
 
-/// The parts of a type that are references in the file, as a type of bytes that hold them.
+/// Where the references stand in values of a type.
+#[derive(Clone)]
 struct References {
-    of: Id,
-    places: Vec<Place>,
+    /// Bytes of one value.
+    size: usize,
+    places: Arc<[Place]>,
+    /// A type of that size that has the bytes of the references there; `None` where there are none.
+    of: Option<Id>,
+}
+
+/// What a value holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Held {
+    /// All that the file does.
+    Whole,
+    /// Its references alone, one after another.
+    References,
 }
 
 /// A reference in a value.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Place {
     at: usize,
-    /// Bytes of one item of what it leads to.
-    item: u64,
+    /// What it leads to a number of.
+    item: References,
 }
 
 /// An error of type [`heap::Claimed`] where the attributes of an object claim more than its file holds.
@@ -32,17 +47,19 @@ pub fn check_attrs(object: &Id, heap: &Heap) -> Result<()> {
         let check = || {
             let (attr, of, shape) = attrs::open(object, &name)?;
             let count = element_count(&shape.unwrap_or(vec![0]))?;
-            match References::of(&of)? {
-                Some(found) if count > 0 => found.check(Values::Attr(&attr), count, heap),
-                _ => Ok(()),
+            let found = References::of(&of, Held::References)?;
+            if found.is_none() || count == 0 {
+                return Ok(());
             }
+            found.check(&found.read(Values::Attr(&attr), count)?, heap)
         };
         check().with_context(|| format!("Attribute '{name}'"))?;
     }
     Ok(())
 }
 
-/// The same of the values of a dataset, whose shape may be a claim too. Those of a virtual one lie in other files.
+/// The same of the values of a dataset, whose shape may be a claim too. What a virtual one takes its values from was
+/// checked where it was opened.
 pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     /// Bytes of references that are read at a time.
     const BLOCK: usize = 16 << 20;
@@ -50,7 +67,8 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     const LEAST: u64 = 2 << 30;
     const RATIO: u64 = 1032;
     let extent = ffi::extent(&ffi::space_of(dataset)?)?;
-    let (Some((shape, _)), Some(found)) = (extent, References::of(&ffi::type_of(dataset)?)?) else {
+    let found = References::of(&ffi::type_of(dataset)?, Held::References)?;
+    let Some((shape, _)) = extent.filter(|_| !found.is_none()) else {
         return Ok(());
     };
     let (layout, filters) = datasets::storage(dataset)?;
@@ -62,7 +80,7 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
         Some((rows, items)) => (*rows, element_count(items)?),
         None => (1, 1),
     };
-    let row = items.saturating_mul(found.size()?);
+    let row = items.saturating_mul(found.size);
     let most = ffi::stored_bytes(dataset).saturating_mul(RATIO);
     ensure!(
         rows.saturating_mul(row as u64) <= most.saturating_add(LEAST),
@@ -73,15 +91,78 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     while start < rows && items > 0 {
         let count = step.min(rows - start);
         let values = Values::Rows(dataset, start, count);
-        found.check(values, items * usize::try_from(count)?, heap)?;
+        let values = found.read(values, items * usize::try_from(count)?)?;
+        found.check(&values, heap)?;
         start += count;
     }
     Ok(())
 }
 
+/// An error where the fill value of a dataset that is only read claims more than its file holds, or is of another size
+/// than its values, past which the library would read. Nothing else may be asked before of how it was made.
+pub fn check_fill_value(dataset: &Id) -> Result<()> {
+    let Some(file) = ffi::source(dataset)? else {
+        return Ok(());
+    };
+    let header = Header {
+        file: &file,
+        address: ffi::header_address(dataset)?,
+        addressing: Addressing::of(dataset)?,
+    };
+    let values = header.fill_values()?;
+    if values.is_empty() {
+        return Ok(());
+    }
+    let of = ffi::type_of(dataset)?;
+    let found = References::of(&of, Held::Whole)?;
+    let heap = heap_of(dataset)?;
+    // How long values that lead to objects are, the library alone knows.
+    let known = !types::has_references(&of);
+    for value in values {
+        let (Some(value), Some(heap), true) = (value, &heap, known) else {
+            ensure!(
+                found.is_none(),
+                "Its fill value is text that cannot be looked at"
+            );
+            continue;
+        };
+        ensure!(
+            value.len() == found.size,
+            "Its fill value takes {} bytes, its values {}",
+            value.len(),
+            found.size
+        );
+        found.check(&value, heap)?;
+    }
+    Ok(())
+}
+
+/// Whether the fill value of a dataset refers to its file, to which a copy by the library (2.2.0, `H5O__fill_pre_copy_file`)
+/// would refer in another file.
+pub fn fills_with_references(dataset: &Id) -> Result<bool> {
+    let found = References::of(&ffi::type_of(dataset)?, Held::References)?;
+    Ok(!found.is_none() && ffi::has_fill_value(&ffi::creation_list(dataset)?)?)
+}
+
+/// As [`check_dataset`], by the file that holds the dataset.
+pub fn check_values(dataset: &Id) -> Result<()> {
+    match heap_of(dataset)? {
+        Some(heap) => check_dataset(dataset, &heap),
+        None => Ok(()),
+    }
+}
+
+/// The text in the file that holds an object; `None` where addresses do not take 8 bytes, and where it is written.
+fn heap_of(object: &Id) -> Result<Option<Heap>> {
+    match (ffi::source(object)?, files::base_address(object)?) {
+        (Some(file), Some(base)) => Heap::new(Arc::new(file), base).map(Some),
+        _ => Ok(None),
+    }
+}
+
 /// What stands in the file for `count` texts, where addresses take 8 bytes.
 pub fn read_references(texts: Values, count: usize) -> Result<Vec<u8>> {
-    References::one(1)?.read(texts, count)
+    References::one(References::none(1))?.read(texts, count)
 }
 
 /// From now on the library reads texts and sequences of any length, which are one class to it, as the references that
@@ -100,86 +181,138 @@ fn read_as_references() -> Result<()> {
 }
 
 impl References {
-    /// `None` where values of a type have a fixed size. Of sequences in sequences the outer ones alone are known.
-    fn of(of: &Id) -> Result<Option<References>> {
-        Ok(match ffi::class(of) {
-            H5T_class_t::H5T_STRING if ffi::is_variable_text(of) => Some(References::one(1)?),
-            H5T_class_t::H5T_VLEN => {
-                let item = ffi::type_size(&ffi::base_type(of)?)?;
-                Some(References::one(item as u64)?)
+    fn of(of: &Id, held: Held) -> Result<References> {
+        match ffi::class(of) {
+            H5T_class_t::H5T_STRING if ffi::is_variable_text(of) => {
+                References::one(References::none(1))
             }
-            H5T_class_t::H5T_COMPOUND => References::in_compound(of)?,
-            H5T_class_t::H5T_ARRAY => match References::of(&ffi::base_type(of)?)? {
-                Some(item) => Some(item.repeated(&ffi::array_shape(of)?)?),
-                None => None,
-            },
-            _ => None,
-        })
+            H5T_class_t::H5T_VLEN => {
+                References::one(References::of(&ffi::base_type(of)?, Held::Whole)?)
+            }
+            H5T_class_t::H5T_COMPOUND => References::in_compound(of, held),
+            H5T_class_t::H5T_ARRAY => {
+                References::of(&ffi::base_type(of)?, held)?.repeated(&ffi::array_shape(of)?)
+            }
+            _ => Ok(References::none(ffi::type_size(of)?)),
+        }
     }
 
-    /// A value that is one reference to items of so many bytes.
-    fn one(item: u64) -> Result<References> {
+    fn none(size: usize) -> References {
+        References {
+            size,
+            places: [].into(),
+            of: None,
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        self.of.is_none()
+    }
+
+    /// A value that is a reference.
+    fn one(item: References) -> Result<References> {
         read_as_references()?;
         Ok(References {
-            of: ffi::create_type(H5T_class_t::H5T_OPAQUE, heap::REFERENCE)?,
-            places: vec![Place { at: 0, item }],
+            size: heap::REFERENCE,
+            places: [Place { at: 0, item }].into(),
+            of: Some(ffi::create_type(H5T_class_t::H5T_OPAQUE, heap::REFERENCE)?),
         })
     }
 
-    fn in_compound(of: &Id) -> Result<Option<References>> {
-        let (mut members, mut places, mut size) = (vec![], vec![], 0);
-        for number in 0..ffi::member_count(of)? {
-            if let Some(found) = References::of(&ffi::member_type(of, number)?)? {
-                places.extend(found.places.iter().map(|place| place.after(size)));
-                let end = size + found.size()?;
-                members.push((ffi::member_name(of, number)?, size, found.of));
-                size = end;
+    fn in_compound(of: &Id, held: Held) -> Result<References> {
+        let numbers = 0..ffi::member_count(of)?;
+        let mut members: Vec<_> = numbers.map(|n| (ffi::member_offset(of, n), n)).collect();
+        members.sort_unstable();
+        let (mut places, mut opaque) = (vec![], vec![]);
+        // The library has the members in memory, where references have another size than in the file.
+        let (mut size, mut end_in_memory) = (0, 0);
+        for (offset, number) in members {
+            let member = ffi::member_type(of, number)?;
+            let found = References::of(&member, held)?;
+            if held == Held::Whole {
+                size += offset.saturating_sub(end_in_memory);
+                end_in_memory = offset + ffi::type_size(&member)?;
+            } else if found.is_none() {
+                continue;
             }
+            places.extend(found.places.iter().map(|place| place.after(size)));
+            if let Some(opaque_of) = found.of {
+                opaque.push((ffi::member_name(of, number)?, size, opaque_of));
+            }
+            size += found.size;
         }
-        if members.is_empty() {
-            return Ok(None);
+        if held == Held::Whole {
+            size += ffi::type_size(of)?.saturating_sub(end_in_memory);
+        }
+        if opaque.is_empty() {
+            return Ok(References::none(size));
         }
         let of = ffi::create_type(H5T_class_t::H5T_COMPOUND, size)?;
-        for (name, at, member) in members {
+        for (name, at, member) in opaque {
             ffi::insert_member(&of, &name, at, &member)?;
         }
-        Ok(Some(References { of, places }))
+        Ok(References {
+            size,
+            places: places.into(),
+            of: Some(of),
+        })
     }
 
     fn repeated(&self, shape: &[u64]) -> Result<References> {
         /// No value of a sound file has so many.
         const MOST: usize = 1 << 20;
-        let (size, times) = (self.size()?, element_count(shape)?);
+        let times = element_count(shape)?;
+        let size = self.size.checked_mul(times);
+        let size = size.context("A value is too large to address")?;
+        let Some(of) = &self.of else {
+            return Ok(References::none(size));
+        };
         ensure!(
             times.saturating_mul(self.places.len()) <= MOST,
             "Each value has {times} texts or sequences"
         );
-        let each = |i| self.places.iter().map(move |place| place.after(i * size));
+        let each = |i| {
+            self.places
+                .iter()
+                .map(move |place| place.after(i * self.size))
+        };
         Ok(References {
-            of: ffi::create_array(&self.of, shape)?,
+            size,
             places: (0..times).flat_map(each).collect(),
+            of: Some(ffi::create_array(of, shape)?),
         })
     }
 
-    /// Bytes of one value.
-    fn size(&self) -> Result<usize> {
-        ffi::type_size(&self.of)
-    }
-
     fn read(&self, values: Values, count: usize) -> Result<Vec<u8>> {
-        let len = count.checked_mul(self.size()?);
+        let of = self.of.as_ref().context("No references to read")?;
+        let len = count.checked_mul(self.size);
         let mut bytes = vec![0; len.context("References too large to address")?];
-        values.read(&self.of, &mut bytes)?;
+        values.read(of, &mut bytes)?;
         Ok(bytes)
     }
 
-    fn check(&self, values: Values, count: usize, heap: &Heap) -> Result<()> {
-        let bytes = self.read(values, count)?;
-        let claims = bytes.chunks_exact(self.size()?).flat_map(|value| {
-            let claim = |place: &Place| heap::claim(&value[place.at..]).saturating_mul(place.item);
-            self.places.iter().map(claim)
-        });
-        heap.check(claims.fold(0, u64::saturating_add))
+    /// An error where what values lead to, or what that leads to, claims more than the file.
+    fn check(&self, values: &[u8], heap: &Heap) -> Result<()> {
+        self.add(values, heap, &mut vec![], 0)
+    }
+
+    /// Adds what values claim to `claims`, one for each level of sequences in sequences.
+    fn add(&self, values: &[u8], heap: &Heap, claims: &mut Vec<u64>, level: usize) -> Result<()> {
+        for value in values.chunks_exact(self.size) {
+            for Place { at, item } in &*self.places {
+                let reference = &value[*at..];
+                let claim = heap::claim(reference).saturating_mul(item.size as u64);
+                if claims.len() == level {
+                    claims.push(0);
+                }
+                claims[level] = claims[level].saturating_add(claim);
+                heap.check(claims[level])?;
+                if !item.is_none() && claim > 0 {
+                    item.add(&heap.object(reference, claim)?, heap, claims, level + 1)?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -187,7 +320,7 @@ impl Place {
     fn after(&self, bytes: usize) -> Place {
         Place {
             at: self.at + bytes,
-            ..*self
+            ..self.clone()
         }
     }
 }

@@ -13,7 +13,7 @@ use hdf5_sys::h5d::H5D_layout_t;
 
 use super::super::access::{Bounds, Refused};
 use super::ffi::{self, Id};
-use super::{files, links};
+use super::{claims, datasets, files, links};
 
 /// The bounds of a file: its folder, and that of what its name leads to where it is a symbolic link.
 pub fn bounds(file: &Path) -> Result<Bounds> {
@@ -60,39 +60,46 @@ pub fn check(bounds: &Bounds, from: &Path, name: &Path) -> Result<Option<PathBuf
 pub enum Elsewhere {
     /// In a file without structure.
     Raw(PathBuf),
-    /// In another dataset; the file `.` is its own.
-    Source { file: PathBuf, path: String },
+    /// In another dataset, or in a series of them.
+    Source(Source),
+}
+
+/// What a virtual dataset takes values from, as its names are written.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Source {
+    file: Vec<u8>,
+    path: Vec<u8>,
 }
 
 /// All places outside a dataset that its values come from, each once.
 pub fn elsewhere(dataset: &Id) -> Result<Vec<Elsewhere>> {
-    let path = |bytes| PathBuf::from(OsString::from_vec(bytes));
     let list = ffi::creation_list(dataset)?;
     if ffi::layout(&list) != H5D_layout_t::H5D_VIRTUAL {
         let files = ffi::external_files(&list)?.into_iter();
-        let raw = |name: CString| Elsewhere::Raw(path(name.into_bytes()));
+        let raw = |name: CString| Elsewhere::Raw(as_path(name.into_bytes()));
         return Ok(files.map(raw).collect());
     }
     let mut known = HashSet::new();
     let mut found = vec![];
-    for source in ffi::virtual_sources(&list)? {
+    for (file, path) in ffi::virtual_sources(&list)? {
+        let source = Source { file, path };
         if known.insert(source.clone()) {
-            found.push(Elsewhere::Source {
-                file: path(source.0),
-                path: String::from_utf8_lossy(&source.1).into_owned(),
-            });
+            found.push(Elsewhere::Source(source));
         }
     }
     Ok(found)
 }
 
-/// An error where the values of a dataset, or what they come from, lie out of the bounds.
+fn as_path(bytes: Vec<u8>) -> PathBuf {
+    OsString::from_vec(bytes).into()
+}
+
+/// An error where the values of a dataset, or what they come from, lie out of the bounds, or where the library is not
+/// safe to read a dataset that they come from. `depth` counts the virtual datasets that this one is a source of, one in
+/// another.
 pub fn check_values(dataset: &Id, bounds: &Bounds, depth: usize) -> Result<()> {
     /// Virtual datasets whose values come from one another.
     const DEPTH: usize = 8;
-    if matches!(bounds, Bounds::Anywhere) {
-        return Ok(());
-    }
     let elsewhere = elsewhere(dataset)?;
     if elsewhere.is_empty() {
         return Ok(());
@@ -106,38 +113,81 @@ pub fn check_values(dataset: &Id, bounds: &Bounds, depth: usize) -> Result<()> {
         match part {
             // Found from the working folder (HDF5 manual, `H5Pset_efile_prefix`).
             Elsewhere::Raw(name) => drop(check(bounds, Path::new(""), &name)?),
-            Elsewhere::Source { file, path } => {
-                check_source(bounds, (&from, &file), &path, depth)?;
-            }
+            Elsewhere::Source(source) => source.check(&from, bounds, depth)?,
         }
     }
     Ok(())
 }
 
-/// Checks the source of a virtual dataset, which may be virtual itself or lie behind an external link.
-fn check_source(
-    bounds: &Bounds,
-    (from, name): (&Path, &Path),
-    path: &str,
-    depth: usize,
-) -> Result<()> {
-    let shown = name.display();
-    if shown.to_string().contains("%b") || path.contains("%b") {
-        bail!(Refused(format!(
-            "It takes its values from a series of files {shown}"
-        )));
+impl Source {
+    /// Checks what there is of it for a virtual dataset in the file `from`.
+    fn check(&self, from: &Path, bounds: &Bounds, depth: usize) -> Result<()> {
+        let is_series = self.block(0) != self.block(1);
+        if is_series && matches!(bounds, Bounds::Within(_)) {
+            let shown = String::from_utf8_lossy(&self.file);
+            bail!(Refused(format!(
+                "It takes its values from a series of files {shown}"
+            )));
+        }
+        // The library looks no further than the first that is missing (HDF5 manual, `H5Pset_virtual_printf_gap`).
+        let mut block = 0;
+        while self.block(block).check_one(from, bounds, depth)? && is_series {
+            block += 1;
+        }
+        Ok(())
     }
-    let found = match name == Path::new(".") {
-        true => Some(from.to_path_buf()),
-        false => check(bounds, from, name)?,
-    };
-    let Some(found) = found else {
-        return Ok(());
-    };
-    let open = || links::open(&files::open(&found)?, path, bounds, depth + 1);
-    match open() {
-        // What cannot be opened is fill value to the library.
-        Err(error) if error.is::<Refused>() => Err(error).with_context(|| format!("In {shown}")),
-        _ => Ok(()),
+
+    /// The names in one block of a series (HDF5 manual, `H5Pset_virtual`).
+    fn block(&self, number: u64) -> Source {
+        let named = |name: &[u8]| {
+            let (mut out, mut rest) = (vec![], name);
+            loop {
+                rest = match rest {
+                    [b'%', b'b', after @ ..] => {
+                        out.extend_from_slice(number.to_string().as_bytes());
+                        after
+                    }
+                    [first @ b'%', b'%', after @ ..] | [first, after @ ..] => {
+                        out.push(*first);
+                        after
+                    }
+                    [] => return out,
+                };
+            }
+        };
+        Source {
+            file: named(&self.file),
+            path: named(&self.path),
+        }
+    }
+
+    /// Checks a dataset, which may be virtual itself or lie behind an external link; false where there is none.
+    fn check_one(&self, from: &Path, bounds: &Bounds, depth: usize) -> Result<bool> {
+        let found = match self.file.as_slice() {
+            // Its own.
+            b"." => Some(from.to_path_buf()),
+            name => check(bounds, from, &as_path(name.to_vec()))?,
+        };
+        let Some(Ok(file)) = found.map(|found| files::open(&found)) else {
+            return Ok(false);
+        };
+        let path = CString::new(self.path.clone())?;
+        let shown = || format!("In {}", String::from_utf8_lossy(&self.file));
+        match links::find(&file, &path, bounds) {
+            Ok(links::Object::Dataset(id)) => {
+                let safe = || {
+                    claims::check_fill_value(&id)?;
+                    datasets::spec(&id)?;
+                    check_values(&id, bounds, depth + 1)?;
+                    let (layout, filters) = datasets::storage(&id)?;
+                    datasets::check_filters(&id, &layout, &filters)?;
+                    claims::check_values(&id)
+                };
+                safe().with_context(shown).map(|()| true)
+            }
+            Err(error) if error.is::<Refused>() => Err(error).with_context(shown),
+            // What cannot be opened is fill value to the library.
+            _ => Ok(false),
+        }
     }
 }

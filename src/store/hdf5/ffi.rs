@@ -10,7 +10,9 @@
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::fs::File;
 use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
 use std::ptr::{null, null_mut};
 use std::slice;
 
@@ -217,6 +219,26 @@ pub fn addressing(object: &Id) -> Result<(usize, usize, u64)> {
     Ok((address, size, before))
 }
 
+/// A handle of the file that holds an object; `None` of one that is written, where the library may keep what is not yet
+/// in it.
+pub fn source(object: &Id) -> Result<Option<File>> {
+    sync(|| {
+        let file = opened(H5Iget_file_id, object)?;
+        let (mut intent, mut descriptor) = (0, null_mut());
+        // SAFETY: writes one number.
+        done(|| unsafe { H5Fget_intent(file.0, &mut intent) })?;
+        if intent & H5F_ACC_RDWR > 0 {
+            return Ok(None);
+        }
+        // SAFETY: writes one pointer.
+        done(|| unsafe { H5Fget_vfd_handle(file.0, H5P_DEFAULT, &mut descriptor) })?;
+        // SAFETY: for [`Property::DriverSec2`], which all files are opened with, that is where the descriptor stands,
+        // and the file is open.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor.cast::<c_int>()) };
+        Ok(Some(descriptor.try_clone_to_owned()?.into()))
+    })
+}
+
 pub fn layout(list: &Id) -> H5D_layout_t {
     ask(H5Pget_layout, list)
 }
@@ -250,13 +272,18 @@ pub fn filters(list: &Id) -> Result<Vec<(u32, Vec<u32>, CString)>> {
     (0..count as c_uint).map(filter).collect()
 }
 
+/// Whether a list holds a fill value that is not the library's own.
+pub fn has_fill_value(list: &Id) -> Result<bool> {
+    let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_DEFAULT;
+    // SAFETY: writes one number.
+    done(|| unsafe { H5Pfill_value_defined(list.0, &mut defined) })?;
+    Ok(defined == H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED)
+}
+
 /// The value of elements that were never written, of the type `of`; `None` where it is not the user's own.
 pub fn fill_value(list: &Id, of: &Id) -> Result<Option<Vec<u8>>> {
     sync(|| {
-        let mut defined = H5D_fill_value_t::H5D_FILL_VALUE_DEFAULT;
-        // SAFETY: writes one number.
-        done(|| unsafe { H5Pfill_value_defined(list.0, &mut defined) })?;
-        if defined != H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED {
+        if !has_fill_value(list)? {
             return Ok(None);
         }
         ensure!(pointers(of)?.is_empty(), "A fill value of text");
@@ -390,6 +417,13 @@ pub fn identity(object: &Id) -> Result<(u64, u128)> {
         ((*at).fileno, token.read())
     };
     Ok((file, u128::from_ne_bytes(token)))
+}
+
+/// Where the header of an object lies, as addresses count in its file.
+pub fn header_address(object: &Id) -> Result<u64> {
+    let (_, token) = identity(object)?;
+    // How the library makes a token of an address (`H5VL_native_addr_to_token`).
+    Ok(u128::from_le_bytes(token.to_ne_bytes()) as u64)
 }
 
 /// What iterations over names call; `found` is the list that they were given.

@@ -3,6 +3,7 @@
 use std::ffi::{CString, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, anyhow};
 use hdf5::globals::H5P_FILE_ACCESS;
@@ -61,8 +62,38 @@ pub fn name(object: &Id) -> Result<PathBuf> {
     Ok(OsString::from_vec(ffi::file_name(object)?).into())
 }
 
+/// How a file tells where things lie in it.
+#[derive(Clone, Copy)]
+pub struct Addressing {
+    /// Bytes of an address, and of a size.
+    pub widths: (usize, usize),
+    /// Where addresses count from.
+    pub base: u64,
+}
+
+impl Addressing {
+    /// Of the file that holds an object.
+    pub fn of(object: &Id) -> Result<Addressing> {
+        /// What was told of the file that was asked about last, by the number that no other file gets: each answer is
+        /// a property list to the library.
+        static LAST: Mutex<Option<(u64, Addressing)>> = Mutex::new(None);
+        let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        let (file, _) = ffi::identity(object)?;
+        let known = last().filter(|(known, _)| *known == file);
+        if let Some((_, addressing)) = known {
+            return Ok(addressing);
+        }
+        // Not while the answer is locked: whoever waits for it may hold the lock of the library.
+        let (address, size, base) = ffi::addressing(object)?;
+        let widths = (address, size);
+        let addressing = Addressing { widths, base };
+        *last() = Some((file, addressing));
+        Ok(addressing)
+    }
+}
+
 /// Where the addresses in the file that holds an object count from; `None` where they, or sizes, do not take 8 bytes.
 pub fn base_address(object: &Id) -> Result<Option<u64>> {
-    let (address, size, base) = ffi::addressing(object)?;
-    Ok(((address, size) == (8, 8)).then_some(base))
+    let Addressing { widths, base } = Addressing::of(object)?;
+    Ok((widths == (8, 8)).then_some(base))
 }

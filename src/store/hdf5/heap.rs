@@ -23,6 +23,8 @@ const HEADER: usize = 16;
 const COLLECTION: u64 = 4096;
 /// The largest collection that is held; the library reads what lies in larger ones.
 const LARGEST: u64 = 256 << 10;
+/// The same for one sequence of sequences, which is held alone.
+const LARGEST_SEQUENCE: u64 = 16 << 20;
 /// Collections that a thread holds: texts that follow each other lie in few.
 const HELD: usize = 8;
 /// References of one parallel task.
@@ -104,6 +106,16 @@ impl Heap {
         }
     }
 
+    /// What a reference at the start of `bytes` leads to, so many bytes. An error where the file does not hold them.
+    pub fn object(&self, bytes: &[u8], size: u64) -> Result<Vec<u8>> {
+        let reference = bytes.first_chunk().map(Reference::of);
+        let reference = reference.context("No reference")?;
+        let mut held = Collection::default();
+        self.load(reference.address, &mut held.bytes, LARGEST_SEQUENCE)?;
+        held.find_objects()?;
+        Ok(held.object(reference.index, size)?.to_vec())
+    }
+
     fn fill(&self, references: &[[u8; REFERENCE]], out: &mut [u8], held: &mut Held) -> Result<()> {
         let mut rest = out;
         for reference in references.iter().map(Reference::of) {
@@ -111,14 +123,14 @@ impl Heap {
             rest = tail;
             if reference.address > 0 {
                 let text = held.collection(self, reference.address)?;
-                to.copy_from_slice(text.object(&reference)?);
+                to.copy_from_slice(text.text(&reference)?);
             }
         }
         Ok(())
     }
 
-    /// Makes `bytes` the collection at `address`.
-    fn load(&self, address: u64, bytes: &mut Vec<u8>) -> Result<()> {
+    /// Makes `bytes` the collection at `address`, which takes `most` bytes.
+    fn load(&self, address: u64, bytes: &mut Vec<u8>, most: u64) -> Result<()> {
         let at = self.base.checked_add(address);
         let at = at.filter(|at| self.size.checked_sub(*at) >= Some(COLLECTION));
         let at = at.with_context(|| format!("No text lies at {address}"))?;
@@ -127,8 +139,8 @@ impl Heap {
         let size = word(&bytes[8..]);
         ensure!(
             bytes.starts_with(b"GCOL\x01")
-                && (COLLECTION..=LARGEST.min(self.size - at)).contains(&size),
-            "What lies at {at} is no collection of text, or is larger than {LARGEST} bytes"
+                && (COLLECTION..=most.min(self.size - at)).contains(&size),
+            "What lies at {at} is no collection of text, or is larger than {most} bytes"
         );
         if size > COLLECTION {
             bytes.resize(size as usize, 0);
@@ -186,7 +198,7 @@ impl Held {
         }
         let collection = &mut self.collections[0];
         collection.address = 0;
-        heap.load(address, &mut collection.bytes)?;
+        heap.load(address, &mut collection.bytes, LARGEST)?;
         collection.find_objects()?;
         collection.address = address;
         Ok(0)
@@ -224,11 +236,15 @@ impl Collection {
         Ok(())
     }
 
-    fn object(&self, reference: &Reference) -> Result<&[u8]> {
-        let found = self.objects.get(reference.index);
-        let found = found.filter(|at| at.start > 0 && at.len() == reference.len);
-        let found = found.context("A text is not where it should be")?;
-        let text = &self.bytes[found.start as usize..found.end as usize];
+    fn object(&self, index: usize, size: u64) -> Result<&[u8]> {
+        let found = self.objects.get(index);
+        let found = found.filter(|at| at.start > 0 && at.len() as u64 == size);
+        let found = found.context("A text, or sequence, is not where it should be")?;
+        Ok(&self.bytes[found.start as usize..found.end as usize])
+    }
+
+    fn text(&self, reference: &Reference) -> Result<&[u8]> {
+        let text = self.object(reference.index, reference.len as u64)?;
         // The library ends a text there.
         ensure!(!text.contains(&0), "A text holds a NUL");
         Ok(text)

@@ -53,25 +53,34 @@ pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
         }
         // Nothing lies below what is no group; the library fails to say so.
         let on_the_way = end < path.len();
-        if on_the_way && !matches!(open(group, &path[..end], bounds, 0)?, Object::Group(_)) {
+        if on_the_way && !matches!(find(group, &part, bounds)?, Object::Group(_)) {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-/// Opens the node at `path` below a group or file; an error where it, or what its values come from, is out of bounds.
-/// `depth` counts the virtual datasets that this one is a source of, one in another.
-pub fn open(group: &Id, path: &str, bounds: &Bounds, depth: usize) -> Result<Object> {
-    let name = text(path)?;
-    let object = walk(bounds, |may_open| ffi::open_object(group, &name, may_open))?;
+/// Opens the node at `path` below a group or file; an error where it, or what its values come from, is out of bounds,
+/// or not safe to be read by the library.
+pub fn open(group: &Id, path: &str, bounds: &Bounds) -> Result<Object> {
+    let object = find(group, &text(path)?, bounds)?;
+    if let Object::Dataset(id) = &object {
+        claims::check_fill_value(id)?;
+        external::check_values(id, bounds, 0)?;
+    }
+    Ok(object)
+}
+
+/// Opens the node at `path` without a look at its values.
+pub fn find(group: &Id, path: &CStr, bounds: &Bounds) -> Result<Object> {
+    let object = walk(bounds, |may_open| ffi::open_object(group, path, may_open))?;
     match ffi::kind(&object) {
         H5I_type_t::H5I_GROUP => Ok(Object::Group(object)),
-        H5I_type_t::H5I_DATASET => {
-            external::check_values(&object, bounds, depth)?;
-            Ok(Object::Dataset(object))
-        }
-        _ => bail!("'{path}' is neither a group nor a dataset"),
+        H5I_type_t::H5I_DATASET => Ok(Object::Dataset(object)),
+        _ => bail!(
+            "'{}' is neither a group nor a dataset",
+            path.to_string_lossy()
+        ),
     }
 }
 
@@ -113,7 +122,7 @@ pub fn create_group(parent: &Id, path: &str, many_attrs: bool) -> Result<Id> {
 }
 
 /// Whether what is below a node is joined by hard links alone, has its values in its own file, needs no plugin to be
-/// read and refers to nothing that is not below it too, so that the library copies it without being led elsewhere. An
+/// read, has no text as fill value and refers to nothing that is not below it too, so that the library copies it without being led elsewhere. An
 /// error where its text claims more than the file that `heap` is of.
 pub fn is_plain(node: &Object, bounds: &Bounds, heap: Option<&Heap>) -> Result<bool> {
     let (Object::Group(id) | Object::Dataset(id)) = node;
@@ -155,7 +164,7 @@ impl Plain<'_> {
             return Ok(false);
         }
         for name in names {
-            let node = open(group, &name, self.bounds, 0);
+            let node = open(group, &name, self.bounds);
             let plain = match node.with_context(|| format!("Open '{name}'"))? {
                 Object::Group(id) => self.group(&id, depth + 1)?,
                 Object::Dataset(id) => self.dataset(&id)?,
@@ -172,6 +181,7 @@ impl Plain<'_> {
         let plain = !types::has_references(&ffi::type_of(dataset)?)
             && datasets::has_own_filters(dataset)?
             && external::elsewhere(dataset)?.is_empty()
+            && !claims::fills_with_references(dataset)?
             && self.attrs(dataset)?;
         if plain {
             self.claims(dataset, claims::check_dataset)?;

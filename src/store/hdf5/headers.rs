@@ -1,0 +1,235 @@
+//! The fill value of a dataset as it stands in the object header, past the library, which takes the memory that a text
+//! or a sequence there claims as soon as it is asked how the dataset was made (HDF5 file format, "Disk Format: Level
+//! 2A - Data Object Headers").
+
+use std::fs::File;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::super::raw;
+use super::files::Addressing;
+
+/// Where an object header lies.
+pub struct Header<'a> {
+    pub file: &'a File,
+    pub address: u64,
+    pub addressing: Addressing,
+}
+
+/// How a message begins: by its kind in 2 bytes, its size, its flags and 3 bytes for nothing; or, from version 2 on, by
+/// its kind in 1 byte, its size, its flags and, where messages are numbered, 2 bytes.
+#[derive(Clone, Copy)]
+struct Form {
+    kind: usize,
+    unused: usize,
+}
+
+impl Header<'_> {
+    /// The fill values that are stored, as they are in the file, of which the library uses one; `None` for one that
+    /// other datasets share.
+    pub fn fill_values(&self) -> Result<Vec<Option<Vec<u8>>>> {
+        /// The kinds of message before version 1.6 of the library, and since.
+        const OLD: u64 = 4;
+        const NEW: u64 = 5;
+        const SHARED: u64 = 2;
+        let (mut old, mut new, mut has_new) = (vec![], vec![], false);
+        self.each_message(|kind, flags, data| {
+            let found = match kind {
+                OLD => &mut old,
+                NEW => &mut new,
+                _ => return Ok(()),
+            };
+            has_new |= kind == NEW;
+            if flags & SHARED > 0 {
+                found.push(None);
+                return Ok(());
+            }
+            let value = match kind {
+                OLD => sized(data)?,
+                _ => fill_value(data)?,
+            };
+            found.extend(value.map(|value| Some(value.to_vec())));
+            Ok(())
+        })?;
+        Ok(if has_new { new } else { old })
+    }
+
+    /// Gives kind, flags and data of each message.
+    fn each_message(&self, mut each: impl FnMut(u64, u64, &[u8]) -> Result<()>) -> Result<()> {
+        /// No sound header has as many; messages may lead to blocks in a circle.
+        const BLOCKS: usize = 1 << 10;
+        const CONTINUATION: u64 = 16;
+        let (form, first) = self.first_block()?;
+        let mut blocks = vec![first];
+        let mut next = 0;
+        while let Some(&(at, len)) = blocks.get(next) {
+            ensure!(next < BLOCKS, "Its header does not end");
+            let bytes = self.read(at, len)?;
+            let mut rest = bytes.as_slice();
+            while rest.len() >= form.kind + 3 + form.unused {
+                let kind = number(&mut rest, form.kind)?;
+                let size = number(&mut rest, 2)?;
+                let flags = number(&mut rest, 1)?;
+                take(&mut rest, form.unused)?;
+                let mut data = take(&mut rest, size as usize)?;
+                each(kind, flags, data)?;
+                if kind == CONTINUATION {
+                    let (address, size) = self.addressing.widths;
+                    let at = number(&mut data, address)?;
+                    let len = number(&mut data, size)?;
+                    blocks.push(form.within(at, len));
+                }
+            }
+            next += 1;
+        }
+        Ok(())
+    }
+
+    /// Where the messages begin, and their bytes.
+    fn first_block(&self) -> Result<(Form, (u64, u64))> {
+        /// Both forms begin with no more, and nothing is smaller that holds messages.
+        const START: u64 = 16;
+        let (start, at) = (self.read(self.address, START)?, self.address);
+        if let [1, _, _, _, _, _, _, _, size @ ..] = start.as_slice() {
+            let form = Form { kind: 2, unused: 3 };
+            return Ok((form, (at + START, number(&mut &*size, 4)?)));
+        }
+        let mut rest = start
+            .strip_prefix(b"OHDR\x02")
+            .context("It has no header")?;
+        let flags = number(&mut rest, 1)?;
+        let (width, numbered) = (1 << (flags & 3), flags & 4 > 0);
+        let times = if flags & 32 > 0 { 16 } else { 0 };
+        let phases = if flags & 16 > 0 { 4 } else { 0 };
+        let at = at + 6 + times + phases;
+        let size = number(&mut &*self.read(at, width)?, width as usize)?;
+        let form = Form {
+            kind: 1,
+            unused: if numbered { 2 } else { 0 },
+        };
+        Ok((form, (at + width, size)))
+    }
+
+    fn read(&self, at: u64, len: u64) -> Result<Vec<u8>> {
+        let at = self.addressing.base.checked_add(at);
+        let at = at.context("Its header has an impossible address")?;
+        let end = at.saturating_add(len);
+        ensure!(
+            end <= self.file.metadata()?.len(),
+            "The file ends within its header"
+        );
+        let mut bytes = vec![0; len as usize];
+        raw::exact(self.file, &mut bytes, at)?;
+        Ok(bytes)
+    }
+}
+
+impl Form {
+    /// The messages within a block that a message leads to: from version 2 on, between a signature and a checksum.
+    fn within(&self, at: u64, len: u64) -> (u64, u64) {
+        const AROUND: u64 = 4;
+        match self.kind {
+            2 => (at, len),
+            _ => (at.saturating_add(AROUND), len.saturating_sub(2 * AROUND)),
+        }
+    }
+}
+
+/// What a message of the new kind holds; `None` of a dataset without a value of its own.
+fn fill_value(data: &[u8]) -> Result<Option<&[u8]>> {
+    const HAS_VALUE: u8 = 32;
+    match data {
+        [3, flags, value @ ..] if flags & HAS_VALUE > 0 => sized(value),
+        [1 | 2, _, _, defined, value @ ..] if *defined > 0 => sized(value),
+        [1..=3, ..] => Ok(None),
+        _ => bail!("Its fill value is of no known version"),
+    }
+}
+
+/// The bytes after their number; `None` where there are none.
+fn sized(mut data: &[u8]) -> Result<Option<&[u8]>> {
+    let size = number(&mut data, 4)?;
+    let value = take(&mut data, size as usize)?;
+    Ok((!value.is_empty()).then_some(value))
+}
+
+fn take<'a>(data: &mut &'a [u8], bytes: usize) -> Result<&'a [u8]> {
+    let (taken, rest) = data
+        .split_at_checked(bytes)
+        .context("Its header is damaged")?;
+    *data = rest;
+    Ok(taken)
+}
+
+/// A number in so many bytes, at most 8.
+fn number(data: &mut &[u8], bytes: usize) -> Result<u64> {
+    let bytes = take(data, bytes)?.iter().rev();
+    Ok(bytes.fold(0, |number, &byte| number << 8 | u64::from(byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fill_values(bytes: &[u8]) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        let widths = (8, 8);
+        Header {
+            file: &file,
+            address: 0,
+            addressing: Addressing { widths, base: 0 },
+        }
+        .fill_values()
+    }
+
+    /// A header of version 1 with messages of these kinds, flags and data.
+    fn header(messages: &[(u8, u8, &[u8])]) -> Vec<u8> {
+        let mut body = vec![];
+        for (kind, flags, data) in messages {
+            body.extend([*kind, 0, data.len() as u8, 0, *flags, 0, 0, 0]);
+            body.extend_from_slice(data);
+        }
+        let mut bytes = vec![1, 0, messages.len() as u8, 0, 1, 0, 0, 0];
+        bytes.extend([body.len() as u8, 0, 0, 0, 0, 0, 0, 0]);
+        bytes.extend(body);
+        bytes
+    }
+
+    #[test]
+    fn the_newer_kind_of_message_counts() {
+        let old = (4, 0, [2, 0, 0, 0, 8, 9, 0, 0].as_slice());
+        let new = (5, 0, [2, 2, 2, 1, 1, 0, 0, 0, 7, 0, 0, 0].as_slice());
+        let none = (5, 0, [2, 2, 2, 0, 0, 0, 0, 0].as_slice());
+        let shared = (5, 2, [0; 16].as_slice());
+        let last = (5, 0, [3, 0x2a, 3, 0, 0, 0, 4, 5, 6].as_slice());
+        assert_eq!(fill_values(&header(&[old])).unwrap(), [Some(vec![8, 9])]);
+        assert_eq!(fill_values(&header(&[new, old])).unwrap(), [Some(vec![7])]);
+        assert_eq!(fill_values(&header(&[old, none])).unwrap(), []);
+        assert_eq!(
+            fill_values(&header(&[shared, last])).unwrap(),
+            [None, Some(vec![4, 5, 6])]
+        );
+    }
+
+    #[test]
+    fn blocks_in_a_circle_end() {
+        let lead: Vec<u8> = [16u64, 24].iter().flat_map(|n| n.to_le_bytes()).collect();
+        let error = fill_values(&header(&[(16, 0, &lead)])).unwrap_err();
+        assert!(error.to_string().contains("does not end"), "{error}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_bring_it_down(
+            version in prop::sample::select(vec![b"\x01\0".as_slice(), b"OHDR\x02"]),
+            rest in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..20], 0..200),
+        ) {
+            let _ = fill_values(&[version, &rest].concat());
+        }
+    }
+}
