@@ -105,6 +105,7 @@ scenarios! {
     damaged_heaps_end,
     claims_of_text_are_not_believed,
     sources_of_text_are_not_believed,
+    lists_of_sources_are_not_believed,
     fill_values_are_as_long_as_values,
     killed_runs_leave_whole_outputs_or_none,
     resumed_slices_equal_undisturbed_ones,

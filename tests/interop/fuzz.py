@@ -3,8 +3,6 @@
 Each input is a corpus file with a few seeded changes: cut short, bits flipped, runs of equal bytes, words swapped, numbers replaced by
 extreme ones; in Zarr also JSON edited and files removed. `ANNSLICER_FUZZ_INPUTS` sets how many there are, `ANNSLICER_FUZZ_SEED` where to
 begin; the files that were found wanting stay in the folder `kept` of the work folder.
-
-Few inputs may take too much memory: HDF5 2.2.0 believes the length of a text in what it copies, and in records, up to 4 GiB.
 """
 
 import json
@@ -19,7 +17,6 @@ import time
 from pathlib import Path
 
 SECONDS, ADDRESS_SPACE, RESIDENT, LINES = 40, 3 << 30, 600 << 20, 60
-EXCUSED = 0.02
 # Files of every storage would take too long to slice; these are small, or of a layout of their own.
 HDF5 = ("bare", "x_csc", "x_dense_f4", "index_column", "slash", "hdf5_latest", "hdf5_compact", "hdf5_virtual", "hdf5_external_links", "hdf5_gzip", "hdf5_lzf",
         "hdf5_blosc_lz4", "hdf5_bitshuffle_lz4", "hdf5_zstd", "hdf5_lz4", "hdf5_growable", "hdf5_fletcher", "codes", "text_storage", "full")
@@ -37,7 +34,7 @@ COMMANDS = (("info", "{in}"), ("slice", "{in}", "{out}/s", "--size", "7"), ("sli
 def broken_files_end_well(case):
     inputs, first = int(os.environ.get("ANNSLICER_FUZZ_INPUTS", 80)), int(os.environ.get("ANNSLICER_FUZZ_SEED", 1))
     seeds = [case.corpus / f"{n}.h5ad" for n in HDF5] + [case.corpus / f"{n}.zarr" for n in ZARR]
-    kept, excused = case.folder("kept"), 0
+    kept = case.folder("kept")
     for number in range(first, first + inputs):
         rng = random.Random(number)
         seed = rng.choice(seeds)
@@ -46,13 +43,10 @@ def broken_files_end_well(case):
         # info looks at everything, so it is run on every input, and one other command.
         for command in (COMMANDS[0], rng.choice(COMMANDS[1:])):
             faults = _faults(case, path, command)
-            greedy = bool(faults) and all(fault.startswith("took") for fault in faults)
-            excused += greedy
-            case.check(f"input {number} ({seed.name}): {' '.join(command)}", [] if greedy else faults)
+            case.check(f"input {number} ({seed.name}): {' '.join(command)}", faults)
             if faults and not (kept / f"{number}").exists():
                 shutil.copytree(folder, kept / f"{number}")
                 (kept / f"{number}.txt").write_text("\n".join([" ".join(command), *faults]) + "\n")
-    case.check("inputs that take too much", [f"{excused} of {inputs}"] if excused > 1 + EXCUSED * inputs else [])
 
 
 def _faults(case, path, command):
@@ -97,7 +91,7 @@ def limited(args, tmp, seconds=SECONDS):
 
 
 def _mutated(rng, seed, folder):
-    """A broken copy of a file, its neighbours beside it."""
+    """A copy of a file, its neighbours beside it, of which one is broken."""
     path = folder / seed.name
     if seed.is_dir():
         shutil.copytree(seed, path, copy_function=os.link if os.stat(seed).st_dev == os.stat(folder).st_dev else shutil.copyfile)
@@ -106,12 +100,14 @@ def _mutated(rng, seed, folder):
         for _ in range(rng.choice((1, 1, 2, 5))):
             _break_zarr(rng, rng.choice(metadata if rng.random() < 0.7 else files))
         return path
-    for part in seed.parent.glob(f"{seed.stem}.part"):
+    parts = [seed, *seed.parent.glob(f"{seed.stem}.part")]
+    for part in parts:
         shutil.copyfile(part, folder / part.name)
-    data = bytearray(seed.read_bytes())
+    broken = folder / rng.choice(parts).name
+    data = bytearray(broken.read_bytes())
     for _ in range(rng.choice((1, 1, 1, 2, 4, 16))):
         data = _break_bytes(rng, data)
-    path.write_bytes(data)
+    broken.write_bytes(data)
     return path
 
 

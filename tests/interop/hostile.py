@@ -200,6 +200,10 @@ def circles_and_depths_end(case):
     made("circle_external", circle("uns/loop", "uns", external("circle_external")))
     made("deep_in_uns", deep(3000))
     made("deep_in_reason", deep(30), None)
+    for kind, count in (("sequence", 3000), ("array", 3000), ("record", 1000)):
+        for place in ("values", "attribute"):
+            made(f"deep_{kind}_{place}", _types_in_types(kind, count, place))
+            made(f"types_{kind}_{place}", _types_in_types(kind, 12, place), None)
     path = _plain(folder / "circle.zarr")
     (path / "uns" / "loop").symlink_to(path / "uns")
     (path / "uns" / "again").symlink_to(path / "uns")
@@ -209,6 +213,27 @@ def circles_and_depths_end(case):
     for place, _, _ in os.walk(path / "uns" / "d"):
         shutil.copyfile(path / "uns" / ".zgroup", f"{place}/.zgroup")
     _ends(case, "deep.zarr", path, None)
+
+
+def _types_in_types(kind, count, place):
+    """Types in one another, of the values or of an attribute of a dataset in uns."""
+    def change(file):
+        of = h5py.h5t.NATIVE_INT32.copy()
+        for _ in range(count):
+            if kind == "sequence":
+                of = h5py.h5t.vlen_create(of)
+            elif kind == "array":
+                of = h5py.h5t.array_create(of, (1,))
+            else:
+                inside, of = of, h5py.h5t.create(h5py.h5t.COMPOUND, of.get_size())
+                of.insert(b"a", 0, inside)
+        space = h5py.h5s.create_simple((1,))
+        if place == "values":
+            h5py.h5d.create(file["uns"].id, b"types", of, space)
+            _label(file["uns/types"])
+        else:
+            h5py.h5a.create(file["uns"].id, b"types", of, space)
+    return change
 
 
 def sizes_that_no_file_holds_are_refused(case):
@@ -449,6 +474,42 @@ def sources_of_text_are_not_believed(case):
             shutil.rmtree(out)
             _claim(source, 1237)
             _ends(case, made.stem, made, 1, options=options)
+
+
+def lists_of_sources_are_not_believed(case):
+    """Virtual datasets that claim more sources than they list, also so many that their size wraps around, and sources that are not there."""
+    folder = case.folder("hostile")
+    with h5py.File(folder / "source.h5", "w") as file:
+        file["values"] = np.arange(40, dtype="f4")
+
+    def made(name, file_name="source.h5", path="values"):
+        made = _plain(folder / f"{name}.h5ad")
+        with h5py.File(made, "r+") as file:
+            layout = h5py.VirtualLayout((40,), "f4")
+            for at in range(0, 40, 2):
+                layout[at:at + 2] = h5py.VirtualSource(file_name, path, (40,))[at:at + 2]
+            _label(file["uns"].create_virtual_dataset("virtual", layout))
+        return made
+
+    out, sound = case.folder("out"), made("sound")
+    case.works("sound", "slice", sound, out / "s", "--size", "2", "--verify")
+    with h5py.File(out / "s_shard_2.h5ad") as got:
+        case.check("sound: values", [] if np.array_equal(got["uns/virtual"][...], np.arange(40)) else ["differ"])
+    data, listed = sound.read_bytes(), struct.pack("<Q", 20) + b"source.h5"
+    # 352 bytes are what the library takes for each.
+    for count in (21, 2**24, 2**32, 2**62, *(2**64 // size + 1 for size in (344, 352, 360)), 2**64 - 1):
+        path = folder / f"sources_{count}.h5ad"
+        path.write_bytes(data.replace(listed, struct.pack("<Q", count) + b"source.h5"))
+        _ends(case, path.stem, path, 1)
+        with h5py.File(_plain(folder / f"linked_{count}.h5ad"), "r+") as file:
+            file["uns/far"] = h5py.ExternalLink(path.name, "uns/virtual")
+        _ends(case, f"linked_{count}", folder / f"linked_{count}.h5ad", 1)
+        _ends(case, f"nested_{count}", made(f"nested_{count}", path.name, "uns/virtual"), 1)
+    for name, file_name, path in (("no_file", "nowhere.h5", "values"), ("no_dataset", "source.h5", "nothing"), ("no_hdf5", "text.h5", "values")):
+        (folder / "text.h5").write_text("no HDF5")
+        source = made(name, file_name, path)
+        _ends(case, name, source, 1)
+        _refused(case, name, ("slice", source, out / "refused"), source.name, "uns", file_name)
 
 
 def _series(group, file, path, dtype):

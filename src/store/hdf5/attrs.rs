@@ -22,6 +22,7 @@ pub fn names(object: &Id) -> Result<Vec<String>> {
 pub fn open(object: &Id, name: &str) -> Result<(Id, Id, Option<Vec<u64>>)> {
     let attr = ffi::open_attr(object, &text(name)?)?;
     let of = ffi::type_of(&attr)?;
+    types::check_depth(&of)?;
     let extent = ffi::extent(&ffi::space_of(&attr)?)?;
     Ok((attr, of, extent.map(|(shape, _)| shape)))
 }

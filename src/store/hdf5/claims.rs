@@ -3,12 +3,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hdf5_sys::h5t::H5T_class_t;
 
 use super::ffi::{self, Id, Values};
-use super::files::{self, Addressing};
-use super::headers::Header;
+use super::files::Raw;
+use super::headers::{Claims, Header};
 use super::heap::{self, Heap};
 use super::values::element_count;
 use super::{attrs, datasets, types};
@@ -98,18 +98,31 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     Ok(())
 }
 
-/// An error where the fill value of a dataset that is only read claims more than its file holds, or is of another size
-/// than its values, past which the library would read. Nothing else may be asked before of how it was made.
-pub fn check_fill_value(dataset: &Id) -> Result<()> {
-    let Some(file) = ffi::source(dataset)? else {
-        return Ok(());
-    };
-    let header = Header {
-        file: &file,
-        address: ffi::header_address(dataset)?,
-        addressing: Addressing::of(dataset)?,
-    };
-    let values = header.fill_values()?;
+/// What the header at an address claims. An error where it is of a virtual dataset that has more sources than their list has room for: the library takes memory
+/// for as many as it says when the dataset is opened (2.2.0, `H5D__virtual_load_layout`).
+pub fn of_header(file: &Raw, address: u64) -> Result<Claims> {
+    /// Bytes that a source takes in the list: a name, and two selections of 16 bytes or more.
+    const SOURCE: usize = 33;
+    let claims = Header { file, address }.read()?;
+    for list in &claims.sources {
+        let (Some(list), Some(heap)) = (list, file.heap()?) else {
+            bail!("Its list of sources cannot be looked at");
+        };
+        let list = heap.object(&[&[0; 4], list.as_slice()].concat());
+        let list = list.context("Read its list of sources")?;
+        let count = list.get(1..).and_then(|list| list.first_chunk());
+        let count = u64::from_le_bytes(*count.context("Its list of sources is cut short")?);
+        ensure!(
+            count <= (list.len() / SOURCE) as u64,
+            "It has {count} sources, more than there is room for in their list"
+        );
+    }
+    Ok(claims)
+}
+
+/// An error where a fill value of a dataset claims more than its file holds, or is of another size than the values, past
+/// which the library would read. Nothing else may be asked before of how the dataset was made.
+pub fn check_fill_values(dataset: &Id, values: &[Option<Vec<u8>>]) -> Result<()> {
     if values.is_empty() {
         return Ok(());
     }
@@ -132,7 +145,7 @@ pub fn check_fill_value(dataset: &Id) -> Result<()> {
             value.len(),
             found.size
         );
-        found.check(&value, heap)?;
+        found.check(value, heap)?;
     }
     Ok(())
 }
@@ -152,12 +165,8 @@ pub fn check_values(dataset: &Id) -> Result<()> {
     }
 }
 
-/// The text in the file that holds an object; `None` where addresses do not take 8 bytes, and where it is written.
-fn heap_of(object: &Id) -> Result<Option<Heap>> {
-    match (ffi::source(object)?, files::base_address(object)?) {
-        (Some(file), Some(base)) => Heap::new(Arc::new(file), base).map(Some),
-        _ => Ok(None),
-    }
+fn heap_of(dataset: &Id) -> Result<Option<Heap>> {
+    Raw::of(dataset)?.map_or(Ok(None), |file| file.heap())
 }
 
 /// What stands in the file for `count` texts, where addresses take 8 bytes.
@@ -308,7 +317,12 @@ impl References {
                 claims[level] = claims[level].saturating_add(claim);
                 heap.check(claims[level])?;
                 if !item.is_none() && claim > 0 {
-                    item.add(&heap.object(reference, claim)?, heap, claims, level + 1)?;
+                    let items = heap.object(reference)?;
+                    ensure!(
+                        items.len() as u64 == claim,
+                        "A sequence is of another length"
+                    );
+                    item.add(&items, heap, claims, level + 1)?;
                 }
             }
         }

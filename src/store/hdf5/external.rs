@@ -131,9 +131,18 @@ impl Source {
         }
         // The library looks no further than the first that is missing (HDF5 manual, `H5Pset_virtual_printf_gap`).
         let mut block = 0;
-        while self.block(block).check_one(from, bounds, depth)? && is_series {
+        while self.block(block).check_one(from, bounds, depth)? {
+            if !is_series {
+                return Ok(());
+            }
             block += 1;
         }
+        ensure!(
+            is_series,
+            "Its source '{}' in {} is not there, without which the library takes the fill value for values",
+            String::from_utf8_lossy(&self.path),
+            String::from_utf8_lossy(&self.file)
+        );
         Ok(())
     }
 
@@ -168,26 +177,26 @@ impl Source {
             b"." => Some(from.to_path_buf()),
             name => check(bounds, from, &as_path(name.to_vec()))?,
         };
-        let Some(Ok(file)) = found.map(|found| files::open(&found)) else {
+        let Some(found) = found else {
             return Ok(false);
         };
-        let path = CString::new(self.path.clone())?;
         let shown = || format!("In {}", String::from_utf8_lossy(&self.file));
-        match links::find(&file, &path, bounds) {
-            Ok(links::Object::Dataset(id)) => {
-                let safe = || {
-                    claims::check_fill_value(&id)?;
-                    datasets::spec(&id)?;
-                    check_values(&id, bounds, depth + 1)?;
-                    let (layout, filters) = datasets::storage(&id)?;
-                    datasets::check_filters(&id, &layout, &filters)?;
-                    claims::check_values(&id)
-                };
-                safe().with_context(shown).map(|()| true)
-            }
-            Err(error) if error.is::<Refused>() => Err(error).with_context(shown),
-            // What cannot be opened is fill value to the library.
-            _ => Ok(false),
-        }
+        let file = files::open(&found).with_context(shown)?;
+        let path = CString::new(self.path.clone())?;
+        let place = match links::Place::of(&file, &path, bounds) {
+            Err(error) if error.is::<Refused>() => return Err(error).with_context(shown),
+            Err(_) => return Ok(false),
+            Ok(place) => place,
+        };
+        let check = || {
+            let links::Object::Dataset(id) = place.open(depth + 1)? else {
+                bail!("A group is no source of values");
+            };
+            datasets::spec(&id)?;
+            let (layout, filters) = datasets::storage(&id)?;
+            datasets::check_filters(&id, &layout, &filters)?;
+            claims::check_values(&id)
+        };
+        check().with_context(shown).map(|()| true)
     }
 }

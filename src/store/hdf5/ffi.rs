@@ -207,18 +207,6 @@ pub fn set(of: &Id, properties: &[Property]) -> Result<()> {
     })
 }
 
-/// Of the file that holds an object: the bytes that addresses and sizes take in it, and those before its superblock.
-pub fn addressing(object: &Id) -> Result<(usize, usize, u64)> {
-    let file = opened(H5Iget_file_id, object)?;
-    let list = opened(H5Fget_create_plist, &file)?;
-    let (mut address, mut size, mut before) = (0, 0, 0);
-    // SAFETY: writes one number to each.
-    done(|| unsafe { H5Pget_sizes(list.0, &mut address, &mut size) })?;
-    // SAFETY: writes one number.
-    done(|| unsafe { H5Pget_userblock(list.0, &mut before) })?;
-    Ok((address, size, before))
-}
-
 /// A handle of the file that holds an object; `None` of one that is written, where the library may keep what is not yet
 /// in it.
 pub fn source(object: &Id) -> Result<Option<File>> {
@@ -323,9 +311,9 @@ pub fn virtual_sources(list: &Id) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     (0..count).map(source).collect()
 }
 
-/// Whether the file of an external link may be opened: asked with the path of the file that has the link and the name
-/// that the link has.
-pub type MayOpen<'a> = &'a mut dyn FnMut(&CStr, &CStr) -> bool;
+/// Whether what an external link leads to may be opened: asked with the path of the file that has the link, and the file
+/// and the path there that the link names.
+pub type MayOpen<'a> = &'a mut dyn FnMut(&CStr, &CStr, &CStr) -> bool;
 
 /// Makes a call with a link access list that asks before it leads into another file.
 fn walk<N: Into<i64>>(mut may_open: MayOpen, call: impl FnOnce(hid_t) -> N) -> Result<i64> {
@@ -333,7 +321,7 @@ fn walk<N: Into<i64>>(mut may_open: MayOpen, call: impl FnOnce(hid_t) -> N) -> R
         from: *const c_char,
         _: *const c_char,
         to: *const c_char,
-        _: *const c_char,
+        path: *const c_char,
         _: *mut c_uint,
         _: hid_t,
         may_open: *mut c_void,
@@ -342,7 +330,8 @@ fn walk<N: Into<i64>>(mut may_open: MayOpen, call: impl FnOnce(hid_t) -> N) -> R
         // else touches while the list is used.
         let may = unsafe {
             let may_open = &mut *may_open.cast::<MayOpen>();
-            may_open(CStr::from_ptr(from), CStr::from_ptr(to))
+            let [from, to, path] = [from, to, path].map(|text| CStr::from_ptr(text));
+            may_open(from, to, path)
         };
         if may { 0 } else { -1 }
     }
@@ -405,25 +394,49 @@ pub fn referenced_path(object: &Id, reference: &[u8; 8]) -> Result<Vec<u8>> {
     sized(|buf, size| unsafe { H5Rget_name(object.0, H5R_OBJECT, reference, buf, size) })
 }
 
-/// The number of the file that is open, and of the object in it.
-pub fn identity(object: &Id) -> Result<(u64, u128)> {
-    let mut info = MaybeUninit::<H5O_info2_t>::uninit();
-    let at = info.as_mut_ptr();
-    // SAFETY: there is room for the structure.
-    done(|| unsafe { H5Oget_info3(object.0, at, H5O_INFO_BASIC) })?;
-    // SAFETY: the library has filled both; a token is 16 bytes.
-    let (file, token) = unsafe {
-        let token = (&raw const (*at).token).cast::<[u8; 16]>();
-        ((*at).fileno, token.read())
-    };
-    Ok((file, u128::from_ne_bytes(token)))
+/// What is told of an object in a file.
+pub struct Info {
+    /// The number of the file that is open, and of the object in it.
+    pub identity: (u64, u128),
+    pub kind: H5O_type_t,
 }
 
-/// Where the header of an object lies, as addresses count in its file.
-pub fn header_address(object: &Id) -> Result<u64> {
-    let (_, token) = identity(object)?;
-    // How the library makes a token of an address (`H5VL_native_addr_to_token`).
-    Ok(u128::from_le_bytes(token.to_ne_bytes()) as u64)
+impl Info {
+    fn of<N: Into<i64>>(tell: impl FnOnce(*mut H5O_info2_t) -> Result<N>) -> Result<Info> {
+        let mut info = MaybeUninit::<H5O_info2_t>::uninit();
+        let at = info.as_mut_ptr();
+        tell(at)?;
+        // SAFETY: the library has filled all three; a token is 16 bytes.
+        let (file, kind, token) = unsafe {
+            let token = (&raw const (*at).token).cast::<[u8; 16]>();
+            ((*at).fileno, (*at).type_, token.read())
+        };
+        let identity = (file, u128::from_ne_bytes(token));
+        Ok(Info { identity, kind })
+    }
+
+    /// Of what a path leads to, which is not opened.
+    pub fn at(group: &Id, path: &CStr, may_open: MayOpen) -> Result<Info> {
+        let (at, path, fields) = (group.0, path.as_ptr(), H5O_INFO_BASIC);
+        Info::of(|info| {
+            // SAFETY: the path is a C string; there is room for the structure.
+            let tell = |links| unsafe { H5Oget_info_by_name3(at, path, info, fields, links) };
+            walk(may_open, tell)
+        })
+    }
+
+    /// Where the header of the object lies, as addresses count in its file.
+    pub fn address(&self) -> u64 {
+        // How the library makes a token of an address (`H5VL_native_addr_to_token`).
+        u128::from_le_bytes(self.identity.1.to_ne_bytes()) as u64
+    }
+}
+
+/// The number of the file that is open, and of the object in it.
+pub fn identity(object: &Id) -> Result<(u64, u128)> {
+    // SAFETY: there is room for the structure.
+    let tell = |info| number(|| unsafe { H5Oget_info3(object.0, info, H5O_INFO_BASIC) });
+    Ok(Info::of(tell)?.identity)
 }
 
 /// What iterations over names call; `found` is the list that they were given.

@@ -1,21 +1,25 @@
 //! Opening, making and closing files.
 
 use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use hdf5::globals::H5P_FILE_ACCESS;
 use hdf5_sys::h5f::{H5F_ACC_EXCL, H5F_ACC_RDONLY, H5F_ACC_RDWR, H5F_close_degree_t, H5F_libver_t};
 
 use super::ffi::{self, Id, Property};
 use super::filters;
+use super::heap::Heap;
+use crate::store::raw;
 
 /// Opens a file for reading.
 pub fn open(path: &Path) -> Result<Id> {
     filters::register()?;
-    ffi::open_file(&text(path)?, H5F_ACC_RDONLY, &access()?)
+    let access = access(H5F_close_degree_t::H5F_CLOSE_WEAK)?;
+    ffi::open_file(&text(path)?, H5F_ACC_RDONLY, &access)
 }
 
 /// Creates a file that every reader since HDF5 1.8 opens; fails where something stands.
@@ -28,22 +32,24 @@ pub fn extend(path: &Path) -> Result<Id> {
     ffi::open_file(&text(path)?, H5F_ACC_RDWR, &writing()?)
 }
 
-/// A file access list with the plain POSIX driver, so that addresses are positions in the file. Files are closed
-/// whatever objects of them are still open.
-fn access() -> Result<Id> {
+/// A file access list with the plain POSIX driver, so that addresses are positions in the file. The library opens those
+/// that links and virtual datasets lead to as weak ones, which stay open as long as objects of them, and no file as
+/// weak and strong at once.
+fn access(degree: H5F_close_degree_t) -> Result<Id> {
     let list = ffi::create_list(&H5P_FILE_ACCESS)?;
     let properties = [
         Property::DriverSec2,
         Property::FileLocking(false, true),
-        Property::CloseDegree(H5F_close_degree_t::H5F_CLOSE_STRONG),
+        Property::CloseDegree(degree),
     ];
     ffi::set(&list, &properties)?;
     Ok(list)
 }
 
-/// A file access list that keeps to the oldest format that does.
+/// A file access list that keeps to the oldest format that does. Files are closed whatever objects of them are still
+/// open.
 fn writing() -> Result<Id> {
-    let list = access()?;
+    let list = access(H5F_close_degree_t::H5F_CLOSE_STRONG)?;
     let (oldest, newest) = (
         H5F_libver_t::H5F_LIBVER_EARLIEST,
         H5F_libver_t::H5F_LIBVER_V110,
@@ -62,38 +68,57 @@ pub fn name(object: &Id) -> Result<PathBuf> {
     Ok(OsString::from_vec(ffi::file_name(object)?).into())
 }
 
-/// How a file tells where things lie in it.
-#[derive(Clone, Copy)]
-pub struct Addressing {
-    /// Bytes of an address, and of a size.
-    pub widths: (usize, usize),
+/// A file as it is read past the library.
+pub struct Raw {
+    pub file: Arc<File>,
     /// Where addresses count from.
     pub base: u64,
+    /// Bytes of an address, and of a size.
+    pub widths: (usize, usize),
 }
 
-impl Addressing {
-    /// Of the file that holds an object.
-    pub fn of(object: &Id) -> Result<Addressing> {
-        /// What was told of the file that was asked about last, by the number that no other file gets: each answer is
-        /// a property list to the library.
-        static LAST: Mutex<Option<(u64, Addressing)>> = Mutex::new(None);
-        let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        let (file, _) = ffi::identity(object)?;
-        let known = last().filter(|(known, _)| *known == file);
-        if let Some((_, addressing)) = known {
-            return Ok(addressing);
-        }
-        // Not while the answer is locked: whoever waits for it may hold the lock of the library.
-        let (address, size, base) = ffi::addressing(object)?;
-        let widths = (address, size);
-        let addressing = Addressing { widths, base };
-        *last() = Some((file, addressing));
-        Ok(addressing)
+impl Raw {
+    /// `None` where the file that holds an object is written: the library may keep what is not yet in it.
+    pub fn of(object: &Id) -> Result<Option<Raw>> {
+        let file = ffi::source(object)?;
+        file.map(|file| Raw::new(file.into())).transpose()
+    }
+
+    pub fn new(file: Arc<File>) -> Result<Raw> {
+        let base = superblock(&file)?.context("It is no HDF5 file, or it is truncated")?;
+        let mut block = [0; 16];
+        raw::exact(&file, &mut block, base)?;
+        let widths = match block {
+            [.., 0 | 1, _, _, _, _, address, size, _] => (address, size),
+            [_, _, _, _, _, _, _, _, _, address, size, ..] => (address, size),
+        };
+        Ok(Raw {
+            file,
+            base,
+            widths: (widths.0.into(), widths.1.into()),
+        })
+    }
+
+    /// Its text; `None` where addresses, or sizes, do not take 8 bytes.
+    pub fn heap(&self) -> Result<Option<Heap>> {
+        let heap = || Heap::new(self.file.clone(), self.base);
+        (self.widths == (8, 8)).then(heap).transpose()
     }
 }
 
-/// Where the addresses in the file that holds an object count from; `None` where they, or sizes, do not take 8 bytes.
-pub fn base_address(object: &Id) -> Result<Option<u64>> {
-    let Addressing { widths, base } = Addressing::of(object)?;
-    Ok((widths == (8, 8)).then_some(base))
+/// Where the superblock of a file lies, from which its addresses count: the first of the places 0, 512, 1024, 2048, ...
+/// that holds its signature (HDF5 file format, "Disk Format: Level 0A").
+pub fn superblock(file: &File) -> Result<Option<u64>> {
+    const SIGNATURE: &[u8; 8] = b"\x89HDF\r\n\x1a\n";
+    let size = file.metadata()?.len();
+    let mut at = 0;
+    while at + 8 <= size {
+        let mut found = [0; 8];
+        raw::exact(file, &mut found, at)?;
+        if &found == SIGNATURE {
+            return Ok(Some(at));
+        }
+        at = if at == 0 { 512 } else { at * 2 };
+    }
+    Ok(None)
 }

@@ -1,19 +1,16 @@
-//! The fill value of a dataset as it stands in the object header, past the library, which takes the memory that a text
-//! or a sequence there claims as soon as it is asked how the dataset was made (HDF5 file format, "Disk Format: Level
-//! 2A - Data Object Headers").
-
-use std::fs::File;
+//! What the object header of a dataset claims, read past the library, which takes memory for the sources of a virtual
+//! dataset as soon as that is opened, and for a text or a sequence as fill value as soon as it is asked how the dataset
+//! was made (HDF5 file format, "Disk Format: Level 2A - Data Object Headers").
 
 use anyhow::{Context, Result, bail, ensure};
 
 use super::super::raw;
-use super::files::Addressing;
+use super::files::Raw;
 
 /// Where an object header lies.
 pub struct Header<'a> {
-    pub file: &'a File,
+    pub file: &'a Raw,
     pub address: u64,
-    pub addressing: Addressing,
 }
 
 /// How a message begins: by its kind in 2 bytes, its size, its flags and 3 bytes for nothing; or, from version 2 on, by
@@ -24,34 +21,44 @@ struct Form {
     unused: usize,
 }
 
-impl Header<'_> {
+/// What is read of a header.
+#[derive(Debug, Default, PartialEq)]
+pub struct Claims {
     /// The fill values that are stored, as they are in the file, of which the library uses one; `None` for one that
     /// other datasets share.
-    pub fn fill_values(&self) -> Result<Vec<Option<Vec<u8>>>> {
-        /// The kinds of message before version 1.6 of the library, and since.
-        const OLD: u64 = 4;
-        const NEW: u64 = 5;
+    pub fill_values: Vec<Option<Vec<u8>>>,
+    /// The references to the lists of sources of a virtual dataset, without a length; `None` for one that other
+    /// datasets share.
+    pub sources: Vec<Option<Vec<u8>>>,
+}
+
+impl Header<'_> {
+    pub fn read(&self) -> Result<Claims> {
+        /// The kinds of message that are read; of fill values, before version 1.6 of the library, and since.
+        const OLD_FILL: u64 = 4;
+        const FILL: u64 = 5;
+        const LAYOUT: u64 = 8;
         const SHARED: u64 = 2;
-        let (mut old, mut new, mut has_new) = (vec![], vec![], false);
+        let (mut old, mut claims, mut has_new) = (vec![], Claims::default(), false);
+        let (address, _) = self.file.widths;
         self.each_message(|kind, flags, data| {
-            let found = match kind {
-                OLD => &mut old,
-                NEW => &mut new,
+            has_new |= kind == FILL;
+            let (found, claim): (_, fn(_, _) -> _) = match kind {
+                OLD_FILL => (&mut old, |data, _| sized(data)),
+                FILL => (&mut claims.fill_values, |data, _| fill_value(data)),
+                LAYOUT => (&mut claims.sources, sources),
                 _ => return Ok(()),
             };
-            has_new |= kind == NEW;
-            if flags & SHARED > 0 {
-                found.push(None);
-                return Ok(());
+            match flags & SHARED {
+                0 => found.extend(claim(data, address)?.map(|value| Some(value.to_vec()))),
+                _ => found.push(None),
             }
-            let value = match kind {
-                OLD => sized(data)?,
-                _ => fill_value(data)?,
-            };
-            found.extend(value.map(|value| Some(value.to_vec())));
             Ok(())
         })?;
-        Ok(if has_new { new } else { old })
+        if !has_new {
+            claims.fill_values = old;
+        }
+        Ok(claims)
     }
 
     /// Gives kind, flags and data of each message.
@@ -64,7 +71,7 @@ impl Header<'_> {
         let mut next = 0;
         while let Some(&(at, len)) = blocks.get(next) {
             ensure!(next < BLOCKS, "Its header does not end");
-            let bytes = self.read(at, len)?;
+            let bytes = self.bytes(at, len)?;
             let mut rest = bytes.as_slice();
             while rest.len() >= form.kind + 3 + form.unused {
                 let kind = number(&mut rest, form.kind)?;
@@ -74,7 +81,7 @@ impl Header<'_> {
                 let mut data = take(&mut rest, size as usize)?;
                 each(kind, flags, data)?;
                 if kind == CONTINUATION {
-                    let (address, size) = self.addressing.widths;
+                    let (address, size) = self.file.widths;
                     let at = number(&mut data, address)?;
                     let len = number(&mut data, size)?;
                     blocks.push(form.within(at, len));
@@ -89,7 +96,7 @@ impl Header<'_> {
     fn first_block(&self) -> Result<(Form, (u64, u64))> {
         /// Both forms begin with no more, and nothing is smaller that holds messages.
         const START: u64 = 16;
-        let (start, at) = (self.read(self.address, START)?, self.address);
+        let (start, at) = (self.bytes(self.address, START)?, self.address);
         if let [1, _, _, _, _, _, _, _, size @ ..] = start.as_slice() {
             let form = Form { kind: 2, unused: 3 };
             return Ok((form, (at + START, number(&mut &*size, 4)?)));
@@ -102,7 +109,7 @@ impl Header<'_> {
         let times = if flags & 32 > 0 { 16 } else { 0 };
         let phases = if flags & 16 > 0 { 4 } else { 0 };
         let at = at + 6 + times + phases;
-        let size = number(&mut &*self.read(at, width)?, width as usize)?;
+        let size = number(&mut &*self.bytes(at, width)?, width as usize)?;
         let form = Form {
             kind: 1,
             unused: if numbered { 2 } else { 0 },
@@ -110,16 +117,16 @@ impl Header<'_> {
         Ok((form, (at + width, size)))
     }
 
-    fn read(&self, at: u64, len: u64) -> Result<Vec<u8>> {
-        let at = self.addressing.base.checked_add(at);
+    fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>> {
+        let at = self.file.base.checked_add(at);
         let at = at.context("Its header has an impossible address")?;
         let end = at.saturating_add(len);
         ensure!(
-            end <= self.file.metadata()?.len(),
+            end <= self.file.file.metadata()?.len(),
             "The file ends within its header"
         );
         let mut bytes = vec![0; len as usize];
-        raw::exact(self.file, &mut bytes, at)?;
+        raw::exact(&self.file.file, &mut bytes, at)?;
         Ok(bytes)
     }
 }
@@ -143,6 +150,15 @@ fn fill_value(data: &[u8]) -> Result<Option<&[u8]>> {
         [1 | 2, _, _, defined, value @ ..] if *defined > 0 => sized(value),
         [1..=3, ..] => Ok(None),
         _ => bail!("Its fill value is of no known version"),
+    }
+}
+
+/// Address and index of a list of sources, from version 4 of the layout on.
+fn sources(data: &[u8], address: usize) -> Result<Option<&[u8]>> {
+    const VIRTUAL: u8 = 3;
+    match data {
+        [version, VIRTUAL, list @ ..] if *version >= 4 => take(&mut &*list, address + 4).map(Some),
+        _ => Ok(None),
     }
 }
 
@@ -175,16 +191,20 @@ mod tests {
 
     use super::*;
 
-    fn fill_values(bytes: &[u8]) -> Result<Vec<Option<Vec<u8>>>> {
+    fn read(bytes: &[u8]) -> Result<Claims> {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        let widths = (8, 8);
-        Header {
-            file: &file,
-            address: 0,
-            addressing: Addressing { widths, base: 0 },
-        }
-        .fill_values()
+        let file = Raw {
+            file: file.into(),
+            base: 0,
+            widths: (8, 8),
+        };
+        let (file, address) = (&file, 0);
+        Header { file, address }.read()
+    }
+
+    fn fill_values(bytes: &[u8]) -> Result<Vec<Option<Vec<u8>>>> {
+        Ok(read(bytes)?.fill_values)
     }
 
     /// A header of version 1 with messages of these kinds, flags and data.
@@ -217,6 +237,16 @@ mod tests {
     }
 
     #[test]
+    fn lists_of_sources_are_those_of_virtual_datasets() {
+        let list = [4, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 0];
+        let chunked = [&[4, 2], &list[2..]].concat();
+        let (virtual_one, chunked) = ((8, 0, list.as_slice()), (8, 0, chunked.as_slice()));
+        let found = read(&header(&[chunked, virtual_one])).unwrap();
+        assert_eq!(found.sources, [Some((1..=12).collect())]);
+        assert!(read(&header(&[(8, 0, &list[..13])])).is_err());
+    }
+
+    #[test]
     fn blocks_in_a_circle_end() {
         let lead: Vec<u8> = [16u64, 24].iter().flat_map(|n| n.to_le_bytes()).collect();
         let error = fill_values(&header(&[(16, 0, &lead)])).unwrap_err();
@@ -229,7 +259,7 @@ mod tests {
             version in prop::sample::select(vec![b"\x01\0".as_slice(), b"OHDR\x02"]),
             rest in prop::collection::vec(prop_oneof![any::<u8>(), 0u8..20], 0..200),
         ) {
-            let _ = fill_values(&[version, &rest].concat());
+            let _ = read(&[version, &rest].concat());
         }
     }
 }

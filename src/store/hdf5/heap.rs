@@ -23,8 +23,8 @@ const HEADER: usize = 16;
 const COLLECTION: u64 = 4096;
 /// The largest collection that is held; the library reads what lies in larger ones.
 const LARGEST: u64 = 256 << 10;
-/// The same for one sequence of sequences, which is held alone.
-const LARGEST_SEQUENCE: u64 = 16 << 20;
+/// The same of one that is held alone.
+const LARGEST_ALONE: u64 = 16 << 20;
 /// Collections that a thread holds: texts that follow each other lie in few.
 const HELD: usize = 8;
 /// References of one parallel task.
@@ -106,14 +106,14 @@ impl Heap {
         }
     }
 
-    /// What a reference at the start of `bytes` leads to, so many bytes. An error where the file does not hold them.
-    pub fn object(&self, bytes: &[u8], size: u64) -> Result<Vec<u8>> {
-        let reference = bytes.first_chunk().map(Reference::of);
+    /// What a reference leads to, whatever length it tells.
+    pub fn object(&self, reference: &[u8]) -> Result<Vec<u8>> {
+        let reference = reference.first_chunk().map(Reference::of);
         let reference = reference.context("No reference")?;
         let mut held = Collection::default();
-        self.load(reference.address, &mut held.bytes, LARGEST_SEQUENCE)?;
+        self.load(reference.address, &mut held.bytes, LARGEST_ALONE)?;
         held.find_objects()?;
-        Ok(held.object(reference.index, size)?.to_vec())
+        Ok(held.object(reference.index)?.to_vec())
     }
 
     fn fill(&self, references: &[[u8; REFERENCE]], out: &mut [u8], held: &mut Held) -> Result<()> {
@@ -236,15 +236,15 @@ impl Collection {
         Ok(())
     }
 
-    fn object(&self, index: usize, size: u64) -> Result<&[u8]> {
-        let found = self.objects.get(index);
-        let found = found.filter(|at| at.start > 0 && at.len() as u64 == size);
+    fn object(&self, index: usize) -> Result<&[u8]> {
+        let found = self.objects.get(index).filter(|at| at.start > 0);
         let found = found.context("A text, or sequence, is not where it should be")?;
         Ok(&self.bytes[found.start as usize..found.end as usize])
     }
 
     fn text(&self, reference: &Reference) -> Result<&[u8]> {
-        let text = self.object(reference.index, reference.len as u64)?;
+        let text = self.object(reference.index)?;
+        ensure!(text.len() == reference.len, "A text is of another length");
         // The library ends a text there.
         ensure!(!text.contains(&0), "A text holds a NUL");
         Ok(text)

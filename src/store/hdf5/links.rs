@@ -2,20 +2,23 @@
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr, c_int};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use hdf5::globals::{H5P_GROUP_CREATE, H5P_LINK_CREATE, H5P_OBJECT_COPY};
 use hdf5_sys::h5i::H5I_type_t;
 use hdf5_sys::h5l::H5L_type_t::H5L_TYPE_HARD;
-use hdf5_sys::h5o::H5O_COPY_EXPAND_REFERENCE_FLAG;
+use hdf5_sys::h5o::{H5O_COPY_EXPAND_REFERENCE_FLAG, H5O_type_t};
 use hdf5_sys::h5p::H5P_CRT_ORDER_TRACKED;
 use hdf5_sys::h5t::H5T_cset_t;
 
-use super::ffi::{self, Id, MayOpen, Property};
+use super::ffi::{self, Id, Info, MayOpen, Property};
+use super::files::Raw;
+use super::headers::Claims;
 use super::heap::Heap;
-use super::{attrs, claims, datasets, external, types};
+use super::{attrs, claims, datasets, external, files, types};
 use crate::store::access::{Bounds, Identity};
 
 pub enum Object {
@@ -33,27 +36,55 @@ pub fn path(object: &Id) -> Result<String> {
     Ok(String::from_utf8_lossy(&ffi::object_path(object)?).into_owned())
 }
 
-/// Makes a call that walks links, which asks before a file is opened, and keeps to the bounds.
-fn walk<T>(bounds: &Bounds, call: impl FnOnce(MayOpen) -> Result<T>) -> Result<T> {
+/// Makes a call that walks links, which looks before an external one is followed: the library opens what that leads to
+/// on the way. It keeps to the bounds. `depth` counts such links that one leads over another. Tells the file that the
+/// last one led to, too.
+fn walk<T>(
+    bounds: &Bounds,
+    depth: usize,
+    call: impl FnOnce(MayOpen) -> Result<T>,
+) -> Result<(T, Option<PathBuf>)> {
+    /// As many as the library follows.
+    const DEPTH: usize = 16;
     let path = |name: &CStr| Path::new(OsStr::from_bytes(name.to_bytes())).to_path_buf();
-    let mut refused: Option<Error> = None;
-    let found = call(&mut |from, to| {
-        let checked = external::check(bounds, &path(from), &path(to));
-        checked.map_err(|why| refused = Some(why)).is_ok()
+    let (mut refused, mut led_to) = (None, None);
+    let found = call(&mut |from, to, object| {
+        let look = || {
+            let found = external::check(bounds, &path(from), &path(to))?;
+            if let Some(found) = &found {
+                ensure!(
+                    depth < DEPTH,
+                    "More than {DEPTH} external links follow one another"
+                );
+                let file = files::open(found)?;
+                Place::over(&file, object, bounds, depth + 1)?.claims()?;
+            }
+            Ok(found)
+        };
+        look()
+            .map(|file| led_to = file)
+            .map_err(|why| refused = Some(why))
+            .is_ok()
     });
-    refused.map_or(found, Err)
+    match refused {
+        Some(why) => Err(why),
+        None => found.map(|found| (found, led_to)),
+    }
 }
 
 /// Whether each link on the way to `path` exists; a soft link to nowhere does.
 pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
     for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
         let part = text(&path[..end])?;
-        if !walk(bounds, |may_open| ffi::link_exists(group, &part, may_open))? {
+        let (exists, _) = walk(bounds, 0, |may_open| {
+            ffi::link_exists(group, &part, may_open)
+        })?;
+        if !exists {
             return Ok(false);
         }
         // Nothing lies below what is no group; the library fails to say so.
         let on_the_way = end < path.len();
-        if on_the_way && !matches!(find(group, &part, bounds)?, Object::Group(_)) {
+        if on_the_way && Place::of(group, &part, bounds)?.info.kind != H5O_type_t::H5O_TYPE_GROUP {
             return Ok(false);
         }
     }
@@ -63,24 +94,69 @@ pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
 /// Opens the node at `path` below a group or file; an error where it, or what its values come from, is out of bounds,
 /// or not safe to be read by the library.
 pub fn open(group: &Id, path: &str, bounds: &Bounds) -> Result<Object> {
-    let object = find(group, &text(path)?, bounds)?;
-    if let Object::Dataset(id) = &object {
-        claims::check_fill_value(id)?;
-        external::check_values(id, bounds, 0)?;
-    }
-    Ok(object)
+    Place::of(group, &text(path)?, bounds)?.open(0)
 }
 
-/// Opens the node at `path` without a look at its values.
-pub fn find(group: &Id, path: &CStr, bounds: &Bounds) -> Result<Object> {
-    let object = walk(bounds, |may_open| ffi::open_object(group, path, may_open))?;
-    match ffi::kind(&object) {
-        H5I_type_t::H5I_GROUP => Ok(Object::Group(object)),
-        H5I_type_t::H5I_DATASET => Ok(Object::Dataset(object)),
-        _ => bail!(
-            "'{}' is neither a group nor a dataset",
-            path.to_string_lossy()
-        ),
+/// What a path leads to, before it is opened.
+pub struct Place<'a> {
+    group: &'a Id,
+    path: &'a CStr,
+    bounds: &'a Bounds,
+    info: Info,
+    /// Its file, if not that of the group.
+    file: Option<PathBuf>,
+}
+
+impl<'a> Place<'a> {
+    pub fn of(group: &'a Id, path: &'a CStr, bounds: &'a Bounds) -> Result<Place<'a>> {
+        Place::over(group, path, bounds, 0)
+    }
+
+    /// Within a walk, over so many external links.
+    fn over(group: &'a Id, path: &'a CStr, bounds: &'a Bounds, links: usize) -> Result<Place<'a>> {
+        let (info, file) = walk(bounds, links, |may_open| Info::at(group, path, may_open))?;
+        Ok(Place {
+            group,
+            path,
+            bounds,
+            info,
+            file,
+        })
+    }
+
+    /// `depth` counts the virtual datasets that this one is a source of, one in another.
+    pub fn open(&self, depth: usize) -> Result<Object> {
+        let claims = self.claims()?;
+        let (group, path, bounds) = (self.group, self.path, self.bounds);
+        let (object, _) = walk(bounds, 0, |may_open| {
+            ffi::open_object(group, path, may_open)
+        })?;
+        match ffi::kind(&object) {
+            H5I_type_t::H5I_GROUP => Ok(Object::Group(object)),
+            H5I_type_t::H5I_DATASET => {
+                types::check_depth(&ffi::type_of(&object)?)?;
+                claims::check_fill_values(&object, &claims.fill_values)?;
+                external::check_values(&object, bounds, depth)?;
+                Ok(Object::Dataset(object))
+            }
+            _ => bail!(
+                "'{}' is neither a group nor a dataset",
+                path.to_string_lossy()
+            ),
+        }
+    }
+
+    /// What the header of a dataset claims; nothing in a file that is written.
+    fn claims(&self) -> Result<Claims> {
+        if self.info.kind != H5O_type_t::H5O_TYPE_DATASET {
+            return Ok(Claims::default());
+        }
+        let file = match &self.file {
+            Some(path) => Some(Raw::new(File::open(path)?.into())?),
+            None => Raw::of(self.group)?,
+        };
+        let claims = |file| claims::of_header(&file, self.info.address());
+        file.map_or(Ok(Claims::default()), claims)
     }
 }
 

@@ -34,6 +34,7 @@ use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::compression::Compression;
 use ffi::Id;
 pub use ffi::share_heap;
+use files::Raw;
 use heap::{Claimed, Heap};
 pub use read::Array;
 pub use write::Appender;
@@ -73,7 +74,7 @@ pub enum Node {
 const LARGE_ATTRIBUTE: usize = 60_000;
 
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
-    if !is_hdf5(path)? {
+    if files::superblock(&File::open(path)?)?.is_none() {
         bail!("It is neither an HDF5 file nor a Zarr folder, or it is truncated");
     }
     let bounds = match access.follow_external {
@@ -89,24 +90,6 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
 /// For files of this program's own.
 fn anywhere() -> (Bounds, u64) {
     (Bounds::Anywhere, Access::default().memory)
-}
-
-/// Whether one of the places where a superblock may stand (0, 512, 1024, 2048, ... ; HDF5 file format, "Disk Format:
-/// Level 0A") holds its signature.
-fn is_hdf5(path: &Path) -> Result<bool> {
-    use std::os::unix::fs::FileExt;
-    let file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let mut at = 0;
-    while at + 8 <= size {
-        let mut found = [0; 8];
-        file.read_exact_at(&mut found, at)?;
-        if &found == b"\x89HDF\r\n\x1a\n" {
-            return Ok(true);
-        }
-        at = if at == 0 { 512 } else { at * 2 };
-    }
-    Ok(false)
 }
 
 pub fn create(path: &Path, compression: Compression) -> Result<Group> {
@@ -328,10 +311,7 @@ impl OpenFile {
         if self.source.is_none() {
             return Ok(None);
         }
-        let Some(base) = files::base_address(object)? else {
-            return Ok(None);
-        };
-        Heap::new(self.handle(object)?, base).map(Some)
+        Raw::new(self.handle(object)?)?.heap()
     }
 
     /// A handle of this program's own on the file that holds `object`.

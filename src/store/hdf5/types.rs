@@ -1,6 +1,6 @@
 //! What the types of the library are to this program, and the other way round.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use hdf5::globals::{
     H5T_C_S1, H5T_IEEE_F32LE, H5T_IEEE_F64LE, H5T_STD_I8LE, H5T_STD_I16LE, H5T_STD_I32LE,
     H5T_STD_I64LE, H5T_STD_U8LE, H5T_STD_U16LE, H5T_STD_U32LE, H5T_STD_U64LE,
@@ -36,6 +36,27 @@ pub fn dtype(of: &Id) -> Result<Dtype> {
         Some(dtype) => Ok(dtype),
         None => opaque(of, size),
     }
+}
+
+/// An error where types lie deeper in one another than any in use: whoever walks them does so on the stack, and holds a
+/// copy of all that lies below at each level.
+pub fn check_depth(of: &Id) -> Result<()> {
+    fn within(of: &Id, depth: usize) -> Result<()> {
+        const DEPTH: usize = 16;
+        ensure!(
+            depth < DEPTH,
+            "Its types lie deeper than {DEPTH} in one another"
+        );
+        match ffi::class(of) {
+            H5T_class_t::H5T_COMPOUND => (0..ffi::member_count(of)?)
+                .try_for_each(|at| within(&ffi::member_type(of, at)?, depth + 1)),
+            H5T_class_t::H5T_ARRAY | H5T_class_t::H5T_VLEN => {
+                within(&ffi::base_type(of)?, depth + 1)
+            }
+            _ => Ok(()),
+        }
+    }
+    within(of, 0)
 }
 
 /// A compound: numpy's complex numbers, or a record. `None` where a member is none of ours.
