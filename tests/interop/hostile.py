@@ -505,6 +505,12 @@ def lists_of_sources_are_not_believed(case):
             file["uns/far"] = h5py.ExternalLink(path.name, "uns/virtual")
         _ends(case, f"linked_{count}", folder / f"linked_{count}.h5ad", 1)
         _ends(case, f"nested_{count}", made(f"nested_{count}", path.name, "uns/virtual"), 1)
+        with h5py.File(folder / f"series_{count}_0.h5", "w") as file:
+            file["values"] = h5py.ExternalLink(path.name, "uns/virtual")
+        with h5py.File(_plain(folder / f"series_{count}.h5ad"), "r+") as file:
+            _series(file["uns"], f"series_{count}_%b.h5", "/values", np.dtype("f4"))
+            _label(file["uns/virtual"])
+        _ends(case, f"series_{count}", folder / f"series_{count}.h5ad", 1, options=("--follow-external",))
     for name, file_name, path in (("no_file", "nowhere.h5", "values"), ("no_dataset", "source.h5", "nothing"), ("no_hdf5", "text.h5", "values")):
         (folder / "text.h5").write_text("no HDF5")
         source = made(name, file_name, path)

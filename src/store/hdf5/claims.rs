@@ -98,8 +98,8 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     Ok(())
 }
 
-/// What the header at an address claims. An error where it is of a virtual dataset that has more sources than their list has room for: the library takes memory
-/// for as many as it says when the dataset is opened (2.2.0, `H5D__virtual_load_layout`).
+/// What the header of a dataset claims. An error where that is a virtual one with more sources than there is room for in
+/// their list: when it is opened the library takes memory for as many as it says (2.2.0, `H5D__virtual_load_layout`).
 pub fn of_header(file: &Raw, address: u64) -> Result<Claims> {
     /// Bytes that a source takes in the list: a name, and two selections of 16 bytes or more.
     const SOURCE: usize = 33;
@@ -150,8 +150,8 @@ pub fn check_fill_values(dataset: &Id, values: &[Option<Vec<u8>>]) -> Result<()>
     Ok(())
 }
 
-/// Whether the fill value of a dataset refers to its file, to which a copy by the library (2.2.0, `H5O__fill_pre_copy_file`)
-/// would refer in another file.
+/// Whether the fill value of a dataset refers to its file: in a copy by the library it would lead nowhere (2.2.0,
+/// `H5Ofill.c`).
 pub fn fills_with_references(dataset: &Id) -> Result<bool> {
     let found = References::of(&ffi::type_of(dataset)?, Held::References)?;
     Ok(!found.is_none() && ffi::has_fill_value(&ffi::creation_list(dataset)?)?)

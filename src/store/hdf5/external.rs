@@ -182,14 +182,12 @@ impl Source {
         };
         let shown = || format!("In {}", String::from_utf8_lossy(&self.file));
         let file = files::open(&found).with_context(shown)?;
-        let path = CString::new(self.path.clone())?;
-        let place = match links::Place::of(&file, &path, bounds) {
-            Err(error) if error.is::<Refused>() => return Err(error).with_context(shown),
-            Err(_) => return Ok(false),
-            Ok(place) => place,
-        };
+        let path = str::from_utf8(&self.path).with_context(shown)?;
+        if !links::exists(&file, path, bounds).with_context(shown)? {
+            return Ok(false);
+        }
         let check = || {
-            let links::Object::Dataset(id) = place.open(depth + 1)? else {
+            let links::Object::Dataset(id) = links::open(&file, path, bounds, depth + 1)? else {
                 bail!("A group is no source of values");
             };
             datasets::spec(&id)?;

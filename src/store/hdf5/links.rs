@@ -57,7 +57,7 @@ fn walk<T>(
                     "More than {DEPTH} external links follow one another"
                 );
                 let file = files::open(found)?;
-                Place::over(&file, object, bounds, depth + 1)?.claims()?;
+                Target::of(&file, object, bounds, depth + 1)?.claims()?;
             }
             Ok(found)
         };
@@ -75,6 +75,9 @@ fn walk<T>(
 /// Whether each link on the way to `path` exists; a soft link to nowhere does.
 pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
     for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
+        if path[..end].is_empty() || path[..end].ends_with('/') {
+            continue;
+        }
         let part = text(&path[..end])?;
         let (exists, _) = walk(bounds, 0, |may_open| {
             ffi::link_exists(group, &part, may_open)
@@ -84,7 +87,9 @@ pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
         }
         // Nothing lies below what is no group; the library fails to say so.
         let on_the_way = end < path.len();
-        if on_the_way && Place::of(group, &part, bounds)?.info.kind != H5O_type_t::H5O_TYPE_GROUP {
+        if on_the_way
+            && Target::of(group, &part, bounds, 0)?.info.kind != H5O_type_t::H5O_TYPE_GROUP
+        {
             return Ok(false);
         }
     }
@@ -92,13 +97,14 @@ pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
 }
 
 /// Opens the node at `path` below a group or file; an error where it, or what its values come from, is out of bounds,
-/// or not safe to be read by the library.
-pub fn open(group: &Id, path: &str, bounds: &Bounds) -> Result<Object> {
-    Place::of(group, &text(path)?, bounds)?.open(0)
+/// or not safe to be read by the library. `depth` counts the virtual datasets that this one is a source of, one in
+/// another.
+pub fn open(group: &Id, path: &str, bounds: &Bounds, depth: usize) -> Result<Object> {
+    Target::of(group, &text(path)?, bounds, 0)?.open(depth)
 }
 
 /// What a path leads to, before it is opened.
-pub struct Place<'a> {
+struct Target<'a> {
     group: &'a Id,
     path: &'a CStr,
     bounds: &'a Bounds,
@@ -107,15 +113,11 @@ pub struct Place<'a> {
     file: Option<PathBuf>,
 }
 
-impl<'a> Place<'a> {
-    pub fn of(group: &'a Id, path: &'a CStr, bounds: &'a Bounds) -> Result<Place<'a>> {
-        Place::over(group, path, bounds, 0)
-    }
-
-    /// Within a walk, over so many external links.
-    fn over(group: &'a Id, path: &'a CStr, bounds: &'a Bounds, links: usize) -> Result<Place<'a>> {
+impl<'a> Target<'a> {
+    /// `links` counts the external links that led to the group.
+    fn of(group: &'a Id, path: &'a CStr, bounds: &'a Bounds, links: usize) -> Result<Target<'a>> {
         let (info, file) = walk(bounds, links, |may_open| Info::at(group, path, may_open))?;
-        Ok(Place {
+        Ok(Target {
             group,
             path,
             bounds,
@@ -124,8 +126,7 @@ impl<'a> Place<'a> {
         })
     }
 
-    /// `depth` counts the virtual datasets that this one is a source of, one in another.
-    pub fn open(&self, depth: usize) -> Result<Object> {
+    fn open(&self, depth: usize) -> Result<Object> {
         let claims = self.claims()?;
         let (group, path, bounds) = (self.group, self.path, self.bounds);
         let (object, _) = walk(bounds, 0, |may_open| {
@@ -240,7 +241,7 @@ impl Plain<'_> {
             return Ok(false);
         }
         for name in names {
-            let node = open(group, &name, self.bounds);
+            let node = open(group, &name, self.bounds, 0);
             let plain = match node.with_context(|| format!("Open '{name}'"))? {
                 Object::Group(id) => self.group(&id, depth + 1)?,
                 Object::Dataset(id) => self.dataset(&id)?,
