@@ -107,6 +107,7 @@ scenarios! {
     sources_of_text_are_not_believed,
     lists_of_sources_are_not_believed,
     fill_values_are_as_long_as_values,
+    types_of_text_have_their_size,
     killed_runs_leave_whole_outputs_or_none,
     resumed_slices_equal_undisturbed_ones,
     resume_is_for_the_same_run_alone,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 
@@ -553,6 +554,25 @@ def fill_values_are_as_long_as_values(case):
             shutil.rmtree(out)
             path.write_bytes(path.read_bytes().replace(struct.pack("<Id", 8, 1.2345678901), struct.pack("<Id", 4, 1.2345678901)))
             _ends(case, path.stem, path, 1)
+
+
+def types_of_text_have_their_size(case):
+    """Types of text, and of sequences, that say that a value takes other bytes than a reference does."""
+    path = _claiming(case.folder("hostile") / "types.h5ad", None)
+    with h5py.File(path, "r+") as file:
+        file["uns"].attrs["kept"] = "text"
+    data, sizes, at = path.read_bytes(), struct.pack("<I", 16), []
+    # Class 9 in version 1, either kind, in any character set; then the size.
+    for match in re.finditer(rb"\x19[\x00\x01\x11].\x00\x10\x00\x00\x00", data, re.DOTALL):
+        at.append(match.end() - len(sizes))
+    case.check("types of text", [] if len(at) > 8 else [f"{len(at)} found"])
+    last = path.with_name("size.h5ad")
+    for place in at:
+        for size in (0, 18, 2**20):
+            last.write_bytes(data[:place] + struct.pack("<I", size) + data[place + 4:])
+            # The library copies this one, and would write past the end of what it takes for it.
+            copied = place == min(a for a in at if a > data.find(b"kept\0"))
+            _ends(case, f"size {size} at {place}", last, 1 if copied else None)
 
 
 # Values of any length that only the library reads or copies, each known by its length, and what becomes of a claim in it.

@@ -536,6 +536,11 @@ pub fn stored_bytes(dataset: &Id) -> u64 {
     ask(H5Dget_storage_size, dataset)
 }
 
+/// Bytes that the values of an attribute take in the file.
+pub fn attr_bytes(attr: &Id) -> u64 {
+    ask(H5Aget_storage_size, attr)
+}
+
 pub fn set_extent(dataset: &Id, shape: &[u64]) -> Result<()> {
     let shape = axes(shape)?;
     // SAFETY: the array has a number for each axis.

@@ -13,6 +13,8 @@ pub struct Header<'a> {
     pub address: u64,
 }
 
+const DAMAGED: &str = "Its header is damaged";
+
 /// How a message begins: by its kind in 2 bytes, its size, its flags and 3 bytes for nothing; or, from version 2 on, by
 /// its kind in 1 byte, its size, its flags and, where messages are numbered, 2 bytes.
 #[derive(Clone, Copy)]
@@ -24,6 +26,8 @@ struct Form {
 /// What is read of a header.
 #[derive(Debug, Default, PartialEq)]
 pub struct Claims {
+    /// Bytes of a value; `None` of a type that has a name of its own.
+    pub value: Option<u64>,
     /// The fill values that are stored, as they are in the file, of which the library uses one; `None` for one that
     /// other datasets share.
     pub fill_values: Vec<Option<Vec<u8>>>,
@@ -35,6 +39,7 @@ pub struct Claims {
 impl Header<'_> {
     pub fn read(&self) -> Result<Claims> {
         /// The kinds of message that are read; of fill values, before version 1.6 of the library, and since.
+        const TYPE: u64 = 3;
         const OLD_FILL: u64 = 4;
         const FILL: u64 = 5;
         const LAYOUT: u64 = 8;
@@ -43,6 +48,10 @@ impl Header<'_> {
         let (address, _) = self.file.widths;
         self.each_message(|kind, flags, data| {
             has_new |= kind == FILL;
+            if kind == TYPE && flags & SHARED == 0 {
+                let mut size = data.get(4..).context(DAMAGED)?;
+                claims.value = Some(number(&mut size, 4)?);
+            }
             let (found, claim): (_, fn(_, _) -> _) = match kind {
                 OLD_FILL => (&mut old, |data, _| sized(data)),
                 FILL => (&mut claims.fill_values, |data, _| fill_value(data)),
@@ -170,9 +179,7 @@ fn sized(mut data: &[u8]) -> Result<Option<&[u8]>> {
 }
 
 fn take<'a>(data: &mut &'a [u8], bytes: usize) -> Result<&'a [u8]> {
-    let (taken, rest) = data
-        .split_at_checked(bytes)
-        .context("Its header is damaged")?;
+    let (taken, rest) = data.split_at_checked(bytes).context(DAMAGED)?;
     *data = rest;
     Ok(taken)
 }

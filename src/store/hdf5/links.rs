@@ -135,7 +135,11 @@ impl<'a> Target<'a> {
         match ffi::kind(&object) {
             H5I_type_t::H5I_GROUP => Ok(Object::Group(object)),
             H5I_type_t::H5I_DATASET => {
-                types::check_depth(&ffi::type_of(&object)?)?;
+                let of = ffi::type_of(&object)?;
+                types::check_depth(&of)?;
+                if let Some(size) = claims.value {
+                    claims::check_size(&of, size)?;
+                }
                 claims::check_fill_values(&object, &claims.fill_values)?;
                 external::check_values(&object, bounds, depth)?;
                 Ok(Object::Dataset(object))
