@@ -71,6 +71,14 @@ pub struct Source {
     path: Vec<u8>,
 }
 
+/// Where among virtual datasets, of which one is a source of the next, the one stands that is looked at.
+#[derive(Default)]
+pub struct Nesting {
+    depth: usize,
+    /// Those that were looked at below the first level.
+    count: usize,
+}
+
 /// All places outside a dataset that its values come from, each once.
 pub fn elsewhere(dataset: &Id) -> Result<Vec<Elsewhere>> {
     let list = ffi::creation_list(dataset)?;
@@ -95,9 +103,8 @@ fn as_path(bytes: Vec<u8>) -> PathBuf {
 }
 
 /// An error where the values of a dataset, or what they come from, lie out of the bounds, or where the library is not
-/// safe to read a dataset that they come from. `depth` counts the virtual datasets that this one is a source of, one in
-/// another.
-pub fn check_values(dataset: &Id, bounds: &Bounds, depth: usize) -> Result<()> {
+/// safe to read a dataset that they come from.
+pub fn check_values(dataset: &Id, bounds: &Bounds, nesting: &mut Nesting) -> Result<()> {
     /// Virtual datasets whose values come from one another.
     const DEPTH: usize = 8;
     let elsewhere = elsewhere(dataset)?;
@@ -105,7 +112,7 @@ pub fn check_values(dataset: &Id, bounds: &Bounds, depth: usize) -> Result<()> {
         return Ok(());
     }
     ensure!(
-        depth < DEPTH,
+        nesting.depth < DEPTH,
         "Virtual datasets lie deeper than {DEPTH} in one another"
     );
     let from = files::name(dataset)?;
@@ -113,7 +120,7 @@ pub fn check_values(dataset: &Id, bounds: &Bounds, depth: usize) -> Result<()> {
         match part {
             // Found from the working folder (HDF5 manual, `H5Pset_efile_prefix`).
             Elsewhere::Raw(name) => drop(check(bounds, Path::new(""), &name)?),
-            Elsewhere::Source(source) => source.check(&from, bounds, depth)?,
+            Elsewhere::Source(source) => source.check(&from, bounds, nesting)?,
         }
     }
     Ok(())
@@ -121,7 +128,7 @@ pub fn check_values(dataset: &Id, bounds: &Bounds, depth: usize) -> Result<()> {
 
 impl Source {
     /// Checks what there is of it for a virtual dataset in the file `from`.
-    fn check(&self, from: &Path, bounds: &Bounds, depth: usize) -> Result<()> {
+    fn check(&self, from: &Path, bounds: &Bounds, nesting: &mut Nesting) -> Result<()> {
         let is_series = self.block(0) != self.block(1);
         if is_series && matches!(bounds, Bounds::Within(_)) {
             let shown = String::from_utf8_lossy(&self.file);
@@ -131,7 +138,7 @@ impl Source {
         }
         // The library looks no further than the first that is missing (HDF5 manual, `H5Pset_virtual_printf_gap`).
         let mut block = 0;
-        while self.block(block).check_one(from, bounds, depth)? {
+        while self.block(block).check_one(from, bounds, nesting)? {
             if !is_series {
                 return Ok(());
             }
@@ -171,7 +178,14 @@ impl Source {
     }
 
     /// Checks a dataset, which may be virtual itself or lie behind an external link; false where there is none.
-    fn check_one(&self, from: &Path, bounds: &Bounds, depth: usize) -> Result<bool> {
+    fn check_one(&self, from: &Path, bounds: &Bounds, nesting: &mut Nesting) -> Result<bool> {
+        /// Where each level has many sources, they are without end.
+        const NESTED: usize = 1 << 16;
+        nesting.count += usize::from(nesting.depth > 0);
+        ensure!(
+            nesting.count <= NESTED,
+            "Its sources have more than {NESTED} sources of their own"
+        );
         let found = match self.file.as_slice() {
             // Its own.
             b"." => Some(from.to_path_buf()),
@@ -186,8 +200,9 @@ impl Source {
         if !links::exists(&file, path, bounds).with_context(shown)? {
             return Ok(false);
         }
-        let check = || {
-            let links::Object::Dataset(id) = links::open(&file, path, bounds, depth + 1)? else {
+        nesting.depth += 1;
+        let mut check = || {
+            let links::Object::Dataset(id) = links::open(&file, path, bounds, nesting)? else {
                 bail!("A group is no source of values");
             };
             datasets::spec(&id)?;
@@ -195,6 +210,8 @@ impl Source {
             datasets::check_filters(&id, &layout, &filters)?;
             claims::check_values(&id)
         };
-        check().with_context(shown).map(|()| true)
+        check().with_context(shown)?;
+        nesting.depth -= 1;
+        Ok(true)
     }
 }

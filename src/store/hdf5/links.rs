@@ -14,6 +14,7 @@ use hdf5_sys::h5o::{H5O_COPY_EXPAND_REFERENCE_FLAG, H5O_type_t};
 use hdf5_sys::h5p::H5P_CRT_ORDER_TRACKED;
 use hdf5_sys::h5t::H5T_cset_t;
 
+use super::external::Nesting;
 use super::ffi::{self, Id, Info, MayOpen, Property};
 use super::files::Raw;
 use super::headers::Claims;
@@ -97,10 +98,9 @@ pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
 }
 
 /// Opens the node at `path` below a group or file; an error where it, or what its values come from, is out of bounds,
-/// or not safe to be read by the library. `depth` counts the virtual datasets that this one is a source of, one in
-/// another.
-pub fn open(group: &Id, path: &str, bounds: &Bounds, depth: usize) -> Result<Object> {
-    Target::of(group, &text(path)?, bounds, 0)?.open(depth)
+/// or not safe to be read by the library.
+pub fn open(group: &Id, path: &str, bounds: &Bounds, nesting: &mut Nesting) -> Result<Object> {
+    Target::of(group, &text(path)?, bounds, 0)?.open(nesting)
 }
 
 /// What a path leads to, before it is opened.
@@ -126,7 +126,7 @@ impl<'a> Target<'a> {
         })
     }
 
-    fn open(&self, depth: usize) -> Result<Object> {
+    fn open(&self, nesting: &mut Nesting) -> Result<Object> {
         let claims = self.claims()?;
         let (group, path, bounds) = (self.group, self.path, self.bounds);
         let (object, _) = walk(bounds, 0, |may_open| {
@@ -141,7 +141,7 @@ impl<'a> Target<'a> {
                     claims::check_size(&of, size)?;
                 }
                 claims::check_fill_values(&object, &claims.fill_values)?;
-                external::check_values(&object, bounds, depth)?;
+                external::check_values(&object, bounds, nesting)?;
                 Ok(Object::Dataset(object))
             }
             _ => bail!(
@@ -245,7 +245,7 @@ impl Plain<'_> {
             return Ok(false);
         }
         for name in names {
-            let node = open(group, &name, self.bounds, 0);
+            let node = open(group, &name, self.bounds, &mut Nesting::default());
             let plain = match node.with_context(|| format!("Open '{name}'"))? {
                 Object::Group(id) => self.group(&id, depth + 1)?,
                 Object::Dataset(id) => self.dataset(&id)?,

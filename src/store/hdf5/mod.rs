@@ -32,6 +32,7 @@ use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::compression::Compression;
+use external::Nesting;
 use ffi::Id;
 pub use ffi::share_heap;
 use files::Raw;
@@ -108,7 +109,8 @@ impl Group {
         (bounds, memory): (Bounds, u64),
         source: Option<String>,
     ) -> Result<Group> {
-        let links::Object::Group(id) = links::open(&file, "/", &bounds, 0)? else {
+        let links::Object::Group(id) = links::open(&file, "/", &bounds, &mut Nesting::default())?
+        else {
             bail!("It has no root group");
         };
         let file = Arc::new(OpenFile {
@@ -152,7 +154,8 @@ impl Group {
         if !links::exists(&self.id, path, bounds).with_context(context)? {
             return Ok(None);
         }
-        let node = links::open(&self.id, path, bounds, 0).with_context(context)?;
+        let node =
+            links::open(&self.id, path, bounds, &mut Nesting::default()).with_context(context)?;
         Ok(Some(match node {
             links::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),
             links::Object::Dataset(id) => {
@@ -194,7 +197,7 @@ impl Group {
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
         let set = || match path {
             "" => write_attrs(&self.id, attrs),
-            _ => match links::open(&self.id, path, &self.file.bounds, 0)? {
+            _ => match links::open(&self.id, path, &self.file.bounds, &mut Nesting::default())? {
                 links::Object::Group(id) | links::Object::Dataset(id) => {
                     write_attrs(&id, attrs)?;
                     id.close()
@@ -246,7 +249,7 @@ impl Group {
         self.file.at(&whole);
         let bounds = &self.file.bounds;
         let open = || -> Result<_> {
-            let node = links::open(&self.id, name, bounds, 0)?;
+            let node = links::open(&self.id, name, bounds, &mut Nesting::default())?;
             let (links::Object::Group(id) | links::Object::Dataset(id)) = &node;
             let plain = links::is_plain(&node, bounds, self.file.heap(id)?.as_ref())?;
             Ok(plain.then_some(node))
