@@ -96,6 +96,7 @@ scenarios! {
     what_anndata_refuses_is_not_sound,
     what_anndata_reads_is_sound,
     broken_files_end_well,
+    files_of_rare_forms_are_kept,
     files_outside_the_folder_are_refused,
     links_out_of_a_store_are_refused,
     circles_and_depths_end,

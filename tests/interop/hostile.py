@@ -37,6 +37,34 @@ def _commands(source, out):
             ("merge", out / "m.zarr", source), ("filter", source, out / "f.h5ad", "--where", "f4 >= 0"))
 
 
+def files_of_rare_forms_are_kept(case):
+    """Values that were never written, where a user block comes first, and addresses of 4 bytes; all that the library's own copy gets wrong."""
+    folder, out = case.folder("hostile"), case.folder("out")
+    made = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    made.set_sizes(4, 4)
+    h5py.h5f.create(bytes(folder / "addresses.h5ad"), fcpl=made).close()
+    h5py.File(folder / "user_block.h5ad", "w", userblock_size=512).close()
+    source = _plain(folder / "plain.h5ad")
+    record = np.dtype([("name", h5py.string_dtype()), ("k", "i4")])
+    for path in (folder / "addresses.h5ad", folder / "user_block.h5ad"):
+        with h5py.File(source) as file, h5py.File(path, "r+") as target:
+            for name in file:
+                file.copy(name, target)
+            target.attrs.update(file.attrs)
+            del target["obs/f4"]
+            target["obs"].create_dataset("f4", (5,), "f4", fillvalue=7)
+            _label(target["obs/f4"])
+            target["uns/text"] = np.array(["a", "bb", "ccc"], object)
+            _label(target["uns/text"], "string-array")
+            of = h5py.h5t.vlen_create(h5py.h5t.py_create(record, logical=True))
+            h5py.h5a.create(target["uns/dict"].id, b"records", of, h5py.h5s.create_simple((1,)))
+        done = case.run("slice", path, out / path.stem, "--size", "2", "--verify")
+        case.check(f"{path.stem}: slice", [] if done.returncode == 0 and "'records' of 'uns/dict' is left out" in done.stderr else [done.stderr[-300:]])
+        part = ad.read_h5ad(out / f"{path.stem}_shard_1.h5ad")
+        kept = list(part.obs["f4"]) == [7, 7] and list(part.uns["text"]) == ["a", "bb", "ccc"] and list(part.uns["dict"]["numbers"]) == [0, 1, 2, 3]
+        case.check(f"{path.stem}: values", [] if kept else [f"{part.obs} {part.uns}"])
+
+
 def _led_out(case, label, source, *words):
     """Every command refuses `source` in one line with `words`, info says so of the element; --follow-external reads it."""
     out = case.folder("refused")
@@ -108,6 +136,10 @@ def files_outside_the_folder_are_refused(case):
         for args in _commands(path, out):
             case.works(f"{name}: {args[0]}", *args)
             shutil.rmtree(out), out.mkdir()
+    # What the library finds in the working folder, and beside what a symbolic link leads to.
+    away = case.folder("away")
+    (away / "alias.h5ad").symlink_to(made("link_real", linked("uns/out", "../other.h5")))
+    _led_out(case, "beside the real file", away / "alias.h5ad", "../other.h5")
     shutil.copyfile(inside / "link_beside.h5ad", below / "alone.h5ad")
     (inside / "alias.h5ad").symlink_to(below / "alone.h5ad")
     case.works("beside what a link leads to", "slice", inside / "alias.h5ad", case.folder("refused") / "s")

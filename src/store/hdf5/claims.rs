@@ -9,7 +9,7 @@ use hdf5_sys::h5t::H5T_class_t;
 use super::ffi::{self, Id, Values};
 use super::files::Raw;
 use super::headers::{Claims, Header};
-use super::heap::{self, Heap};
+use super::heap::{self, Heap, Held};
 use super::values::element_count;
 use super::{attrs, datasets, types};
 use crate::store::spec::Dtype;
@@ -24,9 +24,9 @@ struct References {
     of: Option<Id>,
 }
 
-/// What a value holds.
+/// What is looked at of a value.
 #[derive(Clone, Copy, PartialEq)]
-enum Held {
+enum Part {
     /// All that the file does.
     Whole,
     /// Its references alone, one after another.
@@ -47,7 +47,7 @@ pub fn check_attrs(object: &Id, heap: &Heap) -> Result<()> {
         let check = || {
             let (attr, of, shape) = attrs::open(object, &name)?;
             let count = element_count(&shape.unwrap_or(vec![0]))?;
-            let found = References::of(&of, Held::References)?;
+            let found = References::of(&of, Part::References)?;
             if found.is_none() || count == 0 {
                 return Ok(());
             }
@@ -68,7 +68,7 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     const LEAST: u64 = 2 << 30;
     const RATIO: u64 = 1032;
     let extent = ffi::extent(&ffi::space_of(dataset)?)?;
-    let found = References::of(&ffi::type_of(dataset)?, Held::References)?;
+    let found = References::of(&ffi::type_of(dataset)?, Part::References)?;
     let Some((shape, _)) = extent.filter(|_| !found.is_none()) else {
         return Ok(());
     };
@@ -111,7 +111,8 @@ pub fn of_header(file: &Raw, address: u64) -> Result<Claims> {
         let (Some(list), Some(heap)) = (list, &heap) else {
             bail!("Its list of sources cannot be looked at");
         };
-        let list = heap.object(&[&[0; 4], list.as_slice()].concat());
+        let reference = [&[0; 4], list.as_slice()].concat();
+        let list = heap.object(&reference, &mut Held::up_to(heap::ANY));
         let list = list.context("Read its list of sources")?;
         let count = list.get(1..).and_then(|list| list.first_chunk());
         let count = u64::from_le_bytes(*count.context("Its list of sources is cut short")?);
@@ -126,7 +127,7 @@ pub fn of_header(file: &Raw, address: u64) -> Result<Claims> {
 /// An error where texts or sequences are of a type of another size than they are: the library would write past the end of
 /// the memory that it takes for them (2.2.0, `H5A__attr_copy_file`). `size` is that of a value in the file.
 pub fn check_size(of: &Id, size: u64) -> Result<()> {
-    let found = References::of(of, Held::Whole)?;
+    let found = References::of(of, Part::Whole)?;
     // How long values that lead to objects are, the library alone knows.
     let known = !found.is_none() && !types::has_references(of);
     ensure!(
@@ -144,25 +145,29 @@ pub fn check_fill_values(dataset: &Id, values: &[Option<Vec<u8>>]) -> Result<()>
         return Ok(());
     }
     let of = ffi::type_of(dataset)?;
-    let found = References::of(&of, Held::Whole)?;
+    let found = References::of(&of, Part::Whole)?;
     let heap = heap_of(dataset)?;
-    // How long values that lead to objects are, the library alone knows.
-    let known = !types::has_references(&of);
     for value in values {
-        let (Some(value), Some(heap), true) = (value, &heap, known) else {
+        let Some(value) = value else {
             ensure!(
-                found.is_none(),
-                "Its fill value is text that cannot be looked at"
+                found.is_none() && !ffi::has_fill_value(&ffi::creation_list(dataset)?)?,
+                "Its fill value lies apart, where it cannot be looked at"
             );
             continue;
         };
+        // How long values that lead to objects are, and texts with addresses of less than 8 bytes, the library alone
+        // knows.
+        let known = !types::has_references(&of) && (found.is_none() || heap.is_some());
+        ensure!(known, "Its fill value refers to what cannot be looked at");
         ensure!(
             value.len() == found.size,
             "Its fill value takes {} bytes, its values {}",
             value.len(),
             found.size
         );
-        found.check(value, heap)?;
+        if let Some(heap) = &heap {
+            found.check(value, heap)?;
+        }
     }
     Ok(())
 }
@@ -170,7 +175,7 @@ pub fn check_fill_values(dataset: &Id, values: &[Option<Vec<u8>>]) -> Result<()>
 /// Whether the fill value of a dataset refers to its file: in a copy by the library it would lead nowhere (2.2.0,
 /// `H5Ofill.c`).
 pub fn fills_with_references(dataset: &Id) -> Result<bool> {
-    let found = References::of(&ffi::type_of(dataset)?, Held::References)?;
+    let found = References::of(&ffi::type_of(dataset)?, Part::References)?;
     Ok(!found.is_none() && ffi::has_fill_value(&ffi::creation_list(dataset)?)?)
 }
 
@@ -207,17 +212,17 @@ fn read_as_references() -> Result<()> {
 }
 
 impl References {
-    fn of(of: &Id, held: Held) -> Result<References> {
+    fn of(of: &Id, part: Part) -> Result<References> {
         match ffi::class(of) {
             H5T_class_t::H5T_STRING if ffi::is_variable_text(of) => {
                 References::one(References::none(1))
             }
             H5T_class_t::H5T_VLEN => {
-                References::one(References::of(&ffi::base_type(of)?, Held::Whole)?)
+                References::one(References::of(&ffi::base_type(of)?, Part::Whole)?)
             }
-            H5T_class_t::H5T_COMPOUND => References::in_compound(of, held),
+            H5T_class_t::H5T_COMPOUND => References::in_compound(of, part),
             H5T_class_t::H5T_ARRAY => {
-                References::of(&ffi::base_type(of)?, held)?.repeated(&ffi::array_shape(of)?)
+                References::of(&ffi::base_type(of)?, part)?.repeated(&ffi::array_shape(of)?)
             }
             _ => Ok(References::none(ffi::type_size(of)?)),
         }
@@ -245,7 +250,7 @@ impl References {
         })
     }
 
-    fn in_compound(of: &Id, held: Held) -> Result<References> {
+    fn in_compound(of: &Id, part: Part) -> Result<References> {
         let numbers = 0..ffi::member_count(of)?;
         let mut members: Vec<_> = numbers.map(|n| (ffi::member_offset(of, n), n)).collect();
         members.sort_unstable();
@@ -254,8 +259,8 @@ impl References {
         let (mut size, mut end_in_memory) = (0, 0);
         for (offset, number) in members {
             let member = ffi::member_type(of, number)?;
-            let found = References::of(&member, held)?;
-            if held == Held::Whole {
+            let found = References::of(&member, part)?;
+            if part == Part::Whole {
                 size += offset.saturating_sub(end_in_memory);
                 end_in_memory = offset + ffi::type_size(&member)?;
             } else if found.is_none() {
@@ -267,7 +272,7 @@ impl References {
             }
             size += found.size;
         }
-        if held == Held::Whole {
+        if part == Part::Whole {
             size += ffi::type_size(of)?.saturating_sub(end_in_memory);
         }
         if opaque.is_empty() {
@@ -319,11 +324,18 @@ impl References {
 
     /// An error where what values lead to, or what that leads to, claims more than the file.
     fn check(&self, values: &[u8], heap: &Heap) -> Result<()> {
-        self.add(values, heap, &mut vec![], 0)
+        let mut held = Held::up_to(heap::ANY);
+        self.add(values, (heap, &mut held), &mut vec![], 0)
     }
 
     /// Adds what values claim to `claims`, one for each level of sequences in sequences.
-    fn add(&self, values: &[u8], heap: &Heap, claims: &mut Vec<u64>, level: usize) -> Result<()> {
+    fn add(
+        &self,
+        values: &[u8],
+        (heap, held): (&Heap, &mut Held),
+        claims: &mut Vec<u64>,
+        level: usize,
+    ) -> Result<()> {
         for value in values.chunks_exact(self.size) {
             for Place { at, item } in &*self.places {
                 let reference = &value[*at..];
@@ -334,12 +346,12 @@ impl References {
                 claims[level] = claims[level].saturating_add(claim);
                 heap.check(claims[level])?;
                 if !item.is_none() && claim > 0 {
-                    let items = heap.object(reference)?;
+                    let items = heap.object(reference, held)?;
                     ensure!(
                         items.len() as u64 == claim,
                         "A sequence is of another length"
                     );
-                    item.add(&items, heap, claims, level + 1)?;
+                    item.add(&items, (heap, held), claims, level + 1)?;
                 }
             }
         }

@@ -5,6 +5,7 @@
 
 use std::collections::HashSet;
 use std::ffi::{CString, OsString};
+use std::fs::File;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -27,33 +28,40 @@ pub fn bounds(file: &Path) -> Result<Bounds> {
     Ok(Bounds::Within(folders))
 }
 
-/// The file that the library opens for `name`, met in the file `from`: an absolute name, then one beside `from`, then
-/// one in the working folder (HDF5 manual, `H5Lcreate_external`).
-fn target(from: &Path, name: &Path) -> Option<PathBuf> {
-    let beside = |name: &Path| from.parent().map(|folder| folder.join(name));
-    let places = match name.is_absolute() {
-        true => [
-            Some(name.into()),
-            name.file_name().and_then(|n| beside(n.as_ref())),
-        ],
-        false => [beside(name), Some(name.into())],
+/// Where the library looks for `name`, met in the file `from`, in its order: an absolute name, then, with the last part
+/// of one alone, beside `from`, in the working folder, and beside what `from` leads to where it is a symbolic link
+/// (2.2.0, `H5F_prefix_open_file`, but for the folders that its environment variables name).
+fn places(from: &Path, name: &Path) -> impl Iterator<Item = PathBuf> {
+    let absolute = name.is_absolute().then(|| name.to_path_buf());
+    let rest = match name.is_absolute() {
+        true => PathBuf::from(name.file_name().unwrap_or_default()),
+        false => name.to_path_buf(),
     };
-    let mut places = places.into_iter().flatten();
-    places.find(|place| place.exists())
+    let real = from.canonicalize().ok();
+    let beside = |file: &Path| file.parent().map(|folder| folder.join(&rest));
+    let found = [
+        absolute,
+        beside(from),
+        Some(rest.clone()),
+        real.as_deref().and_then(beside),
+    ];
+    found.into_iter().flatten()
 }
 
 /// An error where `name`, met in the file `from`, leads out of the bounds; else the file that it leads to.
 pub fn check(bounds: &Bounds, from: &Path, name: &Path) -> Result<Option<PathBuf>> {
-    let found = target(from, name);
-    if let Some(found) = &found {
-        bounds.check(found, || {
+    for place in places(from, name).filter(|place| place.is_file()) {
+        bounds.check(&place, || {
             format!(
                 "It leads to the file {}, which is not below its own folder",
                 name.display()
             )
         })?;
+        if File::open(&place).is_ok() {
+            return Ok(Some(place));
+        }
     }
-    Ok(found)
+    Ok(None)
 }
 
 /// Where values of a dataset lie, if not in its own place in its own file.
@@ -75,8 +83,8 @@ pub struct Source {
 #[derive(Default)]
 pub struct Nesting {
     depth: usize,
-    /// Those that were looked at below the first level.
-    count: usize,
+    /// The sources that were looked at: where each level has some, the ways through them are a power of that.
+    seen: HashSet<(PathBuf, u128)>,
 }
 
 /// All places outside a dataset that its values come from, each once.
@@ -179,13 +187,6 @@ impl Source {
 
     /// Checks a dataset, which may be virtual itself or lie behind an external link; false where there is none.
     fn check_one(&self, from: &Path, bounds: &Bounds, nesting: &mut Nesting) -> Result<bool> {
-        /// Where each level has many sources, they are without end.
-        const NESTED: usize = 1 << 16;
-        nesting.count += usize::from(nesting.depth > 0);
-        ensure!(
-            nesting.count <= NESTED,
-            "Its sources have more than {NESTED} sources of their own"
-        );
         let found = match self.file.as_slice() {
             // Its own.
             b"." => Some(from.to_path_buf()),
@@ -200,9 +201,14 @@ impl Source {
         if !links::exists(&file, path, bounds).with_context(shown)? {
             return Ok(false);
         }
+        let name = links::text(path)?;
+        let target = links::Target::of(&file, &name, bounds).with_context(shown)?;
+        if !nesting.seen.insert(target.place(&found)) {
+            return Ok(true);
+        }
         nesting.depth += 1;
         let mut check = || {
-            let links::Object::Dataset(id) = links::open(&file, path, bounds, nesting)? else {
+            let links::Object::Dataset(id) = target.open(nesting)? else {
                 bail!("A group is no source of values");
             };
             datasets::spec(&id)?;

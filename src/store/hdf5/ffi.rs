@@ -522,9 +522,10 @@ pub fn create_dataset(
     id(|| unsafe { H5Dcreate2(at, name, of.0, space.0, links.0, how.0, access.0) })
 }
 
-/// Where a contiguous dataset begins in its file; `None` while it has no space.
+/// Where a contiguous dataset begins in its file; `None` while it has no space, for which the library tells the address
+/// of none, to which it adds the bytes before a superblock.
 pub fn offset(dataset: &Id) -> Option<u64> {
-    address(ask(H5Dget_offset, dataset))
+    address(ask(H5Dget_offset, dataset)).filter(|_| stored_bytes(dataset) > 0)
 }
 
 fn address(raw: haddr_t) -> Option<u64> {

@@ -23,8 +23,8 @@ const HEADER: usize = 16;
 const COLLECTION: u64 = 4096;
 /// The largest collection that is held; the library reads what lies in larger ones.
 const LARGEST: u64 = 256 << 10;
-/// The same of one that is held alone.
-const LARGEST_ALONE: u64 = 16 << 20;
+/// The same for what the library would hold too: as large as this program counts in one.
+pub const ANY: u64 = u32::MAX as u64;
 /// Collections that a thread holds: texts that follow each other lie in few.
 const HELD: usize = 8;
 /// References of one parallel task.
@@ -92,7 +92,7 @@ impl Heap {
         }
         tasks
             .into_par_iter()
-            .try_for_each_init(Held::default, |held, (references, out)| {
+            .try_for_each_init(Held::texts, |held, (references, out)| {
                 self.fill(references, out, held)
             })?;
         Ok(Strings { ends, bytes })
@@ -107,13 +107,11 @@ impl Heap {
     }
 
     /// What a reference leads to, whatever length it tells.
-    pub fn object(&self, reference: &[u8]) -> Result<Vec<u8>> {
+    pub fn object(&self, reference: &[u8], held: &mut Held) -> Result<Vec<u8>> {
         let reference = reference.first_chunk().map(Reference::of);
         let reference = reference.context("No reference")?;
-        let mut held = Collection::default();
-        self.load(reference.address, &mut held.bytes, LARGEST_ALONE)?;
-        held.find_objects()?;
-        Ok(held.object(reference.index)?.to_vec())
+        let collection = held.collection(self, reference.address)?;
+        Ok(collection.object(reference.index)?.to_vec())
     }
 
     fn fill(&self, references: &[[u8; REFERENCE]], out: &mut [u8], held: &mut Held) -> Result<()> {
@@ -170,13 +168,26 @@ pub fn claim(bytes: &[u8]) -> u64 {
 }
 
 /// The collections that one thread read last.
-#[derive(Default)]
-struct Held {
+pub struct Held {
     collections: Vec<Collection>,
     latest: usize,
+    /// Bytes of the largest collection that is read.
+    most: u64,
 }
 
 impl Held {
+    fn texts() -> Held {
+        Held::up_to(LARGEST)
+    }
+
+    pub fn up_to(most: u64) -> Held {
+        Held {
+            collections: vec![],
+            latest: 0,
+            most,
+        }
+    }
+
     fn collection(&mut self, heap: &Heap, address: u64) -> Result<&Collection> {
         let is_held = |c: &Collection| c.address == address;
         if !self.collections.get(self.latest).is_some_and(is_held) {
@@ -198,7 +209,7 @@ impl Held {
         }
         let collection = &mut self.collections[0];
         collection.address = 0;
-        heap.load(address, &mut collection.bytes, LARGEST)?;
+        heap.load(address, &mut collection.bytes, self.most)?;
         collection.find_objects()?;
         collection.address = address;
         Ok(0)
