@@ -197,7 +197,10 @@ impl Source {
         };
         let shown = || format!("In {}", String::from_utf8_lossy(&self.file));
         let file = files::open(&found).with_context(shown)?;
-        let path = str::from_utf8(&self.path).with_context(shown)?;
+        // From the root, without what leads nowhere else.
+        let parts = str::from_utf8(&self.path).with_context(shown)?.split('/');
+        let parts: Vec<_> = parts.filter(|part| !matches!(*part, "" | ".")).collect();
+        let path = &parts.join("/");
         if !links::exists(&file, path, bounds).with_context(shown)? {
             return Ok(false);
         }

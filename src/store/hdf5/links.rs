@@ -76,10 +76,6 @@ fn walk<T>(
 /// Whether each link on the way to `path` exists; a soft link to nowhere does.
 pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
     for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
-        // The group itself, or the one before.
-        if matches!(path[..end].rsplit('/').next(), None | Some("" | ".")) {
-            continue;
-        }
         let part = text(&path[..end])?;
         let (exists, _) = walk(bounds, 0, |may_open| {
             ffi::link_exists(group, &part, may_open)
