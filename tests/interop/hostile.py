@@ -136,6 +136,33 @@ def files_outside_the_folder_are_refused(case):
         for args in _commands(path, out):
             case.works(f"{name}: {args[0]}", *args)
             shutil.rmtree(out), out.mkdir()
+    # What is no file, in the bounds and out of them, would be waited for, or read without end.
+    os.mkfifo(inside / "pipe"), os.mkfifo(folder / "pipe")
+    for name, change in (("raw_device", raw("/dev/zero")), ("raw_pipe_up", raw(folder / "pipe")), ("raw_pipe", raw(inside / "pipe")), ("link_pipe", linked("uns/out", "pipe")),
+                         ("link_pipe_up", linked("uns/out", "../pipe")), ("virtual_pipe", virtual("pipe")), ("link_device", linked("uns/out", "/dev/zero")), ("link_folder", linked("uns/out", "below"))):
+        path = made(name, change)
+        _ends(case, name, path, 1)
+        _ends(case, f"{name} --follow-external", path, 1, options=("--follow-external",))
+    # Links over links, as many as the library follows and no more work than that.
+    for at in range(1, 16):
+        with h5py.File(inside / f"chain_{at}.h5", "w") as file:
+            file["values"] = h5py.ExternalLink(f"chain_{at + 1}.h5" if at < 15 else "other.h5", "values")
+    case.works("chain of links", "slice", made("chain", linked("uns/out", "chain_1.h5")), case.folder("refused") / "s", "--verify")
+    _ends(case, "chain of links", inside / "chain.h5ad", None)
+    # Folders that variables name: of links, of sources, of raw values.
+    with h5py.File(folder / "named.h5", "w") as file:
+        file["values"] = np.arange(10, 15, dtype="f4")
+        _label(file["values"])
+    np.arange(10, 15, dtype="f4").tofile(folder / "named.bin")
+    for variable, name, change, value in (("HDF5_EXT_PREFIX", "uns/out", linked("uns/out", "named.h5"), f"/nowhere:{folder}"), ("HDF5_VDS_PREFIX", "uns/virtual", virtual("named.h5"), f"{folder}"),
+                                          ("HDF5_VDS_PREFIX", "uns/virtual", virtual("named.h5"), "${ORIGIN}/.."), ("HDF5_EXTFILE_PREFIX", "uns/raw", raw("named.bin"), "${ORIGIN}/..")):
+        path, out = made("prefix", change), case.folder("refused")
+        environment = {variable: value}
+        done = case.run("slice", path, out / "s", **environment)
+        case.check(f"{variable}: out of bounds", [] if done.returncode == 1 and "--follow-external" in done.stderr else [done.stderr[-300:]])
+        case.works(f"{variable}", "slice", path, out / "s", "--follow-external", "--verify", **environment)
+        with h5py.File(out / "s_shard_0.h5ad") as got:
+            case.check(f"{variable}: values", [] if np.array_equal(got[name][...], np.arange(10, 15)) else ["differ"])
     # What the library finds in the working folder, and beside what a symbolic link leads to.
     away = case.folder("away")
     (away / "alias.h5ad").symlink_to(made("link_real", linked("uns/out", "../other.h5")))
@@ -474,6 +501,45 @@ def claims_of_text_are_not_believed(case):
     for name, code, length in LONG:
         path = _claiming(case.folder("hostile") / f"claim_of_{name}.h5ad", length)
         _ends(case, path.stem, path, code)
+
+
+def sources_in_circles_end(case):
+    """Virtual datasets that are sources of themselves, and of more in one another than are followed; some sources at each of few levels are sound."""
+    folder = case.folder("hostile")
+
+    def joined(group, name, sources, width):
+        layout = h5py.VirtualLayout((width,), "f4")
+        for at, (file_name, path) in enumerate(sources):
+            layout[at:at + 1] = h5py.VirtualSource(file_name, path, (width,))[at:at + 1]
+        _label(group.create_virtual_dataset(name, layout))
+
+    for name, file_name, pairs in (("itself", ".", ("vv",)), ("by_name", "by_name.h5ad", ("vv",)), ("each_other", ".", ("vw", "wv"))):
+        path = _plain(folder / f"{name}.h5ad")
+        with h5py.File(path, "r+") as file:
+            for made, onto in pairs:
+                joined(file["uns"], made, [(file_name, f"uns/{onto}")], 4)
+        _ends(case, name, path, 1)
+    # No deeper than is followed by any way down to one that was looked at already.
+    path = _plain(folder / "chain.h5ad")
+    with h5py.File(path, "r+") as file:
+        file["spare/0"] = np.arange(100, dtype="f4")
+        for at in range(1, 600):
+            joined(file["spare"], str(at), [(".", f"spare/{at - 1}")], 100)
+        joined(file["uns"], "v", [(".", f"spare/{at}") for at in range(6, 600, 6)], 100)
+    _ends(case, "chain", path, 1)
+    path, width = _plain(folder / "levels.h5ad"), 6
+    with h5py.File(path, "r+") as file:
+        file["spare/0_0"] = np.arange(width, dtype="f4")
+        for level in range(7):
+            for at in range(1, width):
+                file[f"spare/{level}_{at}"] = file[f"spare/{level}_0"]
+            joined(file["spare"], f"{level + 1}_0", [(".", f"spare/{level}_{at}") for at in range(width)], width)
+        joined(file["uns"], "v", [(".", "spare/7_0")] * width, width)
+    out = case.folder("out")
+    case.works("levels", "slice", path, out / "s", "--size", "2")
+    with h5py.File(out / "s_shard_0.h5ad") as got:
+        case.check("levels: values", [] if np.array_equal(got["uns/v"][...], np.arange(width)) else ["differ"])
+    _ends(case, "levels", path, None)
 
 
 def sources_of_text_are_not_believed(case):

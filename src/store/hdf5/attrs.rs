@@ -45,7 +45,7 @@ pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
         return Ok(Attr::Null(dtype));
     };
     if dtype.is_record_with_text() {
-        let why = "it holds records with text of any length".into();
+        let why = "records with text of any length".into();
         return Ok(Attr::Null(Dtype::Unsupported(why)));
     }
     let count = element_count(&shape)?;

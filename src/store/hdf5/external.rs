@@ -4,9 +4,10 @@
 //! Unless all are followed, they must lie in the folder of the file that was opened, or below it.
 
 use std::collections::HashSet;
+use std::env;
 use std::ffi::{CString, OsString};
 use std::fs::File;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -28,35 +29,75 @@ pub fn bounds(file: &Path) -> Result<Bounds> {
     Ok(Bounds::Within(folders))
 }
 
-/// Where the library looks for `name`, met in the file `from`, in its order: an absolute name, then, with the last part
-/// of one alone, beside `from`, in the working folder, and beside what `from` leads to where it is a symbolic link
-/// (2.2.0, `H5F_prefix_open_file`, but for the folders that its environment variables name).
-fn places(from: &Path, name: &Path) -> impl Iterator<Item = PathBuf> {
-    let absolute = name.is_absolute().then(|| name.to_path_buf());
-    let rest = match name.is_absolute() {
-        true => PathBuf::from(name.file_name().unwrap_or_default()),
-        false => name.to_path_buf(),
-    };
-    let real = from.canonicalize().ok();
-    let beside = |file: &Path| file.parent().map(|folder| folder.join(&rest));
-    let found = [
-        absolute,
-        beside(from),
-        Some(rest.clone()),
-        real.as_deref().and_then(beside),
-    ];
-    found.into_iter().flatten()
+/// Of which kind a name of another file is: the library looks for each in folders that a variable of its own names.
+#[derive(Clone, Copy)]
+pub enum Name {
+    /// Of an external link.
+    Link,
+    /// Of the source of a virtual dataset.
+    Source,
+    /// Of a file without structure.
+    Raw,
 }
 
-/// An error where `name`, met in the file `from`, leads out of the bounds; else the file that it leads to.
-pub fn check(bounds: &Bounds, from: &Path, name: &Path) -> Result<Option<PathBuf>> {
-    for place in places(from, name).filter(|place| place.is_file()) {
+impl Name {
+    /// The folders that the variable names for the file `from`, whose own folder is `${ORIGIN}` (HDF5 manual,
+    /// `H5Pset_virtual_prefix`).
+    fn folders(self, from: &Path) -> Vec<PathBuf> {
+        let variable = match self {
+            Name::Link => "HDF5_EXT_PREFIX",
+            Name::Source => "HDF5_VDS_PREFIX",
+            Name::Raw => "HDF5_EXTFILE_PREFIX",
+        };
+        let value = env::var_os(variable).unwrap_or_default();
+        let folders = value.as_bytes().split(|&byte| byte == b':');
+        let folder = |named: &[u8]| match named.strip_prefix(b"${ORIGIN}") {
+            Some(below) => {
+                let origin = from.parent().unwrap_or(from).as_os_str().as_bytes();
+                as_path([origin, below].concat())
+            }
+            None => as_path(named.to_vec()),
+        };
+        let named = folders.filter(|named| !named.is_empty());
+        named.map(folder).collect()
+    }
+
+    /// Where the library looks for `name`, met in the file `from`, in its order: an absolute name, then, with the last
+    /// part of one alone, in the folders of the variable, beside `from`, in the working folder, and beside what `from`
+    /// leads to where it is a symbolic link (2.2.0, `H5F_prefix_open_file`). For a file without structure in one place
+    /// only (2.2.0, `H5_combine_path`).
+    fn places(self, from: &Path, name: &Path) -> Vec<PathBuf> {
+        let folders = self.folders(from);
+        if let Name::Raw = self {
+            let folder = folders.into_iter().next();
+            return vec![folder.unwrap_or_default().join(name)];
+        }
+        let rest = match name.is_absolute() {
+            true => Path::new(name.file_name().unwrap_or_default()),
+            false => name,
+        };
+        let real = from.canonicalize().ok();
+        let beside = |file: &Path| file.parent().map(|folder| folder.join(rest));
+        let absolute = name.is_absolute().then(|| name.to_path_buf());
+        let named = folders.iter().map(|folder| folder.join(rest));
+        let places = absolute.into_iter().chain(named).chain(beside(from));
+        let places = places.chain([rest.to_path_buf()]);
+        places.chain(real.as_deref().and_then(beside)).collect()
+    }
+}
+
+/// An error where `name`, met in the file `from`, leads out of the bounds, or to what is no file: the library would wait
+/// for ever for what comes through a pipe, and take values from a device. Else the file that it leads to.
+pub fn check(kind: Name, bounds: &Bounds, from: &Path, name: &Path) -> Result<Option<PathBuf>> {
+    let shown = name.display();
+    for place in kind.places(from, name) {
+        if !place.exists() {
+            continue;
+        }
         bounds.check(&place, || {
-            format!(
-                "It leads to the file {}, which is not below its own folder",
-                name.display()
-            )
+            format!("It leads to the file {shown}, which is not below its own folder")
         })?;
+        ensure!(place.is_file(), "It leads to {shown}, which is no file");
         if File::open(&place).is_ok() {
             return Ok(Some(place));
         }
@@ -83,8 +124,9 @@ pub struct Source {
 #[derive(Default)]
 pub struct Nesting {
     depth: usize,
-    /// The sources that were looked at: where each level has some, the ways through them are a power of that.
-    seen: HashSet<(PathBuf, u128)>,
+    /// The sources that were looked at, each with the depth at which it was: where each level has some, the ways through
+    /// them are a power of that.
+    seen: HashSet<(PathBuf, u128, usize)>,
 }
 
 /// All places outside a dataset that its values come from, each once.
@@ -126,8 +168,7 @@ pub fn check_values(dataset: &Id, bounds: &Bounds, nesting: &mut Nesting) -> Res
     let from = files::name(dataset)?;
     for part in elsewhere {
         match part {
-            // Found from the working folder (HDF5 manual, `H5Pset_efile_prefix`).
-            Elsewhere::Raw(name) => drop(check(bounds, Path::new(""), &name)?),
+            Elsewhere::Raw(name) => drop(check(Name::Raw, bounds, &from, &name)?),
             Elsewhere::Source(source) => source.check(&from, bounds, nesting)?,
         }
     }
@@ -190,7 +231,7 @@ impl Source {
         let found = match self.file.as_slice() {
             // Its own.
             b"." => Some(from.to_path_buf()),
-            name => check(bounds, from, &as_path(name.to_vec()))?,
+            name => check(Name::Source, bounds, from, &as_path(name.to_vec()))?,
         };
         let Some(found) = found else {
             return Ok(false);
@@ -206,21 +247,23 @@ impl Source {
         }
         let name = links::text(path)?;
         let target = links::Target::of(&file, &name, bounds).with_context(shown)?;
-        if !nesting.seen.insert(target.place(&found)) {
-            return Ok(true);
-        }
         nesting.depth += 1;
-        let mut check = || {
-            let links::Object::Dataset(id) = target.open(nesting)? else {
-                bail!("A group is no source of values");
-            };
-            datasets::spec(&id)?;
-            let (layout, filters) = datasets::storage(&id)?;
-            datasets::check_filters(&id, &layout, &filters)?;
-            claims::check_values(&id)
-        };
-        check().with_context(shown)?;
+        let (file, object) = target.place(&found);
+        if nesting.seen.insert((file, object, nesting.depth)) {
+            check_source(&target, nesting).with_context(shown)?;
+        }
         nesting.depth -= 1;
         Ok(true)
     }
+}
+
+/// An error where the library is not safe to read a source of a virtual dataset.
+fn check_source(target: &links::Target, nesting: &mut Nesting) -> Result<()> {
+    let links::Object::Dataset(id) = target.open(nesting)? else {
+        bail!("A group is no source of values");
+    };
+    datasets::spec(&id)?;
+    let (layout, filters) = datasets::storage(&id)?;
+    datasets::check_filters(&id, &layout, &filters)?;
+    claims::check_values(&id)
 }

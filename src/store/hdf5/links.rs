@@ -38,32 +38,23 @@ pub fn path(object: &Id) -> Result<String> {
 }
 
 /// Makes a call that walks links, which looks before an external one is followed: the library opens what that leads to
-/// on the way. It keeps to the bounds. `depth` counts such links that one leads over another. Tells the file that the
-/// last one led to, too.
+/// on the way. It keeps to the bounds. Tells the file that the last one led to, too.
 fn walk<T>(
     bounds: &Bounds,
-    depth: usize,
     call: impl FnOnce(MayOpen) -> Result<T>,
 ) -> Result<(T, Option<PathBuf>)> {
-    /// As many as the library follows.
-    const DEPTH: usize = 16;
     let path = |name: &CStr| Path::new(OsStr::from_bytes(name.to_bytes())).to_path_buf();
     let (mut refused, mut led_to) = (None, None);
     let found = call(&mut |from, to, object| {
+        let (from, to) = (path(from), path(to));
         let look = || {
-            let found = external::check(bounds, &path(from), &path(to))?;
-            if let Some(found) = &found {
-                ensure!(
-                    depth < DEPTH,
-                    "More than {DEPTH} external links follow one another"
-                );
-                let file = files::open(found)?;
-                Target::over(&file, object, bounds, depth + 1)?.claims()?;
-            }
+            let found = external::check(external::Name::Link, bounds, &from, &to)?;
+            let found = found.with_context(|| format!("The file {} is not there", to.display()))?;
+            look_at(&found, object)?;
             Ok(found)
         };
         look()
-            .map(|file| led_to = file)
+            .map(|file| led_to = Some(file))
             .map_err(|why| refused = Some(why))
             .is_ok()
     });
@@ -73,13 +64,36 @@ fn walk<T>(
     }
 }
 
+/// An error where what an external link leads to is not safe to be opened. Where that lies behind another such link, the
+/// library asks again.
+fn look_at(file: &Path, object: &CStr) -> Result<()> {
+    let mut leads_on = false;
+    let info = Info::at(&files::open(file)?, object, &mut |_, _, _| {
+        leads_on = true;
+        false
+    });
+    match info {
+        Err(_) if leads_on => Ok(()),
+        info => claims(&info?, || Raw::new(File::open(file)?.into()).map(Some)).map(drop),
+    }
+}
+
+/// What the header of a dataset claims; nothing of other objects, and in a file that is written.
+fn claims(info: &Info, file: impl FnOnce() -> Result<Option<Raw>>) -> Result<Claims> {
+    match info.kind {
+        H5O_type_t::H5O_TYPE_DATASET => match file()? {
+            Some(file) => claims::of_header(&file, info.address()),
+            None => Ok(Claims::default()),
+        },
+        _ => Ok(Claims::default()),
+    }
+}
+
 /// Whether each link on the way to `path` exists; a soft link to nowhere does.
 pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
     for (end, _) in path.match_indices('/').chain([(path.len(), "")]) {
         let part = text(&path[..end])?;
-        let (exists, _) = walk(bounds, 0, |may_open| {
-            ffi::link_exists(group, &part, may_open)
-        })?;
+        let (exists, _) = walk(bounds, |may_open| ffi::link_exists(group, &part, may_open))?;
         if !exists {
             return Ok(false);
         }
@@ -94,8 +108,8 @@ pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
 
 /// Opens the node at `path` below a group or file; an error where it, or what its values come from, is out of bounds,
 /// or not safe to be read by the library.
-pub fn open(group: &Id, path: &str, bounds: &Bounds, nesting: &mut Nesting) -> Result<Object> {
-    Target::of(group, &text(path)?, bounds)?.open(nesting)
+pub fn open(group: &Id, path: &str, bounds: &Bounds) -> Result<Object> {
+    Target::of(group, &text(path)?, bounds)?.open(&mut Nesting::default())
 }
 
 /// What a path leads to, before it is opened.
@@ -110,12 +124,7 @@ pub struct Target<'a> {
 
 impl<'a> Target<'a> {
     pub fn of(group: &'a Id, path: &'a CStr, bounds: &'a Bounds) -> Result<Target<'a>> {
-        Target::over(group, path, bounds, 0)
-    }
-
-    /// `links` counts the external links that led to the group.
-    fn over(group: &'a Id, path: &'a CStr, bounds: &'a Bounds, links: usize) -> Result<Target<'a>> {
-        let (info, file) = walk(bounds, links, |may_open| Info::at(group, path, may_open))?;
+        let (info, file) = walk(bounds, |may_open| Info::at(group, path, may_open))?;
         Ok(Target {
             group,
             path,
@@ -132,11 +141,12 @@ impl<'a> Target<'a> {
     }
 
     pub fn open(&self, nesting: &mut Nesting) -> Result<Object> {
-        let claims = self.claims()?;
-        let (group, path, bounds) = (self.group, self.path, self.bounds);
-        let (object, _) = walk(bounds, 0, |may_open| {
-            ffi::open_object(group, path, may_open)
+        let claims = claims(&self.info, || match &self.file {
+            Some(path) => Raw::new(File::open(path)?.into()).map(Some),
+            None => Raw::of(self.group),
         })?;
+        let (group, path, bounds) = (self.group, self.path, self.bounds);
+        let (object, _) = walk(bounds, |may_open| ffi::open_object(group, path, may_open))?;
         match ffi::kind(&object) {
             H5I_type_t::H5I_GROUP => Ok(Object::Group(object)),
             H5I_type_t::H5I_DATASET => {
@@ -154,19 +164,6 @@ impl<'a> Target<'a> {
                 path.to_string_lossy()
             ),
         }
-    }
-
-    /// What the header of a dataset claims; nothing in a file that is written.
-    fn claims(&self) -> Result<Claims> {
-        if self.info.kind != H5O_type_t::H5O_TYPE_DATASET {
-            return Ok(Claims::default());
-        }
-        let file = match &self.file {
-            Some(path) => Some(Raw::new(File::open(path)?.into())?),
-            None => Raw::of(self.group)?,
-        };
-        let claims = |file| claims::of_header(&file, self.info.address());
-        file.map_or(Ok(Claims::default()), claims)
     }
 }
 
@@ -208,8 +205,8 @@ pub fn create_group(parent: &Id, path: &str, many_attrs: bool) -> Result<Id> {
 }
 
 /// Whether what is below a node is joined by hard links alone, has its values in its own file, needs no plugin to be
-/// read, has no text as fill value and refers to nothing that is not below it too, so that the library copies it without being led elsewhere. An
-/// error where its text claims more than the file that `heap` is of.
+/// read, has no text as fill value and refers to nothing that is not below it too, so that the library copies it without
+/// being led elsewhere. An error where its text claims more than the file that `heap` is of.
 pub fn is_plain(node: &Object, bounds: &Bounds, heap: Option<&Heap>) -> Result<bool> {
     // Where addresses take other bytes than in the target, the library copies references wrong (2.2.0).
     let Some(heap) = heap else { return Ok(false) };
@@ -252,7 +249,7 @@ impl Plain<'_> {
             return Ok(false);
         }
         for name in names {
-            let node = open(group, &name, self.bounds, &mut Nesting::default());
+            let node = open(group, &name, self.bounds);
             let plain = match node.with_context(|| format!("Open '{name}'"))? {
                 Object::Group(id) => self.group(&id, depth + 1)?,
                 Object::Dataset(id) => self.dataset(&id)?,

@@ -32,7 +32,6 @@ use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::compression::Compression;
-use external::Nesting;
 use ffi::Id;
 pub use ffi::share_heap;
 use files::Raw;
@@ -109,8 +108,7 @@ impl Group {
         (bounds, memory): (Bounds, u64),
         source: Option<String>,
     ) -> Result<Group> {
-        let links::Object::Group(id) = links::open(&file, "/", &bounds, &mut Nesting::default())?
-        else {
+        let links::Object::Group(id) = links::open(&file, "/", &bounds)? else {
             bail!("It has no root group");
         };
         let file = Arc::new(OpenFile {
@@ -154,8 +152,7 @@ impl Group {
         if !links::exists(&self.id, path, bounds).with_context(context)? {
             return Ok(None);
         }
-        let node =
-            links::open(&self.id, path, bounds, &mut Nesting::default()).with_context(context)?;
+        let node = links::open(&self.id, path, bounds).with_context(context)?;
         Ok(Some(match node {
             links::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),
             links::Object::Dataset(id) => {
@@ -197,7 +194,7 @@ impl Group {
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
         let set = || match path {
             "" => write_attrs(&self.id, attrs),
-            _ => match links::open(&self.id, path, &self.file.bounds, &mut Nesting::default())? {
+            _ => match links::open(&self.id, path, &self.file.bounds)? {
                 links::Object::Group(id) | links::Object::Dataset(id) => {
                     write_attrs(&id, attrs)?;
                     id.close()
@@ -249,7 +246,7 @@ impl Group {
         self.file.at(&whole);
         let bounds = &self.file.bounds;
         let open = || -> Result<_> {
-            let node = links::open(&self.id, name, bounds, &mut Nesting::default())?;
+            let node = links::open(&self.id, name, bounds)?;
             let (links::Object::Group(id) | links::Object::Dataset(id)) = &node;
             let plain = links::is_plain(&node, bounds, self.file.heap(id)?.as_ref())?;
             Ok(plain.then_some(node))
