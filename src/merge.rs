@@ -5,6 +5,7 @@
 //! besides the first.
 
 mod decide;
+mod extras;
 mod input;
 mod names;
 mod scan;
@@ -120,7 +121,7 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         for path in &found.paths {
             writer.append(&Input::open(path, access)?, &progress)?;
         }
-        writer.finish()
+        writer.finish(&out)
     };
     let written = write().and_then(|doubled| out.finish().map(|()| doubled));
     drop(flushed);
@@ -266,6 +267,25 @@ fn is_merged(name: &str) -> bool {
         "X", "obs", "var", "layers", "obsm", "obsp", "varm", "varp", "raw",
     ];
     MERGED.contains(&name) || name.starts_with("raw.")
+}
+
+/// Where a node of the root stands in the current layout.
+fn folder_of(path: &str) -> String {
+    match path.strip_prefix("raw.") {
+        Some(rest) => format!("raw/{rest}"),
+        None => path.to_string(),
+    }
+}
+
+/// Paths as a message tells them, the first ones of many.
+fn named(paths: &[String]) -> String {
+    const TOLD: usize = 10;
+    let told = paths.iter().take(TOLD).map(|path| format!("'{path}'"));
+    let told = told.collect::<Vec<_>>().join(", ");
+    match paths.len() {
+        0..=TOLD => told,
+        n => format!("{told} and {} more", n - TOLD),
+    }
 }
 
 /// The frame of the genes that the columns of an array are; `None` where they are none.

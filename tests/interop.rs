@@ -44,6 +44,7 @@ scenarios! {
     merge_of_one_and_of_nothing,
     merge_names_what_it_drops,
     merge_expands_patterns,
+    attributes_of_users_are_kept,
     concat_of_the_same_genes,
     concat_of_differing_genes,
     concat_of_mixed_stores,

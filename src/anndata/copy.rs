@@ -123,10 +123,7 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
 
 /// Whether a node says what it is in today's terms; below such a node everything does.
 fn is_current(node: &Node) -> Result<bool> {
-    let attrs = match node {
-        Node::Group(group) => group.attrs()?,
-        Node::Array(array) => array.attrs()?,
-    };
+    let attrs = node.attrs()?;
     Ok(match attrs.text("encoding-type") {
         Some("dataframe") => attrs.text("encoding-version") != Some("0.1.0"),
         // anndata 0.7 labelled raw, but not what is in it.
@@ -184,7 +181,12 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
     };
     if let Some(why) = why {
         if parent.copy_verbatim(name, out, to)? {
-            return out.set_attrs(to, &array_attrs(&array)?);
+            // The library has copied those that the array has.
+            let label = match unlabelled {
+                true => array_attrs(&array)?,
+                false => Attrs::default(),
+            };
+            return out.set_attrs(to, &label);
         }
         // Of Zarr no type is known that anndata writes and this program does not read.
         ensure!(

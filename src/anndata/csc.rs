@@ -534,6 +534,7 @@ mod tests {
             layout: Layout::Csc,
             shape: [rows, columns.len() as u64],
             attrs: Attrs::encoding("csc_matrix", "0.1.0"),
+            part_attrs: Default::default(),
             data: Dtype::native(Kind::Float, 4),
             indices: Dtype::native(Kind::Int, 4),
             indptr: Dtype::native(Kind::Int, 4),

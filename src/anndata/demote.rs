@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::categories::Categories;
 use super::column::Column;
+use super::encoding::extras;
 use super::unify::Plan;
 use super::values::{Data, Values};
 use super::{distinct, ints, number};
@@ -69,7 +70,8 @@ impl Demoted<'_> {
             let rows = start..self.column.rows().min(start + step as u64);
             writer.append(&self.plan.convert(self.read(rows)?)?)?;
         }
-        writer.finish()
+        writer.finish()?;
+        out.set_attrs(path, &extras(&self.column.attrs))
     }
 
     fn read(&self, rows: Range<u64>) -> Result<Values> {

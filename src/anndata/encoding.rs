@@ -105,3 +105,26 @@ pub fn array_attrs(array: &Array) -> Result<Attrs> {
         .for_each(|(name, value)| full.set(name, value.clone()));
     Ok(full)
 }
+
+/// The attributes that no element of the format has, such as a unit that a user noted.
+pub fn extras(attrs: &Attrs) -> Attrs {
+    /// Of any element, of dataframes, of other elements, and of sparse matrices before anndata 0.7.
+    const DEFINED: [&str; 12] = [
+        "encoding-type",
+        "encoding-version",
+        "_index",
+        "column-order",
+        "shape",
+        "ordered",
+        "categories",
+        "na-value",
+        "form",
+        "length",
+        "h5sparse_format",
+        "h5sparse_shape",
+    ];
+    let others = attrs.iter().filter(|(name, _)| !DEFINED.contains(name));
+    others.fold(Attrs::default(), |all, (name, value)| {
+        all.with(name, value.clone())
+    })
+}

@@ -31,6 +31,7 @@ pub struct Sparse {
     pub shape: [u64; 2],
     /// Those of its group, in the current format, without `shape`.
     attrs: Attrs,
+    part_attrs: Box<[Attrs; 3]>,
     pub data: Array,
     pub indices: Array,
     pub indptr: Array,
@@ -46,14 +47,16 @@ impl Sparse {
                 _ => bail!("it has no list '{name}'"),
             };
             let (shape, attrs) = describe(group)?;
+            let (data, indices, indptr) = (part("data")?, part("indices")?, part("indptr")?);
             let sparse = Sparse {
                 path: path.clone(),
                 layout,
                 shape,
                 attrs,
-                data: part("data")?,
-                indices: part("indices")?,
-                indptr: part("indptr")?,
+                part_attrs: Box::new([data.attrs()?, indices.attrs()?, indptr.attrs()?]),
+                data,
+                indices,
+                indptr,
             };
             sparse.check()?;
             Ok(sparse)
@@ -236,6 +239,7 @@ impl Sparse {
             layout: self.layout,
             shape,
             attrs: self.attrs.clone(),
+            part_attrs: self.part_attrs.clone(),
             data: self.data.spec().dtype.clone(),
             indices: self.indices.spec().dtype.clone(),
             indptr: self.indptr.spec().dtype.clone(),
@@ -268,6 +272,8 @@ pub struct SparseSpec {
     pub layout: Layout,
     pub shape: [u64; 2],
     pub attrs: Attrs,
+    /// Of data, indices and indptr, which AnnData gives none.
+    pub part_attrs: Box<[Attrs; 3]>,
     pub data: Dtype,
     pub indices: Dtype,
     /// Becomes int64 where it cannot hold the number of elements.
@@ -314,15 +320,16 @@ impl SparseWriter {
             Layout::Csr => spec.shape[0],
             Layout::Csc => spec.shape[1],
         };
-        let list = |name: &str, dtype: &Dtype, len, rows| {
+        let [of_data, of_indices, of_indptr] = &*spec.part_attrs;
+        let list = |name: &str, dtype: &Dtype, len, rows, attrs: &Attrs| {
             let spec = ArraySpec::new(vec![len], dtype.clone());
-            node.create_array(name, &spec, rows, &Attrs::default())
+            node.create_array(name, &spec, rows, attrs)
         };
         let mut writer = SparseWriter {
             path: path.into(),
-            data: list("data", &spec.data, nnz, elements)?,
-            indices: list("indices", &spec.indices, nnz, elements)?,
-            indptr: list("indptr", &indptr_type, rows + 1, Rows::Known)?,
+            data: list("data", &spec.data, nnz, elements, of_data)?,
+            indices: list("indices", &spec.indices, nnz, elements, of_indices)?,
+            indptr: list("indptr", &indptr_type, rows + 1, Rows::Known, of_indptr)?,
             indptr_type,
             written: 0,
             rows,

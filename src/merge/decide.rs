@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
 use super::Modes;
+use super::extras::Extras;
 use super::genes_of;
 use super::input::Input;
 use super::scan::{Known, Scan};
@@ -28,6 +29,7 @@ pub struct Outline {
     pub gene_arrays: Vec<String>,
     /// uns, varm and varp.
     pub shared: Shared,
+    pub extras: Extras,
     modes: Modes,
 }
 
@@ -49,6 +51,7 @@ impl Outline {
             arrays: BTreeMap::new(),
             gene_arrays: vec![],
             shared: scan.shared,
+            extras: scan.extras,
             modes: scan.modes,
         };
         outline.shared.warn(&outline.genes.joined);

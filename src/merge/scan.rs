@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
+use super::extras::Extras;
 use super::input::Input;
 use super::shared::Shared;
 use super::{Modes, is_merged};
@@ -42,6 +43,7 @@ pub struct Scan {
     pub gene_arrays: BTreeMap<String, bool>,
     /// uns, varm and varp.
     pub shared: Shared,
+    pub extras: Extras,
     /// Matrices of cells by cells that are not merged.
     pub squares: BTreeSet<String>,
     /// What lies in a dataframe without being one of its columns.
@@ -56,6 +58,7 @@ impl Scan {
         Scan {
             modes,
             shared: Shared::new(modes),
+            extras: Extras::default(),
             inputs: vec![],
             obs: concat::Scan::with_limit(modes.categories),
             frames: BTreeMap::new(),
@@ -90,6 +93,9 @@ impl Scan {
         self.compare(at, input, first)?;
         self.shared
             .add(at, input)
+            .with_context(|| format!("Read {}", input.name))?;
+        self.extras
+            .add(input)
             .with_context(|| format!("Read {}", input.name))?;
         let leaves = input.selection.leaves.iter();
         let squares = leaves.filter(|leaf| leaf.is_square() && !self.modes.pairwise);

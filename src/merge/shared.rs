@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 use tracing::warn;
 
-use super::Modes;
 use super::input::Input;
+use super::{Modes, named};
 use crate::anndata::agree::{Given, Strategy, Tree, Votes};
 use crate::anndata::digest;
 use crate::anndata::genes::JoinedGenes;
@@ -89,8 +89,6 @@ impl Shared {
 
     /// Names what only the first input that has it gives, where others have other values.
     pub fn warn(&self, joined: &Joined) {
-        /// Names that are told.
-        const TOLD: usize = 10;
         let mut differing = match self.modes.uns {
             Strategy::First => self.uns.differing("uns"),
             _ => vec![],
@@ -101,22 +99,12 @@ impl Shared {
             let named = elements.filter(|(_, votes)| differ(votes));
             differing.extend(named.map(|(path, _)| path.clone()));
         }
-        if differing.is_empty() {
-            return;
+        if !differing.is_empty() {
+            warn!(
+                "Inputs differ, and only what the first has is kept, of {}",
+                named(&differing)
+            );
         }
-        let told: Vec<String> = differing
-            .iter()
-            .take(TOLD)
-            .map(|path| format!("'{path}'"))
-            .collect();
-        let more = match differing.len() {
-            0..=TOLD => String::new(),
-            n => format!(" and {} more", n - TOLD),
-        };
-        warn!(
-            "Inputs differ, and only what the first has is kept, of {}{more}",
-            told.join(", ")
-        );
     }
 
     /// Leaves out the columns of var that are not kept.

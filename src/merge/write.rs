@@ -6,10 +6,11 @@ use anyhow::{Context, Result, ensure};
 use tracing::warn;
 
 use super::decide::Outline;
+use super::extras::Extras;
 use super::input::Input;
 use super::names::Names;
 use super::sources::Sources;
-use super::{genes_of, is_merged};
+use super::{folder_of, genes_of, is_merged};
 use crate::anndata::agree::Given;
 use crate::anndata::concat::{self, Origin};
 use crate::anndata::copy::{self, Copy};
@@ -32,6 +33,7 @@ pub struct Writer {
     raw_genes: Option<Joined>,
     sources: Sources,
     names: Names,
+    extras: Extras,
     /// Cells of each input when it was scanned.
     cells: Vec<u64>,
     /// Inputs that were appended.
@@ -94,6 +96,7 @@ impl Writer {
             raw_genes,
             sources,
             names,
+            extras: outline.extras,
             cells: outline.inputs.iter().map(|input| input.cells).collect(),
             inputs: 0,
             scratch,
@@ -174,13 +177,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Returns the number of cells whose name is that of another one too.
-    pub fn finish(self) -> Result<u64> {
+    /// Returns the number of cells whose name is that of another one too. `out` is the result.
+    pub fn finish(self, out: &Group) -> Result<u64> {
         for (path, rows) in self.frames {
             rows.finish().with_context(|| format!("Merge '{path}'"))?;
         }
         let mut arrays = self.arrays.into_iter();
         arrays.try_for_each(|array| array.stack.finish())?;
+        self.extras.write(out)?;
         self.names.doubled()
     }
 }
@@ -246,12 +250,4 @@ fn make_folders(out: &Group, raw: bool) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// Where a node stands in the current layout.
-fn folder_of(path: &str) -> String {
-    match path.strip_prefix("raw.") {
-        Some(rest) => format!("raw/{rest}"),
-        None => path.to_string(),
-    }
 }

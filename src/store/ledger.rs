@@ -129,10 +129,7 @@ impl Ledger {
 
     /// Takes in a node that is copied whole, with all below it.
     pub(super) fn copied(&self, node: &Node, path: String) -> Result<()> {
-        let attrs = match node {
-            Node::Group(group) => group.attrs()?,
-            Node::Array(array) => array.attrs()?,
-        };
+        let attrs = node.attrs()?;
         // What a reference leads to is copied too, to a place of its own.
         let kept = attrs
             .iter()
@@ -169,10 +166,8 @@ impl Entry {
             "" => Some(Node::Group(root.clone())),
             _ => root.get(path)?,
         };
-        let (attrs, array) = match node.context("It is missing")? {
-            Node::Group(group) => (group.attrs()?, None),
-            Node::Array(array) => (array.attrs()?, Some(array)),
-        };
+        let node = node.context("It is missing")?;
+        let attrs = node.attrs()?;
         for (name, meant) in self.attrs.iter() {
             let meant = said(meant);
             let found = attrs.get(name).and_then(said);
@@ -181,10 +176,10 @@ impl Entry {
                 "Its attribute '{name}' differs"
             );
         }
-        match (&self.array, array) {
+        match (&self.array, node) {
             (None, _) => Ok(()),
-            (Some(_), None) => anyhow::bail!("It is a group"),
-            (Some(meant), Some(array)) => meant.compare(&array),
+            (Some(_), Node::Group(_)) => anyhow::bail!("It is a group"),
+            (Some(meant), Node::Array(array)) => meant.compare(&array),
         }
     }
 }

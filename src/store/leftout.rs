@@ -9,36 +9,47 @@ use tracing::warn;
 
 use super::Format;
 use super::spec::{Attr, Attrs, Dtype};
-use super::zarr;
+use super::{hdf5, zarr};
+
+/// Whether the node that attributes are for is made with them or is there.
+#[derive(Clone, Copy)]
+pub enum To {
+    New,
+    Old,
+}
 
 /// Those of the attributes of the node at `path` that can be written.
-pub fn writable<'a>(attrs: &'a Attrs, path: &str, format: Format) -> Cow<'a, Attrs> {
-    let cannot = |attr: &Attr| check(attr, format).err();
+pub fn writable<'a>(attrs: &'a Attrs, path: &str, format: Format, to: To) -> Cow<'a, Attrs> {
+    let cannot = |attr: &Attr| check(attr, format, to).err();
     if attrs.iter().all(|(_, attr)| cannot(attr).is_none()) {
         return Cow::Borrowed(attrs);
     }
     let mut kept = Attrs::default();
+    let place = if path.is_empty() { "/" } else { path };
     for (name, attr) in attrs.iter() {
         match cannot(attr) {
             None => kept.set(name, attr.clone()),
             Some(why) => tell(format!(
-                "Attribute '{name}' of '{path}' is left out: {why:#}"
+                "Attribute '{name}' of '{place}' is left out: {why:#}"
             )),
         }
     }
     Cow::Owned(kept)
 }
 
-fn check(attr: &Attr, format: Format) -> Result<()> {
+fn check(attr: &Attr, format: Format, to: To) -> Result<()> {
     if let Attr::Null(Dtype::Unsupported(why))
     | Attr::Bytes {
         dtype: Dtype::Unsupported(why),
         ..
     } = attr
     {
-        bail!("{why} cannot be copied");
+        bail!("{why}");
     }
     match (format, attr) {
+        (Format::H5ad, _) if matches!(to, To::Old) && hdf5::is_large(attr) => {
+            bail!("HDF5 stores no attribute of more than 64 KiB there")
+        }
         (Format::Zarr, _) => zarr::attr_value(attr).map(drop),
         (Format::H5ad, Attr::Text(text)) => without_nul(text),
         (Format::H5ad, Attr::Texts { values, .. }) => values.iter().try_for_each(without_nul),
@@ -82,10 +93,10 @@ mod tests {
             .with("complex", complex)
             .with(
                 "reference",
-                Attr::Null(Dtype::Unsupported("a reference".into())),
+                Attr::Null(Dtype::Unsupported("it is a reference".into())),
             );
         let names = |format| {
-            let kept = writable(&attrs, "obs", format);
+            let kept = writable(&attrs, "obs", format, To::New);
             kept.iter().map(|(n, _)| n.to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(Format::H5ad), ["text", "complex"]);

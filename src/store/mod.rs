@@ -37,6 +37,7 @@ pub use hdf5::share_heap;
 pub use hdf5::watch::watch;
 pub use lanes::{in_lanes, lanes_of};
 pub use ledger::Ledger;
+use leftout::To;
 pub use raw::Take;
 pub use scratch::Scratch;
 use spec::{ArraySpec, Attrs, Field, Strings};
@@ -83,6 +84,15 @@ pub struct Layout {
 pub enum Node {
     Group(Group),
     Array(Array),
+}
+
+impl Node {
+    pub fn attrs(&self) -> Result<Attrs> {
+        match self {
+            Node::Group(group) => group.attrs(),
+            Node::Array(array) => array.attrs(),
+        }
+    }
 }
 
 /// How many rows an array will get.
@@ -187,8 +197,8 @@ impl Group {
     }
 
     /// Those of the attributes for a node below this group that its format can hold.
-    fn writable<'a>(&self, path: &str, attrs: &'a Attrs) -> Cow<'a, Attrs> {
-        leftout::writable(attrs, &self.path_of(path), self.format())
+    fn writable<'a>(&self, path: &str, attrs: &'a Attrs, to: To) -> Cow<'a, Attrs> {
+        leftout::writable(attrs, &self.path_of(path), self.format(), to)
     }
 
     /// The path inside its file, without a leading slash; empty for the root.
@@ -234,7 +244,7 @@ impl Group {
 
     /// Creates the group `path`, and those that lead to it where they are missing.
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
-        let attrs = &*self.writable(path, attrs);
+        let attrs = &*self.writable(path, attrs, To::New);
         let of = match &self.of {
             GroupOf::Hdf5(g) => GroupOf::Hdf5(g.create_group(path, attrs)?),
             GroupOf::Zarr(g) => GroupOf::Zarr(g.create_group(path, attrs)?),
@@ -257,7 +267,7 @@ impl Group {
 
     /// Sets attributes of the node at `path` (this group where it is empty); those of the same names are replaced.
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
-        let attrs = &*self.writable(path, attrs);
+        let attrs = &*self.writable(path, attrs, To::Old);
         if let Some(ledger) = &self.ledger {
             ledger.attrs(self.path_of(path), attrs);
         }
@@ -275,7 +285,7 @@ impl Group {
         rows: Rows,
         attrs: &Attrs,
     ) -> Result<Appender> {
-        let attrs = &*self.writable(path, attrs);
+        let attrs = &*self.writable(path, attrs, To::New);
         let of = match &self.of {
             GroupOf::Hdf5(g) => {
                 AppenderOf::Hdf5(Box::new(g.create_array(path, spec, rows, attrs)?))
@@ -300,7 +310,7 @@ impl Group {
         records: &[u8],
         attrs: &Attrs,
     ) -> Result<()> {
-        let attrs = &*self.writable(path, attrs);
+        let attrs = &*self.writable(path, attrs, To::New);
         match &self.of {
             GroupOf::Hdf5(g) => {
                 if let Some(ledger) = &self.ledger {

@@ -1,5 +1,8 @@
 """Proofs about `merge`, first half: putting the shards of a file together gives the file."""
 
+import shutil
+
+import h5py
 import numpy as np
 
 import corpus
@@ -147,3 +150,66 @@ def merge_expands_patterns(case):
     shards[1].rename(odd)
     if case.works("as typed", "merge", merged, odd):
         _same(case, "as typed", expected(take.take(whole, np.arange(5, 10))), merged)
+
+
+def attributes_of_users_are_kept(case):
+    """Attributes that AnnData does not define, on every node: a cut has them all, and a merge those that its inputs agree on."""
+    folder = case.folder("noted")
+    source, other = (shutil.copy(case.corpus / "full.h5ad", folder / f"{name}.h5ad") for name in ("a", "b"))
+    for path in (source, other):
+        with h5py.File(path, "r+") as file:
+            file.attrs["note"] = "of the file"
+            file.visititems(lambda name, node: node.attrs.__setitem__("note", name))
+    want = trees.load(source)
+    for options in ((), ("--shuffle", "--seed", "1", "--compression", "gzip"), ("--max-categories", "1")):
+        label = " ".join(["slice", *options])
+        shards = case.slice(label, source, "--size", SIZE, "--verify", *options)
+        case.check(label, _without_note(want, trees.load(shards[-1])))
+        for name in ("m.h5ad", "m.zarr"):
+            merged = case.folder("merged") / name
+            case.works(label, "merge", merged, *shards, "--verify", *options[-2:] * ("--max-categories" in options))
+            case.check(f"{label}: merge into {name}", _without_note(want, written(merged)))
+            case.check(f"{label}: merge into {name}: warnings", [line for line in case.stderr.splitlines() if line.startswith("WARNING: Attribute")])
+    with h5py.File(other, "r+") as file:
+        file["X"].attrs["note"], file["obs"].attrs["more"] = "another", 1
+        del file["var"].attrs["note"]
+    merged = case.folder("merged") / "m.h5ad"
+    case.works("other notes", "merge", merged, source, other)
+    told = [line for line in case.stderr.splitlines() if "not carried over: '/X@note', '/obs@more', '/var@note'" in line]
+    case.check("other notes: warning", [] if len(told) == 1 else [case.stderr[-500:]])
+    tree = written(merged)
+    case.check("other notes", [f"{name}: {tree[name].attrs}" for name in ("X", "var") if "note" in tree[name].attrs] + ([] if tree["obs"].attrs["note"] == "obs" else ["obs"]))
+    # Larger than the header of an object takes: what is made anew can be made for it.
+    large = _large(case.corpus / "full.h5ad", folder / "large.h5ad")
+    shards = case.slice("large", large, "--verify")
+    with h5py.File(shards[0]) as got:
+        case.check("large: slice", [name for name in ("layers", "obsm/ints") if len(got[name].attrs["large"]) != 20000])
+    case.check("large: slice: warning", [] if "Attribute 'large' of '/' is left out" in case.stderr else [case.stderr[-300:]])
+    case.works("large: merge", "merge", merged, large, "--verify")
+    case.check("large: merge: warning", [] if "Attribute 'large' of 'obsm/ints' is left out" in case.stderr else [case.stderr[-300:]])
+
+
+def _large(source, path):
+    with h5py.File(source) as of, h5py.File(path, "w", libver="latest") as file:
+        for name in of:
+            if name != "layers":
+                of.copy(name, file)
+        folders = h5py.h5p.create(h5py.h5p.GROUP_CREATE)
+        folders.set_attr_phase_change(0, 0)
+        for node, made in ((of, file), (of["layers"], h5py.Group(h5py.h5g.create(file.id, b"layers", gcpl=folders))), (of["obsm/ints"], None)):
+            if made is None:
+                del file["obsm/ints"]
+                made = file.create_dataset("obsm/ints", data=node[...])
+            elif node.name == "/layers":
+                for name in node:
+                    node.copy(name, made)
+            for name, value in node.attrs.items():
+                made.attrs[name] = value
+            made.attrs["large"] = np.arange(20000)
+    return path
+
+
+def _without_note(want, got, path=""):
+    """The nodes of `got` without the note that the node in `want` has; kinds of elements may be others."""
+    out = [] if got.attrs.get("note") == want.attrs["note"] else [f"{path or '/'}: {got.attrs.get('note')!r}, want {want.attrs['note']!r}"]
+    return out + [line for name, node in got.children.items() if name in want.children for line in _without_note(want.children[name], node, f"{path}/{name}")]

@@ -276,6 +276,7 @@ impl Plan {
             layout: Layout::Csr,
             shape: [parts.iter().map(|p| p.rows).sum(), 0],
             attrs: Attrs::encoding("csr_matrix", "0.1.0"),
+            part_attrs: Default::default(),
             data,
             indices: widest(&indices, 0),
             indptr: widest(&indptr, most),

@@ -37,7 +37,7 @@ pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
     if ffi::class(&of) == H5T_class_t::H5T_REFERENCE {
         return match shape {
             Some(shape) if shape.iter().all(|&n| n == 1) => read_reference(object, &attr, &of),
-            _ => Ok(Attr::Null(Dtype::Unsupported("references".into()))),
+            _ => Ok(Attr::Null(Dtype::Unsupported("it holds references".into()))),
         };
     }
     let dtype = types::dtype(&of)?;
@@ -45,7 +45,7 @@ pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
         return Ok(Attr::Null(dtype));
     };
     if dtype.is_record_with_text() {
-        let why = "records with text of any length".into();
+        let why = "it holds records with text of any length".into();
         return Ok(Attr::Null(Dtype::Unsupported(why)));
     }
     let count = element_count(&shape)?;
@@ -101,7 +101,7 @@ fn read_reference(object: &Id, attr: &Id, of: &Id) -> Result<Attr> {
     let paths = targets(object, attr, of, 1)?;
     Ok(match paths.map(|mut paths| paths.pop()) {
         Some(Some(Some(path))) => Attr::Reference(path),
-        _ => Attr::Null(Dtype::Unsupported("a reference".into())),
+        _ => Attr::Null(Dtype::Unsupported("it is a reference".into())),
     })
 }
 

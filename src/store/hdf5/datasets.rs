@@ -179,6 +179,7 @@ pub struct Creation<'a> {
     /// Registered number and parameters.
     pub filters: &'a [(u32, Vec<u32>)],
     pub growing: bool,
+    pub large_attrs: bool,
 }
 
 pub fn create(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Result<Id> {
@@ -201,6 +202,9 @@ pub fn create(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Resu
         ffi::set(&list, &[at_once, never])?;
     }
     ffi::set(&list, &[Property::ObjectTimes(false)])?;
+    if how.large_attrs {
+        ffi::set(&list, &[links::large_attrs()])?;
+    }
     let lists = [&links::creation()?, &list, &access];
     ffi::create_dataset(parent, &name, (&of, &space), lists)
 }

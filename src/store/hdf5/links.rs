@@ -193,13 +193,16 @@ pub fn creation() -> Result<Id> {
     Ok(list)
 }
 
-/// Creates a group. `many_attrs`: room for attributes beyond the 64 KiB that an object header of the oldest format
-/// takes (HDF5 manual, "Large Attributes"), which tracking their order asks for.
-pub fn create_group(parent: &Id, path: &str, many_attrs: bool) -> Result<Id> {
+/// Makes a new object keep attributes that are large apart from its header, which tracking their order asks for.
+pub fn large_attrs() -> Property<'static> {
+    Property::AttrOrder(H5P_CRT_ORDER_TRACKED)
+}
+
+pub fn create_group(parent: &Id, path: &str, with_large_attrs: bool) -> Result<Id> {
     let (name, links) = (text(path)?, creation()?);
     let list = ffi::create_list(&H5P_GROUP_CREATE)?;
-    if many_attrs {
-        ffi::set(&list, &[Property::AttrOrder(H5P_CRT_ORDER_TRACKED)])?;
+    if with_large_attrs {
+        ffi::set(&list, &[large_attrs()])?;
     }
     ffi::create_group(parent, &name, &links, &list)
 }

@@ -70,8 +70,17 @@ pub enum Node {
     Array(Array),
 }
 
-/// The largest attribute that an object header of the oldest format holds, less what describes it.
-const LARGE_ATTRIBUTE: usize = 60_000;
+/// Whether an attribute, with what describes it, may be larger than the 64 KiB that an object header of the oldest format
+/// takes (HDF5 manual, "Large Attributes"): an object is made for those, or has none.
+pub fn is_large(attr: &Attr) -> bool {
+    let bytes = match attr {
+        // A length, an address and an index for each text of variable length.
+        Attr::Texts { values, .. } => values.len() * 16,
+        Attr::Bytes { bytes, .. } => bytes.len(),
+        _ => 16,
+    };
+    bytes > 60_000
+}
 
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
     if files::superblock(&File::open(path)?)?.is_none() {
@@ -178,10 +187,7 @@ impl Group {
 
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
         let context = || format!("Create '{}'", join(&self.path, path));
-        let large = attrs
-            .iter()
-            .any(|(_, a)| attribute_bytes(a) > LARGE_ATTRIBUTE);
-        let id = links::create_group(&self.id, path, large).with_context(context)?;
+        let id = links::create_group(&self.id, path, has_large(attrs)).with_context(context)?;
         let group = Group {
             id,
             path: join(&self.path, path),
@@ -230,6 +236,7 @@ impl Group {
                 chunk: None,
                 filters: &[],
                 growing: false,
+                large_attrs: has_large(attrs),
             };
             let id = datasets::create(&self.id, path, &out, &how)?;
             write_attrs(&id, attrs)?;
@@ -401,11 +408,6 @@ fn write_attrs(id: &Id, attrs: &Attrs) -> Result<()> {
     Ok(())
 }
 
-fn attribute_bytes(attr: &Attr) -> usize {
-    match attr {
-        // A length, an address and an index for each text of variable length.
-        Attr::Texts { values, .. } => values.len() * 16,
-        Attr::Bytes { bytes, .. } => bytes.len(),
-        _ => 16,
-    }
+fn has_large(attrs: &Attrs) -> bool {
+    attrs.iter().any(|(_, attr)| is_large(attr))
 }

@@ -186,6 +186,7 @@ mod tests {
             chunk: None,
             filters: &[],
             growing: false,
+            large_attrs: false,
         };
         let dataset = datasets::create(&file, "a", &spec, &how).unwrap();
         check(&dataset, &ffi::type_of(&dataset).unwrap());

@@ -79,6 +79,7 @@ impl Appender {
             chunk: chunk.as_deref(),
             filters: &encoded,
             growing,
+            large_attrs: super::has_large(attrs),
         };
         let id = datasets::create(&group.id, path, &spec, &how)?;
         super::write_attrs(&id, attrs)?;

@@ -1,0 +1,104 @@
+//! Attributes that AnnData does not define, such as a unit: the result has those that the inputs agree on.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use tracing::warn;
+
+use super::input::Input;
+use super::{folder_of, is_merged, named};
+use crate::anndata::encoding::extras;
+use crate::anndata::frame;
+use crate::store::spec::{Attr, Attrs};
+use crate::store::{Group, Node};
+
+/// By path, the elements of the inputs.
+#[derive(Default)]
+pub struct Extras(BTreeMap<String, Element>);
+
+#[derive(Default)]
+struct Element {
+    /// Inputs that have it.
+    holders: usize,
+    /// By name what the first input has, and how many have the same.
+    attrs: BTreeMap<String, (Attr, usize)>,
+}
+
+impl Extras {
+    pub fn add(&mut self, input: &Input) -> Result<()> {
+        let root = &input.root;
+        self.note("", &root.attrs()?);
+        let names = root.names()?;
+        for name in names.iter().filter(|name| is_merged(name)) {
+            self.walk(root, name, &folder_of(name))
+                .with_context(|| format!("Read '{name}'"))?;
+        }
+        Ok(())
+    }
+
+    fn walk(&mut self, parent: &Group, name: &str, to: &str) -> Result<()> {
+        let Some(node) = parent.get(name)? else {
+            return Ok(());
+        };
+        let attrs = node.attrs()?;
+        self.note(to, &attrs);
+        let Node::Group(group) = node else {
+            return Ok(());
+        };
+        let names = match attrs.text("encoding-type") {
+            Some("dataframe") => frame::columns(&group)?,
+            _ => group.names()?,
+        };
+        let mut names = names.iter();
+        names.try_for_each(|name| self.walk(&group, name, &format!("{to}/{name}")))
+    }
+
+    fn note(&mut self, path: &str, attrs: &Attrs) {
+        let element = self.0.entry(path.into()).or_default();
+        element.holders += 1;
+        for (name, value) in extras(attrs).iter() {
+            let known = element.attrs.entry(name.into());
+            let (first, like) = known.or_insert_with(|| (value.clone(), 0));
+            *like += usize::from(first == value);
+        }
+    }
+
+    /// Gives the elements of the result what all inputs that have them agree on, and names the rest in a warning.
+    pub fn write(self, out: &Group) -> Result<()> {
+        let mut lost = vec![];
+        for (path, element) in self.0 {
+            if element.attrs.is_empty() {
+                continue;
+            }
+            let has = match path.as_str() {
+                "" => out.attrs()?,
+                _ => match out.get(&path)? {
+                    Some(node) => node.attrs()?,
+                    None => continue,
+                },
+            };
+            let mut kept = Attrs::default();
+            for (name, (value, like)) in element.attrs {
+                // What is copied whole has them.
+                if has.get(&name).is_some() {
+                    continue;
+                }
+                match like == element.holders {
+                    true => kept.set(&name, value),
+                    false => lost.push(format!("/{path}@{name}")),
+                }
+            }
+            if kept != Attrs::default() {
+                out.set_attrs(&path, &kept)
+                    .with_context(|| format!("Write attributes of '{path}'"))?;
+            }
+        }
+        if !lost.is_empty() {
+            warn!(
+                "Attributes that not all inputs have alike are not carried over: {}",
+                named(&lost)
+            );
+        }
+        Ok(())
+    }
+}
