@@ -129,6 +129,7 @@ scenarios! {
     a_dry_run_tells_what_is_written_then,
     filter_reaches_rows_beyond_two_to_the_31_elements,
     chunks_along_a_later_axis_that_may_grow_are_placed,
+    virtual_datasets_have_all_their_values,
     records_with_text_are_read_through_every_filter,
     damaged_chunks_that_are_copied_are_refused,
     references_lead_to_no_cells_of_others,

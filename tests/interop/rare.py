@@ -65,6 +65,95 @@ def _records():
     return np.rec.fromarrays([names, names[::-1], np.arange(3.0)], names=["0", "1", "x"])
 
 
+def virtual_datasets_have_all_their_values(case):
+    """Each value is that of the last source that has it, or the fill value: of any selections, of sources in sources, of more files than may be open."""
+    path = _write(case, _adata())
+    folder, out = path.parent, case.folder("out")
+    want = {}
+    with h5py.File(path, "r+") as file:
+        for seed in range(40):
+            rng = np.random.default_rng(seed)
+            want[f"v{seed}"] = _virtual(file, f"v{seed}", folder, rng)
+            # Every second row of that one.
+            want[f"w{seed}"] = np.full(want[f"v{seed}"].shape, 9, want[f"v{seed}"].dtype)
+            want[f"w{seed}"][::2] = want[f"v{seed}"][::2]
+            layout = h5py.VirtualLayout(want[f"w{seed}"].shape, want[f"w{seed}"].dtype)
+            layout[::2] = h5py.VirtualSource(".", f"obsm/v{seed}", layout.shape)[::2]
+            _label(file["obsm"].create_virtual_dataset(f"w{seed}", layout, fillvalue=9))
+        # As much as the source has.
+        file["spare/endless"] = want["endless"] = np.arange(2 * N, dtype="i4").reshape(N, 2)
+        layout = h5py.VirtualLayout((N, 2), "i4", maxshape=(None, 2))
+        layout[:h5py.h5s.UNLIMITED] = h5py.VirtualSource(".", "spare/endless", (N, 2), maxshape=(None, 2))[:h5py.h5s.UNLIMITED]
+        _label(file["obsm"].create_virtual_dataset("endless", layout))
+        layout, text = h5py.VirtualLayout((N,), h5py.string_dtype()), [f"text {i}" for i in range(N)]
+        file["spare/text"] = text
+        layout[:N - 2] = h5py.VirtualSource(".", "spare/text", (N,))[:N - 2]
+        _label(file["obs"].create_virtual_dataset("text", layout), "string-array")
+        file["obs"].attrs["column-order"] = ["text"]
+    order = np.random.default_rng(1).permutation(N)
+    for options, rows in (((), np.arange(N)), (("--shuffle", "--seed", "1"), order)):
+        case.works("selections", "slice", path, out / "s", *options)
+        with h5py.File(out / "s_shard_0.h5ad") as got:
+            for name, values in want.items():
+                _values(case, f"{name} {options}", values[rows], got[f"obsm/{name}"][...])
+            texts = np.array(text[:-2] + ["", ""])[rows]
+            _values(case, f"text {options}", texts, got["obs/text"].asstr()[...].astype(texts.dtype))
+    _of_many_files(case)
+    # The library takes zeros for what such a file does not have.
+    path = _write(case, _adata(), "raw.h5ad")
+    (path.parent / "raw.bin").write_bytes(np.arange(N, dtype="f4").tobytes()[:-1])
+    with h5py.File(path, "r+") as file:
+        _label(file.create_dataset("obsm/raw", (N, 1), "f4", external=[(str(path.parent / "raw.bin"), 0, h5py.h5f.UNLIMITED)]))
+    _refused(case, "cut short", ("slice", path, case.folder("out") / "s"), "which ends before they do")
+
+
+def _virtual(file, name, folder, rng):
+    """Makes a virtual dataset in obsm from some sources; its values."""
+    shape = (N, *map(int, rng.integers(1, 9, rng.integers(1, 3))))
+    dtype = rng.choice(["f4", "i8", ">f8", "u2"])
+    layout, values = h5py.VirtualLayout(shape, dtype), np.full(shape, 7, dtype)
+    for at in range(rng.integers(0, 6)):
+        starts = [int(rng.integers(0, side)) for side in shape]
+        onto = tuple(slice(start, int(rng.integers(start, side)) + 1, int(rng.integers(1, 4))) for start, side in zip(starts, shape))
+        sides, steps = values[onto].shape, [int(step) for step in rng.integers(1, 3, len(shape))]
+        of = tuple(slice(2, 2 + side * step, step) for side, step in zip(sides, steps))
+        data = rng.integers(0, 60000, [2 + side * step + 1 for side, step in zip(sides, steps)]).astype(rng.choice(["f4", "f8", ">i4"]))
+        values[onto] = data[of]
+        if rng.random() < 0.3:
+            file.create_dataset(f"spare/{name}/{at}", data=data, chunks=True, compression="gzip")
+            source = h5py.VirtualSource(".", f"spare/{name}/{at}", data.shape)
+        else:
+            with h5py.File(folder / f"{name}_{at}.h5", "w") as made:
+                made["deep/values"] = data
+            source = h5py.VirtualSource(f"{name}_{at}.h5", "deep/values", data.shape)
+        layout[onto] = source[of]
+    _label(file["obsm"].create_virtual_dataset(name, layout, fillvalue=7))
+    return values
+
+
+def _of_many_files(case):
+    """Where a process may open few files, the library takes fill values for those of the others, and tells nothing."""
+    path, out, many = _write(case, _adata(), "many.h5ad"), case.folder("out"), 150
+    layout, series = h5py.VirtualLayout((N, many), "f4"), h5py.VirtualLayout((N, many), "f4", maxshape=(N, None))
+    for at in range(many):
+        with h5py.File(path.parent / f"many_{at}.h5", "w") as file:
+            file["values"] = np.full((N, 1), at, "f4")
+        layout[:, at:at + 1] = h5py.VirtualSource(f"many_{at}.h5", "values", (N, 1))
+    with h5py.File(path, "r+") as file:
+        _label(file["obsm"].create_virtual_dataset("many", layout))
+        plist, space = h5py.h5p.create(h5py.h5p.DATASET_CREATE), h5py.h5s.create_simple((N, many), (N, h5py.h5s.UNLIMITED))
+        space.select_hyperslab((0, 0), (1, h5py.h5s.UNLIMITED), stride=(1, 1), block=(N, 1))
+        plist.set_virtual(space, b"many_%b.h5", b"values", h5py.h5s.create_simple((N, 1)))
+        h5py.h5d.create(file["obsm"].id, b"series", h5py.h5t.IEEE_F32LE, space, plist)
+        _label(file["obsm/series"])
+    few = ["sh", "-c", 'ulimit -n 60; exec "$0" "$@"', case.binary]
+    done = subprocess.run([*few, "slice", path, out / "s", "--follow-external", "-j", "2"], capture_output=True, text=True)
+    case.check("many files", [] if done.returncode == 0 else [done.stderr[-300:]])
+    with h5py.File(out / "s_shard_0.h5ad") as got:
+        for name in ("many", "series"):
+            _values(case, f"{name} files", np.tile(np.arange(many, dtype="f4"), (N, 1)), got[f"obsm/{name}"][...])
+
+
 def records_with_text_are_read_through_every_filter(case):
     """And no shard needs a plugin: scanpy's rank_genes_groups beside arrays, all filtered."""
     for name, options in FILTERS.items():

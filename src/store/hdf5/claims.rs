@@ -91,7 +91,7 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     let mut start = 0;
     while start < rows && items > 0 {
         let count = step.min(rows - start);
-        let values = Values::Rows(dataset, start, count);
+        let values = Values::Rows(dataset.into(), start, count);
         let values = found.read(values, items * usize::try_from(count)?)?;
         found.check(&values, heap)?;
         start += count;

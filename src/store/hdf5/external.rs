@@ -5,7 +5,8 @@
 
 use std::collections::HashSet;
 use std::env;
-use std::ffi::{CString, OsString};
+use std::ffi::OsString;
+use std::fmt;
 use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use anyhow::{Context, Result, bail, ensure};
 use hdf5_sys::h5d::H5D_layout_t;
 
 use super::super::access::{Bounds, Refused};
-use super::ffi::{self, Id};
+use super::ffi::{self, External, Id};
+use super::values::element_count;
 use super::{claims, datasets, files, links};
 
 /// The bounds of a file: its folder, and that of what its name leads to where it is a symbolic link.
@@ -108,7 +110,7 @@ pub fn check(kind: Name, bounds: &Bounds, from: &Path, name: &Path) -> Result<Op
 /// Where values of a dataset lie, if not in its own place in its own file.
 pub enum Elsewhere {
     /// In a file without structure.
-    Raw(PathBuf),
+    Raw(External),
     /// In another dataset, or in a series of them.
     Source(Source),
 }
@@ -119,6 +121,9 @@ pub struct Source {
     file: Vec<u8>,
     path: Vec<u8>,
 }
+
+/// Virtual datasets whose values come from one another.
+pub const DEPTH: usize = 8;
 
 /// Where among virtual datasets, of which one is a source of the next, the one stands that is looked at.
 #[derive(Default)]
@@ -134,13 +139,12 @@ pub fn elsewhere(dataset: &Id) -> Result<Vec<Elsewhere>> {
     let list = ffi::creation_list(dataset)?;
     if ffi::layout(&list) != H5D_layout_t::H5D_VIRTUAL {
         let files = ffi::external_files(&list)?.into_iter();
-        let raw = |name: CString| Elsewhere::Raw(as_path(name.into_bytes()));
-        return Ok(files.map(raw).collect());
+        return Ok(files.map(Elsewhere::Raw).collect());
     }
     let mut known = HashSet::new();
     let mut found = vec![];
-    for (file, path) in ffi::virtual_sources(&list)? {
-        let source = Source { file, path };
+    for mapping in ffi::mappings(&list)? {
+        let source = Source::new(mapping.file, mapping.path);
         if known.insert(source.clone()) {
             found.push(Elsewhere::Source(source));
         }
@@ -155,8 +159,6 @@ fn as_path(bytes: Vec<u8>) -> PathBuf {
 /// An error where the values of a dataset, or what they come from, lie out of the bounds, or where the library is not
 /// safe to read a dataset that they come from.
 pub fn check_values(dataset: &Id, bounds: &Bounds, nesting: &mut Nesting) -> Result<()> {
-    /// Virtual datasets whose values come from one another.
-    const DEPTH: usize = 8;
     let elsewhere = elsewhere(dataset)?;
     if elsewhere.is_empty() {
         return Ok(());
@@ -166,19 +168,63 @@ pub fn check_values(dataset: &Id, bounds: &Bounds, nesting: &mut Nesting) -> Res
         "Virtual datasets lie deeper than {DEPTH} in one another"
     );
     let from = files::name(dataset)?;
+    let mut before = 0;
     for part in elsewhere {
         match part {
-            Elsewhere::Raw(name) => drop(check(Name::Raw, bounds, &from, &name)?),
+            Elsewhere::Raw(raw) => {
+                let part = bytes(dataset)?.saturating_sub(before).min(raw.size);
+                before += part;
+                check_raw(&raw, part, bounds, &from)?;
+            }
             Elsewhere::Source(source) => source.check(&from, bounds, nesting)?,
         }
     }
     Ok(())
 }
 
+/// What the values of a dataset take as they are.
+fn bytes(dataset: &Id) -> Result<u64> {
+    let extent = ffi::extent(&ffi::space_of(dataset)?)?;
+    let count = element_count(&extent.unwrap_or_default().0)? as u64;
+    Ok(count.saturating_mul(ffi::type_size(&ffi::type_of(dataset)?)? as u64))
+}
+
+/// An error where a file without structure is out of bounds, or ends before `bytes` do: the library reads zeros then
+/// (2.2.0, `H5D__efl_read`).
+fn check_raw(raw: &External, bytes: u64, bounds: &Bounds, from: &Path) -> Result<()> {
+    let name = as_path(raw.name.to_bytes().to_vec());
+    let Some(place) = check(Name::Raw, bounds, from, &name)? else {
+        return Ok(());
+    };
+    let len = place.metadata()?.len();
+    ensure!(
+        u64::try_from(raw.offset)?.saturating_add(bytes) <= len,
+        "Its values lie in the file {}, which ends before they do",
+        name.display()
+    );
+    Ok(())
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [path, file] = [&self.path, &self.file].map(|name| String::from_utf8_lossy(name));
+        write!(f, "'{path}' in {file}")
+    }
+}
+
 impl Source {
+    pub fn new(file: Vec<u8>, path: Vec<u8>) -> Source {
+        Source { file, path }
+    }
+
+    /// Whether its names are those of many, numbered.
+    pub fn is_series(&self) -> bool {
+        self.block(0) != self.block(1)
+    }
+
     /// Checks what there is of it for a virtual dataset in the file `from`.
     fn check(&self, from: &Path, bounds: &Bounds, nesting: &mut Nesting) -> Result<()> {
-        let is_series = self.block(0) != self.block(1);
+        let is_series = self.is_series();
         if is_series && matches!(bounds, Bounds::Within(_)) {
             let shown = String::from_utf8_lossy(&self.file);
             bail!(Refused(format!(
@@ -195,15 +241,13 @@ impl Source {
         }
         ensure!(
             is_series,
-            "Its source '{}' in {} is not there, without which the library takes the fill value for values",
-            String::from_utf8_lossy(&self.path),
-            String::from_utf8_lossy(&self.file)
+            "Its source {self} is not there, without which the library takes the fill value for values"
         );
         Ok(())
     }
 
     /// The names in one block of a series (HDF5 manual, `H5Pset_virtual`).
-    fn block(&self, number: u64) -> Source {
+    pub fn block(&self, number: u64) -> Source {
         let named = |name: &[u8]| {
             let (mut out, mut rest) = (vec![], name);
             loop {
@@ -226,22 +270,40 @@ impl Source {
         }
     }
 
+    /// Opens the dataset, which may be virtual itself or lie behind an external link, for a virtual one in the file
+    /// `from`.
+    pub fn open(&self, from: &Path, bounds: &Bounds) -> Result<Id> {
+        let (found, path) = (self.place(from, bounds)?, self.path_from_root()?);
+        let file = files::open(&found.context("Its file is not there")?)?;
+        match links::open(&file, &path, bounds)? {
+            links::Object::Dataset(id) => Ok(id),
+            links::Object::Group(_) => bail!("A group is no source of values"),
+        }
+    }
+
+    fn place(&self, from: &Path, bounds: &Bounds) -> Result<Option<PathBuf>> {
+        match self.file.as_slice() {
+            // Its own.
+            b"." => Ok(Some(from.to_path_buf())),
+            name => check(Name::Source, bounds, from, &as_path(name.to_vec())),
+        }
+    }
+
+    /// Its path without what leads nowhere else.
+    fn path_from_root(&self) -> Result<String> {
+        let parts = str::from_utf8(&self.path)?.split('/');
+        let parts: Vec<_> = parts.filter(|part| !matches!(*part, "" | ".")).collect();
+        Ok(parts.join("/"))
+    }
+
     /// Checks a dataset, which may be virtual itself or lie behind an external link; false where there is none.
     fn check_one(&self, from: &Path, bounds: &Bounds, nesting: &mut Nesting) -> Result<bool> {
-        let found = match self.file.as_slice() {
-            // Its own.
-            b"." => Some(from.to_path_buf()),
-            name => check(Name::Source, bounds, from, &as_path(name.to_vec()))?,
-        };
-        let Some(found) = found else {
+        let Some(found) = self.place(from, bounds)? else {
             return Ok(false);
         };
         let shown = || format!("In {}", String::from_utf8_lossy(&self.file));
         let file = files::open(&found).with_context(shown)?;
-        // From the root, without what leads nowhere else.
-        let parts = str::from_utf8(&self.path).with_context(shown)?.split('/');
-        let parts: Vec<_> = parts.filter(|part| !matches!(*part, "" | ".")).collect();
-        let path = &parts.join("/");
+        let path = &self.path_from_root().with_context(shown)?;
         if !links::exists(&file, path, bounds).with_context(shown)? {
             return Ok(false);
         }

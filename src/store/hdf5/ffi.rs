@@ -282,33 +282,55 @@ pub fn fill_value(list: &Id, of: &Id) -> Result<Option<Vec<u8>>> {
     })
 }
 
-/// The names of the files of external storage, each as long as a path can be.
-pub fn external_files(list: &Id) -> Result<Vec<CString>> {
-    let name = |at| {
-        let mut text = [0u8; 4097];
-        let (offset, size) = (&mut 0, &mut 0);
-        let (room, to) = (text.len() - 1, text.as_mut_ptr().cast());
-        // SAFETY: at most one byte less is written than the buffer holds.
-        done(|| unsafe { H5Pget_external(list.0, at, room, to, offset, size) })?;
-        Ok(CStr::from_bytes_until_nul(&text)?.to_owned())
-    };
-    let count = number(|| ask(H5Pget_external_count, list))?;
-    (0..count as c_uint).map(name).collect()
+/// A part of external storage: a file whose name is as long as a path can be, and which bytes of it.
+pub struct External {
+    pub name: CString,
+    pub offset: i64,
+    /// All bits set where it is what is left.
+    pub size: u64,
 }
 
-/// Of each source of a virtual dataset, its file and its path there.
-pub fn virtual_sources(list: &Id) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let source = |at| {
+pub fn external_files(list: &Id) -> Result<Vec<External>> {
+    let part = |at| {
+        let mut text = [0u8; 4097];
+        let (mut offset, mut size) = (0, 0);
+        let (room, to) = (text.len() - 1, text.as_mut_ptr().cast());
+        // SAFETY: at most one byte less is written than the buffer holds.
+        done(|| unsafe { H5Pget_external(list.0, at, room, to, &mut offset, &mut size) })?;
+        let name = CStr::from_bytes_until_nul(&text)?.to_owned();
+        Ok(External { name, offset, size })
+    };
+    let count = number(|| ask(H5Pget_external_count, list))?;
+    (0..count as c_uint).map(part).collect()
+}
+
+/// What one source gives to a virtual dataset: its file and its path there, and places in both.
+pub struct Mapping {
+    pub file: Vec<u8>,
+    pub path: Vec<u8>,
+    pub onto: Id,
+    pub of: Id,
+}
+
+pub fn mappings(list: &Id) -> Result<Vec<Mapping>> {
+    let mapping = |at| {
         // SAFETY: the buffer has room for `size` bytes.
         let file = sized(|buf, size| unsafe { H5Pget_virtual_filename(list.0, at, buf, size) })?;
         // SAFETY: the buffer has room for `size` bytes.
         let path = sized(|buf, size| unsafe { H5Pget_virtual_dsetname(list.0, at, buf, size) })?;
-        Ok((file, path))
+        Ok(Mapping {
+            file,
+            path,
+            // SAFETY: is handed no memory.
+            onto: id(|| unsafe { H5Pget_virtual_vspace(list.0, at) })?,
+            // SAFETY: is handed no memory.
+            of: id(|| unsafe { H5Pget_virtual_srcspace(list.0, at) })?,
+        })
     };
     let mut count = 0;
     // SAFETY: writes one number.
     done(|| unsafe { H5Pget_virtual_count(list.0, &mut count) })?;
-    (0..count).map(source).collect()
+    (0..count).map(mapping).collect()
 }
 
 /// Whether what an external link leads to may be opened: asked with the path of the file that has the link, and the file
@@ -602,6 +624,128 @@ pub fn create_space(shape: Option<&[u64]>, growing: bool) -> Result<Id> {
     })
 }
 
+/// Places at equal distances, by axis (HDF5 manual, `H5Sselect_hyperslab`).
+#[derive(Clone)]
+pub struct Hyperslab {
+    pub start: Vec<u64>,
+    pub stride: Vec<u64>,
+    pub count: Vec<u64>,
+    pub block: Vec<u64>,
+}
+
+impl Hyperslab {
+    /// The axis along which there is no end.
+    pub fn endless_axis(&self) -> Option<usize> {
+        let mut sides = self.count.iter().zip(&self.block);
+        sides.position(|(&count, &block)| count == H5S_UNLIMITED || block == H5S_UNLIMITED)
+    }
+}
+
+/// The places that are selected in a space, where they are one hyperslab.
+pub fn hyperslab(space: &Id) -> Result<Option<Hyperslab>> {
+    sync(|| {
+        let is_one = ask(H5Sget_select_type, space) == H5S_sel_type::H5S_SEL_HYPERSLABS;
+        if !is_one || number(|| ask(H5Sis_regular_hyperslab, space))? == 0 {
+            return Ok(None);
+        }
+        let zeros = vec![0; rank(space)?];
+        let mut slab = Hyperslab {
+            start: zeros.clone(),
+            stride: zeros.clone(),
+            count: zeros.clone(),
+            block: zeros,
+        };
+        // SAFETY: each array has room for a number for each axis.
+        done(|| unsafe {
+            H5Sget_regular_hyperslab(
+                space.0,
+                slab.start.as_mut_ptr(),
+                slab.stride.as_mut_ptr(),
+                slab.count.as_mut_ptr(),
+                slab.block.as_mut_ptr(),
+            )
+        })?;
+        Ok(Some(slab))
+    })
+}
+
+pub fn copy_space(space: &Id) -> Result<Id> {
+    opened(H5Scopy, space)
+}
+
+/// A space with the places of a hyperslab selected.
+pub fn select_hyperslab(space: &Id, slab: &Hyperslab) -> Result<Id> {
+    let selected = copy_space(space)?;
+    let (start, stride) = (axes(&slab.start)?, axes(&slab.stride)?);
+    let (count, block) = (axes(&slab.count)?, axes(&slab.block)?);
+    // SAFETY: the arrays have a number for each axis that there can be.
+    done(|| unsafe {
+        H5Sselect_hyperslab(
+            selected.0,
+            H5S_seloper_t::H5S_SELECT_SET,
+            start.as_ptr(),
+            stride.as_ptr(),
+            count.as_ptr(),
+            block.as_ptr(),
+        )
+    })?;
+    Ok(selected)
+}
+
+/// A space with the places selected that are selected in another one: all, where they are all there.
+pub fn select(space: &Id, as_in: &Id) -> Result<Id> {
+    sync(|| {
+        if ask(H5Sget_select_type, as_in) == H5S_sel_type::H5S_SEL_ALL {
+            let (shape, _) = extent(space)?.context("A space without a shape")?;
+            let ones = vec![1; shape.len()];
+            return match shape.contains(&0) {
+                true => copy_space(space),
+                false => select_hyperslab(
+                    space,
+                    &Hyperslab {
+                        start: vec![0; shape.len()],
+                        stride: ones.clone(),
+                        count: shape,
+                        block: ones,
+                    },
+                ),
+            };
+        }
+        ensure!(rank(space)? == rank(as_in)?, "A selection of another rank");
+        let selected = copy_space(space)?;
+        // SAFETY: is handed no memory.
+        done(|| unsafe { H5Sselect_copy(selected.0, as_in.0) })?;
+        Ok(selected)
+    })
+}
+
+fn selected(space: &Id) -> Result<u64> {
+    Ok(number(|| ask(H5Sget_select_npoints, space))? as u64)
+}
+
+/// Of the places in `onto` that belong, in their order, to those in `from`, the ones that belong to places in `part`
+/// too; `None` where there are none. `part` is in the space of `from`.
+pub fn project(from: &Id, onto: &Id, part: &Id) -> Result<Option<Id>> {
+    sync(|| {
+        ensure!(rank(from)? == rank(part)?, "A mapping of another rank");
+        // SAFETY: is handed no memory.
+        let found = id(|| unsafe { H5Sselect_project_intersection(from.0, onto.0, part.0) })?;
+        Ok((selected(&found)? > 0).then_some(found))
+    })
+}
+
+/// Takes places out of those that are selected in a space; both are hyperslabs.
+pub fn subtract(space: &Id, part: &Id) -> Result<()> {
+    sync(|| {
+        if selected(space)? == 0 {
+            return Ok(());
+        }
+        let without = H5S_seloper_t::H5S_SELECT_NOTB;
+        // SAFETY: is handed no memory.
+        done(|| unsafe { H5Smodify_select(space.0, without, part.0) })
+    })
+}
+
 fn rank(space: &Id) -> Result<usize> {
     Ok(number(|| ask(H5Sget_simple_extent_ndims, space))? as usize)
 }
@@ -821,7 +965,29 @@ pub enum Values<'a> {
     /// All of an attribute.
     Attr(&'a Id),
     /// Rows of a dataset: the first, and how many. All of one that has no axes.
-    Rows(&'a Id, u64, u64),
+    Rows(Dataset<'a>, u64, u64),
+}
+
+/// A dataset, and where its values are if it is a virtual one.
+#[derive(Clone, Copy)]
+pub struct Dataset<'a> {
+    pub id: &'a Id,
+    pub sources: Option<&'a dyn Sources>,
+}
+
+impl<'a> From<&'a Id> for Dataset<'a> {
+    fn from(id: &'a Id) -> Dataset<'a> {
+        Dataset { id, sources: None }
+    }
+}
+
+/// Reads what a dataset has at one selection to another one, in memory: the last, and the second.
+pub type ReadPart<'a> = &'a mut dyn FnMut(&Id, &Id, &Id) -> Result<()>;
+
+/// Where the values of virtual datasets are.
+pub trait Sources {
+    /// Has all values of a dataset read that belong to a selection in memory, from one in its own space.
+    fn each(&self, dataset: &Id, places: (&Id, &Id), read: ReadPart) -> Result<()>;
 }
 
 /// Where values are.
@@ -834,7 +1000,7 @@ struct Places {
 
 impl Values<'_> {
     fn places(self) -> Result<Places> {
-        let (Values::Attr(values) | Values::Rows(values, ..)) = self;
+        let (Values::Attr(values) | Values::Rows(Dataset { id: values, .. }, ..)) = self;
         let file = space_of(values)?;
         let (mut block, mut from) = extent(&file)?.unwrap_or((vec![0], vec![0]));
         from.fill(0);
@@ -859,14 +1025,22 @@ impl Values<'_> {
     /// # Safety
     /// `to` has room for as many values of the type as there are places, which are those of these values now.
     unsafe fn load(self, at: &Places, of: &Id, to: *mut c_void) -> Result<()> {
-        let (memory, file, how) = (at.memory.0, at.file.0, H5P_DEFAULT);
-        // SAFETY: as the caller says.
-        done(|| unsafe {
-            match self {
-                Values::Attr(attr) => H5Aread(attr.0, of.0, to),
-                Values::Rows(dataset, ..) => H5Dread(dataset.0, of.0, memory, file, how, to),
-            }
-        })
+        let mut read = |dataset: &Id, memory: &Id, file: &Id| {
+            // SAFETY: is handed no memory.
+            let same = number(|| unsafe { H5Sextent_equal(memory.0, at.memory.0) })?;
+            ensure!(same > 0, "A read to other places than there are");
+            let (memory, file, how) = (memory.0, file.0, H5P_DEFAULT);
+            // SAFETY: as the caller says; and the library looks whether what is selected is within the space.
+            done(|| unsafe { H5Dread(dataset.0, of.0, memory, file, how, to) })
+        };
+        match self {
+            // SAFETY: as the caller says.
+            Values::Attr(attr) => done(|| unsafe { H5Aread(attr.0, of.0, to) }),
+            Values::Rows(Dataset { id, sources }, ..) => match sources {
+                None => read(id, &at.memory, &at.file),
+                Some(sources) => sources.each(id, (&at.memory, &at.file), &mut read),
+            },
+        }
     }
 
     /// # Safety
@@ -877,7 +1051,7 @@ impl Values<'_> {
         done(|| unsafe {
             match self {
                 Values::Attr(attr) => H5Awrite(attr.0, of.0, from),
-                Values::Rows(dataset, ..) => H5Dwrite(dataset.0, of.0, memory, file, how, from),
+                Values::Rows(to, ..) => H5Dwrite(to.id.0, of.0, memory, file, how, from),
             }
         })
     }

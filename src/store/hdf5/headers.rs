@@ -162,13 +162,15 @@ fn fill_value(data: &[u8]) -> Result<Option<&[u8]>> {
     }
 }
 
-/// Address and index of a list of sources, from version 4 of the layout on.
+/// Address and index of a list of sources, from version 4 of the layout on; `None` where there are none.
 fn sources(data: &[u8], address: usize) -> Result<Option<&[u8]>> {
     const VIRTUAL: u8 = 3;
-    match data {
-        [version, VIRTUAL, list @ ..] if *version >= 4 => take(&mut &*list, address + 4).map(Some),
-        _ => Ok(None),
-    }
+    let [4..=u8::MAX, VIRTUAL, list @ ..] = data else {
+        return Ok(None);
+    };
+    let list = take(&mut &*list, address + 4)?;
+    let is_none = list[..address].iter().all(|&byte| byte == 0xff);
+    Ok((!is_none).then_some(list))
 }
 
 /// The bytes after their number; `None` where there are none.
@@ -251,6 +253,8 @@ mod tests {
         let found = read(&header(&[chunked, virtual_one])).unwrap();
         assert_eq!(found.sources, [Some((1..=12).collect())]);
         assert!(read(&header(&[(8, 0, &list[..13])])).is_err());
+        let none = [&[4, 3], [0xff; 8].as_slice(), &[0; 4]].concat();
+        assert!(read(&header(&[(8, 0, &none)])).unwrap().sources.is_empty());
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod headers;
 mod heap;
 mod links;
 mod read;
+mod spread;
 mod types;
 mod values;
 pub mod watch;

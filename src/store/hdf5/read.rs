@@ -10,13 +10,16 @@ use std::slice::from_ref;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
+use hdf5_sys::h5d::H5D_layout_t;
 use tracing::debug;
 
 use super::super::chunks::{Grid, Kept};
 use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Order, Strings};
 use super::super::{Layout, raw};
 use super::datasets::{self, RawChunk};
+use super::ffi::Dataset;
 use super::heap::{self, Heap};
+use super::spread::Spread;
 use super::{Id, OpenFile, claims, ffi, values};
 use crate::codec::{self, Filter};
 
@@ -29,6 +32,8 @@ pub struct Array {
     heap: OnceLock<Heap>,
     /// Set once its text was seen to claim no more than the file holds.
     claims: OnceLock<()>,
+    /// If it is a virtual dataset.
+    sources: Option<Spread>,
 }
 
 /// How the values are reached.
@@ -53,9 +58,12 @@ struct Chunked {
 impl Array {
     pub(super) fn open(id: Id, file: Arc<OpenFile>) -> Result<Array> {
         let spec = datasets::spec(&id)?;
+        let layout = ffi::layout(&ffi::creation_list(&id)?);
+        let is_virtual = layout == H5D_layout_t::H5D_VIRTUAL;
         Ok(Array {
             id,
             spec,
+            sources: is_virtual.then(|| Spread::new(file.bounds.clone())),
             file,
             storage: OnceLock::new(),
             heap: OnceLock::new(),
@@ -65,6 +73,14 @@ impl Array {
 
     pub fn path(&self) -> String {
         super::path_of(&self.id)
+    }
+
+    fn dataset(&self) -> Dataset<'_> {
+        let sources = self.sources.as_ref();
+        Dataset {
+            id: &self.id,
+            sources: sources.map(|sources| sources as &dyn ffi::Sources),
+        }
     }
 
     pub fn spec(&self) -> &ArraySpec {
@@ -234,7 +250,7 @@ impl Array {
     pub fn copy_records(&self, to: &Id, new_name: &str) -> Result<Id> {
         self.check(from_ref(&(0..self.spec.rows())))?;
         self.check_claims()?;
-        values::copy_records(&self.id, to, new_name, &self.spec)
+        values::copy_records(self.dataset(), to, new_name, &self.spec)
     }
 
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
@@ -272,7 +288,7 @@ impl Array {
         for range in ranges {
             let from = bytes.len();
             bytes.resize(from + (range.end - range.start) as usize * size, 0);
-            values::read_field(&self.id, field, range.start, &mut bytes[from..])?;
+            values::read_field(self.dataset(), field, range.start, &mut bytes[from..])?;
         }
         Ok(bytes)
     }
@@ -291,7 +307,8 @@ impl Array {
         for range in ranges {
             let count = range.end - range.start;
             let shape = &self.spec.shape;
-            let part = values::read_strings(&self.id, shape, Some(field), range.start, count)?;
+            let part =
+                values::read_strings(self.dataset(), shape, Some(field), range.start, count)?;
             part.iter().for_each(|text| all.push(text));
         }
         Ok(all)
@@ -332,7 +349,7 @@ impl Array {
             let len = (range.end - range.start) as usize * row;
             ensure!(len <= rest.len(), "A read into too few bytes");
             let (head, tail) = rest.split_at_mut(len);
-            values::read_rows(&self.id, &self.spec, range.start, head)?;
+            values::read_rows(self.dataset(), &self.spec, range.start, head)?;
             rest = tail;
         }
         Ok(())
@@ -400,7 +417,7 @@ impl Array {
             let (group, tail) = rest.split_at(near);
             let end = group.last().map_or(first.end, |r| r.end);
             let part = values::read_strings(
-                &self.id,
+                self.dataset(),
                 &self.spec.shape,
                 None,
                 first.start,

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString, c_char};
 use anyhow::{Context, Result, bail, ensure};
 use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
 
-use super::ffi::{self, Id, Values};
+use super::ffi::{self, Dataset, Id, Values};
 use super::{links, types};
 use crate::store::spec::{ArraySpec, Dtype, Field, Strings};
 
@@ -38,19 +38,19 @@ pub fn texts_of(texts: &[&CStr]) -> Vec<u8> {
 }
 
 /// Reads rows through the library, as they are stored, into exactly as many bytes.
-pub fn read_rows(dataset: &Id, spec: &ArraySpec, start: u64, dst: &mut [u8]) -> Result<()> {
+pub fn read_rows(dataset: Dataset, spec: &ArraySpec, start: u64, dst: &mut [u8]) -> Result<()> {
     let row = spec.row_bytes();
     if row == 0 || dst.is_empty() {
         return Ok(());
     }
     let rows = Values::Rows(dataset, start, dst.len() as u64 / row);
-    rows.read(&ffi::type_of(dataset)?, dst)
+    rows.read(&ffi::type_of(dataset.id)?, dst)
 }
 
 /// Reads rows of one field of a fixed width; `dst` holds exactly those.
-pub fn read_field(dataset: &Id, field: &Field, start: u64, dst: &mut [u8]) -> Result<()> {
+pub fn read_field(dataset: Dataset, field: &Field, start: u64, dst: &mut [u8]) -> Result<()> {
     let size = field.shape.iter().product::<u64>() as usize * field.dtype.size();
-    let of = types::of_member(&ffi::type_of(dataset)?, field)?;
+    let of = types::of_member(&ffi::type_of(dataset.id)?, field)?;
     ensure!(
         ffi::type_size(&of)? == size,
         "A field of another size than its type says"
@@ -60,13 +60,13 @@ pub fn read_field(dataset: &Id, field: &Field, start: u64, dst: &mut [u8]) -> Re
 
 /// Reads rows of text of any length through the library; of `field` where the dataset is a compound.
 pub fn read_strings(
-    dataset: &Id,
+    dataset: Dataset,
     shape: &[u64],
     field: Option<&Field>,
     start: u64,
     count: u64,
 ) -> Result<Strings> {
-    let of = ffi::type_of(dataset)?;
+    let of = ffi::type_of(dataset.id)?;
     if count == 0 || shape.iter().skip(1).any(|&n| n == 0) {
         return Ok(Strings::default());
     }
@@ -108,14 +108,14 @@ pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> 
         }
     }
     let texts: Vec<&CStr> = texts.iter().map(CString::as_c_str).collect();
-    Values::Rows(dataset, 0, count as u64).write(&types::of_dtype(to)?, buffer, &texts)
+    Values::Rows(dataset.into(), 0, count as u64).write(&types::of_dtype(to)?, buffer, &texts)
 }
 
 /// Copies records that hold text to a new dataset, all its values in one piece.
-pub fn copy_records(from: &Id, to: &Id, new_name: &str, spec: &ArraySpec) -> Result<Id> {
+pub fn copy_records(from: Dataset, to: &Id, new_name: &str, spec: &ArraySpec) -> Result<Id> {
     /// Bytes that are copied at a time, without texts.
     const BLOCK: u64 = 1 << 20;
-    let of = types::in_charsets_of(&ffi::type_of(from)?, &spec.dtype)?;
+    let of = types::in_charsets_of(&ffi::type_of(from.id)?, &spec.dtype)?;
     let space = ffi::create_space(Some(&spec.shape), false)?;
     let lists = [
         &links::creation()?,
@@ -127,7 +127,7 @@ pub fn copy_records(from: &Id, to: &Id, new_name: &str, spec: &ArraySpec) -> Res
     let rows = spec.rows();
     for start in (0..rows).step_by(usize::try_from(step)?) {
         let count = step.min(rows - start);
-        let copied = Values::Rows(&made, start, count);
+        let copied = Values::Rows((&made).into(), start, count);
         Values::Rows(from, start, count).copy(&of, copied)?;
     }
     Ok(made)
@@ -155,7 +155,7 @@ pub fn write_strings(dataset: &Id, shape: &[u64], start: u64, strings: &Strings)
         rest = &rest[text.count_bytes() + 1..];
     }
     let row_items = shape.iter().skip(1).product::<u64>().max(1);
-    let rows = Values::Rows(dataset, start, texts.len() as u64 / row_items);
+    let rows = Values::Rows(dataset.into(), start, texts.len() as u64 / row_items);
     rows.write(&ffi::type_of(dataset)?, texts_of(&texts), &texts)
 }
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn text_of_any_length_is_no_bytes() {
         with_three(Dtype::String, |dataset, text| {
-            let all = Values::Rows(dataset, 0, 3);
+            let all = Values::Rows(dataset.into(), 0, 3);
             assert!(all.write(text, vec![1; 3 * POINTER], &[]).is_err());
             assert!(
                 all.write(text, vec![1; 3 * POINTER], &[c"a", c"b"])
@@ -212,16 +212,17 @@ mod tests {
     #[test]
     fn buffers_hold_what_is_read_and_written() {
         with_three(NUMBERS, |dataset, number| {
-            let all = Values::Rows(dataset, 0, 3);
+            let all = Values::Rows(dataset.into(), 0, 3);
             assert!(all.read(number, &mut [0; 11]).is_err());
             assert!(all.write(number, vec![0; 11], &[]).is_err());
             assert!(all.write(number, vec![0; 12], &[c"a"]).is_err());
             assert!(all.read_texts(number).is_err());
-            let beyond = Values::Rows(dataset, 1, 3);
+            let beyond = Values::Rows(dataset.into(), 1, 3);
             assert!(beyond.read(number, &mut [0; 12]).is_err());
             all.write(number, (0..12).collect(), &[]).unwrap();
             let mut last = [0; 4];
-            Values::Rows(dataset, 2, 1).read(number, &mut last).unwrap();
+            let rows = Values::Rows(dataset.into(), 2, 1);
+            rows.read(number, &mut last).unwrap();
             assert_eq!(last, [8, 9, 10, 11]);
         });
     }
