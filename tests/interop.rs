@@ -107,6 +107,7 @@ scenarios! {
     damaged_heaps_end,
     claims_of_text_are_not_believed,
     sources_in_circles_end,
+    headers_upon_headers_end,
     sources_of_text_are_not_believed,
     lists_of_sources_are_not_believed,
     fill_values_are_as_long_as_values,

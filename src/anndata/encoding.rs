@@ -106,24 +106,21 @@ pub fn array_attrs(array: &Array) -> Result<Attrs> {
     Ok(full)
 }
 
-/// The attributes that no element of the format has, such as a unit that a user noted.
+/// The attributes that the format does not define for such an element, such as a unit that a user noted.
 pub fn extras(attrs: &Attrs) -> Attrs {
-    /// Of any element, of dataframes, of other elements, and of sparse matrices before anndata 0.7.
-    const DEFINED: [&str; 12] = [
-        "encoding-type",
-        "encoding-version",
-        "_index",
-        "column-order",
-        "shape",
-        "ordered",
-        "categories",
-        "na-value",
-        "form",
-        "length",
-        "h5sparse_format",
-        "h5sparse_shape",
-    ];
-    let others = attrs.iter().filter(|(name, _)| !DEFINED.contains(name));
+    let defined: &[&str] = match attrs.text("encoding-type") {
+        Some("dataframe") => &["_index", "column-order"],
+        Some("csr_matrix" | "csc_matrix") => &["shape"],
+        Some("categorical") => &["ordered"],
+        Some("nullable-string-array") => &["na-value"],
+        Some("awkward-array") => &["form", "length"],
+        Some(_) => &[],
+        // Columns and their categories before anndata 0.8, sparse matrices before 0.7.
+        None => &["categories", "ordered", "h5sparse_format", "h5sparse_shape"],
+    };
+    let others = attrs
+        .iter()
+        .filter(|(name, _)| !name.starts_with("encoding-") && !defined.contains(name));
     others.fold(Attrs::default(), |all, (name, value)| {
         all.with(name, value.clone())
     })

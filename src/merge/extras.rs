@@ -29,7 +29,10 @@ impl Extras {
         let root = &input.root;
         self.note("", &root.attrs()?);
         let names = root.names()?;
-        for name in names.iter().filter(|name| is_merged(name)) {
+        for name in names
+            .iter()
+            .filter(|name| is_merged(name) || *name == "uns")
+        {
             self.walk(root, name, &folder_of(name))
                 .with_context(|| format!("Read '{name}'"))?;
         }
@@ -63,9 +66,15 @@ impl Extras {
         }
     }
 
-    /// Gives the elements of the result what all inputs that have them agree on, and names the rest in a warning.
+    /// Forgets an element that the result does not take from the inputs.
+    pub fn forget(&mut self, path: &str) {
+        let below = format!("{path}/");
+        self.0.retain(|p, _| p != path && !p.starts_with(&below));
+    }
+
+    /// Gives the elements of the result what all inputs that have them agree on, and names the rest in warnings.
     pub fn write(self, out: &Group) -> Result<()> {
-        let mut lost = vec![];
+        let (mut lost, mut of_one) = (vec![], vec![]);
         for (path, element) in self.0 {
             if element.attrs.is_empty() {
                 continue;
@@ -79,13 +88,12 @@ impl Extras {
             };
             let mut kept = Attrs::default();
             for (name, (value, like)) in element.attrs {
-                // What is copied whole has them.
-                if has.get(&name).is_some() {
-                    continue;
-                }
-                match like == element.holders {
-                    true => kept.set(&name, value),
-                    false => lost.push(format!("/{path}@{name}")),
+                // What is copied whole has those of one input.
+                match (like == element.holders, has.get(&name)) {
+                    (true, Some(_)) => {}
+                    (true, None) => kept.set(&name, value),
+                    (false, Some(_)) => of_one.push(format!("/{path}@{name}")),
+                    (false, None) => lost.push(format!("/{path}@{name}")),
                 }
             }
             if kept != Attrs::default() {
@@ -97,6 +105,12 @@ impl Extras {
             warn!(
                 "Attributes that not all inputs have alike are not carried over: {}",
                 named(&lost)
+            );
+        }
+        if !of_one.is_empty() {
+            warn!(
+                "Attributes that not all inputs have alike are those of the first that has the element: {}",
+                named(&of_one)
             );
         }
         Ok(())

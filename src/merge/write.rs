@@ -101,6 +101,9 @@ impl Writer {
             inputs: 0,
             scratch,
         };
+        if let Some(labels) = &writer.sources.labels {
+            writer.extras.forget(&format!("obs/{}", labels.column));
+        }
         let columns: usize = outline.frames.values().map(concat::Scan::width).sum();
         let each = COLUMNS / (columns as u64 + 1);
         let small = out.with_chunks_of(each.max(LEAST));

@@ -48,7 +48,7 @@ fn check(attr: &Attr, format: Format, to: To) -> Result<()> {
     }
     match (format, attr) {
         (Format::H5ad, _) if matches!(to, To::Old) && hdf5::is_large(attr) => {
-            bail!("HDF5 stores no attribute of more than 64 KiB there")
+            bail!("HDF5 stores no attribute of more than 64 kB there")
         }
         (Format::Zarr, _) => zarr::attr_value(attr).map(drop),
         (Format::H5ad, Attr::Text(text)) => without_nul(text),

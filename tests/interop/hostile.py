@@ -542,6 +542,35 @@ def sources_in_circles_end(case):
     _ends(case, "levels", path, None)
 
 
+def headers_upon_headers_end(case):
+    """Blocks of an object header that lie upon one another: the library loads each, as much of it as the file is long."""
+    path, blocks, size = _plain(case.folder("hostile") / "upon.h5ad"), 220, 2 << 20
+    with h5py.File(path, "r+") as file:
+        numbers = file["uns/dict/numbers"]
+        numbers.attrs.update({f"more{at}": np.zeros(50) for at in range(6)})
+        address = h5py.h5o.get_info(numbers.id).addr
+    data = bytearray(path.read_bytes())
+    at, end = address + 16, address + 16 + int.from_bytes(data[address + 8:address + 12], "little")
+    while at < end and data[at] != 16:
+        at += 8 + int.from_bytes(data[at + 2:at + 4], "little")
+    case.check("continued", [] if at < end else ["no header goes on elsewhere"])
+    # A list of blocks, each of all that comes after it but for a little: messages of nothing.
+    start = len(data)
+    data[at + 8:at + 24] = struct.pack("<QQ", start, 24 * blocks)
+    for block in range(blocks):
+        data += struct.pack("<HHBBBBQQ", 16, 16, 0, 0, 0, 0, start + 24 * blocks + 8 * block, size - 8 * blocks)
+    data += bytes(size)
+    data[40:48] = struct.pack("<Q", len(data))
+    path.write_bytes(data)
+    out, tmp = case.folder("refused"), case.folder("tmp")
+    for args in (*_commands(path, out), ("check", path)):
+        code, said, resident = limited([case.binary, *args, "--memory-limit", "256MB"], tmp)
+        errors = [line for line in said.splitlines() if line.startswith("ERROR")]
+        faults = [] if code == 1 and len(errors) == 1 and "takes memory without end" in said else [f"ended with {code}: {said[-300:]}"]
+        faults += [f"took {resident >> 20} MiB"] if resident > 1536 << 20 else []
+        case.check(f"upon: {args[0]}", faults + [f"left {p.name}" for p in out.iterdir()])
+
+
 def sources_of_text_are_not_believed(case):
     """Virtual text whose source claims 1 GiB, as a value or as what stands where nothing was written; the source alone, in a series, or virtual too."""
     text, folder = h5py.string_dtype(), case.folder("hostile")

@@ -171,12 +171,13 @@ def attributes_of_users_are_kept(case):
             case.check(f"{label}: merge into {name}", _without_note(want, written(merged)))
             case.check(f"{label}: merge into {name}: warnings", [line for line in case.stderr.splitlines() if line.startswith("WARNING: Attribute")])
     with h5py.File(other, "r+") as file:
-        file["X"].attrs["note"], file["obs"].attrs["more"] = "another", 1
+        file["X"].attrs["note"], file["obs"].attrs["more"], file["layers/dense_f8"].attrs["length"] = "another", 1, 2
+        file["uns/nested"].attrs["note"] = "another"
         del file["var"].attrs["note"]
     merged = case.folder("merged") / "m.h5ad"
     case.works("other notes", "merge", merged, source, other)
-    told = [line for line in case.stderr.splitlines() if "not carried over: '/X@note', '/obs@more', '/var@note'" in line]
-    case.check("other notes: warning", [] if len(told) == 1 else [case.stderr[-500:]])
+    told = [line for line in case.stderr.splitlines() if "not carried over: '/X@note', '/layers/dense_f8@length', '/obs@more', '/var@note'" in line or line.endswith(": '/uns/nested@note'")]
+    case.check("other notes: warnings", [] if len(told) == 2 else [case.stderr[-900:]])
     tree = written(merged)
     case.check("other notes", [f"{name}: {tree[name].attrs}" for name in ("X", "var") if "note" in tree[name].attrs] + ([] if tree["obs"].attrs["note"] == "obs" else ["obs"]))
     # Larger than the header of an object takes: what is made anew can be made for it.

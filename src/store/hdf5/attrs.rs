@@ -58,6 +58,16 @@ pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
         });
     }
     let strings = read_texts(&attr, &of, count, &dtype, by_heap)?;
+    if strings.iter().any(|text| str::from_utf8(text).is_err()) {
+        return Ok(match dtype {
+            Dtype::FixedString { size } => Attr::Bytes {
+                bytes: read_bytes(&attr, &of, count, size)?,
+                dtype,
+                shape,
+            },
+            _ => Attr::Null(Dtype::Unsupported("it is text that is not UTF-8".into())),
+        });
+    }
     let text = |text| String::from_utf8_lossy(text).into_owned();
     let mut values: Vec<String> = strings.iter().map(text).collect();
     Ok(match (shape.is_empty(), values.pop()) {

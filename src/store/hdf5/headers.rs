@@ -2,6 +2,8 @@
 //! dataset as soon as that is opened, and for a text or a sequence as fill value as soon as it is asked how the dataset
 //! was made (HDF5 file format, "Disk Format: Level 2A - Data Object Headers").
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result, bail, ensure};
 
 use super::super::raw;
@@ -72,14 +74,14 @@ impl Header<'_> {
 
     /// Gives kind, flags and data of each message.
     fn each_message(&self, mut each: impl FnMut(u64, u64, &[u8]) -> Result<()>) -> Result<()> {
-        /// No sound header has as many; messages may lead to blocks in a circle.
-        const BLOCKS: usize = 1 << 10;
         const CONTINUATION: u64 = 16;
         let (form, first) = self.first_block()?;
-        let mut blocks = vec![first];
-        let mut next = 0;
-        while let Some(&(at, len)) = blocks.get(next) {
-            ensure!(next < BLOCKS, "Its header does not end");
+        // Messages may lead to blocks in a circle, or to such that lie upon one another.
+        let (mut blocks, mut seen) = (vec![first], HashSet::new());
+        let mut left = self.file.file.metadata()?.len();
+        while let Some((at, len)) = blocks.pop() {
+            ensure!(seen.insert(at), "Its header does not end");
+            left = left.checked_sub(len).context(DAMAGED)?;
             let bytes = self.bytes(at, len)?;
             let mut rest = bytes.as_slice();
             while rest.len() >= form.kind + 3 + form.unused {
@@ -96,7 +98,6 @@ impl Header<'_> {
                     blocks.push(form.within(at, len));
                 }
             }
-            next += 1;
         }
         Ok(())
     }

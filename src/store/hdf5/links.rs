@@ -74,12 +74,12 @@ fn look_at(file: &Path, object: &CStr) -> Result<()> {
     });
     match info {
         Err(_) if leads_on => Ok(()),
-        info => claims(&info?, || Raw::new(File::open(file)?.into()).map(Some)).map(drop),
+        info => header_claims(&info?, || Raw::new(File::open(file)?.into()).map(Some)).map(drop),
     }
 }
 
 /// What the header of a dataset claims; nothing of other objects, and in a file that is written.
-fn claims(info: &Info, file: impl FnOnce() -> Result<Option<Raw>>) -> Result<Claims> {
+fn header_claims(info: &Info, file: impl FnOnce() -> Result<Option<Raw>>) -> Result<Claims> {
     match info.kind {
         H5O_type_t::H5O_TYPE_DATASET => match file()? {
             Some(file) => claims::of_header(&file, info.address()),
@@ -141,7 +141,7 @@ impl<'a> Target<'a> {
     }
 
     pub fn open(&self, nesting: &mut Nesting) -> Result<Object> {
-        let claims = claims(&self.info, || match &self.file {
+        let claims = header_claims(&self.info, || match &self.file {
             Some(path) => Raw::new(File::open(path)?.into()).map(Some),
             None => Raw::of(self.group),
         })?;
@@ -272,17 +272,17 @@ impl Plain<'_> {
             && !claims::fills_with_references(dataset)?
             && self.attrs(dataset)?;
         if plain {
-            self.claims(dataset, claims::check_dataset)?;
+            self.checked(dataset, claims::check_dataset)?;
         }
         Ok(plain)
     }
 
     fn attrs(&self, object: &Id) -> Result<bool> {
-        self.claims(object, claims::check_attrs)?;
+        self.checked(object, claims::check_attrs)?;
         Ok(!attrs::lead_away(object, &self.base)?)
     }
 
-    fn claims(&self, object: &Id, check: fn(&Id, &Heap) -> Result<()>) -> Result<()> {
+    fn checked(&self, object: &Id, check: fn(&Id, &Heap) -> Result<()>) -> Result<()> {
         check(object, self.heap).with_context(|| format!("Read '{}'", super::path_of(object)))
     }
 }

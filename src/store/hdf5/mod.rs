@@ -80,7 +80,7 @@ pub fn is_large(attr: &Attr) -> bool {
         Attr::Bytes { bytes, .. } => bytes.len(),
         _ => 16,
     };
-    bytes > 60_000
+    bytes > 64_000
 }
 
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
@@ -94,6 +94,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let limits = (bounds, access.memory);
     let source = path.to_string_lossy().into_owned();
     watch::at(&source, "");
+    watch::limit(access.memory);
     Group::root(files::open(path)?, Compression::None, limits, Some(source))
 }
 

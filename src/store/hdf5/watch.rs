@@ -1,9 +1,11 @@
-//! Calls of the library that do not come to an end.
+//! Calls of the library that do not come to an end, or take memory without one.
 //!
 //! On some damaged files HDF5 2.2.0 goes round in circles: a free object of a global heap that claims no bytes is one
-//! such place (`H5HG__cache_heap_deserialize`). No call can be stopped from outside, so a thread looks at the one that
-//! is under way, and tells when it only turns: for long on the processor, without one system call that reads or
-//! writes. Where the kernel does not tell of a thread what it used (elsewhere than Linux), nothing is watched.
+//! such place (`H5HG__cache_heap_deserialize`). On others it takes as much memory as they claim: it loads each block of
+//! an object header anew, also where they lie upon one another. No call can be stopped from outside, so a thread looks
+//! at the one that is under way, and tells when it only turns: for long on the processor, without one system call that
+//! reads or writes; and when the process has grown in it beyond the memory that it may take. Where the kernel does not
+//! tell what was used (elsewhere than Linux), nothing is watched.
 
 use std::fs;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
@@ -19,6 +21,12 @@ static STEPS: AtomicU64 = AtomicU64::new(0);
 static CALLER: AtomicI32 = AtomicI32::new(0);
 /// What was opened last: the file, and the path in it.
 static PLACE: Mutex<(String, String)> = Mutex::new((String::new(), String::new()));
+
+/// Bytes that the run may take.
+static MEMORY: AtomicU64 = AtomicU64::new(0);
+
+/// Bytes by which the process may grow in one call, and beyond what it may take.
+const GROWTH: u64 = 512 << 20;
 
 /// Nanoseconds on the processor after which a call is taken to turn: a chunk of 4 GiB is decoded in less.
 const TURNING: u64 = 20_000_000_000;
@@ -58,17 +66,26 @@ pub fn at(file: &str, path: &str) {
     path.clone_into(&mut place.1);
 }
 
+/// Notes how many bytes the run may take.
+pub fn limit(memory: u64) {
+    MEMORY.fetch_max(memory, Ordering::Relaxed);
+}
+
 /// From now on calls `tell` with what a person is to know, when a call does not come to an end.
 pub fn watch(tell: impl FnOnce(&str) + Send + 'static) -> Result<()> {
     let watch = move || {
-        while !is_turning() {}
+        let trouble = loop {
+            if let Some(trouble) = trouble() {
+                break trouble;
+            }
+        };
         let place = PLACE.lock().unwrap_or_else(PoisonError::into_inner);
         let what = match &*place {
             (file, path) if path.is_empty() => file.clone(),
             (file, path) => format!("'{path}' of {file}"),
         };
         tell(&format!(
-            "Read {what}: the HDF5 library does not come to an end with it, so the file is damaged"
+            "Read {what}: the HDF5 library {trouble}, so the file is damaged"
         ));
     };
     let thread = thread::Builder::new().name("watch".into());
@@ -76,27 +93,44 @@ pub fn watch(tell: impl FnOnce(&str) + Send + 'static) -> Result<()> {
     Ok(())
 }
 
-/// Looks at one call until it ends, reads or writes (false), or is found to turn (true).
-fn is_turning() -> bool {
+/// Looks at one call until it ends (`None`), or is found to be without end.
+fn trouble() -> Option<&'static str> {
+    /// Of memory much is taken in little time.
+    const OFTEN: Duration = Duration::from_millis(20);
+    const LOOKS: u32 = 25;
     let now = || {
         let caller = CALLER.load(Ordering::Relaxed);
-        let step = STEPS.load(Ordering::Relaxed);
-        Some((step, io(caller)?)).zip(processor(caller))
+        (caller, STEPS.load(Ordering::Relaxed))
     };
-    let mut first = None;
+    thread::sleep(OFTEN);
+    let (call, memory) = (now(), resident()?);
+    let mut turning = None;
     loop {
-        thread::sleep(Duration::from_millis(500));
-        let Some((state, used)) = now() else {
-            return false;
-        };
-        let (before, since) = *first.get_or_insert((state, used));
-        if before != state {
-            return false;
+        for _ in 0..LOOKS {
+            thread::sleep(OFTEN);
+            if call.0 == 0 || now() != call {
+                return None;
+            }
+            let most = MEMORY.load(Ordering::Relaxed).max(memory);
+            if resident()? > most.saturating_add(GROWTH) {
+                return Some("takes memory without end with it");
+            }
         }
-        if used.saturating_sub(since) > TURNING {
-            return true;
+        let (io, used) = (io(call.0)?, processor(call.0)?);
+        let (before, since) = *turning.get_or_insert((io, used));
+        if before != io {
+            turning = Some((io, used));
+        } else if used.saturating_sub(since) > TURNING {
+            return Some("does not come to an end with it");
         }
     }
+}
+
+/// Bytes of memory that the process holds (proc_pid_statm(5)).
+fn resident() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
+    Some(pages * rustix::param::page_size() as u64)
 }
 
 /// System calls with which a thread has read or written (proc_pid_io(5)).
@@ -132,5 +166,7 @@ mod tests {
         });
         fs::read("/proc/self/status").unwrap();
         assert!(io(own_id()).unwrap() > before);
+        let held = vec![1u8; 64 << 20];
+        assert!(resident().unwrap() > held.len() as u64);
     }
 }
