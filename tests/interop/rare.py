@@ -99,6 +99,16 @@ def virtual_datasets_have_all_their_values(case):
             texts = np.array(text[:-2] + ["", ""])[rows]
             _values(case, f"text {options}", texts, got["obs/text"].asstr()[...].astype(texts.dtype))
     _of_many_files(case)
+    # Of which 16 bytes for each value are more than the memory that may be taken, but not what they take.
+    path, wide = _write(case, _adata(), "wide.h5ad"), 1_000_000
+    with h5py.File(path, "r+") as file:
+        file["spare/wide"] = (np.arange(N * wide) % 251).astype("u1").reshape(N, wide)
+        layout = h5py.VirtualLayout((N, wide), "u1")
+        layout[:] = h5py.VirtualSource(".", "spare/wide", (N, wide))
+        _label(file["obsm"].create_virtual_dataset("wide", layout))
+    case.works("wide", "slice", path, out / "s", "--shuffle", "--seed", "1", "--memory-limit", "250MB", "-j", "1")
+    with h5py.File(out / "s_shard_0.h5ad") as got:
+        case.check("wide", [] if np.array_equal(got["obsm/wide"][:, 7], (order * wide + 7) % 251) else ["differs"])
     # The library takes zeros for what such a file does not have.
     path = _write(case, _adata(), "raw.h5ad")
     (path.parent / "raw.bin").write_bytes(np.arange(N, dtype="f4").tobytes()[:-1])

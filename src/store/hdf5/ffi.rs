@@ -972,7 +972,7 @@ pub enum Values<'a> {
 #[derive(Clone, Copy)]
 pub struct Dataset<'a> {
     pub id: &'a Id,
-    pub sources: Option<&'a dyn Sources>,
+    pub sources: Option<&'a Sources>,
 }
 
 impl<'a> From<&'a Id> for Dataset<'a> {
@@ -984,11 +984,9 @@ impl<'a> From<&'a Id> for Dataset<'a> {
 /// Reads what a dataset has at one selection to another one, in memory: the last, and the second.
 pub type ReadPart<'a> = &'a mut dyn FnMut(&Id, &Id, &Id) -> Result<()>;
 
-/// Where the values of virtual datasets are.
-pub trait Sources {
-    /// Has all values of a dataset read that belong to a selection in memory, from one in its own space.
-    fn each(&self, dataset: &Id, places: (&Id, &Id), read: ReadPart) -> Result<()>;
-}
+/// Where the values of virtual datasets are: has all values of one read that belong to a selection in memory, the first,
+/// from one in its own space.
+pub type Sources = dyn Fn(&Id, (&Id, &Id), ReadPart) -> Result<()> + Send + Sync;
 
 /// Where values are.
 struct Places {
@@ -1038,7 +1036,7 @@ impl Values<'_> {
             Values::Attr(attr) => done(|| unsafe { H5Aread(attr.0, of.0, to) }),
             Values::Rows(Dataset { id, sources }, ..) => match sources {
                 None => read(id, &at.memory, &at.file),
-                Some(sources) => sources.each(id, (&at.memory, &at.file), &mut read),
+                Some(sources) => sources(id, (&at.memory, &at.file), &mut read),
             },
         }
     }

@@ -17,10 +17,9 @@ use super::super::chunks::{Grid, Kept};
 use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Order, Strings};
 use super::super::{Layout, raw};
 use super::datasets::{self, RawChunk};
-use super::ffi::Dataset;
+use super::ffi::{Dataset, Sources};
 use super::heap::{self, Heap};
-use super::spread::Spread;
-use super::{Id, OpenFile, claims, ffi, values};
+use super::{Id, OpenFile, claims, ffi, spread, values};
 use crate::codec::{self, Filter};
 
 pub struct Array {
@@ -33,7 +32,7 @@ pub struct Array {
     /// Set once its text was seen to claim no more than the file holds.
     claims: OnceLock<()>,
     /// If it is a virtual dataset.
-    sources: Option<Spread>,
+    sources: Option<Box<Sources>>,
 }
 
 /// How the values are reached.
@@ -63,7 +62,7 @@ impl Array {
         Ok(Array {
             id,
             spec,
-            sources: is_virtual.then(|| Spread::new(file.bounds.clone())),
+            sources: is_virtual.then(|| spread::sources(file.bounds.clone())),
             file,
             storage: OnceLock::new(),
             heap: OnceLock::new(),
@@ -76,10 +75,9 @@ impl Array {
     }
 
     fn dataset(&self) -> Dataset<'_> {
-        let sources = self.sources.as_ref();
         Dataset {
             id: &self.id,
-            sources: sources.map(|sources| sources as &dyn ffi::Sources),
+            sources: self.sources.as_deref(),
         }
     }
 
@@ -143,6 +141,7 @@ impl Array {
     pub fn chunk_bytes(&self) -> u64 {
         match self.reach() {
             Ok(Storage::Direct(c)) => c.grid.kept_bytes(),
+            _ if self.sources.is_some() => spread::HELD,
             _ => 1,
         }
     }
@@ -150,6 +149,7 @@ impl Array {
     pub fn decode_bytes(&self) -> u64 {
         match self.reach() {
             Ok(Storage::Direct(c)) => c.grid.decode_bytes(),
+            _ if self.sources.is_some() => spread::READING,
             _ => 0,
         }
     }
@@ -333,7 +333,11 @@ impl Array {
         const RATIO: u64 = 1032;
         let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
         let spec = &self.spec;
-        let row = spec.row_bytes().max(spec.row_items().saturating_mul(16));
+        let row = match spec.dtype.size() {
+            // Text, as the library hands it over: pointers and what they lead to.
+            0 => spec.row_items().saturating_mul(16),
+            _ => spec.row_bytes(),
+        };
         let bytes = rows.saturating_mul(row);
         ensure!(
             bytes <= self.file.memory || bytes <= ffi::stored_bytes(&self.id).saturating_mul(RATIO),

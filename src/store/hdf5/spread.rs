@@ -12,24 +12,32 @@ use hdf5_sys::h5d::H5D_layout_t;
 use hdf5_sys::h5s::H5S_UNLIMITED;
 
 use super::external::{DEPTH, Source};
-use super::ffi::{self, Hyperslab, Id, Mapping, ReadPart};
+use super::ffi::{self, Hyperslab, Id, Mapping, ReadPart, Sources};
 use super::files;
 use crate::store::access::Bounds;
 
 /// Sources that stay open: those that are read in turn have chunks in common.
-const OPEN: usize = 16;
+const OPEN: usize = 4;
+
+/// About what these take: for each a chunk cache, and what the library knows of its file.
+pub const HELD: u64 = (OPEN as u64) << 21;
+/// What the library takes and gives back while it reads, of which the heap keeps some.
+pub const READING: u64 = 64 << 20;
+
+/// Reads virtual datasets, the sources of which must lie within `bounds`.
+pub fn sources(bounds: Bounds) -> Box<Sources> {
+    let spread = Spread {
+        bounds,
+        open: Mutex::default(),
+    };
+    Box::new(move |dataset, places, read| spread.read(dataset, places, 0, read))
+}
 
 /// The sources of a virtual dataset, as far as they are open.
-pub struct Spread {
+struct Spread {
     bounds: Bounds,
     /// By the file that names them, those that were used last at the end.
     open: Mutex<Vec<((PathBuf, Source), Id)>>,
-}
-
-impl ffi::Sources for Spread {
-    fn each(&self, dataset: &Id, (memory, file): (&Id, &Id), read: ReadPart) -> Result<()> {
-        self.read(dataset, (memory, file), 0, read)
-    }
 }
 
 /// A part of a virtual dataset: the places of its values there, and in its source.
@@ -40,14 +48,6 @@ struct Piece {
 }
 
 impl Spread {
-    /// `bounds`: where the sources must lie.
-    pub fn new(bounds: Bounds) -> Spread {
-        Spread {
-            bounds,
-            open: Mutex::default(),
-        }
-    }
-
     /// Calls `read` for whatever holds some of the values of a dataset that are at the places `file` and belong to the
     /// places `memory`. `depth`: of how many datasets it is a source.
     fn read(
