@@ -108,6 +108,7 @@ pub fn array_attrs(array: &Array) -> Result<Attrs> {
 
 /// The attributes that the format does not define for such an element, such as a unit that a user noted.
 pub fn extras(attrs: &Attrs) -> Attrs {
+    let of_all = ["encoding-type", "encoding-version"];
     let defined: &[&str] = match attrs.text("encoding-type") {
         Some("dataframe") => &["_index", "column-order"],
         Some("csr_matrix" | "csc_matrix") => &["shape"],
@@ -120,7 +121,7 @@ pub fn extras(attrs: &Attrs) -> Attrs {
     };
     let others = attrs
         .iter()
-        .filter(|(name, _)| !name.starts_with("encoding-") && !defined.contains(name));
+        .filter(|(name, _)| !of_all.contains(name) && !defined.contains(name));
     others.fold(Attrs::default(), |all, (name, value)| {
         all.with(name, value.clone())
     })

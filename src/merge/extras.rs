@@ -43,11 +43,22 @@ impl Extras {
         let Some(node) = parent.get(name)? else {
             return Ok(());
         };
-        let attrs = node.attrs()?;
-        self.note(to, &attrs);
-        let Node::Group(group) = node else {
-            return Ok(());
+        let group = match node {
+            Node::Group(group) => group,
+            Node::Array(array) => {
+                let names = array.attr_names()?;
+                // As most arrays have them: they need not be read.
+                let of_format = ["encoding-type", "encoding-version"];
+                let attrs = match names.iter().all(|name| of_format.contains(&&**name)) {
+                    true => Attrs::default(),
+                    false => array.attrs()?,
+                };
+                self.note(to, &attrs);
+                return Ok(());
+            }
         };
+        let attrs = group.attrs()?;
+        self.note(to, &attrs);
         let names = match attrs.text("encoding-type") {
             Some("dataframe") => frame::columns(&group)?,
             _ => group.names()?,
@@ -86,8 +97,12 @@ impl Extras {
                     None => continue,
                 },
             };
-            let mut kept = Attrs::default();
+            let (mut kept, own) = (Attrs::default(), extras(&has));
             for (name, (value, like)) in element.attrs {
+                if own.get(&name).is_none() && has.get(&name).is_some() {
+                    // Of the format, for what this has become.
+                    continue;
+                }
                 // What is copied whole has those of one input.
                 match (like == element.holders, has.get(&name)) {
                     (true, Some(_)) => {}

@@ -390,6 +390,15 @@ impl Array {
         }
     }
 
+    /// Their names alone, which take fewer reads than their values.
+    pub fn attr_names(&self) -> Result<Vec<String>> {
+        if let ArrayOf::Hdf5(a) = &self.0 {
+            return a.attr_names();
+        }
+        let attrs = self.attrs()?;
+        Ok(attrs.iter().map(|(name, _)| name.to_owned()).collect())
+    }
+
     /// Reads the rows in `ranges` (sorted, disjoint) as they are stored, into exactly as many bytes. A scalar is
     /// one row. For every type but text of any length.
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {

@@ -89,7 +89,14 @@ def virtual_datasets_have_all_their_values(case):
         file["spare/text"] = text
         layout[:N - 2] = h5py.VirtualSource(".", "spare/text", (N,))[:N - 2]
         _label(file["obs"].create_virtual_dataset("text", layout), "string-array")
-        file["obs"].attrs["column-order"] = ["text"]
+        # Each with sources of its own, so many that they cannot all stay open.
+        file["spare/column"] = np.arange(N)
+        columns = [f"column {at}" for at in range(300)]
+        for name in columns:
+            layout = h5py.VirtualLayout((N,), "i8")
+            layout[:] = h5py.VirtualSource(".", "spare/column", (N,))
+            _label(file["obs"].create_virtual_dataset(name, layout))
+        file["obs"].attrs["column-order"] = ["text", *columns]
     order = np.random.default_rng(1).permutation(N)
     for options, rows in (((), np.arange(N)), (("--shuffle", "--seed", "1"), order)):
         case.works("selections", "slice", path, out / "s", *options)
@@ -98,6 +105,7 @@ def virtual_datasets_have_all_their_values(case):
                 _values(case, f"{name} {options}", values[rows], got[f"obsm/{name}"][...])
             texts = np.array(text[:-2] + ["", ""])[rows]
             _values(case, f"text {options}", texts, got["obs/text"].asstr()[...].astype(texts.dtype))
+            case.check(f"columns {options}", [name for name in columns if not np.array_equal(got[f"obs/{name}"][...], rows)])
     _of_many_files(case)
     # Of which 16 bytes for each value are more than the memory that may be taken, but not what they take.
     path, wide = _write(case, _adata(), "wide.h5ad"), 1_000_000
@@ -133,10 +141,11 @@ def _virtual(file, name, folder, rng):
             file.create_dataset(f"spare/{name}/{at}", data=data, chunks=True, compression="gzip")
             source = h5py.VirtualSource(".", f"spare/{name}/{at}", data.shape)
         else:
-            with h5py.File(folder / f"{name}_{at}.h5", "w") as made:
-                made["deep/values"] = data
-            source = h5py.VirtualSource(f"{name}_{at}.h5", "deep/values", data.shape)
+            with h5py.File(folder / f"{name}%{at}.h5", "w") as made:
+                made["deep/50%"] = data
+            source = h5py.VirtualSource(f"{name}%%{at}.h5", "deep/50%%", data.shape)  # a percent sign, not a number
         layout[onto] = source[of]
+        layout[:0] = source[:0]
     _label(file["obsm"].create_virtual_dataset(name, layout, fillvalue=7))
     return values
 

@@ -1,6 +1,7 @@
 //! What values of any length claim: the library takes as much memory for a text or a sequence as its reference says,
 //! whether the file holds it or not. Who lets it read or copy such values asks here first.
 
+use std::slice::from_ref;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -91,7 +92,8 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     let mut start = 0;
     while start < rows && items > 0 {
         let count = step.min(rows - start);
-        let values = Values::Rows(dataset.into(), start, count);
+        let block = start..start + count;
+        let values = Values::Rows(dataset.into(), from_ref(&block));
         let values = found.read(values, items * usize::try_from(count)?)?;
         found.check(&values, heap)?;
         start += count;

@@ -198,7 +198,7 @@ fn check_raw(raw: &External, bytes: u64, bounds: &Bounds, from: &Path) -> Result
     };
     let len = place.metadata()?.len();
     ensure!(
-        u64::try_from(raw.offset)?.saturating_add(bytes) <= len,
+        bytes == 0 || u64::try_from(raw.offset)?.saturating_add(bytes) <= len,
         "Its values lie in the file {}, which ends before they do",
         name.display()
     );

@@ -12,6 +12,7 @@
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
 use std::fs::File;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::ptr::{null, null_mut};
 use std::slice;
@@ -312,25 +313,33 @@ pub struct Mapping {
     pub of: Id,
 }
 
+/// Those that have places, of which the library cannot tell that there are none in the source.
 pub fn mappings(list: &Id) -> Result<Vec<Mapping>> {
     let mapping = |at| {
+        // SAFETY: is handed no memory.
+        let onto = id(|| unsafe { H5Pget_virtual_vspace(list.0, at) })?;
+        if ask(H5Sget_select_type, &onto) == H5S_sel_type::H5S_SEL_NONE {
+            return Ok(None);
+        }
         // SAFETY: the buffer has room for `size` bytes.
         let file = sized(|buf, size| unsafe { H5Pget_virtual_filename(list.0, at, buf, size) })?;
         // SAFETY: the buffer has room for `size` bytes.
         let path = sized(|buf, size| unsafe { H5Pget_virtual_dsetname(list.0, at, buf, size) })?;
-        Ok(Mapping {
+        // SAFETY: is handed no memory.
+        let of = id(|| unsafe { H5Pget_virtual_srcspace(list.0, at) })?;
+        Ok(Some(Mapping {
             file,
             path,
-            // SAFETY: is handed no memory.
-            onto: id(|| unsafe { H5Pget_virtual_vspace(list.0, at) })?,
-            // SAFETY: is handed no memory.
-            of: id(|| unsafe { H5Pget_virtual_srcspace(list.0, at) })?,
-        })
+            onto,
+            of,
+        }))
     };
     let mut count = 0;
     // SAFETY: writes one number.
     done(|| unsafe { H5Pget_virtual_count(list.0, &mut count) })?;
-    (0..count).map(mapping).collect()
+    (0..count)
+        .filter_map(|at| mapping(at).transpose())
+        .collect()
 }
 
 /// Whether what an external link leads to may be opened: asked with the path of the file that has the link, and the file
@@ -641,6 +650,17 @@ impl Hyperslab {
     }
 }
 
+/// The first and the last place of those that are selected in a space, by axis; some are.
+pub fn bounds(space: &Id) -> Result<(Vec<u64>, Vec<u64>)> {
+    sync(|| {
+        let (mut first, mut last) = (vec![0; rank(space)?], vec![0; rank(space)?]);
+        let (to, last_to) = (first.as_mut_ptr(), last.as_mut_ptr());
+        // SAFETY: both arrays have room for a number for each axis.
+        done(|| unsafe { H5Sget_select_bounds(space.0, to, last_to) })?;
+        Ok((first, last))
+    })
+}
+
 /// The places that are selected in a space, where they are one hyperslab.
 pub fn hyperslab(space: &Id) -> Result<Option<Hyperslab>> {
     sync(|| {
@@ -719,8 +739,19 @@ pub fn select(space: &Id, as_in: &Id) -> Result<Id> {
     })
 }
 
-fn selected(space: &Id) -> Result<u64> {
+pub fn selected(space: &Id) -> Result<u64> {
     Ok(number(|| ask(H5Sget_select_npoints, space))? as u64)
+}
+
+/// The places that are selected in both of two hyperslabs; `None` where there are none.
+pub fn both(a: &Id, b: &Id) -> Result<Option<Id>> {
+    sync(|| {
+        ensure!(rank(a)? == rank(b)?, "A mapping of another rank");
+        let and = H5S_seloper_t::H5S_SELECT_AND;
+        // SAFETY: is handed no memory.
+        let found = id(|| unsafe { H5Scombine_select(a.0, and, b.0) })?;
+        Ok((selected(&found)? > 0).then_some(found))
+    })
 }
 
 /// Of the places in `onto` that belong, in their order, to those in `from`, the ones that belong to places in `part`
@@ -736,14 +767,9 @@ pub fn project(from: &Id, onto: &Id, part: &Id) -> Result<Option<Id>> {
 
 /// Takes places out of those that are selected in a space; both are hyperslabs.
 pub fn subtract(space: &Id, part: &Id) -> Result<()> {
-    sync(|| {
-        if selected(space)? == 0 {
-            return Ok(());
-        }
-        let without = H5S_seloper_t::H5S_SELECT_NOTB;
-        // SAFETY: is handed no memory.
-        done(|| unsafe { H5Smodify_select(space.0, without, part.0) })
-    })
+    let without = H5S_seloper_t::H5S_SELECT_NOTB;
+    // SAFETY: is handed no memory.
+    done(|| unsafe { H5Smodify_select(space.0, without, part.0) })
 }
 
 fn rank(space: &Id) -> Result<usize> {
@@ -964,8 +990,8 @@ pub fn pointers(of: &Id) -> Result<Vec<usize>> {
 pub enum Values<'a> {
     /// All of an attribute.
     Attr(&'a Id),
-    /// Rows of a dataset: the first, and how many. All of one that has no axes.
-    Rows(Dataset<'a>, u64, u64),
+    /// Rows of a dataset, sorted and without a row twice. All of one that has no axes.
+    Rows(Dataset<'a>, &'a [Range<u64>]),
 }
 
 /// A dataset, and where its values are if it is a virtual one.
@@ -1002,14 +1028,20 @@ impl Values<'_> {
         let file = space_of(values)?;
         let (mut block, mut from) = extent(&file)?.unwrap_or((vec![0], vec![0]));
         from.fill(0);
-        if let (Values::Rows(_, start, count), [first, ..], [at, ..]) =
-            (self, &mut block[..], &mut from[..])
-        {
-            (*first, *at) = (count, start);
-            let (to, from, block) = (file.0, from.as_ptr(), block.as_ptr());
-            let set = H5S_seloper_t::H5S_SELECT_SET;
-            // SAFETY: both arrays have a number for each axis of the space.
-            done(|| unsafe { H5Sselect_hyperslab(to, set, from, null(), block, null()) })?;
+        if let (Values::Rows(_, ranges), false) = (self, block.is_empty()) {
+            let mut rows = 0;
+            let mut add = |range: &Range<u64>, how| {
+                (block[0], from[0]) = (range.end - range.start, range.start);
+                rows += block[0];
+                let (to, from, block) = (file.0, from.as_ptr(), block.as_ptr());
+                // SAFETY: both arrays have a number for each axis of the space.
+                done(|| unsafe { H5Sselect_hyperslab(to, how, from, null(), block, null()) })
+            };
+            let (first, others) = ranges.split_first().unwrap_or((&(0..0), &[]));
+            add(first, H5S_seloper_t::H5S_SELECT_SET)?;
+            let mut others = others.iter();
+            others.try_for_each(|range| add(range, H5S_seloper_t::H5S_SELECT_OR))?;
+            block[0] = rows;
         }
         let count = element_count(&block)?;
         let memory = create_space(Some(&[count as u64]), false)?;

@@ -38,6 +38,7 @@ pub use ffi::share_heap;
 use files::Raw;
 use heap::{Claimed, Heap};
 pub use read::Array;
+use spread::Spread;
 pub use write::Appender;
 
 /// A group, and the file that it belongs to.
@@ -57,6 +58,8 @@ struct OpenFile {
     id: Option<Id>,
     compression: Compression,
     bounds: Bounds,
+    /// Reads its virtual datasets.
+    spread: Arc<Spread>,
     /// What the chunks of one read may take.
     memory: u64,
     entered: Entered,
@@ -125,6 +128,7 @@ impl Group {
         let file = Arc::new(OpenFile {
             id: Some(file),
             compression,
+            spread: Arc::new(Spread::new(bounds.clone())),
             bounds,
             memory,
             entered: Entered::default(),

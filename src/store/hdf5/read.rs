@@ -35,6 +35,10 @@ pub struct Array {
     sources: Option<Box<Sources>>,
 }
 
+/// Ranges of rows that the library is asked for at once: each call costs as much as the reading of many values, and with
+/// the ranges the time grows that it takes to take them apart.
+const TOGETHER: usize = 512;
+
 /// How the values are reached.
 enum Storage {
     /// Chunks, by their list.
@@ -62,7 +66,7 @@ impl Array {
         Ok(Array {
             id,
             spec,
-            sources: is_virtual.then(|| spread::sources(file.bounds.clone())),
+            sources: is_virtual.then(|| spread::sources(&file.spread)),
             file,
             storage: OnceLock::new(),
             heap: OnceLock::new(),
@@ -90,6 +94,15 @@ impl Array {
         self.file.at(&path);
         super::attrs(&self.id, &self.file)
             .with_context(|| format!("Read the attributes of '{path}'"))
+    }
+
+    pub fn attr_names(&self) -> Result<Vec<String>> {
+        let path = self.path();
+        self.file.at(&path);
+        let names = ffi::attr_names(&self.id)
+            .with_context(|| format!("Read the attributes of '{path}'"))?;
+        let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
+        Ok(names.into_iter().map(text).collect())
     }
 
     pub fn storage(&self) -> String {
@@ -141,7 +154,8 @@ impl Array {
     pub fn chunk_bytes(&self) -> u64 {
         match self.reach() {
             Ok(Storage::Direct(c)) => c.grid.kept_bytes(),
-            _ if self.sources.is_some() => spread::HELD,
+            // To be read once.
+            _ if self.sources.is_some() => 2,
             _ => 1,
         }
     }
@@ -285,10 +299,10 @@ impl Array {
         self.check(ranges)?;
         let size = field.shape.iter().product::<u64>() as usize * field.dtype.size();
         let mut bytes = vec![];
-        for range in ranges {
+        for rows in ranges.chunks(TOGETHER) {
             let from = bytes.len();
-            bytes.resize(from + (range.end - range.start) as usize * size, 0);
-            values::read_field(self.dataset(), field, range.start, &mut bytes[from..])?;
+            bytes.resize(from + count(rows) as usize * size, 0);
+            values::read_field(self.dataset(), field, rows, &mut bytes[from..])?;
         }
         Ok(bytes)
     }
@@ -303,15 +317,7 @@ impl Array {
             "Text of any length in an array of a compound"
         );
         self.check_claims()?;
-        let mut all = Strings::default();
-        for range in ranges {
-            let count = range.end - range.start;
-            let shape = &self.spec.shape;
-            let part =
-                values::read_strings(self.dataset(), shape, Some(field), range.start, count)?;
-            part.iter().for_each(|text| all.push(text));
-        }
-        Ok(all)
+        self.read_texts_by_library(Some(field), ranges)
     }
 
     fn check(&self, ranges: &[Range<u64>]) -> Result<()> {
@@ -331,7 +337,7 @@ impl Array {
     fn check_memory(&self, ranges: &[Range<u64>]) -> Result<()> {
         /// Deflate makes at most so many bytes of one (zlib's technical details).
         const RATIO: u64 = 1032;
-        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        let rows = count(ranges);
         let spec = &self.spec;
         let row = match spec.dtype.size() {
             // Text, as the library hands it over: pointers and what they lead to.
@@ -349,11 +355,11 @@ impl Array {
     fn read_by_library(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
         let row = self.spec.row_bytes() as usize;
         let mut rest = dst;
-        for range in ranges {
-            let len = (range.end - range.start) as usize * row;
+        for rows in ranges.chunks(TOGETHER) {
+            let len = count(rows) as usize * row;
             ensure!(len <= rest.len(), "A read into too few bytes");
             let (head, tail) = rest.split_at_mut(len);
-            values::read_rows(self.dataset(), &self.spec, range.start, head)?;
+            values::read_rows(self.dataset(), rows, head)?;
             rest = tail;
         }
         Ok(())
@@ -362,7 +368,7 @@ impl Array {
     pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
         self.check(ranges)?;
         if let Dtype::FixedString { size } = self.spec.dtype {
-            let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+            let rows = count(ranges);
             let mut bytes = vec![0; (rows * self.spec.row_bytes()) as usize];
             self.read_into(ranges, &mut bytes)?;
             return Ok(values::unpad(&bytes, size));
@@ -377,14 +383,15 @@ impl Array {
                 return Err(why);
             }
             debug!("'{}' through the library: {why:#}", self.path());
-            self.read_strings_by_library(ranges)
+            self.check_claims()?;
+            self.read_texts_by_library(None, ranges)
         })
     }
 
     /// Text past the library; an error where that cannot be.
     pub(super) fn read_heap(&self, ranges: &[Range<u64>]) -> Result<Strings> {
         let row = self.spec.row_items().saturating_mul(heap::REFERENCE as u64);
-        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        let rows = count(ranges);
         let len = usize::try_from(rows.saturating_mul(row))?;
         let mut references = vec![];
         references.try_reserve_exact(len)?;
@@ -411,28 +418,16 @@ impl Array {
         Ok(self.heap.get_or_init(|| heap))
     }
 
-    fn read_strings_by_library(&self, ranges: &[Range<u64>]) -> Result<Strings> {
-        self.check_claims()?;
-        let width = self.spec.row_items() as usize;
+    /// Of `field`, where it holds records.
+    fn read_texts_by_library(
+        &self,
+        field: Option<&Field>,
+        ranges: &[Range<u64>],
+    ) -> Result<Strings> {
         let mut all = Strings::default();
-        let mut rest = ranges;
-        while let Some(first) = rest.first() {
-            let near = near(rest);
-            let (group, tail) = rest.split_at(near);
-            let end = group.last().map_or(first.end, |r| r.end);
-            let part = values::read_strings(
-                self.dataset(),
-                &self.spec.shape,
-                None,
-                first.start,
-                end - first.start,
-            )?;
-            for wanted in group {
-                let from = (wanted.start - first.start) as usize * width;
-                let to = (wanted.end - first.start) as usize * width;
-                (from..to).for_each(|i| all.push(part.get(i)));
-            }
-            rest = tail;
+        for rows in ranges.chunks(TOGETHER) {
+            let part = values::read_strings(self.dataset(), &self.spec.shape, field, rows)?;
+            part.iter().for_each(|text| all.push(text));
         }
         Ok(all)
     }
@@ -450,12 +445,8 @@ fn extents(shape: &[u64], chunk: &[u64], item: usize, index: &[RawChunk]) -> Opt
     whole.then(|| raw::Extents::of(index.iter().map(|c| c.address), chunk[0], row))
 }
 
-/// How many of the first ranges are read together: one call of the library costs as much as reading many texts.
-fn near(ranges: &[Range<u64>]) -> usize {
-    let apart = ranges
-        .windows(2)
-        .position(|w| w[1].start - w[0].end > 64 || w[1].end - ranges[0].start > 1 << 16);
-    apart.map_or(ranges.len(), |at| at + 1)
+fn count(rows: &[Range<u64>]) -> u64 {
+    rows.iter().map(|range| range.end - range.start).sum()
 }
 
 impl Chunked {

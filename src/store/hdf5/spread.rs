@@ -5,7 +5,7 @@
 //! source open, each of which takes half a megabyte.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use hdf5_sys::h5d::H5D_layout_t;
@@ -16,28 +16,26 @@ use super::ffi::{self, Hyperslab, Id, Mapping, ReadPart, Sources};
 use super::files;
 use crate::store::access::Bounds;
 
-/// Sources that stay open: those that are read in turn have chunks in common.
+/// Sources of one file that stay open: those that are read in turn have chunks in common.
 const OPEN: usize = 4;
+/// About what the library takes while it reads from them: for each a chunk cache, and what it knows of its file; and what
+/// it gives back, of which the heap keeps some.
+pub const READING: u64 = ((OPEN as u64) << 21) + (64 << 20);
 
-/// About what these take: for each a chunk cache, and what the library knows of its file.
-pub const HELD: u64 = (OPEN as u64) << 21;
-/// What the library takes and gives back while it reads, of which the heap keeps some.
-pub const READING: u64 = 64 << 20;
-
-/// Reads virtual datasets, the sources of which must lie within `bounds`.
-pub fn sources(bounds: Bounds) -> Box<Sources> {
-    let spread = Spread {
-        bounds,
-        open: Mutex::default(),
-    };
-    Box::new(move |dataset, places, read| spread.read(dataset, places, 0, read))
+/// The sources of the virtual datasets of a file, as far as they are open.
+pub struct Spread {
+    bounds: Bounds,
+    /// Those that were used last at the end.
+    open: Mutex<Vec<(Key, Arc<Opened>)>>,
 }
 
-/// The sources of a virtual dataset, as far as they are open.
-struct Spread {
-    bounds: Bounds,
-    /// By the file that names them, those that were used last at the end.
-    open: Mutex<Vec<((PathBuf, Source), Id)>>,
+/// The file that names a source, and its names there.
+type Key = (PathBuf, Source);
+
+/// A dataset, and from where its values are if it is virtual, as soon as that is known.
+struct Opened {
+    id: Id,
+    pieces: OnceLock<Option<Vec<Piece>>>,
 }
 
 /// A part of a virtual dataset: the places of its values there, and in its source.
@@ -45,101 +43,174 @@ struct Piece {
     source: Source,
     onto: Id,
     of: Id,
+    /// The first and the last place there.
+    bounds: (Vec<u64>, Vec<u64>),
+}
+
+/// Reads a virtual dataset.
+pub fn sources(spread: &Arc<Spread>) -> Box<Sources> {
+    let (spread, known) = (spread.clone(), OnceLock::new());
+    Box::new(move |dataset, places, read| {
+        let dataset = known.get_or_init(|| Opened::new(dataset.clone()));
+        spread.read(dataset, places, 0, read)
+    })
 }
 
 impl Spread {
+    /// `bounds`: where the sources must lie.
+    pub fn new(bounds: Bounds) -> Spread {
+        Spread {
+            bounds,
+            open: Mutex::default(),
+        }
+    }
+
     /// Calls `read` for whatever holds some of the values of a dataset that are at the places `file` and belong to the
     /// places `memory`. `depth`: of how many datasets it is a source.
     fn read(
         &self,
-        dataset: &Id,
+        dataset: &Opened,
         (memory, file): (&Id, &Id),
         depth: usize,
         read: ReadPart,
     ) -> Result<()> {
-        let list = ffi::creation_list(dataset)?;
-        if ffi::layout(&list) != H5D_layout_t::H5D_VIRTUAL {
-            return read(dataset, memory, file);
-        }
+        let Some(pieces) = self.pieces(dataset)? else {
+            return read(&dataset.id, memory, file);
+        };
         ensure!(
             depth < DEPTH,
             "Virtual datasets lie deeper than {DEPTH} in one another"
         );
-        let (from, space) = (files::name(dataset)?, ffi::space_of(dataset)?);
-        let rest = ffi::copy_space(file)?;
-        for mapping in ffi::mappings(&list)? {
-            for piece in self.pieces(mapping, &from, &space)? {
-                let Some(memory) = ffi::project(file, memory, &piece.onto)? else {
-                    continue;
-                };
-                let mut read_piece = || {
-                    let source = self.open(&from, &piece.source)?;
-                    let of = ffi::select(&ffi::space_of(&source)?, &piece.of)?;
-                    let of = ffi::project(&piece.onto, &of, file)?;
-                    let of = of.context("A mapping of other places than there are")?;
-                    self.read(&source, (&memory, &of), depth + 1, read)
-                };
-                read_piece().with_context(|| format!("Read its source {}", piece.source))?;
-                ffi::subtract(&rest, &piece.onto)?;
+        let from = files::name(&dataset.id)?;
+        let (rest, wanted) = (ffi::copy_space(file)?, ffi::bounds(file)?);
+        // Where sources overlap, the last one counts.
+        for piece in pieces.iter().rev().filter(|piece| piece.meets(&wanted)) {
+            let Some(part) = ffi::both(&rest, &piece.onto)? else {
+                continue;
+            };
+            let mut read_piece = || {
+                let source = self.open(&from, &piece.source)?;
+                let of = ffi::select(&ffi::space_of(&source.id)?, &piece.of)?;
+                let of = ffi::project(&piece.onto, &of, &part)?;
+                let of = of.context("A mapping of other places than there are")?;
+                let memory = ffi::project(file, memory, &part)?;
+                let memory = memory.context("Places that are not in memory")?;
+                self.read(&source, (&memory, &of), depth + 1, read)
+            };
+            read_piece().with_context(|| format!("Read its source {}", piece.source))?;
+            ffi::subtract(&rest, &part)?;
+            if ffi::selected(&rest)? == 0 {
+                return Ok(());
             }
         }
         // What no source has is the fill value, for which the library opens none.
-        match ffi::project(file, memory, &rest)? {
-            Some(memory) => read(dataset, &memory, &rest),
-            None => Ok(()),
-        }
+        let memory = ffi::project(file, memory, &rest)?;
+        memory.map_or(Ok(()), |memory| read(&dataset.id, &memory, &rest))
     }
 
-    /// The parts of one mapping, of which a series has many, of a virtual dataset in the file `from`. `space`: its own.
-    fn pieces(&self, mapping: Mapping, from: &Path, space: &Id) -> Result<Vec<Piece>> {
-        let Mapping { onto, of, .. } = mapping;
-        let source = Source::new(mapping.file, mapping.path);
-        let endless = ffi::hyperslab(&onto)?.and_then(|slab| Some((slab.endless_axis()?, slab)));
-        let Some((axis, slab)) = endless else {
-            let onto = ffi::select(space, &onto)?;
-            return Ok(vec![Piece { source, onto, of }]);
-        };
-        if !source.is_series() {
-            let dataset = self.open(from, &source);
-            let dataset = dataset.with_context(|| format!("Read its source {source}"))?;
-            let of = ffi::hyperslab(&of)?.context("A source without end that is no hyperslab")?;
-            let found = to_the_end((space, &slab), (&ffi::space_of(&dataset)?, &of))?;
-            let piece = |(onto, of)| Piece { source, onto, of };
-            return Ok(found.map(piece).into_iter().collect());
-        }
-        let extent = ffi::extent(space)?;
-        let (shape, _) = extent.context("A virtual dataset without a shape")?;
-        let end = *shape.get(axis).context("A mapping of another rank")?;
-        let (first, step) = (slab.start[axis], slab.stride[axis].max(1));
-        let starts = (first..end).step_by(usize::try_from(step)?);
-        let piece = |(number, start)| {
-            let mut slab = slab.clone();
-            (slab.start[axis], slab.count[axis]) = (start, 1);
-            Ok(Piece {
-                source: source.block(number),
-                onto: ffi::select_hyperslab(space, &slab)?,
-                of: ffi::copy_space(&of)?,
-            })
-        };
-        (0..).zip(starts).map(piece).collect()
-    }
-
-    fn open(&self, from: &Path, source: &Source) -> Result<Id> {
+    fn open(&self, from: &Path, source: &Source) -> Result<Arc<Opened>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_it = |((file, it), _): &((PathBuf, Source), Id)| file == from && it == source;
-        let known = open.iter().position(is_it);
-        let (key, id) = match known {
+        let is_it = |((file, it), _): &(Key, _)| file == from && it == source;
+        let (key, opened) = match open.iter().position(is_it) {
             Some(at) => open.remove(at),
             None => {
                 if open.len() >= OPEN {
                     open.remove(0);
                 }
                 let key = (from.to_path_buf(), source.clone());
-                (key, source.open(from, &self.bounds)?)
+                let id = source.open(from, &self.bounds)?;
+                (key, Arc::new(Opened::new(id)))
             }
         };
-        open.push((key, id.clone()));
-        Ok(id)
+        open.push((key, opened.clone()));
+        Ok(opened)
+    }
+
+    /// `None` where it is no virtual dataset.
+    fn pieces<'a>(&self, dataset: &'a Opened) -> Result<Option<&'a [Piece]>> {
+        if let Some(known) = dataset.pieces.get() {
+            return Ok(known.as_deref());
+        }
+        let list = ffi::creation_list(&dataset.id)?;
+        let mut found = None;
+        if ffi::layout(&list) == H5D_layout_t::H5D_VIRTUAL {
+            let (from, space) = (files::name(&dataset.id)?, ffi::space_of(&dataset.id)?);
+            let mut pieces = vec![];
+            for mapping in ffi::mappings(&list)? {
+                self.add_pieces(mapping, &from, &space, &mut pieces)?;
+            }
+            found = Some(pieces);
+        }
+        Ok(dataset.pieces.get_or_init(|| found).as_deref())
+    }
+
+    /// Adds the parts of one mapping, of which a series has many, of a virtual dataset in the file `from`. `space`: its
+    /// own.
+    fn add_pieces(
+        &self,
+        mapping: Mapping,
+        from: &Path,
+        space: &Id,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<()> {
+        let Mapping { onto, of, .. } = mapping;
+        let source = Source::new(mapping.file, mapping.path);
+        let mut add = |source, onto: Id, of| -> Result<()> {
+            if ffi::selected(&onto)? > 0 {
+                let bounds = ffi::bounds(&onto)?;
+                pieces.push(Piece {
+                    source,
+                    onto,
+                    of,
+                    bounds,
+                });
+            }
+            Ok(())
+        };
+        let endless = ffi::hyperslab(&onto)?.and_then(|slab| Some((slab.endless_axis()?, slab)));
+        let is_series = source.is_series();
+        // Names have their signs for percent doubled.
+        let first = source.block(0);
+        let Some((axis, slab)) = endless else {
+            return add(first, ffi::select(space, &onto)?, of);
+        };
+        if !is_series {
+            let dataset = self.open(from, &first);
+            let dataset = dataset.with_context(|| format!("Read its source {source}"))?;
+            let of = ffi::hyperslab(&of)?.context("A source without end that is no hyperslab")?;
+            let found = to_the_end((space, &slab), (&ffi::space_of(&dataset.id)?, &of))?;
+            return found.map_or(Ok(()), |(onto, of)| add(first, onto, of));
+        }
+        let extent = ffi::extent(space)?;
+        let (shape, _) = extent.context("A virtual dataset without a shape")?;
+        let end = *shape.get(axis).context("A mapping of another rank")?;
+        let (start, step) = (slab.start[axis], slab.stride[axis].max(1));
+        for (number, start) in (0..).zip((start..end).step_by(usize::try_from(step)?)) {
+            let mut slab = slab.clone();
+            (slab.start[axis], slab.count[axis]) = (start, 1);
+            let onto = ffi::select_hyperslab(space, &slab)?;
+            add(source.block(number), onto, ffi::copy_space(&of)?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Opened {
+    fn new(id: Id) -> Opened {
+        Opened {
+            id,
+            pieces: OnceLock::new(),
+        }
+    }
+}
+
+impl Piece {
+    /// Whether there may be places in it between a first and a last one.
+    fn meets(&self, (first, last): &(Vec<u64>, Vec<u64>)) -> bool {
+        let (own_first, own_last) = &self.bounds;
+        let before = own_last.iter().zip(first).any(|(own, wanted)| own < wanted);
+        let after = own_first.iter().zip(last).any(|(own, wanted)| own > wanted);
+        !before && !after
     }
 }
 

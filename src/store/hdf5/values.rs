@@ -1,6 +1,8 @@
 //! Values of datasets, read and written through the library.
 
 use std::ffi::{CStr, CString, c_char};
+use std::ops::Range;
+use std::slice::from_ref;
 
 use anyhow::{Context, Result, bail, ensure};
 use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
@@ -38,24 +40,27 @@ pub fn texts_of(texts: &[&CStr]) -> Vec<u8> {
 }
 
 /// Reads rows through the library, as they are stored, into exactly as many bytes.
-pub fn read_rows(dataset: Dataset, spec: &ArraySpec, start: u64, dst: &mut [u8]) -> Result<()> {
-    let row = spec.row_bytes();
-    if row == 0 || dst.is_empty() {
+pub fn read_rows(dataset: Dataset, rows: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+    if dst.is_empty() {
         return Ok(());
     }
-    let rows = Values::Rows(dataset, start, dst.len() as u64 / row);
-    rows.read(&ffi::type_of(dataset.id)?, dst)
+    Values::Rows(dataset, rows).read(&ffi::type_of(dataset.id)?, dst)
 }
 
 /// Reads rows of one field of a fixed width; `dst` holds exactly those.
-pub fn read_field(dataset: Dataset, field: &Field, start: u64, dst: &mut [u8]) -> Result<()> {
+pub fn read_field(
+    dataset: Dataset,
+    field: &Field,
+    rows: &[Range<u64>],
+    dst: &mut [u8],
+) -> Result<()> {
     let size = field.shape.iter().product::<u64>() as usize * field.dtype.size();
     let of = types::of_member(&ffi::type_of(dataset.id)?, field)?;
     ensure!(
         ffi::type_size(&of)? == size,
         "A field of another size than its type says"
     );
-    Values::Rows(dataset, start, (dst.len() / size.max(1)) as u64).read(&of, dst)
+    Values::Rows(dataset, rows).read(&of, dst)
 }
 
 /// Reads rows of text of any length through the library; of `field` where the dataset is a compound.
@@ -63,18 +68,17 @@ pub fn read_strings(
     dataset: Dataset,
     shape: &[u64],
     field: Option<&Field>,
-    start: u64,
-    count: u64,
+    rows: &[Range<u64>],
 ) -> Result<Strings> {
     let of = ffi::type_of(dataset.id)?;
-    if count == 0 || shape.iter().skip(1).any(|&n| n == 0) {
+    if rows.iter().all(Range::is_empty) || shape.iter().skip(1).any(|&n| n == 0) {
         return Ok(Strings::default());
     }
     let text = match field {
         Some(field) => types::of_member(&of, field)?,
         None => types::in_memory(&of, &Dtype::String)?,
     };
-    Values::Rows(dataset, start, count).read_texts(&text)
+    Values::Rows(dataset, rows).read_texts(&text)
 }
 
 /// Writes all records of a dataset whose text is of variable length, from `records` with text of a fixed width. The
@@ -108,7 +112,9 @@ pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> 
         }
     }
     let texts: Vec<&CStr> = texts.iter().map(CString::as_c_str).collect();
-    Values::Rows(dataset.into(), 0, count as u64).write(&types::of_dtype(to)?, buffer, &texts)
+    let rows = 0..count as u64;
+    let all = Values::Rows(dataset.into(), from_ref(&rows));
+    all.write(&types::of_dtype(to)?, buffer, &texts)
 }
 
 /// Copies records that hold text to a new dataset, all its values in one piece.
@@ -126,9 +132,9 @@ pub fn copy_records(from: Dataset, to: &Id, new_name: &str, spec: &ArraySpec) ->
     let step = (BLOCK / spec.row_bytes().max(1)).max(1);
     let rows = spec.rows();
     for start in (0..rows).step_by(usize::try_from(step)?) {
-        let count = step.min(rows - start);
-        let copied = Values::Rows((&made).into(), start, count);
-        Values::Rows(from, start, count).copy(&of, copied)?;
+        let block = start..rows.min(start + step);
+        let copied = Values::Rows((&made).into(), from_ref(&block));
+        Values::Rows(from, from_ref(&block)).copy(&of, copied)?;
     }
     Ok(made)
 }
@@ -155,7 +161,8 @@ pub fn write_strings(dataset: &Id, shape: &[u64], start: u64, strings: &Strings)
         rest = &rest[text.count_bytes() + 1..];
     }
     let row_items = shape.iter().skip(1).product::<u64>().max(1);
-    let rows = Values::Rows(dataset.into(), start, texts.len() as u64 / row_items);
+    let rows = start..start + texts.len() as u64 / row_items;
+    let rows = Values::Rows(dataset.into(), from_ref(&rows));
     rows.write(&ffi::type_of(dataset)?, texts_of(&texts), &texts)
 }
 
@@ -195,7 +202,7 @@ mod tests {
     #[test]
     fn text_of_any_length_is_no_bytes() {
         with_three(Dtype::String, |dataset, text| {
-            let all = Values::Rows(dataset.into(), 0, 3);
+            let all = Values::Rows(dataset.into(), from_ref(&(0..3)));
             assert!(all.write(text, vec![1; 3 * POINTER], &[]).is_err());
             assert!(
                 all.write(text, vec![1; 3 * POINTER], &[c"a", c"b"])
@@ -212,16 +219,16 @@ mod tests {
     #[test]
     fn buffers_hold_what_is_read_and_written() {
         with_three(NUMBERS, |dataset, number| {
-            let all = Values::Rows(dataset.into(), 0, 3);
+            let all = Values::Rows(dataset.into(), from_ref(&(0..3)));
             assert!(all.read(number, &mut [0; 11]).is_err());
             assert!(all.write(number, vec![0; 11], &[]).is_err());
             assert!(all.write(number, vec![0; 12], &[c"a"]).is_err());
             assert!(all.read_texts(number).is_err());
-            let beyond = Values::Rows(dataset.into(), 1, 3);
+            let beyond = Values::Rows(dataset.into(), from_ref(&(1..4)));
             assert!(beyond.read(number, &mut [0; 12]).is_err());
             all.write(number, (0..12).collect(), &[]).unwrap();
             let mut last = [0; 4];
-            let rows = Values::Rows(dataset.into(), 2, 1);
+            let rows = Values::Rows(dataset.into(), from_ref(&(2..3)));
             rows.read(number, &mut last).unwrap();
             assert_eq!(last, [8, 9, 10, 11]);
         });

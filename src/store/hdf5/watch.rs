@@ -84,9 +84,7 @@ pub fn watch(tell: impl FnOnce(&str) + Send + 'static) -> Result<()> {
             (file, path) if path.is_empty() => file.clone(),
             (file, path) => format!("'{path}' of {file}"),
         };
-        tell(&format!(
-            "Read {what}: the HDF5 library {trouble}, so the file is damaged"
-        ));
+        tell(&format!("Read {what}: the HDF5 library {trouble}"));
     };
     let thread = thread::Builder::new().name("watch".into());
     thread.spawn(watch).context("Cannot start a thread")?;
@@ -113,7 +111,9 @@ fn trouble() -> Option<&'static str> {
             }
             let most = MEMORY.load(Ordering::Relaxed).max(memory);
             if resident()? > most.saturating_add(GROWTH) {
-                return Some("takes memory without end with it");
+                return Some(
+                    "takes more memory for it than --memory-limit allows; give more, if the file is not damaged",
+                );
             }
         }
         let (io, used) = (io(call.0)?, processor(call.0)?);
@@ -121,7 +121,7 @@ fn trouble() -> Option<&'static str> {
         if before != io {
             turning = Some((io, used));
         } else if used.saturating_sub(since) > TURNING {
-            return Some("does not come to an end with it");
+            return Some("does not come to an end with it, so the file is damaged");
         }
     }
 }
