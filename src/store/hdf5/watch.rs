@@ -126,11 +126,12 @@ fn trouble() -> Option<&'static str> {
     }
 }
 
-/// Bytes of memory that the process holds (proc_pid_statm(5)).
+/// Bytes of memory that the process holds (proc_pid_status(5)).
 fn resident() -> Option<u64> {
-    let text = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = text.split(' ').nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
 }
 
 /// System calls with which a thread has read or written (proc_pid_io(5)).
