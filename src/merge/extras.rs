@@ -28,11 +28,12 @@ impl Extras {
     pub fn add(&mut self, input: &Input) -> Result<()> {
         let root = &input.root;
         self.note("", &root.attrs()?);
+        // What lies in uns comes from one input, whole.
+        if let Some(uns) = root.get("uns")? {
+            self.note("uns", &uns.attrs()?);
+        }
         let names = root.names()?;
-        for name in names
-            .iter()
-            .filter(|name| is_merged(name) || *name == "uns")
-        {
+        for name in names.iter().filter(|name| is_merged(name)) {
             self.walk(root, name, &folder_of(name))
                 .with_context(|| format!("Read '{name}'"))?;
         }
