@@ -85,6 +85,11 @@ def virtual_datasets_have_all_their_values(case):
         layout = h5py.VirtualLayout((N, 2), "i4", maxshape=(None, 2))
         layout[:h5py.h5s.UNLIMITED] = h5py.VirtualSource(".", "spare/endless", (N, 2), maxshape=(None, 2))[:h5py.h5s.UNLIMITED]
         _label(file["obsm"].create_virtual_dataset("endless", layout))
+        # No axes, so that no rows can be selected.
+        file["spare/scalar"], one, plist = 1.5, h5py.h5s.create(h5py.h5s.SCALAR), h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        plist.set_virtual(one, b".", b"spare/scalar", one)
+        h5py.h5d.create(file["uns"].id, b"scalar", h5py.h5t.IEEE_F64LE, one, plist)
+        _label(file["uns/scalar"], "numeric-scalar")
         layout, text = h5py.VirtualLayout((N,), h5py.string_dtype()), [f"text {i}" for i in range(N)]
         file["spare/text"] = text
         layout[:N - 2] = h5py.VirtualSource(".", "spare/text", (N,))[:N - 2]
@@ -105,6 +110,7 @@ def virtual_datasets_have_all_their_values(case):
                 _values(case, f"{name} {options}", values[rows], got[f"obsm/{name}"][...])
             texts = np.array(text[:-2] + ["", ""])[rows]
             _values(case, f"text {options}", texts, got["obs/text"].asstr()[...].astype(texts.dtype))
+            case.check(f"scalar {options}", [] if got["uns/scalar"][()] == 1.5 else [str(got["uns/scalar"][()])])
             case.check(f"columns {options}", [name for name in columns if not np.array_equal(got[f"obs/{name}"][...], rows)])
     _of_many_files(case)
     # Of which 16 bytes for each value are more than the memory that may be taken, but not what they take.

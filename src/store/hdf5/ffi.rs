@@ -654,6 +654,9 @@ impl Hyperslab {
 pub fn bounds(space: &Id) -> Result<(Vec<u64>, Vec<u64>)> {
     sync(|| {
         let (mut first, mut last) = (vec![0; rank(space)?], vec![0; rank(space)?]);
+        if first.is_empty() {
+            return Ok((first, last));
+        }
         let (to, last_to) = (first.as_mut_ptr(), last.as_mut_ptr());
         // SAFETY: both arrays have room for a number for each axis.
         done(|| unsafe { H5Sget_select_bounds(space.0, to, last_to) })?;
@@ -718,7 +721,7 @@ pub fn select(space: &Id, as_in: &Id) -> Result<Id> {
         if ask(H5Sget_select_type, as_in) == H5S_sel_type::H5S_SEL_ALL {
             let (shape, _) = extent(space)?.context("A space without a shape")?;
             let ones = vec![1; shape.len()];
-            return match shape.contains(&0) {
+            return match shape.is_empty() || shape.contains(&0) {
                 true => copy_space(space),
                 false => select_hyperslab(
                     space,
@@ -743,10 +746,13 @@ pub fn selected(space: &Id) -> Result<u64> {
     Ok(number(|| ask(H5Sget_select_npoints, space))? as u64)
 }
 
-/// The places that are selected in both of two hyperslabs; `None` where there are none.
+/// The places that are selected in both of two hyperslabs, or all of a space without axes; `None` where there are none.
 pub fn both(a: &Id, b: &Id) -> Result<Option<Id>> {
     sync(|| {
         ensure!(rank(a)? == rank(b)?, "A mapping of another rank");
+        if rank(a)? == 0 {
+            return copy_space(a).map(Some);
+        }
         let and = H5S_seloper_t::H5S_SELECT_AND;
         // SAFETY: is handed no memory.
         let found = id(|| unsafe { H5Scombine_select(a.0, and, b.0) })?;
@@ -768,8 +774,11 @@ pub fn project(from: &Id, onto: &Id, part: &Id) -> Result<Option<Id>> {
     })
 }
 
-/// Takes places out of those that are selected in a space; both are hyperslabs.
+/// Takes places out of those that are selected in a space; both are hyperslabs, or all of a space without axes.
 pub fn subtract(space: &Id, part: &Id) -> Result<()> {
+    if rank(space)? == 0 {
+        return done(|| ask(H5Sselect_none, space));
+    }
     let without = H5S_seloper_t::H5S_SELECT_NOTB;
     // SAFETY: is handed no memory.
     done(|| unsafe { H5Smodify_select(space.0, without, part.0) })
