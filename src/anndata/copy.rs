@@ -181,12 +181,11 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
     };
     if let Some(why) = why {
         if parent.copy_verbatim(name, out, to)? {
-            // The library has copied those that the array has.
-            let label = match unlabelled {
-                true => array_attrs(&array)?,
-                false => Attrs::default(),
+            // The library has copied the attributes that the array has.
+            return match unlabelled {
+                true => out.set_attrs(to, &array_attrs(&array)?),
+                false => Ok(()),
             };
-            return out.set_attrs(to, &label);
         }
         // Of Zarr no type is known that anndata writes and this program does not read.
         ensure!(

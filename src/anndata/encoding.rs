@@ -106,9 +106,11 @@ pub fn array_attrs(array: &Array) -> Result<Attrs> {
     Ok(full)
 }
 
+/// The attributes that every element has, and most have no others.
+pub const LABEL: [&str; 2] = ["encoding-type", "encoding-version"];
+
 /// The attributes that the format does not define for such an element, such as a unit that a user noted.
 pub fn extras(attrs: &Attrs) -> Attrs {
-    let of_all = ["encoding-type", "encoding-version"];
     let defined: &[&str] = match attrs.text("encoding-type") {
         Some("dataframe") => &["_index", "column-order"],
         Some("csr_matrix" | "csc_matrix") => &["shape"],
@@ -119,10 +121,6 @@ pub fn extras(attrs: &Attrs) -> Attrs {
         // Columns and their categories before anndata 0.8, sparse matrices before 0.7.
         None => &["categories", "ordered", "h5sparse_format", "h5sparse_shape"],
     };
-    let others = attrs
-        .iter()
-        .filter(|(name, _)| !of_all.contains(name) && !defined.contains(name));
-    others.fold(Attrs::default(), |all, (name, value)| {
-        all.with(name, value.clone())
-    })
+    let others = |(name, _): &(&str, _)| !LABEL.contains(name) && !defined.contains(name);
+    attrs.iter().filter(others).collect()
 }

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::input::Input;
 use super::{folder_of, is_merged, named};
-use crate::anndata::encoding::extras;
+use crate::anndata::encoding::{LABEL, extras};
 use crate::anndata::frame;
 use crate::store::spec::{Attr, Attrs};
 use crate::store::{Group, Node};
@@ -48,9 +48,7 @@ impl Extras {
             Node::Group(group) => group,
             Node::Array(array) => {
                 let names = array.attr_names()?;
-                // As most arrays have them: they need not be read.
-                let of_format = ["encoding-type", "encoding-version"];
-                let attrs = match names.iter().all(|name| of_format.contains(&&**name)) {
+                let attrs = match names.iter().all(|name| LABEL.contains(&name.as_str())) {
                     true => Attrs::default(),
                     false => array.attrs()?,
                 };

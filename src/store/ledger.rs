@@ -131,11 +131,8 @@ impl Ledger {
     pub(super) fn copied(&self, node: &Node, path: String) -> Result<()> {
         let attrs = node.attrs()?;
         // What a reference leads to is copied too, to a place of its own.
-        let kept = attrs
-            .iter()
-            .filter(|(_, value)| !matches!(value, Attr::Reference(_)));
-        let kept = kept.fold(Attrs::default(), |kept, (n, v)| kept.with(n, v.clone()));
-        self.attrs(path.clone(), &kept);
+        let stays = |(_, value): &(_, &Attr)| !matches!(value, Attr::Reference(_));
+        self.attrs(path.clone(), &attrs.iter().filter(stays).collect());
         match node {
             Node::Array(array) => self.array(path, array.spec().clone(), sum(array, NATIVE_ORDER)?),
             Node::Group(group) => {

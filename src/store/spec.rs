@@ -372,6 +372,14 @@ impl Attrs {
     }
 }
 
+impl<'a> FromIterator<(&'a str, &'a Attr)> for Attrs {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a Attr)>>(attrs: I) -> Attrs {
+        let mut all = Attrs::default();
+        attrs.into_iter().for_each(|(n, v)| all.set(n, v.clone()));
+        all
+    }
+}
+
 /// A block of text: the values one after another in `bytes`, each ending at its entry of `ends`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Strings {

@@ -109,10 +109,11 @@ pub fn check(kind: Name, bounds: &Bounds, from: &Path, name: &Path) -> Result<Op
 
 /// Where values of a dataset lie, if not in its own place in its own file.
 pub enum Elsewhere {
-    /// In a file without structure.
-    Raw(External),
-    /// In another dataset, or in a series of them.
-    Source(Source),
+    Nowhere,
+    /// In parts of files without structure, one after another.
+    Raw(Vec<External>),
+    /// In other datasets, or in series of them, each told once.
+    Sources(Vec<Source>),
 }
 
 /// What a virtual dataset takes values from, as its names are written.
@@ -134,22 +135,28 @@ pub struct Nesting {
     seen: HashSet<(PathBuf, u128, usize)>,
 }
 
-/// All places outside a dataset that its values come from, each once.
-pub fn elsewhere(dataset: &Id) -> Result<Vec<Elsewhere>> {
+/// All places outside a dataset that its values come from.
+pub fn elsewhere(dataset: &Id) -> Result<Elsewhere> {
     let list = ffi::creation_list(dataset)?;
     if ffi::layout(&list) != H5D_layout_t::H5D_VIRTUAL {
-        let files = ffi::external_files(&list)?.into_iter();
-        return Ok(files.map(Elsewhere::Raw).collect());
+        let files = ffi::external_files(&list)?;
+        return Ok(match files.is_empty() {
+            true => Elsewhere::Nowhere,
+            false => Elsewhere::Raw(files),
+        });
     }
     let mut known = HashSet::new();
     let mut found = vec![];
     for mapping in ffi::mappings(&list)? {
         let source = Source::new(mapping.file, mapping.path);
         if known.insert(source.clone()) {
-            found.push(Elsewhere::Source(source));
+            found.push(source);
         }
     }
-    Ok(found)
+    Ok(match found.is_empty() {
+        true => Elsewhere::Nowhere,
+        false => Elsewhere::Sources(found),
+    })
 }
 
 fn as_path(bytes: Vec<u8>) -> PathBuf {
@@ -160,7 +167,7 @@ fn as_path(bytes: Vec<u8>) -> PathBuf {
 /// safe to read a dataset that they come from.
 pub fn check_values(dataset: &Id, bounds: &Bounds, nesting: &mut Nesting) -> Result<()> {
     let elsewhere = elsewhere(dataset)?;
-    if elsewhere.is_empty() {
+    if let Elsewhere::Nowhere = elsewhere {
         return Ok(());
     }
     ensure!(
@@ -168,18 +175,21 @@ pub fn check_values(dataset: &Id, bounds: &Bounds, nesting: &mut Nesting) -> Res
         "Virtual datasets lie deeper than {DEPTH} in one another"
     );
     let from = files::name(dataset)?;
-    let mut before = 0;
-    for part in elsewhere {
-        match part {
-            Elsewhere::Raw(raw) => {
-                let part = bytes(dataset)?.saturating_sub(before).min(raw.size);
-                before += part;
-                check_raw(&raw, part, bounds, &from)?;
-            }
-            Elsewhere::Source(source) => source.check(&from, bounds, nesting)?,
+    match elsewhere {
+        Elsewhere::Nowhere => Ok(()),
+        Elsewhere::Raw(parts) => {
+            let mut left = bytes(dataset)?;
+            parts.iter().try_for_each(|raw| {
+                let here = left.min(raw.size);
+                left -= here;
+                check_raw(raw, here, bounds, &from)
+            })
+        }
+        Elsewhere::Sources(sources) => {
+            let mut sources = sources.iter();
+            sources.try_for_each(|source| source.check(&from, bounds, nesting))
         }
     }
-    Ok(())
 }
 
 /// What the values of a dataset take as they are.
@@ -275,10 +285,7 @@ impl Source {
     pub fn open(&self, from: &Path, bounds: &Bounds) -> Result<Id> {
         let (found, path) = (self.place(from, bounds)?, self.path_from_root()?);
         let file = files::open(&found.context("Its file is not there")?)?;
-        match links::open(&file, &path, bounds)? {
-            links::Object::Dataset(id) => Ok(id),
-            links::Object::Group(_) => bail!("A group is no source of values"),
-        }
+        dataset_of(links::open(&file, &path, bounds)?)
     }
 
     fn place(&self, from: &Path, bounds: &Bounds) -> Result<Option<PathBuf>> {
@@ -319,11 +326,16 @@ impl Source {
     }
 }
 
+fn dataset_of(source: links::Object) -> Result<Id> {
+    match source {
+        links::Object::Dataset(id) => Ok(id),
+        links::Object::Group(_) => bail!("A group is no source of values"),
+    }
+}
+
 /// An error where the library is not safe to read a source of a virtual dataset.
 fn check_source(target: &links::Target, nesting: &mut Nesting) -> Result<()> {
-    let links::Object::Dataset(id) = target.open(nesting)? else {
-        bail!("A group is no source of values");
-    };
+    let id = dataset_of(target.open(nesting)?)?;
     datasets::spec(&id)?;
     let (layout, filters) = datasets::storage(&id)?;
     datasets::check_filters(&id, &layout, &filters)?;

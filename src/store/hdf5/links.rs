@@ -14,7 +14,7 @@ use hdf5_sys::h5o::{H5O_COPY_EXPAND_REFERENCE_FLAG, H5O_type_t};
 use hdf5_sys::h5p::H5P_CRT_ORDER_TRACKED;
 use hdf5_sys::h5t::H5T_cset_t;
 
-use super::external::Nesting;
+use super::external::{Elsewhere, Nesting};
 use super::ffi::{self, Id, Info, MayOpen, Property};
 use super::files::Raw;
 use super::headers::Claims;
@@ -268,7 +268,7 @@ impl Plain<'_> {
         datasets::spec(dataset)?;
         let plain = !types::has_references(&ffi::type_of(dataset)?)
             && datasets::has_own_filters(dataset)?
-            && external::elsewhere(dataset)?.is_empty()
+            && matches!(external::elsewhere(dataset)?, Elsewhere::Nowhere)
             && !claims::fills_with_references(dataset)?
             && self.attrs(dataset)?;
         if plain {

@@ -386,7 +386,10 @@ fn join(group: &str, name: &str) -> String {
 }
 
 fn attrs(id: &Id, file: &OpenFile) -> Result<Attrs> {
-    let mut attrs = Attrs::default();
+    let (mut attrs, names) = (Attrs::default(), attrs::names(id)?);
+    if names.is_empty() {
+        return Ok(attrs);
+    }
     let heap = file.heap(id)?;
     let by_heap = heap.as_ref().map(|heap| {
         |references: &[u8]| match heap.read(references) {
@@ -399,7 +402,7 @@ fn attrs(id: &Id, file: &OpenFile) -> Result<Attrs> {
         }
     });
     let by_heap = by_heap.as_ref().map(|by_heap| by_heap as attrs::ByHeap);
-    for name in attrs::names(id)? {
+    for name in names {
         let value = attrs::read(id, &name, by_heap);
         let value = value.with_context(|| format!("Attribute '{name}'"))?;
         attrs.set(&name, value);

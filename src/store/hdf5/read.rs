@@ -10,7 +10,6 @@ use std::slice::from_ref;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
-use hdf5_sys::h5d::H5D_layout_t;
 use tracing::debug;
 
 use super::super::chunks::{Grid, Kept};
@@ -31,13 +30,14 @@ pub struct Array {
     heap: OnceLock<Heap>,
     /// Set once its text was seen to claim no more than the file holds.
     claims: OnceLock<()>,
-    /// If it is a virtual dataset.
-    sources: Option<Box<Sources>>,
 }
 
 /// Ranges of rows that the library is asked for at once: each call costs as much as the reading of many values, and with
 /// the ranges the time grows that it takes to take them apart.
 const TOGETHER: usize = 512;
+
+/// Why the library reads what lies in [`Storage::Virtual`].
+const VIRTUAL: &str = "a virtual dataset";
 
 /// How the values are reached.
 enum Storage {
@@ -45,6 +45,8 @@ enum Storage {
     Direct(Box<Chunked>),
     /// As they are, in one piece or in chunks without filters.
     Plain(raw::Extents, Arc<File>),
+    /// By the library, from one dataset after the other that has some of them.
+    Virtual(Box<Sources>),
     /// By the library, and why.
     Library(String),
 }
@@ -61,12 +63,9 @@ struct Chunked {
 impl Array {
     pub(super) fn open(id: Id, file: Arc<OpenFile>) -> Result<Array> {
         let spec = datasets::spec(&id)?;
-        let layout = ffi::layout(&ffi::creation_list(&id)?);
-        let is_virtual = layout == H5D_layout_t::H5D_VIRTUAL;
         Ok(Array {
             id,
             spec,
-            sources: is_virtual.then(|| spread::sources(&file.spread)),
             file,
             storage: OnceLock::new(),
             heap: OnceLock::new(),
@@ -76,13 +75,6 @@ impl Array {
 
     pub fn path(&self) -> String {
         super::path_of(&self.id)
-    }
-
-    fn dataset(&self) -> Dataset<'_> {
-        Dataset {
-            id: &self.id,
-            sources: self.sources.as_deref(),
-        }
     }
 
     pub fn spec(&self) -> &ArraySpec {
@@ -109,6 +101,7 @@ impl Array {
         match self.reach() {
             Ok(Storage::Direct(c)) => format!("Direct ({} chunks)", c.index.len()),
             Ok(Storage::Plain(extents, _)) => format!("Plain ({} pieces)", extents.count()),
+            Ok(Storage::Virtual(_)) => format!("Library ({VIRTUAL})"),
             Ok(Storage::Library(why)) => format!("Library ({why})"),
             Err(error) => format!("Unreadable ({error:#})"),
         }
@@ -155,7 +148,7 @@ impl Array {
         match self.reach() {
             Ok(Storage::Direct(c)) => c.grid.kept_bytes(),
             // To be read once.
-            _ if self.sources.is_some() => 2,
+            Ok(Storage::Virtual(_)) => 2,
             _ => 1,
         }
     }
@@ -163,9 +156,19 @@ impl Array {
     pub fn decode_bytes(&self) -> u64 {
         match self.reach() {
             Ok(Storage::Direct(c)) => c.grid.decode_bytes(),
-            _ if self.sources.is_some() => spread::READING,
+            Ok(Storage::Virtual(_)) => spread::READING,
             _ => 0,
         }
+    }
+
+    /// For the library to read from.
+    fn dataset(&self) -> Result<Dataset<'_>> {
+        let sources = match self.reach()? {
+            Storage::Virtual(sources) => Some(&**sources),
+            _ => None,
+        };
+        let id = &self.id;
+        Ok(Dataset { id, sources })
     }
 
     fn reach(&self) -> Result<&Storage> {
@@ -183,15 +186,18 @@ impl Array {
             Dtype::String => heap::REFERENCE,
             dtype => dtype.size(),
         };
-        if shape.is_empty() || self.spec.null {
-            return Ok(Storage::Library("a scalar".into()));
-        }
         let (layout, filters) = datasets::storage(&self.id)?;
         datasets::check_filters(&self.id, &layout, &filters)?;
-        if item == 0 || dtype.is_record_with_text() {
-            return Ok(Storage::Library("records with text".into()));
-        }
         let chunk = match layout {
+            datasets::Layout::Virtual => {
+                return Ok(Storage::Virtual(spread::sources(&self.file.spread)));
+            }
+            _ if shape.is_empty() || self.spec.null => {
+                return Ok(Storage::Library("a scalar".into()));
+            }
+            _ if item == 0 || dtype.is_record_with_text() => {
+                return Ok(Storage::Library("records with text".into()));
+            }
             datasets::Layout::Contiguous(Some(at)) => {
                 let file = self.file.handle(&self.id)?;
                 let bytes = self.spec.row_bytes().saturating_mul(self.spec.rows());
@@ -204,9 +210,6 @@ impl Array {
             }
             datasets::Layout::Contiguous(None) => {
                 return Ok(Storage::Library("nothing was written".into()));
-            }
-            datasets::Layout::Virtual => {
-                return Ok(Storage::Library("a virtual dataset".into()));
             }
             datasets::Layout::Other(why) => return Ok(Storage::Library(why.into())),
             datasets::Layout::Chunked(chunk) => chunk,
@@ -264,7 +267,7 @@ impl Array {
     pub fn copy_records(&self, to: &Id, new_name: &str) -> Result<Id> {
         self.check(from_ref(&(0..self.spec.rows())))?;
         self.check_claims()?;
-        values::copy_records(self.dataset(), to, new_name, &self.spec)
+        values::copy_records(self.dataset()?, to, new_name, &self.spec)
     }
 
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
@@ -278,9 +281,8 @@ impl Array {
         match self.reach()? {
             Storage::Direct(chunked) => chunked.read(ranges, dst),
             Storage::Plain(extents, file) => extents.read(file, ranges, dst),
-            Storage::Library(why) => self
-                .read_by_library(ranges, dst)
-                .with_context(|| format!("Read through the HDF5 library, because of {why}")),
+            Storage::Virtual(_) => self.read_by_library(VIRTUAL, ranges, dst),
+            Storage::Library(why) => self.read_by_library(why, ranges, dst),
         }
     }
 
@@ -291,7 +293,7 @@ impl Array {
         match self.reach()? {
             Storage::Direct(chunked) => chunked.each(rows, take),
             Storage::Plain(extents, file) => extents.each(file, rows, take).map(|()| true),
-            Storage::Library(_) => Ok(false),
+            Storage::Virtual(_) | Storage::Library(_) => Ok(false),
         }
     }
 
@@ -302,7 +304,7 @@ impl Array {
         for rows in ranges.chunks(TOGETHER) {
             let from = bytes.len();
             bytes.resize(from + count(rows) as usize * size, 0);
-            values::read_field(self.dataset(), field, rows, &mut bytes[from..])?;
+            values::read_field(self.dataset()?, field, rows, &mut bytes[from..])?;
         }
         Ok(bytes)
     }
@@ -352,14 +354,16 @@ impl Array {
         Ok(())
     }
 
-    fn read_by_library(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+    /// `why` not past it.
+    fn read_by_library(&self, why: &str, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
         let row = self.spec.row_bytes() as usize;
         let mut rest = dst;
         for rows in ranges.chunks(TOGETHER) {
             let len = count(rows) as usize * row;
             ensure!(len <= rest.len(), "A read into too few bytes");
             let (head, tail) = rest.split_at_mut(len);
-            values::read_rows(self.dataset(), rows, head)?;
+            values::read_rows(self.dataset()?, rows, head)
+                .with_context(|| format!("Read through the HDF5 library, because of {why}"))?;
             rest = tail;
         }
         Ok(())
@@ -404,6 +408,7 @@ impl Array {
                 chunked.read(ranges, &mut references)?;
             }
             Storage::Plain(extents, file) => extents.read(file, ranges, &mut references)?,
+            Storage::Virtual(_) => bail!("{VIRTUAL}"),
             Storage::Library(why) => bail!("{why}"),
         }
         self.heap()?.read(&references)
@@ -426,7 +431,7 @@ impl Array {
     ) -> Result<Strings> {
         let mut all = Strings::default();
         for rows in ranges.chunks(TOGETHER) {
-            let part = values::read_strings(self.dataset(), &self.spec.shape, field, rows)?;
+            let part = values::read_strings(self.dataset()?, &self.spec.shape, field, rows)?;
             part.iter().for_each(|text| all.push(text));
         }
         Ok(all)

@@ -35,7 +35,14 @@ type Key = (PathBuf, Source);
 /// A dataset, and from where its values are if it is virtual, as soon as that is known.
 struct Opened {
     id: Id,
-    pieces: OnceLock<Option<Vec<Piece>>>,
+    parts: OnceLock<Option<Parts>>,
+}
+
+/// From where the values of a virtual dataset are.
+struct Parts {
+    /// Its own file, which names the sources.
+    from: PathBuf,
+    pieces: Vec<Piece>,
 }
 
 /// A part of a virtual dataset: the places of its values there, and in its source.
@@ -74,14 +81,13 @@ impl Spread {
         depth: usize,
         read: ReadPart,
     ) -> Result<()> {
-        let Some(pieces) = self.pieces(dataset)? else {
+        let Some(Parts { from, pieces }) = self.parts(dataset)? else {
             return read(&dataset.id, memory, file);
         };
         ensure!(
             depth < DEPTH,
             "Virtual datasets lie deeper than {DEPTH} in one another"
         );
-        let from = files::name(&dataset.id)?;
         let (rest, wanted) = (ffi::copy_space(file)?, ffi::bounds(file)?);
         // Where sources overlap, the last one counts.
         for piece in pieces.iter().rev().filter(|piece| piece.meets(&wanted)) {
@@ -89,7 +95,7 @@ impl Spread {
                 continue;
             };
             let mut read_piece = || {
-                let source = self.open(&from, &piece.source)?;
+                let source = self.open(from, &piece.source)?;
                 let of = ffi::select(&ffi::space_of(&source.id)?, &piece.of)?;
                 let of = ffi::project(&piece.onto, &of, &part)?;
                 let of = of.context("A mapping of other places than there are")?;
@@ -127,9 +133,9 @@ impl Spread {
     }
 
     /// `None` where it is no virtual dataset.
-    fn pieces<'a>(&self, dataset: &'a Opened) -> Result<Option<&'a [Piece]>> {
-        if let Some(known) = dataset.pieces.get() {
-            return Ok(known.as_deref());
+    fn parts<'a>(&self, dataset: &'a Opened) -> Result<Option<&'a Parts>> {
+        if let Some(known) = dataset.parts.get() {
+            return Ok(known.as_ref());
         }
         let list = ffi::creation_list(&dataset.id)?;
         let mut found = None;
@@ -139,9 +145,9 @@ impl Spread {
             for mapping in ffi::mappings(&list)? {
                 self.add_pieces(mapping, &from, &space, &mut pieces)?;
             }
-            found = Some(pieces);
+            found = Some(Parts { from, pieces });
         }
-        Ok(dataset.pieces.get_or_init(|| found).as_deref())
+        Ok(dataset.parts.get_or_init(|| found).as_ref())
     }
 
     /// Adds the parts of one mapping, of which a series has many, of a virtual dataset in the file `from`. `space`: its
@@ -199,7 +205,7 @@ impl Opened {
     fn new(id: Id) -> Opened {
         Opened {
             id,
-            pieces: OnceLock::new(),
+            parts: OnceLock::new(),
         }
     }
 }

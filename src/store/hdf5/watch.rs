@@ -101,12 +101,16 @@ fn trouble() -> Option<&'static str> {
         (caller, STEPS.load(Ordering::Relaxed))
     };
     thread::sleep(OFTEN);
-    let (call, memory) = (now(), resident()?);
+    let call @ (caller, _) = now();
+    if caller == 0 {
+        return None;
+    }
+    let memory = resident()?;
     let mut turning = None;
     loop {
         for _ in 0..LOOKS {
             thread::sleep(OFTEN);
-            if call.0 == 0 || now() != call {
+            if now() != call {
                 return None;
             }
             let most = MEMORY.load(Ordering::Relaxed).max(memory);
@@ -116,7 +120,7 @@ fn trouble() -> Option<&'static str> {
                 );
             }
         }
-        let (io, used) = (io(call.0)?, processor(call.0)?);
+        let (io, used) = (io(caller)?, processor(caller)?);
         let (before, since) = *turning.get_or_insert((io, used));
         if before != io {
             turning = Some((io, used));
