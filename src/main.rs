@@ -1,39 +1,32 @@
 //! Cuts large AnnData files (.h5ad, .zarr) into shards and merges them, out of core.
 //!
-//! An AnnData file is a tree of arrays. Slicing copies the tree and takes rows wherever a node lies
-//! on the obs axis; merging appends rows. Values stay bytes. From the top floor down, each using
-//! only those below:
+//! An AnnData file is a tree of arrays. A run takes rows of a source, in an order, to outputs; values stay bytes.
+//! From the top floor down, each using only those below:
 //!
-//! - `cli`: the command line as typed; `slice`, `merge`, `filter`, `info`, `check`: one file per subcommand
-//! - `extract`: rows of one input into many outputs, wave by wave; `plan`: sizes and memory to waves;
-//!   `preview`: what a run would do; `manifest`: what it did
-//! - `permutation`: numpy's order for a seed; `output`: write aside, then rename; `resources`:
-//!   CPUs, memory, disk; `progress`, `logging`: what the user sees; `compression`: the filters
-//! - `cells`: which cells, by a column, an expression or a list of names
-//! - `anndata`: the layout of the format: encodings, matrices, frames, joins
+//! - `cli`: what was typed, one file per subcommand; `commands`: what each of them does
+//! - `extract`: the engine: rows of a source, in an order, to outputs, wave by wave, in a bounded amount of memory
+//! - `check`: what a sound file is; `merge`: how several files become one; `cells`: which cells are wanted
+//! - `output`: staging folder, verification, publishing; `frame`: obs and var as typed columns
+//! - `anndata`: the layout on disk; `rows`: rows in memory; `dtype`: number types and their conversion
 //! - `store`: the only place that knows HDF5 and Zarr; `codec`: filters as functions on slices
+//! - `report`: log lines and progress; `resources`: CPUs, memory and disk
 
-#![deny(unsafe_code)] // `store/hdf5/ffi.rs` alone may
+#![deny(unsafe_code)] // `store/hdf5/ffi` alone may
 
 mod anndata;
 mod cells;
 mod check;
 mod cli;
 mod codec;
-mod compression;
+mod commands;
+mod dtype;
 mod extract;
-mod filter;
-mod info;
-mod logging;
-mod manifest;
+mod frame;
 mod merge;
 mod output;
-mod permutation;
-mod plan;
-mod preview;
-mod progress;
+mod report;
 mod resources;
-mod slice;
+mod rows;
 mod store;
 
 use std::process::ExitCode;
@@ -43,7 +36,9 @@ use clap::{Parser, error::ErrorKind};
 use rayon::ThreadPoolBuilder;
 use tracing::{debug, error};
 
-use cli::{Cli, Command};
+use crate::cli::{Cli, Command};
+use crate::extract::plan;
+use crate::report::logging;
 
 /// Bytes of a thread's stack: what the first one has.
 const STACK: usize = 8 << 20;
@@ -58,9 +53,12 @@ fn main() -> ExitCode {
         Err(e) => return usage(&e),
     };
     logging::init(cli.messages.debug, cli.messages.quiet);
-    std::panic::set_hook(Box::new(|panic| match store::is_guarded() {
-        true => debug!("A library gave up: {panic}"),
-        false => error!("This is a bug, please report it: {panic}"),
+    std::panic::set_hook(Box::new(|panic| {
+        if store::is_guarded() {
+            debug!("A library gave up: {panic}")
+        } else {
+            error!("This is a bug, please report it: {panic}")
+        }
     }));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -110,11 +108,11 @@ fn run(cli: Cli) -> Result<()> {
 fn dispatch(cli: Cli) -> Result<()> {
     let quiet = cli.messages.quiet;
     match cli.command {
-        Command::Slice(args) => slice::run(args, quiet),
-        Command::Merge(args) => merge::run(args, quiet),
-        Command::Filter(args) => filter::run(args, quiet),
-        Command::Info(args) => info::run(&args),
-        Command::Check(args) => check::run(&args),
+        Command::Slice(args) => commands::slice::run(args, quiet),
+        Command::Merge(args) => commands::merge::run(args, quiet),
+        Command::Filter(args) => commands::filter::run(args, quiet),
+        Command::Info(args) => commands::info::run(&args),
+        Command::Check(args) => commands::check::run(&args),
         Command::Completions { shell } => cli::print(&cli::completions(shell)),
         Command::Man => cli::print(&cli::man()?),
     }

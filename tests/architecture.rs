@@ -4,20 +4,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// From the ground up. A module uses those on floors below it, and itself.
-const FLOORS: [&[&str]; 7] = [
-    &["codec", "compression", "progress", "resources"],
+const FLOORS: &[&[&str]] = &[
+    &["resources", "report", "codec"],
     &["store"],
+    &["dtype"],
+    &["rows"],
     &["anndata"],
-    &[
-        "cells",
-        "logging",
-        "output",
-        "permutation",
-        "plan",
-        "preview",
-    ],
-    &["cli", "extract", "manifest"],
-    &["check", "filter", "info", "merge", "slice"],
+    &["frame"],
+    &["output"],
+    &["cells", "check", "merge"],
+    &["extract"],
+    &["cli"],
+    &["commands"],
     &["main"],
 ];
 
@@ -59,9 +57,10 @@ fn code() -> impl Iterator<Item = (PathBuf, String)> {
 fn used(code: &str) -> Vec<&str> {
     let not_name = |c: char| !c.is_alphanumeric() && c != '_';
     let paths = code.split("crate::").skip(1).map(|after| {
-        let end = match after.starts_with('{') {
-            true => after.find(';'),
-            false => after.find(not_name),
+        let end = if after.starts_with('{') {
+            after.find(';')
+        } else {
+            after.find(not_name)
         };
         &after[..end.unwrap_or(after.len())]
     });
@@ -71,8 +70,8 @@ fn used(code: &str) -> Vec<&str> {
 
 #[test]
 fn each_floor_uses_only_floors_below() {
-    let code_of_two = "use crate::{cli::Cli, plan::{self, Budget}};\ncrate::store::open(codec)";
-    assert_eq!(used(code_of_two), ["cli", "plan", "store"]);
+    let code_of_two = "use crate::{cli::Cli, extract::{self, Order}};\ncrate::store::open(codec)";
+    assert_eq!(used(code_of_two), ["cli", "extract", "store"]);
     for (path, code) in code() {
         let top = Path::new(path.iter().next().unwrap());
         let module = top.file_stem().unwrap().to_str().unwrap();
@@ -115,7 +114,7 @@ fn unsafe_stands_in_one_file_and_says_why_it_is_sound() {
             if line.trim_start().starts_with("//") || !line.contains("unsafe ") {
                 continue;
             }
-            let may = path == Path::new("store/hdf5/ffi.rs");
+            let may = path == Path::new("store/hdf5/ffi/mod.rs");
             assert!(may, "unsafe in {}", path.display());
             let mut above = lines[at.saturating_sub(4)..at].iter();
             let said = !line.contains("unsafe {") || above.any(|line| line.contains("SAFETY"));

@@ -8,8 +8,11 @@ use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
 use super::encoding::{Encoding, array_attrs};
-use super::old;
-use super::rows::{Block, Leaf};
+use super::older;
+use crate::rows::block::Block;
+use crate::rows::leaf::Leaf;
+use crate::rows::ranges::blocks;
+use crate::rows::writer::LeafWriter;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
 use crate::store::{Array, Format, Group, Node, Rows};
 
@@ -37,9 +40,6 @@ impl Copy {
     }
 }
 
-/// Bytes that are copied at a time.
-const BLOCK: u64 = 16 << 20;
-
 pub fn run(copy: &Copy, out: &Group) -> Result<()> {
     // What anndata does not know keeps even its lack of attributes.
     let known = ["obs", "obsm", "layers", "var", "uns", "varm", "varp", "raw"];
@@ -52,7 +52,7 @@ pub fn run(copy: &Copy, out: &Group) -> Result<()> {
 
 /// As [`run`], of what may be a field of an old compound folder.
 pub fn element(root: &Group, path: &str, out: &Group, to: &str) -> Result<()> {
-    match old::field(root, path, to)? {
+    match older::field(root, path, to)? {
         Some(leaf) => whole_leaf(&leaf, out).with_context(|| format!("Copy '{to}'")),
         None => run(&Copy::new(root, path, to), out),
     }
@@ -100,7 +100,7 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
     match (encoding, found) {
         (_, Node::Array(array)) => self::array(array, parent, name, out, to),
         (Encoding::OldDataFrame, Node::Group(group)) => {
-            old_frame(old::frame(&group, parent)?, out, to)
+            old_frame(older::frame(&group, parent)?, out, to)
         }
         (encoding, Node::Group(group)) => {
             let attrs = group_attrs(&group, &encoding)?;
@@ -157,7 +157,7 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
     let spec = array.spec().clone();
     if unlabelled && let Dtype::Record { fields, .. } = &spec.dtype {
         if matches!(to, "var" | "raw/var") {
-            return old_frame(old::record_frame(array, parent)?, out, to);
+            return old_frame(older::record_frame(array, parent)?, out, to);
         }
         if to == "varm" || to == "raw/varm" {
             out.create_group(to, &Attrs::encoding("dict", "0.1.0"))?;
@@ -167,7 +167,7 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
                 let leaf = Leaf {
                     path: format!("{to}/{}", field.name),
                     attrs: Attrs::encoding("array", "0.2.0"),
-                    source: super::rows::Source::Field(array.clone(), field),
+                    source: crate::rows::leaf::Source::Field(array.clone(), field),
                 };
                 whole_leaf(&leaf, out)?;
             }
@@ -182,9 +182,10 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
     if let Some(why) = why {
         if parent.copy_verbatim(name, out, to)? {
             // The library has copied the attributes that the array has.
-            return match unlabelled {
-                true => out.set_attrs(to, &array_attrs(&array)?),
-                false => Ok(()),
+            return if unlabelled {
+                out.set_attrs(to, &array_attrs(&array)?)
+            } else {
+                Ok(())
             };
         }
         // Of Zarr no type is known that anndata writes and this program does not read.
@@ -256,9 +257,10 @@ pub fn values(array: &Array, out: &Group, to: &str, attrs: &Attrs, spec: ArraySp
     if !spec.null {
         for rows in whole {
             let rows = std::slice::from_ref(&rows);
-            match spec.dtype == Dtype::String {
-                true => writer.append_strings(&array.read_strings(rows)?)?,
-                false => writer.append(&array.read(rows)?)?,
+            if spec.dtype == Dtype::String {
+                writer.append_strings(&array.read_strings(rows)?)?
+            } else {
+                writer.append(&array.read(rows)?)?
             }
         }
     }
@@ -271,27 +273,17 @@ fn whole(array: &Array) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
     const TEXT: u64 = 64;
     array.check_declared()?;
     let spec = array.spec();
-    let row = match spec.dtype == Dtype::String {
-        true => TEXT.saturating_mul(spec.row_items()),
-        false => spec.row_bytes(),
+    let row = if spec.dtype == Dtype::String {
+        TEXT.saturating_mul(spec.row_items())
+    } else {
+        spec.row_bytes()
     };
     Ok(blocks(spec.rows(), row))
 }
 
-/// Row ranges of about [`BLOCK`] bytes each.
-pub fn blocks(rows: u64, row_bytes: u64) -> impl Iterator<Item = Range<u64>> {
-    parts(0..rows, (BLOCK / row_bytes.max(1)).max(1))
-}
-
-/// A range in parts of `most`, which is not 0; the last may be shorter.
-pub fn parts(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> {
-    let starts = range.clone().step_by(most as usize);
-    starts.map(move |start| start..range.end.min(start.saturating_add(most)))
-}
-
 fn whole_leaf(leaf: &Leaf, out: &Group) -> Result<()> {
     let rows = leaf.rows();
-    let mut writer = leaf.create(out, rows, 0)?;
+    let mut writer = LeafWriter::create(leaf, out, rows, 0)?;
     for rows in blocks(rows, leaf.cost()?.fixed) {
         let block: Block = leaf.read(std::slice::from_ref(&rows))?;
         writer.append(&block)?;
@@ -300,7 +292,7 @@ fn whole_leaf(leaf: &Leaf, out: &Group) -> Result<()> {
 }
 
 /// A frame of an old layout, all rows.
-fn old_frame(frame: old::Frame, out: &Group, to: &str) -> Result<()> {
+fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
     out.create_group(to, &frame.attrs)?;
     for column in frame.columns {
         let mut path = format!("{to}/{}", column.name);
@@ -357,9 +349,10 @@ fn same_values(a: &Array, b: &Array) -> Result<bool> {
     b.check_declared()?;
     for rows in whole(a)? {
         let rows = std::slice::from_ref(&rows);
-        let equal = match spec.dtype == Dtype::String {
-            true => a.read_strings(rows)? == b.read_strings(rows)?,
-            false => a.read(rows)? == b.read(rows)?,
+        let equal = if spec.dtype == Dtype::String {
+            a.read_strings(rows)? == b.read_strings(rows)?
+        } else {
+            a.read(rows)? == b.read(rows)?
         };
         if !equal {
             return Ok(false);

@@ -2,16 +2,16 @@
 
 use anyhow::{Context, Result, ensure};
 
+use super::columns;
 use super::encoding::Encoding;
-use super::rows::{Leaf, Source};
-use super::select::Selection;
-use super::{frame, matrix};
+use crate::rows::leaf::{Leaf, Source};
+use crate::rows::sparse::{self, Sparse};
 use crate::store::{Group, Node};
 
 /// An error that names the element where columns of X, layers or raw/X, or rows of var, varm and varp, are not as many
 /// as there are genes.
-pub fn check(root: &Group, selection: &Selection) -> Result<()> {
-    let genes = frame::length(root, "var").context("Read 'var'")?;
+pub fn check(root: &Group, leaves: &[Leaf], csc: &[(String, Sparse)]) -> Result<()> {
+    let genes = columns::length(root, "var").context("Read 'var'")?;
     ensure!(
         u32::try_from(genes).is_ok(),
         "It has {genes} genes; at most {} are supported",
@@ -20,14 +20,11 @@ pub fn check(root: &Group, selection: &Selection) -> Result<()> {
     let raw = ["raw/var", "raw.var"]
         .iter()
         .find(|path| matches!(root.get(path), Ok(Some(_))))
-        .map(|path| frame::length(root, path))
+        .map(|path| columns::length(root, path))
         .transpose()
         .context("Read 'raw/var'")?;
-    let sparse = selection.csc.iter().map(|(path, m)| (path, m.shape[1]));
-    let leaves = selection
-        .leaves
-        .iter()
-        .filter_map(|l| Some((&l.path, columns(l)?)));
+    let sparse = csc.iter().map(|(path, m)| (path, m.shape[1]));
+    let leaves = leaves.iter().filter_map(|l| Some((&l.path, columns(l)?)));
     for (path, found) in sparse.chain(leaves) {
         let wanted = match path.as_str() {
             "raw/X" => raw.unwrap_or(found),
@@ -42,7 +39,7 @@ pub fn check(root: &Group, selection: &Selection) -> Result<()> {
     if let Some(Node::Group(var)) = root.get("var")?
         && Encoding::of_group(&var)? == Encoding::DataFrame
     {
-        for name in frame::columns(&var)? {
+        for name in columns::columns(&var)? {
             check_rows(&var, &name, genes)?;
         }
     }
@@ -71,17 +68,17 @@ fn check_rows(group: &Group, name: &str, genes: u64) -> Result<()> {
         .get(name)?
         .with_context(|| format!("'{path}' is missing"))?;
     let found = match (Encoding::of(&node)?, &node) {
-        (Encoding::Csr | Encoding::Csc, Node::Group(g)) => matrix::describe(g)?.0[0],
+        (Encoding::Csr | Encoding::Csc, Node::Group(g)) => sparse::describe(g)?.0[0],
         (Encoding::DataFrame, Node::Group(g)) => {
-            let index = frame::index_name(g)?;
+            let index = columns::index_name(g)?;
             let index = g
                 .get(&index)?
                 .with_context(|| format!("'{path}' has no index"))?;
-            frame::column_length(&index)?
+            columns::column_length(&index)?
         }
         (Encoding::Categorical | Encoding::Nullable, _)
         | (Encoding::Array | Encoding::StringArray, _) => {
-            frame::column_length(&node).with_context(|| format!("Read '{path}'"))?
+            columns::column_length(&node).with_context(|| format!("Read '{path}'"))?
         }
         _ => return Ok(()),
     };

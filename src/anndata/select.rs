@@ -8,13 +8,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
-use super::awkward::Awkward;
 use super::copy::{self, Copy};
 use super::encoding::{Encoding, array_attrs};
-use super::lengths;
-use super::matrix::{Layout, Sparse};
-use super::old;
-use super::rows::{Leaf, Source, check_rows};
+use super::{columns, lengths, older};
+use crate::rows::awkward::Awkward;
+use crate::rows::leaf::{Leaf, Source, check_rows};
+use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Array, Group, Node};
 
@@ -51,7 +50,7 @@ impl Selection {
             .iter()
             .for_each(|(n, v)| attrs.set(n, v.clone()));
         let mut selection = Selection {
-            cells: super::frame::length(root, "obs")?,
+            cells: columns::length(root, "obs")?,
             root: root.clone(),
             groups: vec![(String::new(), attrs)],
             copies: vec![],
@@ -67,13 +66,13 @@ impl Selection {
             selection.cells,
             u32::MAX
         );
-        selection.moved = old::categories_in_uns(root)?;
+        selection.moved = older::categories_in_uns(root)?;
         for name in &names {
             selection
                 .top(root, name)
                 .with_context(|| format!("Read '{name}'"))?;
         }
-        lengths::check(root, &selection)?;
+        lengths::check(root, &selection.leaves, &selection.csc)?;
         Ok(selection)
     }
 
@@ -121,7 +120,7 @@ impl Selection {
         let Some(Node::Group(uns)) = root.get("uns")? else {
             return self.copy(root, "uns", "uns");
         };
-        let graphs = old::graphs_in_uns(root, self.cells)?;
+        let graphs = older::graphs_in_uns(root, self.cells)?;
         if graphs.is_empty() && self.moved.is_empty() {
             return self.copy(root, "uns", "uns");
         }
@@ -140,9 +139,10 @@ impl Selection {
             self.groups
                 .push(("uns/neighbors".into(), labelled(&neighbors, "dict")?));
             for name in neighbors.names()? {
-                match graphs.contains(&name) {
-                    true => self.square(&neighbors, &name, &format!("obsp/{name}"))?,
-                    false => self.copy(&neighbors, &name, &format!("uns/neighbors/{name}"))?,
+                if graphs.contains(&name) {
+                    self.square(&neighbors, &name, &format!("obsp/{name}"))?
+                } else {
+                    self.copy(&neighbors, &name, &format!("uns/neighbors/{name}"))?
                 }
             }
         }
@@ -178,18 +178,18 @@ impl Selection {
                 self.leaf(to, attrs, Source::Text(array))
             }
             (Encoding::Csr, Node::Group(group)) => {
-                let sparse = Sparse::open(&group, Layout::Csr)?;
+                let sparse = Sparse::open(&group, SparseFormat::Csr)?;
                 self.leaf(to, Attrs::default(), Source::Sparse(sparse))
             }
             (Encoding::Csc, Node::Group(group)) => {
-                let sparse = Sparse::open(&group, Layout::Csc)?;
+                let sparse = Sparse::open(&group, SparseFormat::Csc)?;
                 check_rows(to, sparse.shape[0], self.cells)?;
                 self.csc.push((to.into(), sparse));
                 Ok(())
             }
             (Encoding::DataFrame, Node::Group(group)) => self.frame(&group, to),
             (Encoding::OldDataFrame, Node::Group(group)) => {
-                let frame = old::frame(&group, &self.root)?;
+                let frame = older::frame(&group, &self.root)?;
                 self.groups.push((to.into(), frame.attrs));
                 for column in frame.columns {
                     self.old_column(column, to)?;
@@ -236,7 +236,7 @@ impl Selection {
             }
             return Ok(());
         }
-        let frame = old::record_frame(array, &self.root)?;
+        let frame = older::record_frame(array, &self.root)?;
         self.groups.push((to.into(), frame.attrs));
         for column in frame.columns {
             self.old_column(column, to)?;
@@ -244,7 +244,7 @@ impl Selection {
         Ok(())
     }
 
-    fn old_column(&mut self, column: old::Column, frame: &str) -> Result<()> {
+    fn old_column(&mut self, column: older::OldColumn, frame: &str) -> Result<()> {
         let to = format!("{frame}/{}", column.name);
         let Some(categories) = column.categories else {
             let attrs = column.source.attrs()?;
@@ -266,7 +266,7 @@ impl Selection {
         let count = match &found {
             // A scalar is a list of one.
             Node::Array(array) => array.spec().rows(),
-            Node::Group(_) => super::frame::column_length(&found)?,
+            Node::Group(_) => columns::column_length(&found)?,
         };
         self.categoricals.push((to, count));
         Ok(())
@@ -275,7 +275,7 @@ impl Selection {
     /// A dataframe: the columns that it lists, and whatever else lies in its group.
     fn frame(&mut self, group: &Group, to: &str) -> Result<()> {
         let attrs = group.attrs()?;
-        let listed = super::frame::columns(group)?;
+        let listed = columns::columns(group)?;
         self.groups.push((to.into(), attrs));
         for name in &listed {
             self.take(group, name, &format!("{to}/{name}"))?;
@@ -295,7 +295,7 @@ impl Selection {
         let categories = group
             .get("categories")?
             .with_context(|| format!("'{to}' has no 'categories'"))?;
-        let categories = super::frame::column_length(&categories)
+        let categories = columns::column_length(&categories)
             .with_context(|| format!("Read '{to}/categories'"))?;
         let Some(Node::Array(codes)) = group.get("codes")? else {
             bail!("'{to}' has no 'codes'");
@@ -322,9 +322,10 @@ impl Selection {
         }
         for name in names {
             let path = format!("{to}/{name}");
-            match on_axis.contains(&name.as_str()) {
-                true => self.take(group, &name, &path)?,
-                false => self.copy(group, &name, &path)?,
+            if on_axis.contains(&name.as_str()) {
+                self.take(group, &name, &path)?
+            } else {
+                self.copy(group, &name, &path)?
             }
         }
         Ok(())
@@ -350,8 +351,8 @@ impl Selection {
         let (source, attrs, columns) = match (encoding, node) {
             (encoding @ (Encoding::Csr | Encoding::Csc), Node::Group(group)) => {
                 let layout = match encoding {
-                    Encoding::Csc => Layout::Csc,
-                    _ => Layout::Csr,
+                    Encoding::Csc => SparseFormat::Csc,
+                    _ => SparseFormat::Csr,
                 };
                 let sparse = Sparse::open(&group, layout)?;
                 let columns = sparse.width();
@@ -473,9 +474,10 @@ impl Selection {
     /// Writes to a new file all that is the same whatever rows are taken.
     pub fn write_skeleton(&self, out: &Group) -> Result<()> {
         for (path, attrs) in &self.groups {
-            match path.is_empty() {
-                true => out.set_attrs("", attrs)?,
-                false => drop(out.create_group(path, attrs)?),
+            if path.is_empty() {
+                out.set_attrs("", attrs)?
+            } else {
+                drop(out.create_group(path, attrs)?)
             }
         }
         for copy in &self.copies {

@@ -6,9 +6,9 @@ use anyhow::{Result, bail};
 use tracing::warn;
 
 use super::listed;
-use crate::anndata::column::{Column, ColumnKind};
-use crate::anndata::promote;
-use crate::anndata::values::{Data, Values};
+use crate::dtype::promote;
+use crate::frame::column::{Column, ColumnKind};
+use crate::frame::values::{Data, Values};
 use crate::store::spec::Kind;
 
 /// Takes from `mask` the cells that `column` does not keep. Bools are what they are, numbers yes unless zero, text is
@@ -90,9 +90,12 @@ fn truths(values: &Values) -> Result<Vec<Answer>> {
         Data::Numbers { dtype, bytes } => match dtype.kind() {
             Some(Kind::Float) => promote::floats(bytes, dtype)?
                 .iter()
-                .map(|v| match v.is_nan() {
-                    true => Answer::Nan,
-                    false => yes(*v != 0.0),
+                .map(|v| {
+                    if v.is_nan() {
+                        Answer::Nan
+                    } else {
+                        yes(*v != 0.0)
+                    }
                 })
                 .collect(),
             Some(Kind::Complex) => bail!("Complex numbers say neither yes nor no"),

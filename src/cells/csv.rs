@@ -15,9 +15,10 @@ use tracing::{info, warn};
 
 use super::names::Names;
 use super::{Obs, listed, near, trimmed};
-use crate::anndata::values::Data;
-use crate::anndata::{number, unify};
-use crate::compression::Compression;
+use crate::codec::compression::Compression;
+use crate::dtype::number;
+use crate::frame::unify;
+use crate::frame::values::Data;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind};
 use crate::store::{self, Access, Format, Group, Node};
 
@@ -91,9 +92,10 @@ impl Table<'_> {
             let line = || format!("Line {}", record.position().map_or(0, |p| p.line()));
             let field = |at| record.get(at).unwrap_or_default();
             let value = std::str::from_utf8(field(at)).with_context(line)?;
-            let number = match MISSING.contains(&value) {
-                true => NO_VALUE,
-                false => values.insert(value.as_bytes())?,
+            let number = if MISSING.contains(&value) {
+                NO_VALUE
+            } else {
+                values.insert(value.as_bytes())?
             };
             let name = trimmed(field(key)).with_context(line)?;
             let Some(cell) = names.find(name.as_bytes()) else {
@@ -142,9 +144,10 @@ impl Table<'_> {
         let name = self.path.file_name().unwrap_or_default();
         let name = name.to_string_lossy().to_lowercase();
         let tabs = name.trim_end_matches(".gz").ends_with(".tsv");
-        let input: Box<dyn Read> = match packed {
-            true => Box::new(MultiGzDecoder::new(file)),
-            false => Box::new(file),
+        let input: Box<dyn Read> = if packed {
+            Box::new(MultiGzDecoder::new(file))
+        } else {
+            Box::new(file)
         };
         Ok(ReaderBuilder::new()
             .delimiter(if tabs { b'\t' } else { b',' })
@@ -302,7 +305,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::compression::Compression;
+    use crate::codec::compression::Compression;
     use crate::store::Rows;
     use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
 

@@ -13,9 +13,9 @@ use rayon::prelude::*;
 
 use super::Obs;
 use super::expr::{Comparison, Expr, Literal, Operand};
-use crate::anndata::column::{Column, ColumnKind};
-use crate::anndata::values::{Data, Values};
-use crate::anndata::{ints, promote};
+use crate::dtype::{ints, promote};
+use crate::frame::column::{Column, ColumnKind};
+use crate::frame::values::{Data, Values};
 use crate::store::spec::{Kind, Strings};
 
 /// Takes from `mask` the cells for which `expr` is not true.
@@ -227,9 +227,10 @@ impl Opened {
 
     fn what(&self) -> String {
         let dtype = self.column.dtype();
-        match dtype.is_string() {
-            true => "text".into(),
-            false => format!("numbers ({dtype})"),
+        if dtype.is_string() {
+            "text".into()
+        } else {
+            format!("numbers ({dtype})")
         }
     }
 
@@ -309,9 +310,10 @@ fn rounded_to_half(value: f64) -> f64 {
     }
     let exponent = (value.to_bits() >> 52 & 0x7ff) as i32 - 1023;
     let step = 2f64.powi(exponent.max(-14) - 10);
-    match value.abs() < OVERFLOW {
-        true => (value / step).round_ties_even() * step,
-        false => f64::INFINITY.copysign(value),
+    if value.abs() < OVERFLOW {
+        (value / step).round_ties_even() * step
+    } else {
+        f64::INFINITY.copysign(value)
     }
 }
 
@@ -396,9 +398,10 @@ fn compare(a: Value, b: Value) -> Option<Ordering> {
 
 fn int_to_float(int: i128, float: f64) -> Option<Ordering> {
     let whole = float.floor();
-    let fraction = match float > whole {
-        true => Ordering::Less,
-        false => Ordering::Equal,
+    let fraction = if float > whole {
+        Ordering::Less
+    } else {
+        Ordering::Equal
     };
     (!float.is_nan()).then(|| int.cmp(&(whole as i128)).then(fraction))
 }

@@ -6,10 +6,10 @@ use anyhow::{Result, bail, ensure};
 use tracing::warn;
 
 use super::{listed, near};
-use crate::anndata::categories::{Categories, Union};
-use crate::anndata::column::{Column, ColumnKind};
-use crate::anndata::ints;
-use crate::anndata::values::{Data, Values};
+use crate::dtype::ints;
+use crate::frame::categories::{Categories, Union};
+use crate::frame::column::{Column, ColumnKind};
+use crate::frame::values::{Data, Values};
 use crate::store::spec::{Dtype, Kind};
 
 /// The categories of a column and how many cells each has.
@@ -33,12 +33,12 @@ pub struct Shards {
     pub cuts: Vec<u64>,
     /// How many cells are in every shard.
     pub shared: u64,
-    places: Vec<Place>,
+    places: Vec<Destination>,
 }
 
 /// Where the cells of a category go.
 #[derive(Clone, Copy)]
-enum Place {
+enum Destination {
     Nowhere,
     Everywhere,
     Shard(usize),
@@ -143,11 +143,11 @@ impl Groups {
         let mut end = 0;
         for (label, count) in counted() {
             shards.places.push(match (is_shared(label), count) {
-                (true, _) => Place::Everywhere,
-                (false, 0) => Place::Nowhere,
-                (false, _) => Place::Shard(shards.labels.len()),
+                (true, _) => Destination::Everywhere,
+                (false, 0) => Destination::Nowhere,
+                (false, _) => Destination::Shard(shards.labels.len()),
             });
-            if let Some(Place::Shard(_)) = shards.places.last() {
+            if let Some(Destination::Shard(_)) = shards.places.last() {
                 end += count + of_shared;
                 shards.cuts.push(end);
                 shards.names.push(file_name(label));
@@ -165,11 +165,11 @@ impl Groups {
         let mut next = shards.cuts.clone();
         next.pop();
         self.each_cell(|cell, code| {
-            let place = code.map_or(Place::Nowhere, |code| shards.places[code]);
+            let place = code.map_or(Destination::Nowhere, |code| shards.places[code]);
             let to = match place {
-                Place::Nowhere => &mut [][..],
-                Place::Everywhere => &mut next[..],
-                Place::Shard(shard) => &mut next[shard..=shard],
+                Destination::Nowhere => &mut [][..],
+                Destination::Everywhere => &mut next[..],
+                Destination::Shard(shard) => &mut next[shard..=shard],
             };
             for at in to {
                 order[*at as usize] = cell;

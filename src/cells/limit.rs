@@ -5,9 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Obs;
-use crate::anndata::demote::Demoted;
 use crate::anndata::select::Selection;
-use crate::compression::Compression;
+use crate::codec::compression::Compression;
+use crate::frame::demote::Demoted;
 use crate::store::{self, Access, Format};
 
 /// Makes plain values of the columns that have more than `most` categories. They are written to

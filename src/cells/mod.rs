@@ -12,8 +12,8 @@ pub mod names;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::anndata::column::Column;
-use crate::anndata::frame::Frame;
+use crate::frame::column::Column;
+use crate::frame::dataframe::Frame;
 use crate::store::{Group, Node};
 
 /// The obs of a file, whose columns are opened one at a time.

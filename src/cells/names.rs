@@ -44,9 +44,10 @@ impl Names {
     }
 
     pub fn find(&self, name: &[u8]) -> Option<u32> {
-        match self.slots.is_empty() {
-            true => None,
-            false => self.slot(name).ok(),
+        if self.slots.is_empty() {
+            None
+        } else {
+            self.slot(name).ok()
         }
     }
 
@@ -74,9 +75,10 @@ impl Names {
 
 /// The names in a file, one a line, without white space around them; `-` is standard input.
 pub fn read(path: &Path) -> Result<Names> {
-    let mut input: Box<dyn BufRead> = match path == Path::new("-") {
-        true => Box::new(io::stdin().lock()),
-        false => Box::new(BufReader::new(File::open(path)?)),
+    let mut input: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(io::stdin().lock())
+    } else {
+        Box::new(BufReader::new(File::open(path)?))
     };
     let (mut names, mut line) = (Names::default(), vec![]);
     for number in 1u64.. {
@@ -121,9 +123,10 @@ pub fn keep(obs: &Obs, path: &Path, missing_ok: bool, mask: &mut [bool]) -> Resu
         path.display(),
         listed(texts, count)
     );
-    match missing_ok {
-        true => info!("{what}"),
-        false => bail!("{what}; --missing-ok passes over them"),
+    if missing_ok {
+        info!("{what}")
+    } else {
+        bail!("{what}; --missing-ok passes over them")
     }
     Ok(())
 }

@@ -5,11 +5,9 @@ use std::{num::NonZeroUsize, path::PathBuf};
 use clap::Args;
 
 use super::positive;
-use crate::{
-    compression::Compression,
-    resources::{default_memory_limit, parse_size},
-    store::Access,
-};
+use crate::codec::compression::Compression;
+use crate::resources::{default_memory_limit, parse_size};
+use crate::store::Access;
 
 /// A table that adds the column to obs.
 #[derive(Args, Debug)]

@@ -4,11 +4,10 @@ use std::{num::NonZeroU64, path::PathBuf};
 
 use clap::Args;
 
-use super::{
-    positive,
-    shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs},
-};
-use crate::{permutation::Seed, resources::parse_size};
+use super::positive;
+use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs};
+use crate::extract::permutation::Seed;
+use crate::resources::parse_size;
 
 pub const EXAMPLES: &str = "\
 EXAMPLES

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{CommandFactory, error::ErrorKind};
 
 use super::*;
-use crate::compression::Compression;
+use crate::codec::compression::Compression;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))

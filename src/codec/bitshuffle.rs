@@ -6,11 +6,12 @@ use std::cell::RefCell;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{lz4, shuffle::unshuffle, zstd};
+use super::shuffle::unshuffle;
+use super::{lz4, zstd};
 
 /// What the filter's client data say: major and minor version, item size, block, compression.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Layout {
+pub struct BlockLayout {
     /// Bytes per item, at least 1.
     pub item_size: usize,
     /// Items per block where the data do not say it, a multiple of 8.
@@ -32,8 +33,8 @@ thread_local! {
     static PLANES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Layout {
-    pub fn new(client_data: &[u32], item_size: usize) -> Result<Layout> {
+impl BlockLayout {
+    pub fn new(client_data: &[u32], item_size: usize) -> Result<BlockLayout> {
         let value = |at| client_data.get(at).copied().unwrap_or(0) as usize;
         let item_size = if value(2) > 0 { value(2) } else { item_size };
         ensure!(item_size > 0, "Bitshuffle of items without size");
@@ -43,7 +44,7 @@ impl Layout {
             3 => Inner::Zstd,
             other => bail!("Unknown compression {other} of bitshuffle"),
         };
-        Ok(Layout {
+        Ok(BlockLayout {
             item_size,
             block: block_or_default(value(3), item_size)?,
             inner,
@@ -62,7 +63,7 @@ fn block_or_default(block: usize, item_size: usize) -> Result<usize> {
 }
 
 /// Returns the bytes written to `dst`; more than fit is an error.
-pub fn decode(layout: &Layout, mut src: &[u8], dst: &mut [u8]) -> Result<usize> {
+pub fn decode(layout: &BlockLayout, mut src: &[u8], dst: &mut [u8]) -> Result<usize> {
     let size = layout.item_size;
     let (total, block) = if layout.inner == Inner::None {
         (src.len(), layout.block)

@@ -5,6 +5,7 @@
 
 mod bitshuffle;
 pub mod blosc;
+pub mod compression;
 pub mod deflate;
 mod fletcher32;
 mod lz4;
@@ -28,7 +29,7 @@ pub enum Filter {
     Lzf,
     Blosc,
     Lz4,
-    Bitshuffle(bitshuffle::Layout),
+    Bitshuffle(bitshuffle::BlockLayout),
     /// The level.
     Zstd(i32),
     /// Of Zarr alone.
@@ -55,7 +56,7 @@ impl Filter {
             32000 => Filter::Lzf,
             32001 => Filter::Blosc,
             32004 => Filter::Lz4,
-            32008 => Filter::Bitshuffle(bitshuffle::Layout::new(client_data, item_size)?),
+            32008 => Filter::Bitshuffle(bitshuffle::BlockLayout::new(client_data, item_size)?),
             32015 => Filter::Zstd(first.unwrap_or(3).cast_signed()),
             _ => match registered_name(id) {
                 Some(name) => bail!("HDF5 filter {name} ({id}) is not supported"),

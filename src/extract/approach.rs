@@ -4,13 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::plan::{self, Budget};
 use super::{Order, Request};
-use crate::anndata::csc::{Targets, scratch_bytes};
-use crate::anndata::rows::{Leaf, RowCost};
 use crate::anndata::select::Selection;
-use crate::plan::{self, Budget};
-use crate::preview::{Planned, Preview};
+use crate::report::preview::{Planned, Preview};
 use crate::resources::format_size;
+use crate::rows::csc::scratch_bytes;
+use crate::rows::leaf::{Leaf, RowCost};
+use crate::rows::targets::Targets;
 
 /// How much is read at a time.
 pub struct Approach {

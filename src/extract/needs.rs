@@ -5,12 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::Request;
 use super::approach::Approach;
+use super::{Request, plan};
 use crate::anndata::select::Selection;
-use crate::compression::Compression;
+use crate::codec::compression::Compression;
 use crate::output;
-use crate::plan;
 use crate::resources::Need;
 use crate::store::Format;
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use crate::anndata::cellset::CellSet;
+use crate::rows::cellset::CellSet;
 
 /// The cells of all outputs, one output after another.
 pub enum Order {

@@ -5,23 +5,21 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
-use super::Modes;
 use super::extras::Extras;
-use super::genes_of;
+use super::genes::JoinedGenes;
 use super::input::Input;
+use super::join::Join;
 use super::scan::{Known, Scan};
 use super::shared::Shared;
-use crate::anndata::concat;
-use crate::anndata::genes::JoinedGenes;
-use crate::anndata::join::Join;
-use crate::anndata::stack::{Part, Plan, Shape};
+use super::stack::{ArrayPlan, Part, Shape};
+use super::{Modes, frames, genes_of};
 
 pub struct Outline {
     pub inputs: Vec<Known>,
     /// obs, and the dataframes in obsm that are kept.
-    pub frames: BTreeMap<String, concat::Scan>,
+    pub frames: BTreeMap<String, frames::FrameScan>,
     /// The arrays that are kept, and the shape of each in each input.
-    pub arrays: BTreeMap<String, (Plan, Vec<Option<Shape>>)>,
+    pub arrays: BTreeMap<String, (ArrayPlan, Vec<Option<Shape>>)>,
     pub genes: JoinedGenes,
     /// The genes of raw, where every input has it.
     pub raw_genes: Option<JoinedGenes>,
@@ -73,9 +71,10 @@ impl Outline {
         let unlisted = scan.unlisted.iter();
         lost.extend(unlisted.map(|path| format!("'{path}' (not listed in 'column-order')")));
         for (path, agrees) in scan.gene_arrays {
-            match agrees {
-                true => outline.gene_arrays.push(path),
-                false => lost.push(format!("'{path}', which differs between the inputs")),
+            if agrees {
+                outline.gene_arrays.push(path)
+            } else {
+                lost.push(format!("'{path}', which differs between the inputs"))
             }
         }
         if !scan.unknown.is_empty() && outline.inputs.len() > 1 {
@@ -131,7 +130,12 @@ impl Outline {
         Ok(())
     }
 
-    fn plan(&self, path: &str, shapes: &[Option<Shape>], odd: Option<&String>) -> Result<Plan> {
+    fn plan(
+        &self,
+        path: &str,
+        shapes: &[Option<Shape>],
+        odd: Option<&String>,
+    ) -> Result<ArrayPlan> {
         let genes = match genes_of(path) {
             Some("raw/var") => self.raw_genes.as_ref(),
             Some(_) => Some(&self.genes),
@@ -152,12 +156,12 @@ impl Outline {
             .collect();
         let context = || format!("Cannot merge '{path}' of {}", self.differing(shapes));
         if path.starts_with("obsp/") {
-            return Plan::pairwise(&parts).with_context(context);
+            return ArrayPlan::pairwise(&parts).with_context(context);
         }
         let width = joined.map(|joined| joined.index.len() as u64);
         let fills = joined.is_some_and(|joined| joined.fills);
         let drops = joined.is_some_and(|joined| joined.drops);
-        Plan::new(&parts, width, fills, drops, self.modes.fill).with_context(context)
+        ArrayPlan::new(&parts, width, fills, drops, self.modes.fill).with_context(context)
     }
 
     /// The first input whose array is not like that of the input before it.

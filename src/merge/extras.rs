@@ -7,17 +7,17 @@ use tracing::warn;
 
 use super::input::Input;
 use super::{folder_of, is_merged, named};
+use crate::anndata::columns;
 use crate::anndata::encoding::{LABEL, extras};
-use crate::anndata::frame;
 use crate::store::spec::{Attr, Attrs};
 use crate::store::{Group, Node};
 
 /// By path, the elements of the inputs.
 #[derive(Default)]
-pub struct Extras(BTreeMap<String, Element>);
+pub struct Extras(BTreeMap<String, Tally>);
 
 #[derive(Default)]
-struct Element {
+struct Tally {
     /// Inputs that have it.
     holders: usize,
     /// By name what the first input has, and how many have the same.
@@ -48,9 +48,10 @@ impl Extras {
             Node::Group(group) => group,
             Node::Array(array) => {
                 let names = array.attr_names()?;
-                let attrs = match names.iter().all(|name| LABEL.contains(&name.as_str())) {
-                    true => Attrs::default(),
-                    false => array.attrs()?,
+                let attrs = if names.iter().all(|name| LABEL.contains(&name.as_str())) {
+                    Attrs::default()
+                } else {
+                    array.attrs()?
                 };
                 self.note(to, &attrs);
                 return Ok(());
@@ -59,7 +60,7 @@ impl Extras {
         let attrs = group.attrs()?;
         self.note(to, &attrs);
         let names = match attrs.text("encoding-type") {
-            Some("dataframe") => frame::columns(&group)?,
+            Some("dataframe") => columns::columns(&group)?,
             _ => group.names()?,
         };
         let mut names = names.iter();

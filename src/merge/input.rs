@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::anndata::frame::Frame;
-use crate::anndata::rows::Leaf;
+use super::stack::{self, Shape};
 use crate::anndata::select::Selection;
-use crate::anndata::stack::{self, Shape};
+use crate::frame::dataframe::Frame;
+use crate::rows::leaf::Leaf;
 use crate::store::spec::Dtype;
 use crate::store::{self, Access, Format, Group, Node};
 

@@ -26,9 +26,10 @@ impl Names {
     /// For `cells` names in `memory` bytes; those that do not fit go to a file in the folder `scratch`.
     pub fn new(cells: u64, memory: u64, scratch: &Path) -> Result<Names> {
         let most = usize::try_from(memory / 8)?.max(1);
-        let file = match cells > most as u64 {
-            true => Some(create(&scratch.join("names"))?),
-            false => None,
+        let file = if cells > most as u64 {
+            Some(create(&scratch.join("names"))?)
+        } else {
+            None
         };
         Ok(Names {
             hashes: Vec::with_capacity(most.min(usize::try_from(cells)?)),

@@ -6,16 +6,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 
+use super::agree::Strategy;
 use super::extras::Extras;
+use super::genes::Genes;
 use super::input::Input;
 use super::shared::Shared;
-use super::{Modes, is_merged};
-use crate::anndata::agree::Strategy;
-use crate::anndata::concat;
+use super::stack::Shape;
+use super::{Modes, frames, is_merged};
 use crate::anndata::copy;
-use crate::anndata::csc;
-use crate::anndata::genes::Genes;
-use crate::anndata::stack::Shape;
+use crate::rows::csc;
 
 /// One input, closed.
 pub struct Known {
@@ -29,9 +28,9 @@ pub struct Known {
 pub struct Scan {
     pub modes: Modes,
     pub inputs: Vec<Known>,
-    pub obs: concat::Scan,
+    pub obs: frames::FrameScan,
     /// The dataframes in obsm, and which inputs have them.
-    pub frames: BTreeMap<String, (concat::Scan, BTreeSet<usize>)>,
+    pub frames: BTreeMap<String, (frames::FrameScan, BTreeSet<usize>)>,
     /// The arrays over cells: for each input the shape, `None` where it has none.
     pub arrays: BTreeMap<String, Vec<Option<Shape>>>,
     pub genes: Genes,
@@ -60,7 +59,7 @@ impl Scan {
             shared: Shared::new(modes),
             extras: Extras::default(),
             inputs: vec![],
-            obs: concat::Scan::with_limit(modes.categories),
+            obs: frames::FrameScan::with_limit(modes.categories),
             frames: BTreeMap::new(),
             arrays: BTreeMap::new(),
             genes: Genes::new(join, modes.var != Strategy::First),
@@ -77,7 +76,7 @@ impl Scan {
     pub fn add(&mut self, input: &Input, first: &Input) -> Result<()> {
         let at = self.inputs.len();
         let cells = input.cells();
-        let add = |to: &mut concat::Scan, path: &str| {
+        let add = |to: &mut frames::FrameScan, path: &str| {
             let frame = input.frame(path)?;
             to.add(&frame, cells)
                 .with_context(|| format!("Read '{path}' of {}", input.name))

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 use tracing::warn;
 
+use super::agree::{Given, Strategy, Tree, Votes};
+use super::genes::JoinedGenes;
 use super::input::Input;
-use super::{Modes, named};
-use crate::anndata::agree::{Given, Strategy, Tree, Votes};
-use crate::anndata::digest;
-use crate::anndata::genes::JoinedGenes;
-use crate::anndata::join::Joined;
-use crate::anndata::old;
-use crate::anndata::reindex::Element;
+use super::join::Joined;
+use super::reindex::Reindexed;
+use super::{Modes, digest, named};
+use crate::anndata::older;
 
 pub struct Shared {
     modes: Modes,
@@ -64,7 +63,7 @@ impl Shared {
         let frame = input.gene_frame("var")?;
         let map = joined.map(&frame.index()?)?;
         for path in elements(input)? {
-            let element = Element {
+            let element = Reindexed {
                 parent: &input.root,
                 name: &path,
                 square: path.starts_with("varp/"),
@@ -139,8 +138,8 @@ fn elements(input: &Input) -> Result<Vec<String>> {
 
 /// What an old layout keeps in uns and the current one elsewhere.
 fn hidden(input: &Input) -> Result<BTreeSet<String>> {
-    let categories = old::categories_in_uns(&input.root)?.into_iter();
-    let graphs = old::graphs_in_uns(&input.root, input.cells())?.into_iter();
+    let categories = older::categories_in_uns(&input.root)?.into_iter();
+    let graphs = older::graphs_in_uns(&input.root, input.cells())?.into_iter();
     let categories = categories.map(|name| format!("uns/{name}"));
     let graphs = graphs.map(|name| format!("uns/neighbors/{name}"));
     Ok(categories.chain(graphs).collect())

@@ -5,8 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::anndata::concat::Labels;
-use crate::cli::SourceArgs;
+use super::frames::Labels;
 use crate::store::Format;
 
 #[derive(Default)]
@@ -17,18 +16,24 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// What `args` ask for, for the inputs at `paths`.
+    /// Labels the cells of each of `paths` in the obs column `label`, and puts `separator` and the key of the input
+    /// after their names. Without `keys`, those are the names of the files.
     ///
     /// # Errors
     /// Keys that are not one for each input, or not each another.
-    pub fn of(args: SourceArgs, paths: &[PathBuf]) -> Result<Sources> {
-        let separator = args.index_unique;
-        if args.label.is_none() && separator.is_none() {
+    pub fn of(
+        label: Option<String>,
+        keys: Vec<String>,
+        separator: Option<String>,
+        paths: &[PathBuf],
+    ) -> Result<Sources> {
+        if label.is_none() && separator.is_none() {
             return Ok(Sources::default());
         }
-        let keys = match args.keys.is_empty() {
-            true => paths.iter().map(|p| stem(p)).collect::<Result<_>>()?,
-            false => given(args.keys, paths.len())?,
+        let keys = if keys.is_empty() {
+            paths.iter().map(|p| stem(p)).collect::<Result<_>>()?
+        } else {
+            given(keys, paths.len())?
         };
         let mut seen = HashSet::new();
         if let Some(key) = keys.iter().find(|key| !seen.insert(*key)) {
@@ -39,7 +44,7 @@ impl Sources {
                 Some(separator) => keys.iter().map(|k| format!("{separator}{k}")).collect(),
                 None => vec![],
             },
-            labels: args.label.map(|column| Labels { column, keys }),
+            labels: label.map(|column| Labels { column, keys }),
         })
     }
 

@@ -5,19 +5,19 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use tracing::warn;
 
+use super::agree::Given;
 use super::decide::Outline;
 use super::extras::Extras;
+use super::frames::{self, Origin};
 use super::input::Input;
+use super::join::{ColumnMap, Joined};
 use super::names::Names;
+use super::reindex::Reindexed;
 use super::sources::Sources;
+use super::stack::{Shape, Stack};
 use super::{folder_of, genes_of, is_merged};
-use crate::anndata::agree::Given;
-use crate::anndata::concat::{self, Origin};
 use crate::anndata::copy::{self, Copy};
-use crate::anndata::join::{ColumnMap, Joined};
-use crate::anndata::reindex::Element;
-use crate::anndata::stack::{Shape, Stack};
-use crate::progress::Progress;
+use crate::report::progress::Progress;
 use crate::store::spec::{Attrs, Strings};
 use crate::store::{Group, Node};
 
@@ -27,7 +27,7 @@ const LEAST: u64 = 16 << 10;
 
 /// The result, as far as it is written.
 pub struct Writer {
-    frames: Vec<(String, concat::Rows)>,
+    frames: Vec<(String, frames::MergedRows)>,
     arrays: Vec<Merged>,
     genes: Joined,
     raw_genes: Option<Joined>,
@@ -104,7 +104,7 @@ impl Writer {
         if let Some(labels) = &writer.sources.labels {
             writer.extras.forget(&format!("obs/{}", labels.column));
         }
-        let columns: usize = outline.frames.values().map(concat::Scan::width).sum();
+        let columns: usize = outline.frames.values().map(frames::FrameScan::width).sum();
         let each = COLUMNS / (columns as u64 + 1);
         let small = out.with_chunks_of(each.max(LEAST));
         for (path, mut frame) in outline.frames {
@@ -143,13 +143,17 @@ impl Writer {
             suffix: self.sources.suffix(at),
         };
         for (path, rows) in &mut self.frames {
-            let frame = match path == "obs" || has.contains(path) {
-                true => Some(input.frame(path)?),
-                false => None,
+            let frame = if path == "obs" || has.contains(path) {
+                Some(input.frame(path)?)
+            } else {
+                None
             };
-            let told = |names: &Strings| match path == "obs" {
-                true => self.names.add(names),
-                false => Ok(()),
+            let told = |names: &Strings| {
+                if path == "obs" {
+                    self.names.add(names)
+                } else {
+                    Ok(())
+                }
             };
             rows.append(frame.as_ref(), &origin, told)
                 .with_context(|| format!("Read {}", input.name))?;
@@ -209,7 +213,7 @@ fn write_given(given: &[Given], input: &Input, genes: &Joined, out: &Group) -> R
     for Given { path, whole, .. } in given {
         let write = || -> Result<bool> {
             if let Some((folder @ ("varm" | "varp"), _)) = path.split_once('/') {
-                let element = Element {
+                let element = Reindexed {
                     parent: &input.root,
                     name: path,
                     square: folder == "varp",

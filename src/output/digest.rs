@@ -76,9 +76,10 @@ fn digest(path: &Path) -> io::Result<String> {
 fn files(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        match path.is_dir() {
-            true => files(&path, found)?,
-            false => found.push(path),
+        if path.is_dir() {
+            files(&path, found)?
+        } else {
+            found.push(path)
         }
     }
     Ok(())

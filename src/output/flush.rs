@@ -88,9 +88,10 @@ fn flush_on() {
             .wait_timeout_while(queue, PAUSE, |queue| queue.finished.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         let finished = std::mem::take(&mut queue.finished);
-        let written = match paused.timed_out() {
-            true => queue.written.clone(),
-            false => vec![],
+        let written = if paused.timed_out() {
+            queue.written.clone()
+        } else {
+            vec![]
         };
         drop(queue);
         for path in finished.iter().chain(&written) {

@@ -85,10 +85,11 @@ impl Kept {
                 let stays = name == LOCK
                     || name == RECORD
                     || self.finished.iter().any(|f| *f.name == *name);
-                match fs::symlink_metadata(&path)?.is_dir() {
-                    _ if stays => {}
-                    true => fs::remove_dir_all(path)?,
-                    false => fs::remove_file(path)?,
+                let is_folder = fs::symlink_metadata(&path)?.is_dir();
+                if is_folder && !stays {
+                    fs::remove_dir_all(path)?;
+                } else if !stays {
+                    fs::remove_file(path)?;
                 }
             }
             let mut text = format!("{run}\n");

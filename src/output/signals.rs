@@ -18,7 +18,7 @@ use signal_hook::{
 };
 use tracing::{debug, error};
 
-use crate::progress::end_bars;
+use crate::report::progress::end_bars;
 
 /// What a signal must know. Held while outputs are renamed, so that a signal falls before or
 /// after.

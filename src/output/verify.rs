@@ -32,8 +32,8 @@ mod tests {
     use std::os::unix::fs::FileExt;
 
     use super::*;
-    use crate::compression::Compression;
-    use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Kind, Order, Strings};
+    use crate::codec::compression::Compression;
+    use crate::store::spec::{ArraySpec, Attr, Attrs, ByteOrder, Dtype, Kind, Strings};
     use crate::store::{Array, Format, Group, Node, Rows};
 
     /// Values that stand nowhere else in a file.
@@ -69,7 +69,7 @@ mod tests {
         let big = Dtype::Number {
             kind: Kind::Uint,
             size: 4,
-            order: Order::Big,
+            order: ByteOrder::Big,
         };
         let little = Dtype::native(Kind::Uint, 4);
         let attrs = Attrs::encoding("array", "0.2.0").with("shape", Attr::ints(&[3, 5]));

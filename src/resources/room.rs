@@ -41,9 +41,10 @@ pub fn ensure_room(needs: &[Need]) -> Result<()> {
         if bytes > free {
             let parts: Vec<String> = needs.iter().map(|need| told(need, free)).collect();
             let parts = parts.join("; ");
-            match is_plain(&need.folder) {
-                true => bail!("{parts}"),
-                false => warn!("{parts}; this works only if the file system compresses it"),
+            if is_plain(&need.folder) {
+                bail!("{parts}")
+            } else {
+                warn!("{parts}; this works only if the file system compresses it")
             }
         }
     }
@@ -61,9 +62,10 @@ pub fn explain(error: anyhow::Error, needs: &[Need]) -> anyhow::Error {
     }
     let told = needs.iter().filter(|need| need.bytes > 0);
     let told = told.map(told_now).collect::<Vec<_>>();
-    match told.is_empty() {
-        true => error,
-        false => error.context(told.join("; ")),
+    if told.is_empty() {
+        error
+    } else {
+        error.context(told.join("; "))
     }
 }
 

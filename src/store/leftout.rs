@@ -7,9 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Result, bail, ensure};
 use tracing::warn;
 
-use super::Format;
 use super::spec::{Attr, Attrs, Dtype};
-use super::{hdf5, zarr};
+use super::{Format, hdf5, zarr};
 
 /// Whether the node that attributes are for is made with them or is there.
 #[derive(Clone, Copy)]

@@ -10,16 +10,16 @@ use serde_json::Value;
 
 /// Byte order of a stored number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum ByteOrder {
     Little,
     Big,
 }
 
 /// The byte order of this machine.
-pub const NATIVE: Order = if cfg!(target_endian = "big") {
-    Order::Big
+pub const NATIVE: ByteOrder = if cfg!(target_endian = "big") {
+    ByteOrder::Big
 } else {
-    Order::Little
+    ByteOrder::Little
 };
 
 /// How the bytes of a number are read.
@@ -41,7 +41,7 @@ pub enum Dtype {
     Number {
         kind: Kind,
         size: usize,
-        order: Order,
+        order: ByteOrder,
     },
     /// Text of any length, UTF-8.
     String,
@@ -124,7 +124,7 @@ impl std::fmt::Display for Dtype {
                 kind: Kind::Bool, ..
             } => write!(f, "bool"),
             Dtype::Number { kind, size, order } => {
-                let big = if *order == Order::Big { ">" } else { "" };
+                let big = if *order == ByteOrder::Big { ">" } else { "" };
                 let name = match kind {
                     Kind::Int => "int",
                     Kind::Uint => "uint",
@@ -294,7 +294,7 @@ impl Attr {
 }
 
 /// A float64 or float32 that is a whole number no smaller than 0.
-fn whole_from(bytes: &[u8], order: Order) -> Option<u64> {
+fn whole_from(bytes: &[u8], order: ByteOrder) -> Option<u64> {
     let bits = int_from(bytes, Kind::Uint, order)? as u64;
     let value = match bytes.len() {
         8 => f64::from_bits(bits),
@@ -306,12 +306,12 @@ fn whole_from(bytes: &[u8], order: Order) -> Option<u64> {
 }
 
 /// One integer of up to 8 bytes.
-fn int_from(bytes: &[u8], kind: Kind, order: Order) -> Option<i128> {
+fn int_from(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<i128> {
     let mut wide = [0u8; 8];
     for (i, &b) in bytes.iter().enumerate() {
         let at = match order {
-            Order::Little => i,
-            Order::Big => bytes.len() - 1 - i,
+            ByteOrder::Little => i,
+            ByteOrder::Big => bytes.len() - 1 - i,
         };
         wide[at] = b;
     }

@@ -7,10 +7,11 @@ use anyhow::{Context, Result, ensure};
 use hdf5::globals::H5T_STD_REF_OBJ;
 use hdf5_sys::h5t::H5T_class_t;
 
-use super::ffi::{self, Id, Values};
+use super::ffi::{self, Id, Selected};
+use super::guard::claims;
 use super::links::{text, utf8};
+use super::types;
 use super::values::{element_count, texts_of, unpad};
-use super::{claims, types};
 use crate::store::spec::{Attr, Dtype, Strings};
 
 /// The names of an object's attributes, sorted by code point.
@@ -91,18 +92,18 @@ fn read_texts(
         return Ok(unpad(&bytes, dtype.size()));
     }
     if let Some(by_heap) = by_heap
-        && let Some(strings) = by_heap(&claims::read_references(Values::Attr(attr), count)?)?
+        && let Some(strings) = by_heap(&claims::read_references(Selected::Attr(attr), count)?)?
     {
         return Ok(strings);
     }
-    Values::Attr(attr).read_texts(&types::in_memory(of, dtype)?)
+    Selected::Attr(attr).read_texts(&types::in_memory(of, dtype)?)
 }
 
 fn read_bytes(attr: &Id, of: &Id, count: usize, size: usize) -> Result<Vec<u8>> {
     let own = ffi::type_size(of)?;
     ensure!(own == size, "A type of {own} bytes where {size} are read");
     let mut bytes = vec![0; count * size];
-    Values::Attr(attr).read(of, &mut bytes)?;
+    Selected::Attr(attr).read(of, &mut bytes)?;
     Ok(bytes)
 }
 
@@ -215,7 +216,7 @@ fn write_values(
         if values.is_empty() {
             return Ok(());
         }
-        Values::Attr(&attr).write(&of, values, texts)
+        Selected::Attr(&attr).write(&of, values, texts)
     };
     write().with_context(|| format!("Write attribute '{name}'"))
 }

@@ -8,8 +8,9 @@ use hdf5_sys::h5d::{H5D_alloc_time_t, H5D_fill_time_t, H5D_layout_t};
 use hdf5_sys::h5s::H5S_UNLIMITED;
 use hdf5_sys::h5z::H5Z_FLAG_OPTIONAL;
 
+use super::errors::failure;
 use super::ffi::{self, Id, Property};
-use super::{errors::failure, links, types};
+use super::{links, types};
 use crate::store::spec::ArraySpec;
 
 /// What a chunk of a dataset is in its file.
@@ -26,7 +27,7 @@ pub struct RawChunk {
 
 /// Where the values of a dataset lie.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Layout {
+pub enum StorageClass {
     /// In one piece at this address; `None` while nothing was written.
     Contiguous(Option<u64>),
     Chunked(Vec<u64>),
@@ -60,17 +61,17 @@ pub fn spec(dataset: &Id) -> Result<ArraySpec> {
 }
 
 /// Where the values of a dataset lie, and through which filters its chunks went.
-pub fn storage(dataset: &Id) -> Result<(Layout, Vec<RawFilter>)> {
+pub fn storage(dataset: &Id) -> Result<(StorageClass, Vec<RawFilter>)> {
     let list = ffi::creation_list(dataset)?;
     let filters = filters(&list)?;
     let layout = match ffi::layout(&list) {
         H5D_layout_t::H5D_CONTIGUOUS if !ffi::external_files(&list)?.is_empty() => {
-            Layout::Other("external storage")
+            StorageClass::Other("external storage")
         }
-        H5D_layout_t::H5D_CONTIGUOUS => Layout::Contiguous(ffi::offset(dataset)),
-        H5D_layout_t::H5D_CHUNKED => Layout::Chunked(ffi::chunk_shape(&list)?),
-        H5D_layout_t::H5D_COMPACT => Layout::Other("compact storage"),
-        H5D_layout_t::H5D_VIRTUAL => Layout::Virtual,
+        H5D_layout_t::H5D_CONTIGUOUS => StorageClass::Contiguous(ffi::offset(dataset)),
+        H5D_layout_t::H5D_CHUNKED => StorageClass::Chunked(ffi::chunk_shape(&list)?),
+        H5D_layout_t::H5D_COMPACT => StorageClass::Other("compact storage"),
+        H5D_layout_t::H5D_VIRTUAL => StorageClass::Virtual,
         _ => return Err(failure()),
     };
     Ok((layout, filters))
@@ -132,9 +133,9 @@ pub fn chunks(dataset: &Id, shape: &[u64], chunk: &[u64]) -> Result<Option<Vec<R
 
 /// An error where a filter of the library would read past the end of a damaged chunk: `nbit` and `scaleoffset` look
 /// at no length (CVE-2026-19026, -19027, -19029), `fletcher32` at none below 4 (CVE-2026-19028).
-pub fn check_filters(dataset: &Id, layout: &Layout, filters: &[RawFilter]) -> Result<()> {
+pub fn check_filters(dataset: &Id, layout: &StorageClass, filters: &[RawFilter]) -> Result<()> {
     const FLETCHER32: u32 = 3;
-    if !matches!(layout, Layout::Chunked(_)) {
+    if !matches!(layout, StorageClass::Chunked(_)) {
         return Ok(());
     }
     for (id, _, name) in filters {
@@ -165,9 +166,10 @@ fn smallest_chunk(dataset: &Id) -> Result<Option<u64>> {
 /// The value of elements that were never written, `size` bytes.
 pub fn fill_value(dataset: &Id, size: usize) -> Result<Vec<u8>> {
     let (list, of) = (ffi::creation_list(dataset)?, ffi::type_of(dataset)?);
-    let value = match ffi::type_size(&of)? == size {
-        true => ffi::fill_value(&list, &of)?,
-        false => None,
+    let value = if ffi::type_size(&of)? == size {
+        ffi::fill_value(&list, &of)?
+    } else {
+        None
     };
     Ok(value.unwrap_or_else(|| vec![0; size]))
 }

@@ -12,8 +12,8 @@ use hdf5_sys::h5f::{H5F_ACC_EXCL, H5F_ACC_RDONLY, H5F_ACC_RDWR, H5F_close_degree
 
 use super::ffi::{self, Id, Property};
 use super::filters;
-use super::heap::Heap;
-use crate::store::raw;
+use super::format::heap::Heap;
+use crate::store::io::raw;
 
 /// Opens a file for reading.
 pub fn open(path: &Path) -> Result<Id> {

@@ -14,12 +14,13 @@ use hdf5_sys::h5o::{H5O_COPY_EXPAND_REFERENCE_FLAG, H5O_type_t};
 use hdf5_sys::h5p::H5P_CRT_ORDER_TRACKED;
 use hdf5_sys::h5t::H5T_cset_t;
 
-use super::external::{Elsewhere, Nesting};
 use super::ffi::{self, Id, Info, MayOpen, Property};
-use super::files::Raw;
-use super::headers::Claims;
-use super::heap::Heap;
-use super::{attrs, claims, datasets, external, files, types};
+use super::files::{self, Raw};
+use super::format::headers::Claims;
+use super::format::heap::Heap;
+use super::guard::claims;
+use super::guard::external::{self, Elsewhere, Nesting};
+use super::{attrs, datasets, types};
 use crate::store::access::{Bounds, Identity};
 
 pub enum Object {

@@ -5,21 +5,18 @@
 //! and `write.rs` move the bytes of large arrays in the pool, past the library.
 
 mod attrs;
-mod claims;
 mod datasets;
 mod errors;
-mod external;
 mod ffi;
 mod files;
 mod filters;
-mod headers;
-mod heap;
+mod format;
+pub mod guard;
 mod links;
 mod read;
-mod spread;
 mod types;
 mod values;
-pub mod watch;
+mod virtual_dataset;
 mod write;
 
 use std::fs::File;
@@ -29,17 +26,18 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, bail};
 use tracing::debug;
 
+use self::ffi::Id;
+pub use self::ffi::share_heap;
+use self::files::Raw;
+use self::format::heap::{Claimed, Heap};
+use self::guard::{external, watch};
+pub use self::read::Array;
+use self::virtual_dataset::Spread;
+pub use self::write::Appender;
 use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
-use crate::compression::Compression;
-use ffi::Id;
-pub use ffi::share_heap;
-use files::Raw;
-use heap::{Claimed, Heap};
-pub use read::Array;
-use spread::Spread;
-pub use write::Appender;
+use crate::codec::compression::Compression;
 
 /// A group, and the file that it belongs to.
 #[derive(Clone)]
@@ -90,9 +88,10 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     if files::superblock(&File::open(path)?)?.is_none() {
         bail!("It is neither an HDF5 file nor a Zarr folder, or it is truncated");
     }
-    let bounds = match access.follow_external {
-        true => Bounds::Anywhere,
-        false => external::bounds(path)?,
+    let bounds = if access.follow_external {
+        Bounds::Anywhere
+    } else {
+        external::bounds(path)?
     };
     let limits = (bounds, access.memory);
     let source = path.to_string_lossy().into_owned();
@@ -359,9 +358,10 @@ fn with_any_text(dtype: &Dtype) -> Result<Dtype> {
                 offset: size,
                 ..field.clone()
             };
-            size += match text {
-                true => size_of::<usize>(),
-                false => field.dtype.size() * field.shape.iter().product::<u64>() as usize,
+            size += if text {
+                size_of::<usize>()
+            } else {
+                field.dtype.size() * field.shape.iter().product::<u64>() as usize
             };
             if text {
                 out.dtype = Dtype::String;

@@ -12,14 +12,16 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result, bail, ensure};
 use tracing::debug;
 
-use super::super::chunks::{Grid, Kept};
-use super::super::spec::{ArraySpec, Attrs, Dtype, Field, Order, Strings};
-use super::super::{Layout, raw};
 use super::datasets::{self, RawChunk};
-use super::ffi::{Dataset, Sources};
-use super::heap::{self, Heap};
-use super::{Id, OpenFile, claims, ffi, spread, values};
+use super::ffi::{self, Dataset, Sources};
+use super::format::heap::{self, Heap};
+use super::guard::claims;
+use super::{Id, OpenFile, values, virtual_dataset};
 use crate::codec::{self, Filter};
+use crate::store::StorageInfo;
+use crate::store::io::chunks::{Grid, KeptChunks};
+use crate::store::io::raw;
+use crate::store::spec::{ArraySpec, Attrs, ByteOrder, Dtype, Field, Strings};
 
 pub struct Array {
     id: Id,
@@ -42,7 +44,7 @@ const VIRTUAL: &str = "a virtual dataset";
 /// How the values are reached.
 enum Storage {
     /// Chunks, by their list.
-    Direct(Box<Chunked>),
+    Direct(Box<ChunkReader>),
     /// As they are, in one piece or in chunks without filters.
     Plain(raw::Extents, Arc<File>),
     /// By the library, from one dataset after the other that has some of them.
@@ -51,13 +53,13 @@ enum Storage {
     Library(String),
 }
 
-struct Chunked {
+struct ChunkReader {
     grid: Grid,
     filters: Vec<Filter>,
     index: Vec<RawChunk>,
     fill: Vec<u8>,
     file: Arc<File>,
-    kept: Kept,
+    kept: KeptChunks,
 }
 
 impl Array {
@@ -107,7 +109,7 @@ impl Array {
         }
     }
 
-    pub fn layout(&self) -> Result<Layout> {
+    pub fn layout(&self) -> Result<StorageInfo> {
         let (layout, filters) = datasets::storage(&self.id)
             .with_context(|| format!("Read how '{}' is stored", self.path()))?;
         let name = |(id, _, name): (u32, _, String)| match (id, name) {
@@ -116,17 +118,17 @@ impl Array {
             (id, _) => format!("filter {id}"),
         };
         // What a virtual dataset takes lies elsewhere.
-        let is_virtual = layout == datasets::Layout::Virtual;
-        Ok(Layout {
+        let is_virtual = layout == datasets::StorageClass::Virtual;
+        Ok(StorageInfo {
             chunk: match layout {
-                datasets::Layout::Chunked(chunk) => Some(chunk),
+                datasets::StorageClass::Chunked(chunk) => Some(chunk),
                 _ => None,
             },
             filters: filters.into_iter().map(name).collect(),
             big_endian: matches!(
                 self.spec.dtype,
                 Dtype::Number {
-                    order: Order::Big,
+                    order: ByteOrder::Big,
                     size: 2..,
                     ..
                 }
@@ -156,7 +158,7 @@ impl Array {
     pub fn decode_bytes(&self) -> u64 {
         match self.reach() {
             Ok(Storage::Direct(c)) => c.grid.decode_bytes(),
-            Ok(Storage::Virtual(_)) => spread::READING,
+            Ok(Storage::Virtual(_)) => virtual_dataset::READING,
             _ => 0,
         }
     }
@@ -189,8 +191,10 @@ impl Array {
         let (layout, filters) = datasets::storage(&self.id)?;
         datasets::check_filters(&self.id, &layout, &filters)?;
         let chunk = match layout {
-            datasets::Layout::Virtual => {
-                return Ok(Storage::Virtual(spread::sources(&self.file.spread)));
+            datasets::StorageClass::Virtual => {
+                return Ok(Storage::Virtual(virtual_dataset::sources(
+                    &self.file.spread,
+                )));
             }
             _ if shape.is_empty() || self.spec.null => {
                 return Ok(Storage::Library("a scalar".into()));
@@ -198,7 +202,7 @@ impl Array {
             _ if item == 0 || dtype.is_record_with_text() => {
                 return Ok(Storage::Library("records with text".into()));
             }
-            datasets::Layout::Contiguous(Some(at)) => {
+            datasets::StorageClass::Contiguous(Some(at)) => {
                 let file = self.file.handle(&self.id)?;
                 let bytes = self.spec.row_bytes().saturating_mul(self.spec.rows());
                 ensure!(
@@ -208,11 +212,11 @@ impl Array {
                 let row = self.spec.row_items().saturating_mul(item as u64);
                 return Ok(Storage::Plain(raw::Extents::one(at, row), file));
             }
-            datasets::Layout::Contiguous(None) => {
+            datasets::StorageClass::Contiguous(None) => {
                 return Ok(Storage::Library("nothing was written".into()));
             }
-            datasets::Layout::Other(why) => return Ok(Storage::Library(why.into())),
-            datasets::Layout::Chunked(chunk) => chunk,
+            datasets::StorageClass::Other(why) => return Ok(Storage::Library(why.into())),
+            datasets::StorageClass::Chunked(chunk) => chunk,
         };
         ensure!(!chunk.contains(&0), "A side of its chunks is 0");
         let filters = filters
@@ -242,13 +246,13 @@ impl Array {
         {
             return Ok(Storage::Plain(extents, file));
         }
-        Ok(Storage::Direct(Box::new(Chunked {
+        Ok(Storage::Direct(Box::new(ChunkReader {
             grid: Grid::new(shape, &chunk, item, self.file.memory)?,
             filters,
             index,
             fill: datasets::fill_value(&self.id, item)?,
             file,
-            kept: Kept::default(),
+            kept: KeptChunks::default(),
         })))
     }
 
@@ -454,7 +458,7 @@ fn count(rows: &[Range<u64>]) -> u64 {
     rows.iter().map(|range| range.end - range.start).sum()
 }
 
-impl Chunked {
+impl ChunkReader {
     fn read(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
         let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
         self.grid.read(ranges, dst, &self.kept, decode)

@@ -9,14 +9,14 @@ use hdf5_sys::h5t::{H5T_VARIABLE, H5T_class_t, H5T_cset_t, H5T_order_t, H5T_sign
 
 use super::ffi::{self, Id, Property};
 use super::links::text;
-use crate::store::spec::{Dtype, Field, Kind, Order};
+use crate::store::spec::{ByteOrder, Dtype, Field, Kind};
 
 /// What a stored type is.
 pub fn dtype(of: &Id) -> Result<Dtype> {
     let size = ffi::type_size(of)?;
     let order = match ffi::order(of) {
-        H5T_order_t::H5T_ORDER_BE => Order::Big,
-        _ => Order::Little,
+        H5T_order_t::H5T_ORDER_BE => ByteOrder::Big,
+        _ => ByteOrder::Little,
     };
     let number = |kind| Dtype::Number { kind, size, order };
     let if_whole = |dtype: Dtype| Ok(ffi::same_type(of, &of_dtype(&dtype)?).then_some(dtype));
@@ -151,7 +151,7 @@ pub fn of_dtype(dtype: &Dtype) -> Result<Id> {
     }
 }
 
-fn number(kind: Kind, size: usize, order: Order) -> Result<Id> {
+fn number(kind: Kind, size: usize, order: ByteOrder) -> Result<Id> {
     let of = match (kind, size) {
         (Kind::Bool, _) => {
             let of = ffi::create_enum(&ffi::copy_type(&H5T_STD_I8LE)?)?;
@@ -179,7 +179,7 @@ fn number(kind: Kind, size: usize, order: Order) -> Result<Id> {
         (Kind::Float, 8) => ffi::copy_type(&H5T_IEEE_F64LE),
         _ => bail!("HDF5 has no {}", Dtype::Number { kind, size, order }),
     }?;
-    if order == Order::Big {
+    if order == ByteOrder::Big {
         ffi::set(&of, &[Property::Order(H5T_order_t::H5T_ORDER_BE)])?;
     }
     Ok(of)
@@ -218,9 +218,10 @@ fn enumeration(of: &Id) -> Result<Id> {
 
 /// Adds a field, an array of `item` where it has a shape, to a compound.
 fn insert(compound: &Id, field: &Field, item: Id) -> Result<()> {
-    let member = match field.shape.is_empty() {
-        true => item,
-        false => ffi::create_array(&item, &field.shape)?,
+    let member = if field.shape.is_empty() {
+        item
+    } else {
+        ffi::create_array(&item, &field.shape)?
     };
     ffi::insert_member(compound, &text(&field.name)?, field.offset, &member)
 }

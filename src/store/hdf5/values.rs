@@ -1,4 +1,4 @@
-//! Values of datasets, read and written through the library.
+//! Selected of datasets, read and written through the library.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ops::Range;
@@ -7,7 +7,7 @@ use std::slice::from_ref;
 use anyhow::{Context, Result, bail, ensure};
 use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
 
-use super::ffi::{self, Dataset, Id, Values};
+use super::ffi::{self, Dataset, Id, Selected};
 use super::{links, types};
 use crate::store::spec::{ArraySpec, Dtype, Field, Strings};
 
@@ -44,7 +44,7 @@ pub fn read_rows(dataset: Dataset, rows: &[Range<u64>], dst: &mut [u8]) -> Resul
     if dst.is_empty() {
         return Ok(());
     }
-    Values::Rows(dataset, rows).read(&ffi::type_of(dataset.id)?, dst)
+    Selected::Rows(dataset, rows).read(&ffi::type_of(dataset.id)?, dst)
 }
 
 /// Reads rows of one field of a fixed width; `dst` holds exactly those.
@@ -60,7 +60,7 @@ pub fn read_field(
         ffi::type_size(&of)? == size,
         "A field of another size than its type says"
     );
-    Values::Rows(dataset, rows).read(&of, dst)
+    Selected::Rows(dataset, rows).read(&of, dst)
 }
 
 /// Reads rows of text of any length through the library; of `field` where the dataset is a compound.
@@ -78,7 +78,7 @@ pub fn read_strings(
         Some(field) => types::of_member(&of, field)?,
         None => types::in_memory(&of, &Dtype::String)?,
     };
-    Values::Rows(dataset, rows).read_texts(&text)
+    Selected::Rows(dataset, rows).read_texts(&text)
 }
 
 /// Writes all records of a dataset whose text is of variable length, from `records` with text of a fixed width. The
@@ -113,7 +113,7 @@ pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> 
     }
     let texts: Vec<&CStr> = texts.iter().map(CString::as_c_str).collect();
     let rows = 0..count as u64;
-    let all = Values::Rows(dataset.into(), from_ref(&rows));
+    let all = Selected::Rows(dataset.into(), from_ref(&rows));
     all.write(&types::of_dtype(to)?, buffer, &texts)
 }
 
@@ -133,8 +133,8 @@ pub fn copy_records(from: Dataset, to: &Id, new_name: &str, spec: &ArraySpec) ->
     let rows = spec.rows();
     for start in (0..rows).step_by(usize::try_from(step)?) {
         let block = start..rows.min(start + step);
-        let copied = Values::Rows((&made).into(), from_ref(&block));
-        Values::Rows(from, from_ref(&block)).copy(&of, copied)?;
+        let copied = Selected::Rows((&made).into(), from_ref(&block));
+        Selected::Rows(from, from_ref(&block)).copy(&of, copied)?;
     }
     Ok(made)
 }
@@ -162,7 +162,7 @@ pub fn write_strings(dataset: &Id, shape: &[u64], start: u64, strings: &Strings)
     }
     let row_items = shape.iter().skip(1).product::<u64>().max(1);
     let rows = start..start + texts.len() as u64 / row_items;
-    let rows = Values::Rows(dataset.into(), from_ref(&rows));
+    let rows = Selected::Rows(dataset.into(), from_ref(&rows));
     rows.write(&ffi::type_of(dataset)?, texts_of(&texts), &texts)
 }
 
@@ -171,13 +171,13 @@ mod tests {
     use super::super::datasets::{self, Creation};
     use super::super::files;
     use super::*;
-    use crate::store::spec::{Kind, Order};
+    use crate::store::spec::{ByteOrder, Kind};
     use hdf5_sys::h5t::H5T_class_t::H5T_COMPOUND;
 
     const NUMBERS: Dtype = Dtype::Number {
         kind: Kind::Int,
         size: 4,
-        order: Order::Little,
+        order: ByteOrder::Little,
     };
 
     /// Calls `check` with a new dataset of three values, and their type.
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn text_of_any_length_is_no_bytes() {
         with_three(Dtype::String, |dataset, text| {
-            let all = Values::Rows(dataset.into(), from_ref(&(0..3)));
+            let all = Selected::Rows(dataset.into(), from_ref(&(0..3)));
             assert!(all.write(text, vec![1; 3 * POINTER], &[]).is_err());
             assert!(
                 all.write(text, vec![1; 3 * POINTER], &[c"a", c"b"])
@@ -219,16 +219,16 @@ mod tests {
     #[test]
     fn buffers_hold_what_is_read_and_written() {
         with_three(NUMBERS, |dataset, number| {
-            let all = Values::Rows(dataset.into(), from_ref(&(0..3)));
+            let all = Selected::Rows(dataset.into(), from_ref(&(0..3)));
             assert!(all.read(number, &mut [0; 11]).is_err());
             assert!(all.write(number, vec![0; 11], &[]).is_err());
             assert!(all.write(number, vec![0; 12], &[c"a"]).is_err());
             assert!(all.read_texts(number).is_err());
-            let beyond = Values::Rows(dataset.into(), from_ref(&(1..4)));
+            let beyond = Selected::Rows(dataset.into(), from_ref(&(1..4)));
             assert!(beyond.read(number, &mut [0; 12]).is_err());
             all.write(number, (0..12).collect(), &[]).unwrap();
             let mut last = [0; 4];
-            let rows = Values::Rows(dataset.into(), from_ref(&(2..3)));
+            let rows = Selected::Rows(dataset.into(), from_ref(&(2..3)));
             rows.read(number, &mut last).unwrap();
             assert_eq!(last, [8, 9, 10, 11]);
         });

@@ -11,14 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 
-use super::super::Rows;
-use super::super::assembly::Assembly;
-use super::super::raw;
-use super::super::spec::{ArraySpec, Attrs, Dtype, Strings};
-use super::super::work;
 use super::{Group, Id, datasets, ffi, values};
+use crate::codec::compression::Compression;
 use crate::codec::{self, Filter};
-use crate::compression::Compression;
+use crate::store::Rows;
+use crate::store::io::assembly::Assembly;
+use crate::store::io::{raw, work};
+use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
 
 /// Raw bytes of a chunk: small enough for the chunk cache that readers have by default (1 MiB), large enough that a
 /// chunk's own cost does not count.
@@ -38,14 +37,14 @@ enum Target {
         at: u64,
         file: Arc<File>,
     },
-    Chunked(Chunked),
+    Chunked(ChunkWriter),
     /// Text, and what has no rows.
     Library {
         growing: bool,
     },
 }
 
-struct Chunked {
+struct ChunkWriter {
     chunk: Vec<u64>,
     filters: Vec<Filter>,
     growing: bool,
@@ -84,7 +83,7 @@ impl Appender {
         let id = datasets::create(&group.id, path, &spec, &how)?;
         super::write_attrs(&id, attrs)?;
         let target = match chunk {
-            Some(chunk) if spec.dtype != Dtype::String => Target::Chunked(Chunked {
+            Some(chunk) if spec.dtype != Dtype::String => Target::Chunked(ChunkWriter {
                 chunk,
                 filters,
                 growing,
@@ -155,7 +154,7 @@ impl Appender {
     /// kernel cannot copy them.
     pub fn append_pieces<'a>(
         &mut self,
-        pieces: impl Iterator<Item = (raw::Piece<'a>, u64)>,
+        pieces: impl Iterator<Item = (raw::FileSpan<'a>, u64)>,
     ) -> Result<bool> {
         let row = self.spec.row_bytes();
         let Target::Contiguous { at, file } = &self.target else {
@@ -165,7 +164,7 @@ impl Appender {
         for (from, count) in pieces {
             self.room(rows + count)?;
             let at = *at + (self.rows + rows) * row;
-            let copied = raw::transfer(&from, &raw::Piece { file, at }, count * row);
+            let copied = raw::transfer(&from, &raw::FileSpan { file, at }, count * row);
             if !copied.with_context(|| format!("Copy to '{}'", self.path))? {
                 return Ok(false);
             }
@@ -359,7 +358,7 @@ impl<T> InOrder<T> {
     }
 }
 
-impl Chunked {
+impl ChunkWriter {
     fn append(&mut self, id: &Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
         let size = self.chunk_bytes(spec);
         let mut rest = bytes;

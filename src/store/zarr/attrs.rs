@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
-use crate::store::spec::{Attr, Attrs, Dtype, Kind, Order};
+use crate::store::spec::{Attr, Attrs, ByteOrder, Dtype, Kind};
 
 pub fn from_json(json: &Map<String, Value>) -> Attrs {
     json.iter().fold(Attrs::default(), |attrs, (name, value)| {
@@ -102,10 +102,10 @@ fn nest(mut values: Vec<Value>, shape: &[u64]) -> Result<Value> {
 }
 
 /// NaN and infinities, which JSON does not have, become text as in Zarr's fill values.
-fn number(bytes: &[u8], kind: Kind, order: Order) -> Option<Value> {
+fn number(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<Value> {
     let mut little = [0; 8];
     little.get_mut(..bytes.len())?.copy_from_slice(bytes);
-    if order == Order::Big {
+    if order == ByteOrder::Big {
         little[..bytes.len()].reverse();
     }
     let bits = u64::from_le_bytes(little);
@@ -191,14 +191,20 @@ mod tests {
     #[test]
     fn numbers_of_every_width() {
         let of = |kind, order, bytes: &[u8]| number(bytes, kind, order);
-        assert_eq!(of(Kind::Int, Order::Big, &[0xff, 0xfe]), Some(json!(-2)));
-        assert_eq!(of(Kind::Uint, Order::Little, &[1, 0, 0, 0]), Some(json!(1)));
         assert_eq!(
-            of(Kind::Float, Order::Big, &1.5f32.to_be_bytes()),
+            of(Kind::Int, ByteOrder::Big, &[0xff, 0xfe]),
+            Some(json!(-2))
+        );
+        assert_eq!(
+            of(Kind::Uint, ByteOrder::Little, &[1, 0, 0, 0]),
+            Some(json!(1))
+        );
+        assert_eq!(
+            of(Kind::Float, ByteOrder::Big, &1.5f32.to_be_bytes()),
             Some(json!(1.5))
         );
         assert_eq!(
-            of(Kind::Float, Order::Little, &f64::NAN.to_le_bytes()),
+            of(Kind::Float, ByteOrder::Little, &f64::NAN.to_le_bytes()),
             Some(json!("NaN"))
         );
         for (bits, value) in [

@@ -7,10 +7,10 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
-use super::dtype::Element;
+use super::dtype::ZarrType;
 use super::meta::Meta;
 use crate::codec::{self, Filter};
-use crate::store::raw;
+use crate::store::io::raw;
 use crate::store::spec::{Dtype, Kind};
 
 /// What the bytes of a chunk went through.
@@ -27,7 +27,7 @@ pub struct Stored<'a> {
 
 impl Direct {
     /// The error says why zarrs is to decode the chunks.
-    pub fn of(meta: &Meta, element: &Element) -> Result<Direct> {
+    pub fn of(meta: &Meta, element: &ZarrType) -> Result<Direct> {
         let kind = match element.dtype {
             Dtype::Number { kind, .. } => kind,
             _ => bail!("they are not numbers"),

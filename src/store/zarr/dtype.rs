@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::meta::Meta;
-use crate::store::spec::{ArraySpec, Dtype, Field, Kind, NATIVE, Order};
+use crate::store::spec::{ArraySpec, ByteOrder, Dtype, Field, Kind, NATIVE};
 
 /// Bytes of a text of fixed width, at most: what the metadata say of it is believed before a chunk is seen.
 const TEXT_MAX: usize = 1 << 26;
@@ -16,7 +16,7 @@ const RECORD_MAX: usize = 1 << 24;
 
 /// How one element is stored.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Element {
+pub struct ZarrType {
     /// What is made of it.
     pub dtype: Dtype,
     /// Bytes in a decoded chunk; 0 for text of any length.
@@ -24,11 +24,11 @@ pub struct Element {
     /// zarrs does not know the type and gets it as bytes without meaning.
     pub opaque: bool,
     /// Where it holds text of numpy's `U`: offset, bytes and byte order.
-    pub utf32: Vec<(usize, usize, Order)>,
+    pub utf32: Vec<(usize, usize, ByteOrder)>,
 }
 
-impl Element {
-    fn number(kind: Kind, size: usize, order: Order) -> Result<Element> {
+impl ZarrType {
+    fn number(kind: Kind, size: usize, order: ByteOrder) -> Result<ZarrType> {
         let known = match kind {
             Kind::Bool => size == 1,
             Kind::Int | Kind::Uint => [1, 2, 4, 8].contains(&size),
@@ -37,7 +37,7 @@ impl Element {
         };
         let dtype = Dtype::Number { kind, size, order };
         ensure!(known, "numbers of type {dtype}");
-        Ok(Element {
+        Ok(ZarrType {
             dtype,
             size,
             opaque: false,
@@ -45,8 +45,8 @@ impl Element {
         })
     }
 
-    fn text() -> Element {
-        Element {
+    fn text() -> ZarrType {
+        ZarrType {
             dtype: Dtype::String,
             size: 0,
             opaque: false,
@@ -54,10 +54,10 @@ impl Element {
         }
     }
 
-    fn fixed(size: usize) -> Result<Element> {
+    fn fixed(size: usize) -> Result<ZarrType> {
         ensure!((1..=TEXT_MAX).contains(&size), "text of {size} bytes");
         let dtype = Dtype::FixedString { size };
-        Ok(Element {
+        Ok(ZarrType {
             dtype,
             size,
             opaque: true,
@@ -66,18 +66,18 @@ impl Element {
     }
 
     /// numpy's `U`. A code point takes 4 bytes here and at most 4 in UTF-8, so the text is converted in its place.
-    fn utf32(size: usize, order: Order) -> Result<Element> {
+    fn utf32(size: usize, order: ByteOrder) -> Result<ZarrType> {
         ensure!(size.is_multiple_of(4), "UTF-32 in {size} bytes");
         let utf32 = vec![(0, size, order)];
-        Ok(Element {
+        Ok(ZarrType {
             utf32,
-            ..Element::fixed(size)?
+            ..ZarrType::fixed(size)?
         })
     }
 
     /// Fields that lie one after another.
-    fn record(parts: Vec<(String, Element, Vec<u64>)>) -> Result<Element> {
-        let mut whole = Element::text();
+    fn record(parts: Vec<(String, ZarrType, Vec<u64>)>) -> Result<ZarrType> {
+        let mut whole = ZarrType::text();
         let mut fields = vec![];
         for (name, element, shape) in parts {
             ensure!(
@@ -126,14 +126,14 @@ pub fn dims(json: &Value) -> Option<Vec<u64>> {
 }
 
 /// The element of an array; the error names what is not supported.
-pub fn element(meta: &Meta) -> Result<Element> {
+pub fn element(meta: &Meta) -> Result<ZarrType> {
     let json = &meta.json;
     let element = if meta.version == 3 {
         v3_element(&json["data_type"], endian(&json["codecs"]))?
     } else if json["dtype"].as_str() == Some("|O") {
         let filter = json["filters"][0]["id"].as_str().unwrap_or("none");
         ensure!(filter == "vlen-utf8", "objects (filter {filter})");
-        Element::text()
+        ZarrType::text()
     } else {
         v2_element(&json["dtype"])?
     };
@@ -146,10 +146,10 @@ pub fn element(meta: &Meta) -> Result<Element> {
         },
         other => other,
     };
-    Ok(Element { dtype, ..element })
+    Ok(ZarrType { dtype, ..element })
 }
 
-fn v2_element(dtype: &Value) -> Result<Element> {
+fn v2_element(dtype: &Value) -> Result<ZarrType> {
     if let Some(fields) = dtype.as_array() {
         let part = |field: &Value| {
             let name = field[0].as_str().context("a field without a name")?;
@@ -159,30 +159,30 @@ fn v2_element(dtype: &Value) -> Result<Element> {
             };
             Ok((name.into(), v2_element(&field[1])?, shape))
         };
-        return Element::record(fields.iter().map(part).collect::<Result<_>>()?);
+        return ZarrType::record(fields.iter().map(part).collect::<Result<_>>()?);
     }
     let unknown = || format!("data type {dtype}");
     let name = dtype.as_str().with_context(unknown)?;
     let (order, rest) = match name.split_at_checked(1).with_context(unknown)? {
-        (">", rest) => (Order::Big, rest),
-        ("<" | "|", rest) => (Order::Little, rest),
+        (">", rest) => (ByteOrder::Big, rest),
+        ("<" | "|", rest) => (ByteOrder::Little, rest),
         _ => bail!(unknown()),
     };
     let (kind, size) = rest.split_at_checked(1).with_context(unknown)?;
     let size: usize = size.parse().ok().with_context(unknown)?;
     match kind {
-        "b" => Element::number(Kind::Bool, size, order),
-        "i" => Element::number(Kind::Int, size, order),
-        "u" => Element::number(Kind::Uint, size, order),
-        "f" => Element::number(Kind::Float, size, order),
-        "c" => Element::number(Kind::Complex, size, order),
-        "S" => Element::fixed(size),
-        "U" => Element::utf32(size.saturating_mul(4), order),
+        "b" => ZarrType::number(Kind::Bool, size, order),
+        "i" => ZarrType::number(Kind::Int, size, order),
+        "u" => ZarrType::number(Kind::Uint, size, order),
+        "f" => ZarrType::number(Kind::Float, size, order),
+        "c" => ZarrType::number(Kind::Complex, size, order),
+        "S" => ZarrType::fixed(size),
+        "U" => ZarrType::utf32(size.saturating_mul(4), order),
         _ => bail!(unknown()),
     }
 }
 
-fn v3_element(data_type: &Value, order: Order) -> Result<Element> {
+fn v3_element(data_type: &Value, order: ByteOrder) -> Result<ZarrType> {
     let unknown = || format!("data type {data_type}");
     let name = data_type.as_str().or(data_type["name"].as_str());
     let config = &data_type["configuration"];
@@ -191,10 +191,10 @@ fn v3_element(data_type: &Value, order: Order) -> Result<Element> {
         usize::try_from(bytes).with_context(unknown)
     };
     match name.with_context(unknown)? {
-        "bool" => Element::number(Kind::Bool, 1, order),
-        "string" => Ok(Element::text()),
-        "null_terminated_bytes" => Element::fixed(bytes()?),
-        "fixed_length_utf32" => Element::utf32(bytes()?, order),
+        "bool" => ZarrType::number(Kind::Bool, 1, order),
+        "string" => Ok(ZarrType::text()),
+        "null_terminated_bytes" => ZarrType::fixed(bytes()?),
+        "fixed_length_utf32" => ZarrType::utf32(bytes()?, order),
         // The fields were pairs of name and type under the older of these names.
         "struct" | "structured" => {
             let part = |field: &Value| {
@@ -206,7 +206,7 @@ fn v3_element(data_type: &Value, order: Order) -> Result<Element> {
                 Ok((name.into(), v3_element(data_type, order)?, vec![]))
             };
             let fields = config["fields"].as_array().with_context(unknown)?;
-            Element::record(fields.iter().map(part).collect::<Result<_>>()?)
+            ZarrType::record(fields.iter().map(part).collect::<Result<_>>()?)
         }
         name => {
             let digits = name.find(|c: char| c.is_ascii_digit());
@@ -220,25 +220,25 @@ fn v3_element(data_type: &Value, order: Order) -> Result<Element> {
                 _ => bail!(unknown()),
             };
             ensure!(bits.is_multiple_of(8), unknown());
-            Element::number(kind, bits / 8, order)
+            ZarrType::number(kind, bits / 8, order)
         }
     }
 }
 
 /// The byte order that version 3 keeps in its codec `bytes`.
-fn endian(codecs: &Value) -> Order {
+fn endian(codecs: &Value) -> ByteOrder {
     for codec in codecs.as_array().into_iter().flatten() {
         match codec["name"].as_str() {
-            Some("bytes") if codec["configuration"]["endian"] == "big" => return Order::Big,
+            Some("bytes") if codec["configuration"]["endian"] == "big" => return ByteOrder::Big,
             Some("sharding_indexed") => return endian(&codec["configuration"]["codecs"]),
             _ => {}
         }
     }
-    Order::Little
+    ByteOrder::Little
 }
 
 /// The metadata of an array of opaque elements, made into what zarrs reads: raw bytes.
-pub fn as_opaque(meta: &Meta, element: &Element) -> Result<Value> {
+pub fn as_opaque(meta: &Meta, element: &ZarrType) -> Result<Value> {
     let mut json = meta.json.clone();
     let fill = &mut json["fill_value"];
     let is_utf32 = matches!(element.dtype, Dtype::FixedString { .. }) && !element.utf32.is_empty();
@@ -297,11 +297,11 @@ pub fn describe(spec: &ArraySpec) -> Result<Value> {
 fn v2_dtype(dtype: &Dtype) -> Result<Value> {
     Ok(match dtype {
         Dtype::Number { kind, size, order } => {
-            Element::number(*kind, *size, *order).context("Zarr has no such numbers")?;
+            ZarrType::number(*kind, *size, *order).context("Zarr has no such numbers")?;
             let order = match order {
                 _ if *size == 1 => '|',
-                Order::Little => '<',
-                Order::Big => '>',
+                ByteOrder::Little => '<',
+                ByteOrder::Big => '>',
             };
             let kind = match kind {
                 Kind::Bool => 'b',
@@ -314,7 +314,7 @@ fn v2_dtype(dtype: &Dtype) -> Result<Value> {
         }
         Dtype::String => json!("|O"),
         Dtype::FixedString { size } => {
-            Element::fixed(*size).context("Zarr cannot store it")?;
+            ZarrType::fixed(*size).context("Zarr cannot store it")?;
             json!(format!("|S{size}"))
         }
         Dtype::Record { size, fields } => v2_record(*size, fields)?,
@@ -341,9 +341,10 @@ fn v2_record(size: usize, fields: &[Field]) -> Result<Value> {
             "Zarr cannot store text of any length in a record (field '{name}')"
         );
         let dtype_json = v2_dtype(dtype).with_context(|| format!("Field '{name}'"))?;
-        list.push(match shape.is_empty() {
-            true => json!([name, dtype_json]),
-            false => json!([name, dtype_json, shape]),
+        list.push(if shape.is_empty() {
+            json!([name, dtype_json])
+        } else {
+            json!([name, dtype_json, shape])
         });
         let bytes = items(shape).and_then(|n| n.checked_mul(dtype.size() as u64));
         end += bytes.context("Records too large to address")? as usize;
@@ -384,10 +385,13 @@ mod tests {
     fn types_of_both_versions() {
         let number = |kind, size, order| Dtype::Number { kind, size, order };
         assert_eq!(v2(json!("|b1")).unwrap(), Dtype::BOOL);
-        assert_eq!(v2(json!(">i8")).unwrap(), number(Kind::Int, 8, Order::Big));
+        assert_eq!(
+            v2(json!(">i8")).unwrap(),
+            number(Kind::Int, 8, ByteOrder::Big)
+        );
         assert_eq!(
             v2(json!("<c16")).unwrap(),
-            number(Kind::Complex, 16, Order::Little)
+            number(Kind::Complex, 16, ByteOrder::Little)
         );
         assert_eq!(v2(json!("|S5")).unwrap(), Dtype::FixedString { size: 5 });
         assert_eq!(v2(json!("<U5")).unwrap(), Dtype::FixedString { size: 20 });
@@ -405,14 +409,14 @@ mod tests {
         ] {
             assert!(v2(json!(unknown)).is_err(), "{unknown}");
         }
-        let v3 = |json| v3_element(&json, Order::Little).map(|e| e.dtype);
+        let v3 = |json| v3_element(&json, ByteOrder::Little).map(|e| e.dtype);
         assert_eq!(
             v3(json!("uint16")).unwrap(),
-            number(Kind::Uint, 2, Order::Little)
+            number(Kind::Uint, 2, ByteOrder::Little)
         );
         assert_eq!(
             v3(json!({"name": "float32"})).unwrap(),
-            number(Kind::Float, 4, Order::Little)
+            number(Kind::Float, 4, ByteOrder::Little)
         );
         for unknown in [
             "int4",
@@ -443,14 +447,14 @@ mod tests {
         assert_eq!(record.size, 22);
         assert_eq!(
             record.utf32,
-            [(2, 8, Order::Little), (10, 8, Order::Little)]
+            [(2, 8, ByteOrder::Little), (10, 8, ByteOrder::Little)]
         );
         let pairs = json!({"name": "structured", "configuration": {"fields": [["a", "int16"]]}});
         let objects = json!({"name": "struct", "configuration": {"fields": [
             {"name": "a", "data_type": "int16"}
         ]}});
-        let a = v3_element(&pairs, Order::Little).unwrap();
-        assert_eq!(a, v3_element(&objects, Order::Little).unwrap());
+        let a = v3_element(&pairs, ByteOrder::Little).unwrap();
+        assert_eq!(a, v3_element(&objects, ByteOrder::Little).unwrap());
         assert_eq!(a, v2_element(&json!([["a", "<i2"]])).unwrap());
     }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
-use super::super::access::Bounds;
+use crate::store::access::Bounds;
 
 /// The file that makes a folder a node of version 3, and those of version 2.
 const V3: &str = "zarr.json";

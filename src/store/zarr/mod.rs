@@ -9,6 +9,7 @@ mod dtype;
 pub mod guard;
 mod meta;
 mod read;
+mod read_text;
 mod text;
 mod write;
 
@@ -21,15 +22,15 @@ use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
-pub use attrs::value as attr_value;
-pub use read::Array;
-pub use write::{Appender, NO_LZF};
+pub use self::attrs::value as attr_value;
+pub use self::read::Array;
+pub use self::write::{Appender, NO_LZF};
 
+use self::cut::CHUNK_BYTES;
 use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attrs};
-use crate::compression::Compression;
-use cut::CHUNK_BYTES;
+use crate::codec::compression::Compression;
 
 /// A group of a store.
 #[derive(Clone)]
@@ -57,9 +58,10 @@ pub enum Node {
 
 /// Opens the store in folder `path`.
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
-    let bounds = match access.follow_external {
-        true => Bounds::Anywhere,
-        false => Bounds::Within(vec![path.canonicalize()?]),
+    let bounds = if access.follow_external {
+        Bounds::Anywhere
+    } else {
+        Bounds::Within(vec![path.canonicalize()?])
     };
     let meta = meta::load(path, &bounds)?
         .context("No Zarr group: it has neither .zgroup nor zarr.json")?;
@@ -225,9 +227,10 @@ impl Group {
 
     /// The node at `path`, as if it were a group. A path that leaves the store is an error.
     fn below(&self, path: &str) -> Result<Group> {
-        let path = &match self.folder().join(path).exists() {
-            true => path.to_owned(),
-            false => portable(path),
+        let path = &if self.folder().join(path).exists() {
+            path.to_owned()
+        } else {
+            portable(path)
         };
         for name in path.split('/') {
             let mut parts = Path::new(name).components();

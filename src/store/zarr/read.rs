@@ -18,18 +18,18 @@ use zarrs::array::{
 use zarrs::filesystem::FilesystemStore;
 use zarrs::storage::byte_range::ByteRange;
 
-use super::super::access::Bounds;
 use super::attrs;
 use super::direct::{Direct, Stored};
-use super::dtype::{self, Element};
+use super::dtype::{self, ZarrType};
 use super::guard::guarded;
 use super::meta::Meta;
 use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
 use crate::codec;
 use crate::resources::size_on_disk;
-use crate::store::Layout;
-use crate::store::chunks::{Grid, Kept};
-use crate::store::raw;
+use crate::store::StorageInfo;
+use crate::store::access::Bounds;
+use crate::store::io::chunks::{Grid, KeptChunks};
+use crate::store::io::raw;
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Kind, Strings};
 
 pub struct Array {
@@ -37,14 +37,14 @@ pub struct Array {
     spec: ArraySpec,
     attrs: Attrs,
     /// Nothing where the array has no elements, or none that can be read.
-    chunked: Option<Box<Chunked>>,
+    chunked: Option<Box<ChunkDecoder>>,
     version: u8,
-    layout: Layout,
+    layout: StorageInfo,
 }
 
 /// What decodes the chunks of an array, and what is kept of them.
-pub struct Chunked {
-    element: Element,
+pub struct ChunkDecoder {
+    element: ZarrType,
     pub shape: Vec<u64>,
     /// The shapes of what a file holds (a chunk or a shard) and of what is decoded at a time.
     file: Vec<u64>,
@@ -58,7 +58,7 @@ pub struct Chunked {
     /// What decodes a chunk past zarrs, or why none does.
     direct: Result<Direct, String>,
     options: CodecOptions,
-    kept: Kept,
+    kept: KeptChunks,
     pub texts: Mutex<Option<(u64, Arc<Texts>)>>,
 }
 
@@ -74,7 +74,7 @@ impl Array {
         let attrs = attrs::from_json(&meta.attrs);
         let version = meta.version;
         let layout = layout(&meta.json);
-        let (dtype, chunked) = match Chunked::open(folder, &meta, &shape, limits) {
+        let (dtype, chunked) = match ChunkDecoder::open(folder, &meta, &shape, limits) {
             Ok(opened) => opened,
             Err(why) => (Dtype::Unsupported(format!("{why:#}")), None),
         };
@@ -148,9 +148,9 @@ impl Array {
         Ok(bytes.chunks(size).map(unpadded).collect())
     }
 
-    pub fn layout(&self) -> Result<Layout> {
+    pub fn layout(&self) -> Result<StorageInfo> {
         let stored = self.chunked.as_ref().map(|chunked| stored(&chunked.folder));
-        Ok(Layout {
+        Ok(StorageInfo {
             bytes: stored.transpose()?,
             ..self.layout.clone()
         })
@@ -182,7 +182,7 @@ impl Array {
     }
 
     pub fn decode_bytes(&self) -> u64 {
-        let decode = |chunked: &Chunked| chunked.values_bytes(chunked.grid.decode_bytes());
+        let decode = |chunked: &ChunkDecoder| chunked.values_bytes(chunked.grid.decode_bytes());
         self.chunked.as_deref().map_or(0, decode)
     }
 
@@ -199,14 +199,14 @@ impl Array {
     }
 }
 
-impl Chunked {
+impl ChunkDecoder {
     /// The type of an array, and what decodes its chunks if it has elements; the error says why it cannot be read.
     fn open(
         folder: &Path,
         meta: &Meta,
         shape: &[u64],
         (bounds, memory): (&Bounds, u64),
-    ) -> Result<(Dtype, Option<Box<Chunked>>)> {
+    ) -> Result<(Dtype, Option<Box<ChunkDecoder>>)> {
         let element = dtype::element(meta)?;
         // numpy's `U` is text of any length to everyone else.
         let dtype = match &element.dtype {
@@ -232,7 +232,7 @@ impl Chunked {
             [] => Grid::new(&[1], &[1], item, memory)?,
             _ => Grid::new(shape, &chunk, item, memory)?,
         };
-        let chunked = Chunked {
+        let chunked = ChunkDecoder {
             element,
             memory,
             shape: shape.to_vec(),
@@ -246,7 +246,7 @@ impl Chunked {
             direct,
             // Chunks are decoded in parallel; one by itself is not.
             options: CodecOptions::default().with_concurrent_target(1),
-            kept: Kept::default(),
+            kept: KeptChunks::default(),
             texts: Mutex::default(),
         };
         Ok((dtype, Some(Box::new(chunked))))
@@ -373,9 +373,10 @@ impl Chunked {
         ensure!(found.is_file(), "{} is not a file", path.display());
         if !sharded {
             self.check_encoded(found.len(), &self.file)?;
-            return Ok(match self.shards.array_is_sharded() {
-                true => ChunkFile::Unknown,
-                false => ChunkFile::Whole(path),
+            return Ok(if self.shards.array_is_sharded() {
+                ChunkFile::Unknown
+            } else {
+                ChunkFile::Whole(path)
             });
         }
         // Offset and length of each chunk (Zarr v3, "Sharding codec", "Binary shard format").
@@ -424,10 +425,11 @@ enum ChunkFile {
     Unknown,
 }
 
-fn zarrs_array(folder: &Path, meta: &Meta, element: &Element) -> Result<Chunks<FilesystemStore>> {
-    let mut json = match element.opaque {
-        true => dtype::as_opaque(meta, element)?,
-        false => meta.json.clone(),
+fn zarrs_array(folder: &Path, meta: &Meta, element: &ZarrType) -> Result<Chunks<FilesystemStore>> {
+    let mut json = if element.opaque {
+        dtype::as_opaque(meta, element)?
+    } else {
+        meta.json.clone()
     };
     // Nothing is zeros to zarrs, but not where numbers are complex.
     if element.dtype.kind() == Some(Kind::Complex) && json["fill_value"].is_null() {
@@ -455,7 +457,7 @@ fn stored(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
-fn layout(json: &Value) -> Layout {
+fn layout(json: &Value) -> StorageInfo {
     let lists = [&json["filters"], &json["codecs"]];
     let listed = lists.into_iter().filter_map(Value::as_array).flatten();
     let codecs = listed.chain([&json["compressor"]]);
@@ -465,7 +467,7 @@ fn layout(json: &Value) -> Layout {
             .or(codec["name"].as_str())
             .map(Into::into)
     };
-    Layout {
+    StorageInfo {
         chunk: chunk_shape(json).ok(),
         filters: codecs.filter_map(name).collect(),
         big_endian: json["dtype"]

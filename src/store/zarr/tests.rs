@@ -7,7 +7,7 @@ use proptest::sample::Index;
 
 use super::*;
 use crate::store::Format;
-use crate::store::spec::{Attr, Dtype, Field, Kind, NATIVE, Order, Strings};
+use crate::store::spec::{Attr, ByteOrder, Dtype, Field, Kind, NATIVE, Strings};
 
 fn store(dir: &tempfile::TempDir, name: &str) -> Group {
     create(&dir.path().join(name), Compression::None).unwrap()
@@ -83,7 +83,7 @@ fn every_type_comes_back() {
     let big = Dtype::Number {
         kind: Kind::Float,
         size: 4,
-        order: Order::Big,
+        order: ByteOrder::Big,
     };
     let fields = vec![
         field("a", 0, Dtype::INT64, &[2]),
@@ -111,7 +111,7 @@ fn big_endian_numbers_keep_their_values() {
     let big = Dtype::Number {
         kind: Kind::Int,
         size: 4,
-        order: Order::Big,
+        order: ByteOrder::Big,
     };
     put(&group, "a", big, 2, &[0, 0, 0, 1, 0xff, 0xff, 0xff, 0xfe]);
     let back = array(&group, "a");

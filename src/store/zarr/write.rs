@@ -16,17 +16,15 @@ use serde_json::{Value, json};
 use zarrs::array::codec::{BloscCodec, BloscCompressor, BloscShuffleMode};
 use zarrs::array::{BytesToBytesCodecTraits, CodecOptions};
 
-use super::Group;
 use super::cut::{Cut, MAX_ROW_BYTES};
-use super::dtype;
-use super::meta;
 use super::text::TEXT_BYTES;
+use super::{Group, dtype, meta};
+use crate::codec::compression::Compression;
 use crate::codec::{blosc, deflate};
-use crate::compression::Compression;
-use crate::store::assembly::Assembly;
-use crate::store::lanes::Busy;
+use crate::store::io::assembly::Assembly;
+use crate::store::io::lanes::Busy;
+use crate::store::io::work;
 use crate::store::spec::{ArraySpec, Dtype, Strings};
-use crate::store::work;
 use crate::store::{Rows, Take};
 
 /// What encodes chunks.
@@ -154,9 +152,10 @@ impl Appender {
         let mut tail: &[u8] = &[];
         for piece in self.cut.pieces(rest.len() / size) {
             let piece = &rest[piece.start * size..piece.end * size];
-            match self.cut.axis == 0 && piece.len() < chunk {
-                true => tail = piece,
-                false => pieces.push(piece),
+            if self.cut.axis == 0 && piece.len() < chunk {
+                tail = piece
+            } else {
+                pieces.push(piece)
             }
         }
         self.write(pieces.len(), |i| padded(pieces[i], chunk))?;

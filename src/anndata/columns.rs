@@ -1,0 +1,103 @@
+//! The dataframe element on disk: which columns it lists, and how many rows they have.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::encoding::Encoding;
+use crate::store::spec::{Attr, Dtype};
+use crate::store::{Group, Node};
+
+/// The name of the index column.
+pub fn index_name(frame: &Group) -> Result<String> {
+    match frame.attrs()?.get("_index") {
+        Some(Attr::Text(name)) => Ok(name.clone()),
+        _ => bail!("Dataframe '{}' has no attribute '_index'", frame.path()),
+    }
+}
+
+/// The columns of a dataframe in their order, the index first; each named once.
+pub fn columns(frame: &Group) -> Result<Vec<String>> {
+    let index = index_name(frame)?;
+    let mut names = column_order(frame)?;
+    names.retain(|name| *name != index);
+    names.insert(0, index);
+    Ok(names)
+}
+
+/// The names that a dataframe lists, each once. The index may be among them: it is a column too, then.
+pub fn column_order(frame: &Group) -> Result<Vec<String>> {
+    let listed = match frame.attrs()?.get("column-order") {
+        // anndata goes through a text letter by letter, so it is right where names have one.
+        Some(Attr::Text(names)) => Some(names.chars().map(String::from).collect()),
+        Some(order) => order.as_texts(),
+        None => None,
+    };
+    let listed = listed.with_context(|| {
+        let path = frame.path();
+        format!("Dataframe '{path}' has no list of names 'column-order'")
+    })?;
+    let mut seen = HashSet::new();
+    let listed = listed.into_iter();
+    Ok(listed.filter(|name| seen.insert(name.clone())).collect())
+}
+
+/// Rows of the dataframe `name`.
+pub fn length(root: &Group, name: &str) -> Result<u64> {
+    match root.get(name)? {
+        Some(Node::Array(array)) => match array.spec().dtype {
+            Dtype::Record { .. } => Ok(array.spec().rows()),
+            _ => bail!("'{name}' is no dataframe"),
+        },
+        Some(Node::Group(frame)) => {
+            let index = index_name(&frame)?;
+            let node = frame
+                .get(&index)?
+                .with_context(|| format!("'{name}' has no index '{index}'"))?;
+            let length = || {
+                check_written(&node)?;
+                column_length(&node)
+            };
+            length().with_context(|| format!("Read '{name}/{index}'"))
+        }
+        None => bail!("It has no '{name}'"),
+    }
+}
+
+/// An error where names were announced, but none was written: their number is no more than a claim.
+fn check_written(index: &Node) -> Result<()> {
+    if let Node::Array(array) = index {
+        // One name may be empty: writers of Zarr leave chunks out that hold nothing else.
+        let few = array.spec().rows() < 2 || !array.spec().dtype.is_string();
+        ensure!(
+            few || array.layout()?.bytes != Some(0),
+            "Of its {} names none was written",
+            array.spec().rows()
+        );
+    }
+    Ok(())
+}
+
+/// Rows of one column.
+pub fn column_length(column: &Node) -> Result<u64> {
+    match column {
+        Node::Array(array) => {
+            ensure!(
+                !array.spec().shape.is_empty(),
+                "It is a scalar, not a column"
+            );
+            Ok(array.spec().rows())
+        }
+        Node::Group(group) => {
+            let part = match Encoding::of_group(group)? {
+                Encoding::Categorical => "codes",
+                Encoding::Nullable => "values",
+                other => bail!("It is {other:?}, not a column"),
+            };
+            match group.get(part)? {
+                Some(Node::Array(array)) => Ok(array.spec().rows()),
+                _ => bail!("It has no array '{part}'"),
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Reading all values of an array, block by block: whether its chunks decode, and whether its text is UTF-8.
+
+use std::slice::from_ref;
+
+use rayon::prelude::*;
+
+use super::Checker;
+use crate::rows::ranges::blocks;
+use crate::store::spec::{ArraySpec, Dtype, Strings};
+use crate::store::{Array, Buffer};
+
+/// Bytes that are read at a time.
+pub const BLOCK: u64 = 8 << 20;
+/// Blocks of one array that may fail: the rest is not read.
+const MOST_FAILED: u64 = 20;
+/// What a text counts for besides its bytes.
+const TEXT: u64 = 16;
+
+impl Checker<'_> {
+    /// Reads an array whose values follow no rule but that of their type.
+    pub fn values(&mut self, path: &str, array: &Array) {
+        let spec = array.spec();
+        if spec.null || !self.may_read(path, array) {
+            return;
+        }
+        match &spec.dtype {
+            Dtype::String => self.text(path, array),
+            Dtype::Record { fields, .. } if spec.dtype.is_record_with_text() => {
+                for rows in blocks(spec.rows(), 64 * fields.len() as u64) {
+                    for field in fields {
+                        let read = if field.dtype.is_string() {
+                            array.read_field_strings(field, from_ref(&rows)).map(drop)
+                        } else {
+                            array.read_field(field, from_ref(&rows)).map(drop)
+                        };
+                        if let Err(error) = read {
+                            return self.findings.failed(path, &error);
+                        }
+                    }
+                }
+            }
+            _ => self.fixed(path, array),
+        }
+    }
+
+    fn fixed(&mut self, path: &str, array: &Array) {
+        let (mut buffer, mut failed) = (Buffer::default(), 0);
+        for rows in blocks(array.spec().rows(), array.spec().row_bytes()) {
+            match array.read_over(from_ref(&rows), buffer) {
+                Ok(read) => buffer = read,
+                Err(error) => {
+                    self.findings.failed(path, &error);
+                    buffer = Buffer::default();
+                    failed += 1;
+                }
+            }
+            if failed == MOST_FAILED {
+                return;
+            }
+        }
+    }
+
+    /// Blocks of text are as large as the texts before let expect.
+    fn text(&mut self, path: &str, array: &Array) {
+        let (rows, width) = (array.spec().rows(), array.spec().row_items().max(1));
+        let (mut start, mut step, mut wrong) = (0, 256, 0);
+        let mut first = None;
+        while start < rows {
+            let end = rows.min(start.saturating_add(step));
+            let texts = match array.read_strings(from_ref(&(start..end))) {
+                Ok(texts) => texts,
+                Err(error) => return self.findings.failed(path, &error),
+            };
+            let (count, at) = not_utf8(&texts);
+            wrong += count;
+            first = first.or(at.map(|at| start + at as u64 / width));
+            let row = (texts.bytes.len() as u64 + TEXT * texts.len() as u64) / (end - start);
+            step = (BLOCK / row.max(1)).clamp(1, step.saturating_mul(4));
+            start = end;
+        }
+        if let Some(row) = first {
+            let what = format!("Texts that are not UTF-8: {wrong}, the first in row {row}");
+            self.findings.error(path, what);
+        }
+    }
+
+    /// Whether an array can be read in the memory at hand, and in a time that its file's size explains.
+    pub fn may_read(&mut self, path: &str, array: &Array) -> bool {
+        let spec = array.spec();
+        if let Dtype::Unsupported(why) = &spec.dtype {
+            /// As Zarr, version 2 and 3, names numpy's dates, which anndata reads.
+            const DATES: [&str; 4] = ["M8[", "m8[", "datetime64", "timedelta64"];
+            // In uns anndata reads what h5py knows.
+            if path.starts_with("uns/") || DATES.iter().any(|date| why.contains(date)) {
+                self.findings
+                    .note(path, format!("It is not checked: {why}"))
+            } else {
+                self.findings
+                    .error(path, format!("It cannot be read: {why}"))
+            }
+            return false;
+        }
+        let row = row_bytes(spec);
+        let bytes = row.saturating_mul(spec.rows());
+        if bytes > self.values {
+            let what = format!("It declares {bytes} bytes, which its file cannot hold");
+            self.findings.error(path, what);
+            return false;
+        }
+        self.values -= bytes;
+        let at_once = row.max(array.chunk_bytes());
+        if at_once > self.budget {
+            let what =
+                format!("It can only be read {at_once} bytes at a time; raise --memory-limit");
+            self.findings.error(path, what);
+        }
+        at_once <= self.budget
+    }
+
+    /// Whether so many rows, of names or codes, can be those of this file.
+    pub fn has_room_for(&self, rows: u64) -> bool {
+        rows.saturating_mul(TEXT) <= self.most
+    }
+}
+
+fn row_bytes(spec: &ArraySpec) -> u64 {
+    match spec.dtype {
+        Dtype::String => spec.row_items().saturating_mul(TEXT),
+        _ => spec.row_bytes().max(1),
+    }
+}
+
+/// How many texts are not UTF-8, and the first of them.
+fn not_utf8(texts: &Strings) -> (u64, Option<usize>) {
+    if texts.bytes.is_ascii() {
+        return (0, None);
+    }
+    let wrong = (0..texts.len()).into_par_iter();
+    let wrong = wrong.filter(|&i| std::str::from_utf8(texts.get(i)).is_err());
+    (wrong.clone().count() as u64, wrong.min())
+}

@@ -1,0 +1,124 @@
+//! The command line as typed, and nothing else: each subcommand resolves its own arguments.
+//!
+//! A drop-in for the Python tool's: long options may be shortened to any unambiguous start, and a
+//! usage error exits with 2.
+
+mod check;
+mod filter;
+mod info;
+mod merge;
+mod shared;
+mod shell;
+mod slice;
+
+use std::{
+    io::{ErrorKind, Write},
+    str::FromStr,
+};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+pub use self::check::CheckArgs;
+pub use self::filter::{FilterArgs, WhichArgs};
+pub use self::info::InfoArgs;
+pub use self::merge::{Join, Keep, MergeArgs, SourceArgs};
+pub use self::shell::{completions, man};
+pub use self::slice::{OrderArgs, SliceArgs};
+
+/// Cut large AnnData files (.h5ad, .zarr) into shards and merge them, out of core
+#[derive(Debug, Parser)]
+#[command(version, infer_long_args = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub messages: Messages,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Args, Debug)]
+pub struct Messages {
+    /// Also tell which way each array is read and written
+    #[arg(long, global = true, help_heading = "Messages")]
+    pub debug: bool,
+
+    /// Only warnings and errors: no progress, no notes
+    #[arg(short, long, global = true, help_heading = "Messages")]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Cut a file into shards of so many cells, in order or shuffled
+    ///
+    /// Every element of the file comes through: X, layers, obs, var, obsm, varm, obsp, varp, uns
+    /// and raw. The shards appear together, when all of them are whole.
+    #[command(after_help = slice::EXAMPLES)]
+    Slice(SliceArgs),
+
+    /// Join files along the cells into one
+    ///
+    /// Genes are united or intersected, obs columns united. What cannot be carried is named in a
+    /// warning.
+    #[command(after_help = merge::EXAMPLES)]
+    Merge(MergeArgs),
+
+    /// Keep some of the cells: by a column, an expression or a list of names
+    ///
+    /// Cells stay in their order, and every element of the file comes through. Of several ways to
+    /// say which cells, a cell must pass all.
+    #[command(after_help = filter::EXAMPLES)]
+    Filter(FilterArgs),
+
+    /// Tell what files hold, and how it is stored, from their metadata alone
+    ///
+    /// The percentage after the filters of an element is what it takes in the file of its size in
+    /// memory; text is not counted. Memory is an estimate: that of values, and
+    /// 64 bytes for each text.
+    #[command(after_help = info::EXAMPLES)]
+    Info(InfoArgs),
+
+    /// Tell whether files are sound: every element is looked at, and every value read
+    ///
+    /// A line for each finding, and one for each file. Errors break the format, or cannot be read; then the
+    /// exit code is 1. Notes are what the format allows, but a reader may want to know.
+    #[command(after_help = check::EXAMPLES)]
+    Check(CheckArgs),
+
+    /// Print the script that completes this command line in a shell
+    #[command(after_help = shell::COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+
+    /// Print the manual: a page for the program and one for each subcommand
+    #[command(after_help = shell::MAN_EXAMPLES)]
+    Man,
+}
+
+fn positive<N: FromStr>(text: &str) -> Result<N, &'static str> {
+    text.parse().map_err(|_| "give a whole number of 1 or more")
+}
+
+/// Writes to stdout. A reader that has gone, as in `| head -1`, is no error.
+pub fn print(text: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("Cannot write to stdout"),
+        _ => Ok(()),
+    }
+}
+
+/// A usage error on one line, without the summary of the usage.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let paragraphs = text.trim_start_matches("error: ").split("\n\n");
+    let said = paragraphs.map(|lines| lines.split_whitespace().collect::<Vec<_>>().join(" "));
+    let said = said.take_while(|said| !said.starts_with("Usage:") && !said.starts_with("For more"));
+    format!("{}; try '--help'", said.collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! `annslicer check`: whether files are sound AnnData files, with a line for each finding.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
+
+use crate::check::{self, Finding, Level};
+use crate::cli::{self, CheckArgs};
+use crate::report::logging::one_line;
+use crate::resources::size_on_disk;
+use crate::store::{self, Access};
+
+/// What was found in one file.
+struct Report {
+    path: String,
+    errors: u64,
+    notes: u64,
+    findings: Vec<Finding>,
+}
+
+/// An error where a file is not sound.
+pub fn run(args: &CheckArgs) -> Result<()> {
+    let budget = args.machine.memory() / 2;
+    let access = args.read.access(budget);
+    let (mut unsound, mut told) = (0, vec![]);
+    for path in &args.files {
+        let report = Report::of(path, &access, budget);
+        unsound += usize::from(report.errors > 0);
+        if args.json {
+            told.push(report.json())
+        } else {
+            cli::print(report.text().as_bytes())?
+        }
+    }
+    if args.json {
+        cli::print((serde_json::to_string_pretty(&told)? + "\n").as_bytes())?;
+    }
+    let files = args.files.len();
+    ensure!(unsound == 0, "Not sound: {unsound} of {files} files");
+    Ok(())
+}
+
+impl Report {
+    fn of(path: &Path, access: &Access, budget: u64) -> Report {
+        let opened = store::open(path, access).and_then(|root| Ok((root, size_on_disk(path)?)));
+        let path = path.display().to_string();
+        match opened {
+            Ok((root, size)) => {
+                let found = check::check(&root, size, budget);
+                Report {
+                    path,
+                    errors: found.count(Level::Error),
+                    notes: found.count(Level::Note),
+                    findings: found.into_list(),
+                }
+            }
+            Err(error) => Report {
+                path,
+                errors: 1,
+                notes: 0,
+                findings: vec![Finding {
+                    element: String::new(),
+                    level: Level::Error,
+                    what: format!("{error:#}"),
+                }],
+            },
+        }
+    }
+
+    fn text(&self) -> String {
+        let Report {
+            path,
+            errors,
+            notes,
+            ..
+        } = self;
+        let line = |finding: &Finding| {
+            let element = match finding.element.as_str() {
+                "" => String::new(),
+                element => format!("'{element}': "),
+            };
+            let level = finding.level.name();
+            one_line(&format!("{path}: {level}: {element}{}", finding.what)) + "\n"
+        };
+        let mut text: String = self.findings.iter().map(line).collect();
+        let counted = |count: &u64, what| match count {
+            1 => format!(", 1 {what}"),
+            _ => format!(", {count} {what}s"),
+        };
+        let mut verdict: String = match errors {
+            0 => "sound".into(),
+            _ => "not sound".to_owned() + &counted(errors, "error"),
+        };
+        if *notes > 0 {
+            verdict += &counted(notes, "note");
+        }
+        text += &(one_line(&format!("{path}: {verdict}")) + "\n");
+        text
+    }
+
+    fn json(&self) -> Value {
+        let finding =
+            |f: &Finding| json!({"element": f.element, "level": f.level.name(), "what": f.what});
+        json!({
+            "path": self.path,
+            "sound": self.errors == 0,
+            "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
+        })
+    }
+}

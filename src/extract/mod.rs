@@ -1,0 +1,475 @@
+//! The one engine behind slice and filter: rows of one input into many outputs, wave by wave.
+//!
+//! The rows of all outputs form one long sequence. A wave is a part of it that fits the memory budget: its rows are
+//! read in the order of the file, once each, then handed to the outputs in the order of the sequence. A wave may
+//! hold many outputs, or a part of one. A few outputs are open at a time.
+
+mod approach;
+mod needs;
+mod order;
+pub mod permutation;
+pub mod plan;
+pub mod sizes;
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use rayon::prelude::*;
+use tracing::{debug, info};
+
+use self::approach::Approach;
+pub use self::approach::preview;
+pub use self::order::{Order, Wave};
+use self::plan::Budget;
+use crate::anndata::select::Selection;
+use crate::codec::compression::Compression;
+use crate::output::{self, Flushed};
+use crate::report::progress::Progress;
+use crate::resources::{self, Need, ensure_room, format_size};
+use crate::rows::block::{Block, CellColumns};
+use crate::rows::cellset::CellSet;
+use crate::rows::csc::Swept;
+use crate::rows::leaf::Leaf;
+use crate::rows::targets::Targets;
+use crate::rows::writer::LeafWriter;
+use crate::store::{self, Format, Group, Ledger};
+
+/// Bytes of a wave as tests set them, to see many waves in small files.
+pub fn small_blocks() -> Option<Budget> {
+    let bytes = std::env::var("ANNSLICER_TEST_BLOCK_BYTES").ok()?;
+    Some(Budget::exactly(bytes.parse().ok()?))
+}
+
+/// Which rows go where.
+pub struct Request<'a> {
+    pub order: Order,
+    /// Where each output begins in the order, and the end of the last. What stands before the first is in no output.
+    pub cuts: Vec<u64>,
+    /// Where each output is written.
+    pub outputs: Vec<PathBuf>,
+    pub format: Format,
+    pub compression: Compression,
+    pub budget: Budget,
+    /// A folder of this run's own.
+    pub scratch: &'a Path,
+    pub progress: &'a Progress,
+    /// Read each output back when it is written.
+    pub verify: bool,
+    /// Called with the number of each output that is whole.
+    pub finished: &'a dyn Fn(usize) -> Result<()>,
+}
+
+pub fn run(selection: &mut Selection, request: &Request) -> Result<()> {
+    let mut needs = vec![];
+    run_in(selection, request, &mut needs).map_err(|e| resources::explain(e, &needs))
+}
+
+/// Room for `needs`, once they are known.
+fn run_in(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
+    let mut engine = Engine::new(selection, request, needs)?;
+    match request.order {
+        Order::AsIs => engine.stream(),
+        Order::Cells(_) | Order::Sorted(_) => engine.run_waves(),
+    }
+}
+
+struct Engine<'a> {
+    selection: &'a Selection,
+    request: &'a Request<'a>,
+    approach: Approach,
+    template: Option<Template>,
+    /// The CSC matrices, each with its path.
+    swept: Vec<(&'a str, Swept<'a>)>,
+}
+
+/// What all outputs have in common, as a file to begin each with; it stands beside them for as long.
+struct Template {
+    path: PathBuf,
+    ledger: Option<Ledger>,
+}
+
+impl Drop for Template {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path); // goes with its folder else
+    }
+}
+
+/// An output that is being written.
+struct Open {
+    place: OutputSlot,
+    root: Group,
+    /// What it should hold, where it is to be read back.
+    ledger: Option<Ledger>,
+    writers: Vec<LeafWriter>,
+    flushed: Flushed,
+}
+
+/// Which output it is.
+struct OutputSlot {
+    output: usize,
+    /// Where the cells of this output are columns.
+    columns: Option<CellColumns>,
+}
+
+impl OutputSlot {
+    fn columns_of(&self, leaf: &Leaf) -> Option<&CellColumns> {
+        self.columns.as_ref().filter(|_| leaf.is_square())
+    }
+}
+
+/// Outputs that are written at the same time. The kernel lets one thread at a time write to a file, but many files.
+fn together() -> usize {
+    rayon::current_num_threads().min(4)
+}
+
+impl<'a> Engine<'a> {
+    fn new(
+        selection: &'a mut Selection,
+        request: &'a Request<'a>,
+        needs: &mut Vec<Need>,
+    ) -> Result<Engine<'a>> {
+        let approach = Approach::of(selection, request)?;
+        let span = request.span();
+        let total = span.end - span.start;
+        log_plan(request, total, approach.at_once);
+        let template = write_template(selection, request)?;
+        needs.push(needs::of_outputs(
+            selection,
+            request,
+            template.as_ref().map(|template| template.path.as_path()),
+        )?);
+        needs.push(needs::of_scratch(selection, request, &approach));
+        ensure_room(needs)?;
+        if approach.unpacks {
+            unpack(&mut selection.leaves, request.scratch)?;
+        }
+        for leaf in &selection.leaves {
+            debug!("'{}': {}", leaf.path, leaf.storage());
+        }
+        let mut engine = Engine {
+            selection,
+            request,
+            approach,
+            template,
+            swept: vec![],
+        };
+        engine.swept = engine.sweep()?;
+        Ok(engine)
+    }
+
+    /// Rows in the order of the file go straight to their outputs.
+    fn stream(&mut self) -> Result<()> {
+        // Of what is decoded, the chunk in which one output ends is kept for the next.
+        let decodes = self.leaves().iter().any(Leaf::is_chunked);
+        let together = if decodes { 1 } else { together() };
+        let cuts = &self.request.cuts;
+        let outputs: Vec<usize> = (0..cuts.len() - 1).collect();
+        for batch in outputs.chunks(together) {
+            let opened = batch.iter().map(|&output| self.open(output, &[], None));
+            let mut opened = opened.collect::<Result<Vec<_>>>()?;
+            let costs = &self.approach.costs;
+            self.fill(&mut opened, |at, leaf, writer, place| {
+                let rows = cuts[place.output]..cuts[place.output + 1];
+                writer.append_from(leaf, rows, place.columns_of(leaf), costs[at])
+            })?;
+            for open in opened {
+                let output = open.place.output;
+                let rows = cuts[output + 1] - cuts[output];
+                self.close(open)?;
+                self.request.progress.add(rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends to every array of some outputs, of all these outputs at the same time.
+    fn fill<F>(&self, opened: &mut [Open], append: F) -> Result<()>
+    where
+        F: Fn(usize, &Leaf, &mut LeafWriter, &OutputSlot) -> Result<()> + Sync,
+    {
+        let (leaves, paths) = (self.leaves(), &self.request.outputs);
+        opened.par_iter_mut().with_max_len(1).try_for_each(|open| {
+            let (place, writers) = (&open.place, &mut open.writers);
+            for (at, (leaf, writer)) in leaves.iter().zip(writers).enumerate() {
+                append(at, leaf, writer, place)
+                    .with_context(|| format!("Write '{}'", leaf.path))
+                    .with_context(|| writing(&paths[place.output]))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn run_waves(&mut self) -> Result<()> {
+        let Range {
+            mut start,
+            end: total,
+        } = self.request.span();
+        let mut file = None;
+        let mut blocks: Vec<Block> = vec![];
+        while start < total {
+            let (end, wave) = self.next_wave(start)?;
+            let mut old = blocks.into_iter();
+            blocks = self
+                .leaves()
+                .iter()
+                .map(|leaf| leaf.read_over(&wave.ranges, old.next()))
+                .collect::<Result<_>>()?;
+            let bytes: u64 = blocks.iter().map(Block::bytes).sum();
+            debug!("Wave: rows {start} to {end} of the order, {bytes} bytes");
+            self.write_wave(&mut file, start..end, &wave, &blocks)?;
+            self.request.progress.add(end - start);
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn leaves(&self) -> &'a [Leaf] {
+        &self.selection.leaves
+    }
+
+    /// The next rows of the sequence that fit the budget: where they end, and the wave.
+    fn next_wave(&self, start: u64) -> Result<(u64, Wave)> {
+        let (cuts, how) = (&self.request.cuts, &self.approach);
+        let total = cuts.last().copied().unwrap_or(0);
+        let mut rows = plan::first_guess(how.wave, &how.costs, &how.means, total - start);
+        loop {
+            let wave = self.request.order.wave(start..start + rows);
+            let counts = self
+                .leaves()
+                .iter()
+                .map(|leaf| leaf.count(&wave.ranges))
+                .collect::<Result<Vec<_>>>()?;
+            let bytes = plan::bytes(&how.costs, &counts, rows);
+            if bytes > how.wave.wave && rows > 1 {
+                rows = plan::fewer(how.wave, rows, bytes);
+                continue;
+            }
+            ensure!(
+                bytes <= how.wave.wave.max(plan::LEAST),
+                "One cell takes {}, more than the memory limit leaves for it; give a larger --memory-limit",
+                format_size(bytes)
+            );
+            // Ends with an output where it holds one, so that few outputs are cut in two.
+            let whole = cuts[cuts.partition_point(|&c| c <= start + rows) - 1];
+            if whole > start && whole < start + rows {
+                return Ok((whole, self.request.order.wave(start..whole)));
+            }
+            return Ok((start + rows, wave));
+        }
+    }
+
+    /// Hands the rows of a wave to the outputs that they belong to; `cut` is the one that the last wave ended in.
+    fn write_wave(
+        &mut self,
+        cut: &mut Option<Open>,
+        rows: Range<u64>,
+        wave: &Wave,
+        blocks: &[Block],
+    ) -> Result<()> {
+        let cuts = &self.request.cuts;
+        let first = cuts.partition_point(|&c| c <= rows.start) - 1;
+        let last = cuts.partition_point(|&c| c < rows.end) - 1;
+        // The places in the wave of the rows of an output.
+        let here = |output: usize| {
+            let (start, end) = (cuts[output].max(rows.start), cuts[output + 1].min(rows.end));
+            &wave.picks[(start - rows.start) as usize..(end - rows.start) as usize]
+        };
+        let outputs: Vec<usize> = (first..=last).collect();
+        for batch in outputs.chunks(together()) {
+            let mut opened = vec![];
+            for &output in batch {
+                opened.push(match cut.take() {
+                    Some(open) => open,
+                    None => {
+                        let whole = cuts[output] >= rows.start && cuts[output + 1] <= rows.end;
+                        self.open(output, blocks, whole.then(|| here(output)))?
+                    }
+                });
+            }
+            self.fill(&mut opened, |at, leaf, writer, place| {
+                writer.append_picked(&blocks[at], here(place.output), place.columns_of(leaf))
+            })?;
+            for open in opened {
+                if cuts[open.place.output + 1] <= rows.end {
+                    self.close(open)?
+                } else {
+                    *cut = Some(open)
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates an output; `whole` are its rows where the wave holds all of them.
+    fn open(&self, output: usize, blocks: &[Block], whole: Option<&[u32]>) -> Result<Open> {
+        self.create(output, blocks, whole)
+            .with_context(|| writing(&self.request.outputs[output]))
+    }
+
+    fn create(&self, output: usize, blocks: &[Block], whole: Option<&[u32]>) -> Result<Open> {
+        let request = self.request;
+        let path = &request.outputs[output];
+        let (root, ledger) = match &self.template {
+            Some(template) => {
+                std::fs::copy(&template.path, path)?;
+                let ledger = template.ledger.as_ref().map(Ledger::fork);
+                let root = store::extend(path, request.compression)?;
+                (root.noted(ledger.clone()), ledger)
+            }
+            None => {
+                let ledger = request.verify.then(Ledger::default);
+                let root = store::create(path, request.format, request.compression)?;
+                let root = root.noted(ledger.clone());
+                self.selection.write_skeleton(&root)?;
+                (root, ledger)
+            }
+        };
+        let span = request.cuts[output]..request.cuts[output + 1];
+        let writers = self
+            .leaves()
+            .iter()
+            .enumerate()
+            .map(|(at, leaf)| {
+                let count = match (whole, blocks.get(at)) {
+                    (Some(picks), Some(block)) => block.count(picks),
+                    _ => request.count(leaf, span.clone())?,
+                };
+                LeafWriter::create(leaf, &root, span.end - span.start, count)
+                    .with_context(|| format!("Create '{}'", leaf.path))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let columns = self.leaves().iter().any(Leaf::is_square).then(|| {
+            let cells = request.order.cells(span);
+            CellColumns::new(self.selection.cells, &cells)
+        });
+        Ok(Open {
+            place: OutputSlot { output, columns },
+            root,
+            ledger,
+            writers,
+            flushed: output::flush_while_written(path),
+        })
+    }
+
+    fn close(&self, open: Open) -> Result<()> {
+        let output = open.place.output;
+        let path = &self.request.outputs[output];
+        let close = || {
+            open.writers.into_iter().try_for_each(LeafWriter::finish)?;
+            let rows = self.request.cuts[output + 1] - self.request.cuts[output];
+            for (path, swept) in &self.swept {
+                swept
+                    .write(output, rows, path, &open.root)
+                    .with_context(|| format!("Write '{path}'"))?;
+            }
+            open.root.finish()?;
+            drop(open.flushed);
+            if let Some(ledger) = &open.ledger {
+                output::verify(path, ledger)?;
+            }
+            (self.request.finished)(output)
+        };
+        close().with_context(|| writing(path))
+    }
+
+    /// Puts down the elements of CSC matrices by output.
+    fn sweep(&self) -> Result<Vec<(&'a str, Swept<'a>)>> {
+        let (csc, request) = (&self.selection.csc, self.request);
+        if csc.is_empty() {
+            return Ok(vec![]);
+        }
+        let span = request.span();
+        let cuts = request.cuts.iter().map(|cut| cut - span.start).collect();
+        let order = &request.order;
+        let targets = match order {
+            Order::AsIs => Targets::Runs(None, request.cuts.clone()),
+            Order::Sorted(_) => Targets::Runs(Some(CellSet::of(&order.cells(span))), cuts),
+            Order::Cells(_) => Targets::listed(self.selection.cells, &order.cells(span), &cuts)?,
+        };
+        let most = self.approach.wave.sweep / csc.len() as u64;
+        let outputs = request.outputs.len();
+        csc.iter()
+            .map(|(path, matrix)| {
+                info!("Sweeping the columns of '{path}'...");
+                Swept::new(matrix, &targets, outputs, most, request.scratch)
+                    .with_context(|| format!("Take rows of '{path}'"))
+                    .map(|swept| (path.as_str(), swept))
+            })
+            .collect()
+    }
+}
+
+/// What a person is told of an output that is written: the path that it will have.
+fn writing(path: &Path) -> String {
+    format!("Write {}", output::place_of(path).display())
+}
+
+impl Request<'_> {
+    /// The places in the order that go into outputs.
+    fn span(&self) -> Range<u64> {
+        let (first, last) = (self.cuts.first(), self.cuts.last());
+        first.copied().unwrap_or(0)..last.copied().unwrap_or(0)
+    }
+
+    /// Elements that a leaf has in the rows at `span` of the sequence.
+    fn count(&self, leaf: &Leaf, span: Range<u64>) -> Result<u64> {
+        /// Rows that are looked up at a time.
+        const STEP: usize = 1 << 20;
+        if !leaf.is_sparse() {
+            return Ok(0);
+        }
+        let mut count = 0;
+        for start in span.clone().step_by(STEP) {
+            let end = (start + STEP as u64).min(span.end);
+            count += leaf.count(&self.order.wave(start..end).ranges)?;
+        }
+        Ok(count)
+    }
+}
+
+/// The template, where there are many outputs.
+fn write_template(selection: &Selection, request: &Request) -> Result<Option<Template>> {
+    // The last one of a run that is resumed is written as it would have been.
+    let single = request.outputs.len() < 2 && request.span().start == 0;
+    let (Some(output), false, Format::H5ad) = (request.outputs.first(), single, request.format)
+    else {
+        return Ok(None);
+    };
+    let template = Template {
+        // Hidden, as no output is that stands in the same folder.
+        path: output.with_file_name(".template.h5ad"),
+        ledger: request.verify.then(Ledger::default),
+    };
+    let write = || {
+        let root = store::create(&template.path, request.format, request.compression)?;
+        let root = root.noted(template.ledger.clone());
+        selection.write_skeleton(&root)?;
+        root.finish()
+    };
+    write().context("Write what all shards have in common")?;
+    Ok(Some(template))
+}
+
+/// Decodes compressed arrays once, where waves would decode them again and again.
+fn unpack(leaves: &mut [Leaf], scratch: &Path) -> Result<()> {
+    let bytes = leaves.iter().map(Leaf::unpacked_bytes);
+    let bytes = bytes.fold(0, u64::saturating_add);
+    if bytes > 0 {
+        info!("Unpacking {} to scratch...", format_size(bytes));
+    }
+    leaves.iter_mut().try_for_each(|leaf| leaf.unpack(scratch))
+}
+
+fn log_plan(request: &Request, total: u64, at_once: u64) {
+    let (outputs, threads) = (request.outputs.len(), rayon::current_num_threads());
+    if matches!(request.order, Order::AsIs) {
+        info!("Plan: {outputs} outputs, {total} rows in the order of the file, {threads} threads");
+        return;
+    }
+    info!(
+        "Plan: {outputs} outputs, {total} rows in {} waves of up to {}, {threads} threads",
+        total.div_ceil(at_once.max(1)),
+        format_size(request.budget.wave),
+    );
+}

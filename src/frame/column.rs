@@ -1,0 +1,240 @@
+//! One column of a dataframe, on disk: plain values, values with a mask, or codes and their categories.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::values::{Data, Values};
+use crate::anndata::encoding::Encoding;
+use crate::anndata::older;
+use crate::dtype::ints;
+use crate::rows::block::Block;
+use crate::rows::leaf::{Leaf, Source};
+use crate::rows::ranges::blocks;
+use crate::store::spec::{Attr, Attrs, Dtype};
+use crate::store::{Group, Node};
+
+pub struct Column {
+    /// Of the group, where there is one.
+    pub attrs: Attrs,
+    /// The values, or the codes of a categorical column.
+    values: Leaf,
+    pub kind: ColumnKind,
+}
+
+pub enum ColumnKind {
+    Plain,
+    /// Values some of which a mask takes away.
+    Nullable(Leaf),
+    Categorical {
+        categories: Box<Column>,
+        ordered: bool,
+    },
+}
+
+impl Column {
+    /// An error for what is no column, or one whose values cannot be read one by one.
+    pub fn open(node: Node) -> Result<Column> {
+        let group = match node {
+            Node::Array(array) => {
+                let source = if array.spec().dtype.is_string() {
+                    Source::Text(array)
+                } else {
+                    Source::Fixed(array)
+                };
+                return Column::plain(source);
+            }
+            Node::Group(group) => group,
+        };
+        let (part, kind) = match Encoding::of_group(&group)? {
+            Encoding::Categorical => {
+                let categories = group.get("categories")?.context("It has no 'categories'")?;
+                let ordered = group.attrs()?.get("ordered").and_then(Attr::is_true);
+                let kind = ColumnKind::Categorical {
+                    categories: Box::new(Column::open(categories)?),
+                    ordered: ordered.unwrap_or(false),
+                };
+                ("codes", kind)
+            }
+            Encoding::Nullable => (
+                "values",
+                ColumnKind::Nullable(array_of(&group, "mask")?.values),
+            ),
+            Encoding::Unknown(name) => {
+                bail!("Its encoding '{name}' cannot be merged; remove the column first")
+            }
+            other => bail!("{other:?} cannot be merged as a column; remove it first"),
+        };
+        let column = Column {
+            attrs: group.attrs()?,
+            kind,
+            ..array_of(&group, part)?
+        };
+        column.checked()
+    }
+
+    /// A column of a frame of an old layout.
+    pub fn open_old(column: older::OldColumn) -> Result<Column> {
+        let plain = Column::plain(column.source.into_source())?;
+        let Some(older::OldCategories {
+            parent,
+            name,
+            ordered,
+        }) = column.categories
+        else {
+            return Ok(plain);
+        };
+        let categories = parent
+            .get(&name)?
+            .with_context(|| format!("'{name}' is missing"))?;
+        let kind = ColumnKind::Categorical {
+            categories: Box::new(Column::open(categories)?),
+            ordered,
+        };
+        Column { kind, ..plain }.checked()
+    }
+
+    fn plain(source: Source) -> Result<Column> {
+        let column = Column {
+            attrs: Attrs::default(),
+            values: Leaf {
+                path: String::new(),
+                attrs: Attrs::default(),
+                source,
+            },
+            kind: ColumnKind::Plain,
+        };
+        column.checked()
+    }
+
+    fn checked(self) -> Result<Column> {
+        let dtype = self.stored();
+        ensure!(
+            dtype.is_string() || dtype.kind().is_some(),
+            "Its values, {dtype}, cannot be merged; remove the column first"
+        );
+        let items = match &self.values.source {
+            Source::Fixed(array) | Source::Text(array) => array.spec().row_items(),
+            Source::Field(_, field) => field.shape.iter().product(),
+            _ => 0,
+        };
+        ensure!(
+            items == 1,
+            "Its rows of {items} values each are no column; move it to obsm"
+        );
+        match &self.kind {
+            ColumnKind::Plain => {}
+            ColumnKind::Nullable(mask) => {
+                let (rows, found) = (self.rows(), mask.rows());
+                ensure!(
+                    found == rows,
+                    "Its mask has {found} rows, its values {rows}"
+                );
+                let is_bool =
+                    matches!(&mask.source, Source::Fixed(m) if m.spec().dtype.size() == 1);
+                ensure!(is_bool, "Its mask does not hold bools");
+            }
+            ColumnKind::Categorical { .. } => {
+                ensure!(dtype.is_integer(), "Its codes are {dtype}, not integers")
+            }
+        }
+        Ok(self)
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.values.rows()
+    }
+
+    /// The type of its values: of the categories, where it has such.
+    pub fn dtype(&self) -> Dtype {
+        match self.values_or_categories().stored() {
+            Dtype::FixedString { .. } => Dtype::String,
+            dtype => dtype.clone(),
+        }
+    }
+
+    pub fn is_ordered(&self) -> bool {
+        matches!(self.kind, ColumnKind::Categorical { ordered: true, .. })
+    }
+
+    /// The categories of a categorical column, any other itself.
+    pub fn values_or_categories(&self) -> &Column {
+        match &self.kind {
+            ColumnKind::Categorical { categories, .. } => categories,
+            _ => self,
+        }
+    }
+
+    fn stored(&self) -> &Dtype {
+        match &self.values.source {
+            Source::Fixed(array) | Source::Text(array) => &array.spec().dtype,
+            Source::Field(_, field) => &field.dtype,
+            _ => &Dtype::String,
+        }
+    }
+
+    /// Row ranges that are worked on at a time.
+    pub fn blocks(&self) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
+        Ok(blocks(self.rows(), self.row_bytes()?))
+    }
+
+    /// What a row takes in memory. A number counts for what it may take as text on its way.
+    pub fn row_bytes(&self) -> Result<u64> {
+        Ok(self.values.cost()?.fixed.max(64))
+    }
+
+    /// Values of a column that is not categorical.
+    pub fn read(&self, rows: Range<u64>) -> Result<Values> {
+        let data = self.data(rows.clone())?;
+        let missing = match &self.kind {
+            ColumnKind::Nullable(mask) => match mask.read(std::slice::from_ref(&rows))? {
+                Block::Fixed { bytes, .. } => bytes.iter().map(|b| *b != 0).collect(),
+                _ => bail!("Its mask is text"),
+            },
+            _ => vec![],
+        };
+        Ok(Values { data, missing })
+    }
+
+    pub fn read_all(&self) -> Result<Values> {
+        self.read(0..self.rows())
+    }
+
+    /// The code of each row; `u64::MAX` where it is missing.
+    pub fn codes(&self, rows: Range<u64>) -> Result<Vec<u64>> {
+        match self.data(rows)? {
+            Data::Numbers { dtype, bytes } => ints::read(&bytes, &dtype),
+            Data::Text(_) => bail!("Its codes are text"),
+        }
+    }
+
+    /// An error where a code of a categorical column is beyond its categories.
+    pub fn check_codes(&self, rows: Range<u64>) -> Result<()> {
+        let count = self.values_or_categories().rows();
+        let within = match self.data(rows)? {
+            Data::Numbers { dtype, bytes } => ints::are_codes(&bytes, &dtype, count)?,
+            Data::Text(_) => bail!("Its codes are text"),
+        };
+        ensure!(within, "A code is beyond its {count} categories");
+        Ok(())
+    }
+
+    fn data(&self, rows: Range<u64>) -> Result<Data> {
+        Ok(match self.values.read(std::slice::from_ref(&rows))? {
+            Block::Text { strings, .. } => Data::Text(strings),
+            Block::Fixed { bytes, .. } => Data::Numbers {
+                dtype: self.stored().clone(),
+                bytes: bytes.to_vec(),
+            },
+            _ => bail!("It is no column"),
+        })
+    }
+}
+
+/// An array of a group, as a plain column.
+fn array_of(group: &Group, name: &str) -> Result<Column> {
+    match group.get(name)? {
+        Some(node @ Node::Array(_)) => Column::open(node),
+        _ => bail!("It has no array '{name}'"),
+    }
+}

@@ -1,0 +1,165 @@
+//! Dataframes: a group with one array (or group) for each column and one for the index.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::column::{Column, ColumnKind};
+use super::values::{Data, Values};
+use crate::anndata::columns::{column_order, index_name};
+use crate::anndata::encoding::Encoding;
+use crate::anndata::older;
+use crate::store::spec::{Dtype, Strings};
+use crate::store::{Group, Node};
+
+/// A dataframe of any layout (current, `dataframe 0.1.0`, compound) whose values are still on disk.
+pub struct Frame {
+    root: Group,
+    path: String,
+    pub index_name: String,
+    /// The columns in their order, each once.
+    pub columns: Vec<String>,
+    rows: u64,
+    /// The index where it is categorical: the text of each category.
+    index_categories: Option<Strings>,
+    index: Column,
+}
+
+impl Frame {
+    /// Opens the frame at `path` ("obs", "raw/var", of old files "raw.var", "obsm/frame"). Columns are looked at when
+    /// they are [found](Frame::find).
+    pub fn open(root: &Group, path: &str) -> Result<Frame> {
+        let (index_name, columns) = match layout(root, path)? {
+            Layout::Current(group) => (index_name(&group)?, column_order(&group)?),
+            Layout::Old(frame) => {
+                let mut names = frame.columns.into_iter().map(|c| c.name);
+                let index = names.next().context("It has no index")?;
+                (index, names.collect())
+            }
+        };
+        let index = column(root, path, &index_name)?;
+        let mut frame = Frame {
+            root: root.clone(),
+            path: path.into(),
+            rows: index.rows(),
+            index_name,
+            columns,
+            index_categories: None,
+            index,
+        };
+        if let ColumnKind::Categorical { categories, .. } = &frame.index.kind {
+            frame.index_categories = Some(texts(categories.read_all()?)?);
+        }
+        Ok(frame)
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Opens the column `name`; `None` where there is none, an error where it cannot be merged.
+    pub fn find(&self, name: &str) -> Result<Option<Column>> {
+        if !self.columns.iter().any(|c| c == name) {
+            return Ok(None);
+        }
+        let column = column(&self.root, &self.path, name)?;
+        let (path, rows) = (&self.path, column.rows());
+        ensure!(
+            rows == self.rows,
+            "'{path}/{name}' has {rows} rows, the index of '{path}' has {}",
+            self.rows
+        );
+        Ok(Some(column))
+    }
+
+    /// The whole index, as text.
+    pub fn index(&self) -> Result<Strings> {
+        self.index_rows(0..self.rows)
+    }
+
+    /// Some rows of the index, as text; an error where a name is missing.
+    pub fn index_rows(&self, rows: Range<u64>) -> Result<Strings> {
+        let names = match &self.index_categories {
+            None => self.index.read(rows).and_then(texts),
+            Some(categories) => {
+                let codes = self.index.codes(rows)?;
+                let named = codes.iter().map(|&code| {
+                    let code = usize::try_from(code).ok().filter(|c| *c < categories.len());
+                    Ok(categories.get(code.ok_or(MissingName)?))
+                });
+                named.collect()
+            }
+        };
+        names.with_context(|| format!("Index '{}/{}'", self.path, self.index_name))
+    }
+
+    /// Row ranges of the index that are worked on at a time.
+    pub fn index_blocks(&self) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
+        self.index.blocks()
+    }
+
+    pub fn index_column(&self) -> &Column {
+        &self.index
+    }
+
+    /// Whether the index is a nullable-string-array.
+    pub fn has_masked_index(&self) -> bool {
+        matches!(self.index.kind, ColumnKind::Nullable(_)) && self.index.dtype().is_string()
+    }
+
+    /// Whether the index is one of the columns too, and text as it is.
+    pub fn lists_index(&self) -> bool {
+        matches!(self.index.kind, ColumnKind::Plain)
+            && self.index.dtype().is_string()
+            && self.columns.contains(&self.index_name)
+    }
+}
+
+/// An index that anndata reads, but by which rows cannot be told apart.
+#[derive(Debug)]
+pub struct MissingName;
+
+impl std::error::Error for MissingName {}
+
+impl std::fmt::Display for MissingName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "A name is missing")
+    }
+}
+
+enum Layout {
+    Current(Group),
+    Old(older::OldFrame),
+}
+
+fn layout(root: &Group, path: &str) -> Result<Layout> {
+    Ok(match root.get(path)? {
+        Some(Node::Array(array)) => Layout::Old(older::record_frame(array, root)?),
+        Some(Node::Group(group)) => match Encoding::of_group(&group)? {
+            Encoding::OldDataFrame => Layout::Old(older::frame(&group, root)?),
+            Encoding::DataFrame => Layout::Current(group),
+            other => bail!("'{path}' is {other:?}, no dataframe"),
+        },
+        None => bail!("It has no '{path}'"),
+    })
+}
+
+fn column(root: &Group, path: &str, name: &str) -> Result<Column> {
+    let open = || match layout(root, path)? {
+        Layout::Current(group) => Column::open(group.get(name)?.context("It is missing")?),
+        Layout::Old(frame) => {
+            let found = frame.columns.into_iter().find(|c| c.name == name);
+            Column::open_old(found.context("It is missing")?)
+        }
+    };
+    open().with_context(|| format!("Column '{path}/{name}'"))
+}
+
+fn texts(values: Values) -> Result<Strings> {
+    let values = values.cast(&Dtype::String)?;
+    ensure!(!values.missing.contains(&true), MissingName);
+    match values.data {
+        Data::Text(strings) => Ok(strings),
+        Data::Numbers { dtype, .. } => bail!("{dtype} where text is expected"),
+    }
+}

@@ -1,0 +1,357 @@
+//! A categorical column that has too many categories, as plain values: numbers where all categories are numbers (text
+//! that reads as such too), else text. What is missing stays missing.
+//!
+//! Neither the categories nor the rows are held whole: for some rows at a time, those categories that they have are
+//! read in the order of the file.
+
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
+use rayon::prelude::*;
+use tracing::info;
+
+use super::categories::Categories;
+use super::column::Column;
+use super::distinct;
+use super::unify::ColumnPlan;
+use super::values::{Data, Values};
+use crate::anndata::encoding::extras;
+use crate::dtype::{ints, number};
+use crate::store::Group;
+use crate::store::spec::{Attrs, Dtype, Kind};
+
+/// Bytes of rows that are put together at a time.
+const BLOCK: u64 = 48 << 20;
+
+/// What becomes of a categorical column.
+pub struct Demoted<'a> {
+    column: &'a Column,
+    /// The type of its categories, of text that is numbers that of the numbers.
+    of_categories: Dtype,
+    plan: ColumnPlan,
+}
+
+impl Demoted<'_> {
+    /// Looks at all categories and codes; an error where a code has no category.
+    pub fn of(column: &Column) -> Result<Demoted<'_>> {
+        let categories = column.values_or_categories();
+        let (used, missing) = used(column)?;
+        let of_categories = type_of(categories, missing)?;
+        let plans = candidates(&of_categories, missing);
+        let mut fits = vec![true; plans.len()];
+        for rows in categories.blocks()? {
+            let mut values = values(categories, rows.clone(), &of_categories)?;
+            let unused = rows.map(|c| !is_set(&used, c as usize));
+            values.missing = unused.collect();
+            for (plan, fits) in plans.iter().zip(&mut fits) {
+                *fits = *fits && values.clone().cast(&dtype_of(plan)).is_ok();
+            }
+        }
+        let mut plans = plans.into_iter().zip(fits);
+        let plan = plans.find(|(_, fits)| *fits).map(|(plan, _)| plan);
+        Ok(Demoted {
+            column,
+            plan: plan.context("No type holds its categories")?,
+            of_categories,
+        })
+    }
+
+    /// Says what becomes of the column `name` of obs, which has more than `most` categories.
+    pub fn tell(&self, name: &str, most: u64) {
+        let count = self.column.values_or_categories().rows();
+        tell(name, count, most, &self.plan);
+    }
+
+    /// Writes the values as column `path`.
+    pub fn write(&self, out: &Group, path: &str) -> Result<()> {
+        let mut writer = self.plan.create(out, path, self.column.rows())?;
+        let value = self.column.values_or_categories().row_bytes()?;
+        let step = usize::try_from(BLOCK / (32 + 3 * value))?.max(1);
+        for start in (0..self.column.rows()).step_by(step) {
+            let rows = start..self.column.rows().min(start + step as u64);
+            writer.append(&self.plan.convert(self.read(rows)?)?)?;
+        }
+        writer.finish()?;
+        out.set_attrs(path, &extras(&self.column.attrs))
+    }
+
+    fn read(&self, rows: Range<u64>) -> Result<Values> {
+        let (categories, dtype) = (self.column.values_or_categories(), dtype_of(&self.plan));
+        let codes = self.column.codes(rows)?;
+        let mut order: Vec<(u64, u32)> = codes.iter().copied().zip(0..).collect();
+        order.par_sort_unstable();
+        // What is missing has the largest code, so it comes last, and has no value here.
+        let mut sorted = Data::empty(&dtype);
+        let mut left = order.as_slice();
+        for block in categories.blocks()? {
+            let here = left.partition_point(|(code, _)| *code < block.end);
+            if here == 0 {
+                continue;
+            }
+            let data = values(categories, block.clone(), &self.of_categories)?;
+            let read = data.cast(&dtype)?.data;
+            let (now, later) = left.split_at(here);
+            now.iter()
+                .for_each(|(code, _)| sorted.push(read.get((code - block.start) as usize)));
+            left = later;
+        }
+        let mut places = vec![usize::MAX; codes.len()];
+        let present = &order[..sorted.len()];
+        present
+            .iter()
+            .enumerate()
+            .for_each(|(at, (_, row))| places[*row as usize] = at);
+        let mut values = Data::empty(&dtype);
+        let nothing = vec![0; dtype.size()];
+        for place in &places {
+            match *place {
+                usize::MAX if dtype.is_string() => values.push(b""),
+                usize::MAX => values.push(&nothing),
+                at => values.push(sorted.get(at)),
+            }
+        }
+        Ok(Values {
+            data: values,
+            missing: places.iter().map(|at| *at == usize::MAX).collect(),
+        })
+    }
+}
+
+/// The categories that the columns of many inputs unite to, as plain values.
+pub struct United {
+    categories: Categories,
+    /// Of each category.
+    values: Data,
+    pub plan: Box<ColumnPlan>,
+}
+
+impl United {
+    /// `missing` says that rows will be missing; `name` and `most` are for the message.
+    pub fn of(categories: Categories, missing: bool, name: &str, most: u64) -> Result<United> {
+        let all = categories.values();
+        let mut numbers = Numbers::of(&all.dtype());
+        numbers.add(all);
+        let mut parsed = parsed(all.clone().into(), &numbers.dtype())?;
+        let count = all.len() as u64;
+        if all.dtype().is_string() && clash(count, missing, |see| see(parsed.clone()))? {
+            parsed = all.clone().into();
+        }
+        let mut plans = candidates(&parsed.data.dtype(), missing).into_iter();
+        let fits = plans.find_map(|plan| {
+            let values = parsed.clone().cast(&dtype_of(&plan)).ok()?;
+            Some((plan, values.data))
+        });
+        let (plan, values) = fits.context("No type holds its categories")?;
+        tell(name, all.len() as u64, most, &plan);
+        Ok(United {
+            categories,
+            values,
+            plan: Box::new(plan),
+        })
+    }
+
+    /// The categories, to encode columns by.
+    pub fn categories(&self) -> &Categories {
+        &self.categories
+    }
+
+    /// The values of what was encoded.
+    pub fn decode(&self, codes: &Values) -> Result<Values> {
+        let Data::Numbers { dtype, bytes } = &codes.data else {
+            bail!("Its codes are text");
+        };
+        let mut data = Data::empty(&self.values.dtype());
+        let (nothing, mut missing) = (vec![0; data.dtype().size()], vec![]);
+        let nothing: &[u8] = if data.dtype().is_string() {
+            b""
+        } else {
+            &nothing
+        };
+        for code in ints::read(bytes, dtype)? {
+            let code = usize::try_from(code)
+                .ok()
+                .filter(|c| *c < self.values.len());
+            data.push(code.map_or(nothing, |code| self.values.get(code)));
+            missing.push(code.is_none());
+        }
+        self.plan.convert(Values { data, missing })
+    }
+}
+
+/// As the Python tool says it.
+fn tell(name: &str, categories: u64, most: u64, plan: &ColumnPlan) {
+    let kind = match dtype_of(plan) {
+        dtype if dtype.is_string() => "string".into(),
+        dtype => format!("numeric ({dtype})"),
+    };
+    info!(
+        "obs column '{name}' has {categories} categories (more than {most}): treating it as {kind}, not categorical."
+    );
+}
+
+/// In what a column may be stored, best first.
+fn candidates(dtype: &Dtype, missing: bool) -> Vec<ColumnPlan> {
+    let nullable = |dtype, kind| ColumnPlan::Nullable(dtype, Attrs::encoding(kind, "0.1.0"));
+    let (int32, float32) = (Dtype::native(Kind::Int, 4), Dtype::native(Kind::Float, 4));
+    match (dtype.kind(), missing) {
+        (Some(Kind::Float), _) => {
+            vec![ColumnPlan::Plain(float32), ColumnPlan::Plain(dtype.clone())]
+        }
+        (Some(_), false) => vec![ColumnPlan::Plain(int32), ColumnPlan::Plain(dtype.clone())],
+        (Some(_), true) => vec![
+            ColumnPlan::Plain(float32),
+            ColumnPlan::Plain(Dtype::FLOAT64),
+            nullable(dtype.clone(), "nullable-integer"),
+        ],
+        (None, false) => vec![ColumnPlan::Plain(Dtype::String)],
+        (None, true) => vec![nullable(Dtype::String, "nullable-string-array")],
+    }
+}
+
+fn dtype_of(plan: &ColumnPlan) -> Dtype {
+    match plan {
+        ColumnPlan::Plain(dtype) | ColumnPlan::Nullable(dtype, _) => dtype.clone(),
+        ColumnPlan::Categorical(categories) => categories.code_dtype(),
+        ColumnPlan::United(united) => dtype_of(&united.plan),
+    }
+}
+
+/// The type of the numbers that all categories are, else text. `missing` says whether rows have none.
+fn type_of(categories: &Column, missing: bool) -> Result<Dtype> {
+    let mut numbers = Numbers::of(&categories.dtype());
+    for rows in categories.blocks()? {
+        if numbers.decided() {
+            break;
+        }
+        numbers.add(&categories.read(rows)?.data);
+    }
+    let dtype = numbers.dtype();
+    let is_text = categories.dtype().is_string() && dtype.kind() == Some(Kind::Float);
+    let clash = is_text
+        && clash(categories.rows(), missing, |see| {
+            let mut blocks = categories.blocks()?;
+            blocks.try_for_each(|rows| see(values(categories, rows, &dtype)?))
+        })?;
+    Ok(if clash { Dtype::String } else { dtype })
+}
+
+/// Whether as numbers texts are told apart no more: `1` and `1.0`, or `nan` where rows are `missing` too. `each` hands
+/// on the numbers, about `count` of them.
+fn clash(
+    count: u64,
+    missing: bool,
+    each: impl Fn(&mut dyn FnMut(Values) -> Result<()>) -> Result<()>,
+) -> Result<bool> {
+    let mut nan = false;
+    let repeats = distinct::repeats(count, BLOCK, |see| {
+        each(&mut |numbers| {
+            let numbers = numbers.comparable()?;
+            nan |= numbers.missing.contains(&true);
+            see(distinct::keys(&numbers));
+            Ok(())
+        })
+    })?;
+    Ok(repeats.count > 0 || missing && nan)
+}
+
+/// Which numbers categories are that were looked at.
+struct Numbers {
+    stored: Dtype,
+    ints: bool,
+    floats: bool,
+}
+
+impl Numbers {
+    fn of(stored: &Dtype) -> Numbers {
+        Numbers {
+            stored: stored.clone(),
+            ints: stored.is_string(),
+            floats: stored.is_string(),
+        }
+    }
+
+    fn decided(&self) -> bool {
+        !self.ints && !self.floats
+    }
+
+    fn add(&mut self, categories: &Data) {
+        let Data::Text(strings) = categories else {
+            return;
+        };
+        let all = |is: fn(&str) -> bool| {
+            let texts = (0..strings.len()).into_par_iter();
+            texts.all(|i| std::str::from_utf8(strings.get(i)).is_ok_and(is))
+        };
+        self.ints = self.ints && all(|text| number::integer(text).is_some());
+        self.floats = self.floats && all(|text| number::float(text).is_some());
+    }
+
+    fn dtype(self) -> Dtype {
+        match (self.stored.kind(), self.ints, self.floats) {
+            (Some(Kind::Int | Kind::Uint | Kind::Float), ..) => self.stored,
+            (_, true, _) => Dtype::INT64,
+            (_, _, true) => Dtype::FLOAT64,
+            _ => Dtype::String,
+        }
+    }
+}
+
+/// Some categories as values of the type that [`type_of`] gave.
+fn values(categories: &Column, rows: Range<u64>, dtype: &Dtype) -> Result<Values> {
+    parsed(categories.read(rows)?, dtype)
+}
+
+fn parsed(values: Values, dtype: &Dtype) -> Result<Values> {
+    ensure!(
+        !values.missing.contains(&true),
+        "One of its categories is missing"
+    );
+    let Data::Text(strings) = &values.data else {
+        return values.cast(dtype);
+    };
+    if dtype.is_string() {
+        return Ok(values);
+    }
+    let texts = (0..strings.len()).into_par_iter().map(|i| strings.get(i));
+    let texts = texts.map(|text| std::str::from_utf8(text).unwrap_or_default());
+    let numbers: Option<Vec<[u8; 8]>> = if dtype.is_integer() {
+        texts
+            .map(|t| number::integer(t).map(i64::to_ne_bytes))
+            .collect()
+    } else {
+        texts
+            .map(|t| number::float(t).map(f64::to_ne_bytes))
+            .collect()
+    };
+    let numbers = numbers.context("A category is no number any more")?;
+    Ok(Data::Numbers {
+        dtype: dtype.clone(),
+        bytes: numbers.into_flattened(),
+    }
+    .into())
+}
+
+/// Which categories some row has, as bits, and whether a row has none.
+fn used(column: &Column) -> Result<(Vec<u64>, bool)> {
+    let categories = column.values_or_categories().rows();
+    let mut used = vec![0u64; usize::try_from(categories.div_ceil(64))?];
+    let mut missing = false;
+    for rows in column.blocks()? {
+        for code in column.codes(rows)? {
+            ensure!(
+                code < categories || code == u64::MAX,
+                "It has code {}, but {categories} categories",
+                code as i64
+            );
+            match code {
+                u64::MAX => missing = true,
+                code => used[(code / 64) as usize] |= 1 << (code % 64),
+            }
+        }
+    }
+    Ok((used, missing))
+}
+
+fn is_set(bits: &[u64], at: usize) -> bool {
+    bits[at / 64] >> (at % 64) & 1 == 1
+}

@@ -1,0 +1,252 @@
+//! Dataframes over genes in merge: each gene takes its value of a column from the first input that has both.
+//!
+//! The frames are told one by one. Of each only the values are held that no input before it had.
+
+use anyhow::{Context, Result, ensure};
+
+use super::frames::Head;
+use super::join::{Join, Joined, Joiner};
+use crate::frame::column::{Column, ColumnKind};
+use crate::frame::dataframe::Frame;
+use crate::frame::survey::Survey;
+use crate::frame::unify::ColumnPlan;
+use crate::frame::values::{Data, Values};
+use crate::store::Group;
+
+/// The frames at one path ("var", "raw/var") that were told so far.
+pub struct Genes {
+    joiner: Joiner,
+    head: Head,
+    /// By the columns of the head.
+    columns: Vec<Picked>,
+    /// Each column is that of one input alone: the first that has it.
+    alone: bool,
+}
+
+/// The values of one column.
+#[derive(Default)]
+struct Picked {
+    survey: Survey,
+    pieces: Vec<GeneValues>,
+    /// Whether a gene has its value, by number.
+    taken: Vec<bool>,
+}
+
+/// Values of some genes, from one input.
+struct GeneValues {
+    /// The numbers of the genes.
+    genes: Vec<u32>,
+    values: Values,
+    /// Where the column is categorical, all its categories.
+    categories: Option<Values>,
+}
+
+impl Genes {
+    pub fn new(how: Join, alone: bool) -> Genes {
+        Genes {
+            alone,
+            joiner: Joiner::new(how),
+            head: Head::default(),
+            columns: vec![],
+        }
+    }
+
+    /// Adds the frame of the next input; `file` is its name for messages.
+    pub fn add(&mut self, frame: &Frame, file: &str) -> Result<()> {
+        let genes = self.joiner.add(&frame.index()?, file)?;
+        let places = self.head.add(frame)?;
+        self.columns
+            .resize_with(self.head.columns().len(), Picked::default);
+        for (name, at) in frame.columns.iter().zip(places) {
+            let picked = &mut self.columns[at];
+            let missing = picked.missing(&genes);
+            // Of the genes that all files have, the first file with the column has them all.
+            let all = self.alone || self.joiner.how() == Join::Inner;
+            if picked.pieces.is_empty() || !missing.is_empty() && !all {
+                let column = frame.find(name)?.context("It is missing")?;
+                picked
+                    .add(&column, &genes, missing)
+                    .with_context(|| format!("Column '{name}'"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all inputs have had the same genes in the same order.
+    pub fn identical(&self) -> bool {
+        self.joiner.identical()
+    }
+
+    /// Joins the genes.
+    pub fn join(self) -> Result<JoinedGenes> {
+        Ok(JoinedGenes {
+            joined: self.joiner.join()?,
+            head: self.head,
+            columns: self.columns,
+        })
+    }
+}
+
+/// The genes of all inputs, and what is known of each.
+pub struct JoinedGenes {
+    pub joined: Joined,
+    head: Head,
+    columns: Vec<Picked>,
+}
+
+impl JoinedGenes {
+    /// Leaves out the columns that are not `wanted`.
+    pub fn retain(&mut self, wanted: impl Fn(&str) -> bool) {
+        let named = self.head.columns().iter();
+        let kept: Vec<bool> = named.map(|name| wanted(name)).collect();
+        let mut at = kept.iter();
+        self.columns.retain(|_| at.next() == Some(&true));
+        self.head.retain(wanted);
+    }
+
+    /// Writes the frame; what a gene has in no input is missing.
+    pub fn write(self, out: &Group, path: &str) -> Result<Joined> {
+        let JoinedGenes {
+            joined,
+            head,
+            columns,
+        } = self;
+        let index = head.create(out, path)?;
+        let named = head.columns().iter().zip(columns);
+        for (name, picked) in named.filter(|(name, _)| **name != index) {
+            picked.write(&joined, out, &format!("{path}/{name}"))?;
+        }
+        let rows = joined.index.len() as u64;
+        let mut names = head.create_index(out, &format!("{path}/{index}"), rows)?;
+        names.append(joined.index.clone())?;
+        names.finish()?;
+        Ok(joined)
+    }
+}
+
+/// Writes the frame of one input over the joined genes; what it has not is missing.
+pub fn reindexed(frame: &Frame, joined: &Joined, out: &Group, path: &str) -> Result<()> {
+    let mut head = Head::default();
+    head.add(frame)?;
+    let genes = joined.numbers(&frame.index()?)?;
+    let index = head.create(out, path)?;
+    for name in head.columns().iter().filter(|name| **name != index) {
+        let mut picked = Picked::default();
+        let column = frame.find(name)?.context("It is missing")?;
+        picked.add(&column, &genes, (0..genes.len()).collect())?;
+        picked.write(joined, out, &format!("{path}/{name}"))?;
+    }
+    let rows = joined.index.len() as u64;
+    let mut names = head.create_index(out, &format!("{path}/{index}"), rows)?;
+    names.append(joined.index.clone())?;
+    names.finish()
+}
+
+impl Picked {
+    /// The rows of the genes in `genes` that have no value yet.
+    fn missing(&self, genes: &[u32]) -> Vec<usize> {
+        let is_new = |gene: &u32| !self.taken.get(*gene as usize).is_some_and(|taken| *taken);
+        let rows = genes.iter().enumerate();
+        rows.filter(|(_, gene)| is_new(gene))
+            .map(|(row, _)| row)
+            .collect()
+    }
+
+    /// Adds the values in `rows`; row i is that of gene `genes[i]`.
+    fn add(&mut self, column: &Column, genes: &[u32], rows: Vec<usize>) -> Result<()> {
+        self.survey.add(column)?;
+        let categories = match &column.kind {
+            ColumnKind::Categorical { categories, .. } => Some(categories.read_all()?),
+            _ => None,
+        };
+        let all = match &categories {
+            Some(categories) => decoded(column, categories)?,
+            None => column.read_all()?,
+        };
+        let found = all.data.len();
+        ensure!(
+            found == genes.len(),
+            "It has {found} rows for {} genes",
+            genes.len()
+        );
+        let mut piece = GeneValues {
+            genes: rows.iter().map(|row| genes[*row]).collect(),
+            values: Data::empty(&all.data.dtype()).into(),
+            categories,
+        };
+        for row in rows {
+            piece.values.push(&all, row);
+        }
+        for gene in piece.genes.iter().map(|gene| *gene as usize) {
+            if gene >= self.taken.len() {
+                self.taken.resize(gene + 1, false);
+            }
+            self.taken[gene] = true;
+        }
+        self.pieces.push(piece);
+        Ok(())
+    }
+
+    /// Where each gene has its value: piece and place in it.
+    fn sources(&self, joined: &Joined) -> Vec<Option<(usize, usize)>> {
+        let mut sources = vec![None; joined.index.len()];
+        for (piece, from) in self.pieces.iter().enumerate() {
+            for (at, gene) in from.genes.iter().enumerate() {
+                // A name may be there twice where all inputs have the same.
+                let place = if joined.identical {
+                    Some(at)
+                } else {
+                    joined.place(*gene)
+                };
+                if let Some(source) = place.and_then(|place| sources.get_mut(place)) {
+                    *source = Some((piece, at));
+                }
+            }
+        }
+        sources
+    }
+
+    fn write(mut self, joined: &Joined, out: &Group, to: &str) -> Result<()> {
+        let sources = self.sources(joined);
+        let absent = sources.contains(&None);
+        if self.survey.reopen(absent) {
+            for piece in &self.pieces {
+                let seen = piece.categories.as_ref().unwrap_or(&piece.values);
+                self.survey.look_at(seen)?;
+            }
+        }
+        let plan = ColumnPlan::of(self.survey, absent, to)?;
+        let pieces = self.pieces.into_iter().map(|p| plan.convert(p.values));
+        let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        let blank = plan.missing(usize::from(absent))?;
+        let mut values = Values::from(Data::empty(&blank.data.dtype()));
+        for source in &sources {
+            match source {
+                Some((piece, at)) => values.push(&pieces[*piece], *at),
+                None => values.push(&blank, 0),
+            }
+        }
+        let mut writer = plan.create(out, to, sources.len() as u64)?;
+        writer.append(&values)?;
+        writer.finish()
+    }
+}
+
+/// The values of a categorical column.
+fn decoded(column: &Column, categories: &Values) -> Result<Values> {
+    let mut values = Values::from(Data::empty(&categories.data.dtype()));
+    let blank = vec![0; categories.data.dtype().size()];
+    let known = categories.data.len();
+    for code in column.codes(0..column.rows())? {
+        match usize::try_from(code).ok().filter(|code| *code < known) {
+            Some(code) => values.push(categories, code),
+            None => {
+                let code = code as i64;
+                ensure!(code == -1, "It has code {code}, but {known} categories");
+                values.data.push(&blank);
+                values.missing.push(true);
+            }
+        }
+    }
+    Ok(values)
+}

@@ -1,0 +1,69 @@
+//! How several files become one: the rules of merge.
+
+pub mod agree;
+pub mod decide;
+pub mod digest;
+pub mod extras;
+pub mod frames;
+pub mod genes;
+pub mod input;
+pub mod join;
+pub mod names;
+pub mod reindex;
+pub mod scan;
+pub mod shared;
+pub mod sources;
+pub mod stack;
+pub mod write;
+
+use agree::Strategy;
+use join::Join;
+
+/// What the user asked for, beside the files.
+#[derive(Clone, Copy)]
+pub struct Modes {
+    pub join: Join,
+    pub uns: Strategy,
+    /// For the columns of var, and for varm and varp.
+    pub var: Strategy,
+    pub pairwise: bool,
+    pub fill: Option<f64>,
+    /// Above this a categorical column of obs becomes plain values.
+    pub categories: u64,
+}
+
+/// Whether a node of the root is put together from all inputs, or named where it is not.
+pub fn is_merged(name: &str) -> bool {
+    const MERGED: [&str; 9] = [
+        "X", "obs", "var", "layers", "obsm", "obsp", "varm", "varp", "raw",
+    ];
+    MERGED.contains(&name) || name.starts_with("raw.")
+}
+
+/// Where a node of the root stands in the current layout.
+pub fn folder_of(path: &str) -> String {
+    match path.strip_prefix("raw.") {
+        Some(rest) => format!("raw/{rest}"),
+        None => path.to_string(),
+    }
+}
+
+/// Paths as a message tells them, the first ones of many.
+pub fn named(paths: &[String]) -> String {
+    const TOLD: usize = 10;
+    let told = paths.iter().take(TOLD).map(|path| format!("'{path}'"));
+    let told = told.collect::<Vec<_>>().join(", ");
+    match paths.len() {
+        0..=TOLD => told,
+        n => format!("{told} and {} more", n - TOLD),
+    }
+}
+
+/// The frame of the genes that the columns of an array are; `None` where they are none.
+pub fn genes_of(path: &str) -> Option<&'static str> {
+    match path {
+        "raw/X" => Some("raw/var"),
+        _ if path == "X" || path.starts_with("layers/") => Some("var"),
+        _ => None,
+    }
+}

@@ -1,0 +1,464 @@
+//! What a merged array will be, decided from what each input has.
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::fill;
+use crate::dtype::{ints, promote};
+use crate::rows::leaf::{Leaf, Source};
+use crate::rows::sparse::{Sparse, SparseFormat, SparseSpec};
+use crate::rows::sparse_writer::Count;
+use crate::store::spec::{Attrs, Dtype, Kind};
+
+/// One array of one input, as far as it matters for merging.
+#[derive(Clone, Debug)]
+pub struct Part {
+    pub rows: u64,
+    /// `None` where the input lacks the array.
+    pub shape: Option<Shape>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shape {
+    Dense {
+        dtype: Dtype,
+        /// Sizes of all axes but the first.
+        row: Vec<u64>,
+    },
+    Sparse {
+        data: Dtype,
+        indices: Dtype,
+        indptr: Dtype,
+        width: u64,
+        nnz: u64,
+    },
+    Text {
+        row: Vec<u64>,
+    },
+    /// An awkward array; its form.
+    Awkward(String),
+}
+
+impl Shape {
+    pub fn of_leaf(leaf: &Leaf) -> Result<Shape> {
+        Ok(match &leaf.source {
+            Source::Fixed(a) | Source::Codes(a, _) | Source::SquareFixed(a) => Shape::Dense {
+                dtype: a.spec().dtype.clone(),
+                row: a.spec().shape[1..].to_vec(),
+            },
+            Source::Text(a) => Shape::Text {
+                row: a.spec().shape[1..].to_vec(),
+            },
+            Source::Field(_, field) if field.dtype.is_string() => Shape::Text {
+                row: field.shape.clone(),
+            },
+            Source::Field(_, field) => Shape::Dense {
+                dtype: field.dtype.clone(),
+                row: field.shape.clone(),
+            },
+            Source::Sparse(s) | Source::SquareSparse(s) => Shape::of_sparse(s),
+            Source::Awkward(a) => Shape::Awkward(a.form()?),
+        })
+    }
+
+    pub fn of_sparse(s: &Sparse) -> Shape {
+        Shape::Sparse {
+            data: s.data.spec().dtype.clone(),
+            indices: s.indices.spec().dtype.clone(),
+            indptr: s.indptr.spec().dtype.clone(),
+            width: s.shape[1],
+            nnz: s.nnz(),
+        }
+    }
+
+    /// Columns of a matrix; 1 for a list.
+    pub fn width(&self) -> u64 {
+        match self {
+            Shape::Dense { row, .. } | Shape::Text { row } => row.iter().product(),
+            Shape::Sparse { width, .. } => *width,
+            Shape::Awkward(_) => 1,
+        }
+    }
+}
+
+/// What the merged array will be.
+#[derive(Clone, Debug)]
+pub enum ArrayPlan {
+    Dense {
+        dtype: Dtype,
+        row: Vec<u64>,
+        /// The bytes of what stands where an input has nothing.
+        fill: Vec<u8>,
+    },
+    Sparse {
+        spec: Box<SparseSpec>,
+        count: Count,
+        /// As in dense arrays; `None` is 0, which takes no place.
+        fill: Option<Vec<u8>>,
+        /// Each input has columns of its own, after those of the inputs before it.
+        diagonal: bool,
+    },
+    Text {
+        row: Vec<u64>,
+    },
+    Awkward,
+}
+
+impl ArrayPlan {
+    /// Decides from all inputs. `width` is the number of merged columns where columns are genes; `fills` says
+    /// whether any of them is new to an input, and `drops` whether any is lost to one. `fill` stands where an input
+    /// has nothing; without it that is NaN in dense arrays and 0 in sparse ones.
+    pub fn new(
+        parts: &[Part],
+        width: Option<u64>,
+        fills: bool,
+        drops: bool,
+        fill: Option<f64>,
+    ) -> Result<ArrayPlan> {
+        let known: Vec<&Shape> = parts.iter().filter_map(|p| p.shape.as_ref()).collect();
+        let absent = parts.iter().any(|p| p.shape.is_none() && p.rows > 0);
+        let first = known.first().context("It is in no input")?;
+        let missing = fills || absent;
+        if known.iter().any(|s| matches!(s, Shape::Sparse { .. })) {
+            let fill = fill.filter(|value| missing && *value != 0.0);
+            return ArrayPlan::sparse(parts, width, drops, fill);
+        }
+        match first {
+            Shape::Text { row } => {
+                ensure!(
+                    known.iter().all(|s| s == first) && !absent && width.is_none(),
+                    "Text and other kinds, or rows without text, cannot be put together"
+                );
+                Ok(ArrayPlan::Text { row: row.clone() })
+            }
+            Shape::Awkward(_) => {
+                ensure!(
+                    known.iter().all(|s| s == first) && !absent,
+                    "Awkward arrays of different forms cannot be put together"
+                );
+                Ok(ArrayPlan::Awkward)
+            }
+            _ => ArrayPlan::dense(&known, width, missing.then(|| fill.unwrap_or(f64::NAN))),
+        }
+    }
+
+    /// Bytes of `rows` rows without compression, as far as they are known before they are read.
+    pub fn least_bytes(&self, rows: u64) -> u64 {
+        match self {
+            ArrayPlan::Dense { dtype, row, .. } => {
+                let items = row.iter().fold(rows, |n, &axis| n.saturating_mul(axis));
+                items.saturating_mul(dtype.size() as u64)
+            }
+            ArrayPlan::Sparse { spec, count, .. } => {
+                let element = spec.data.size() + spec.indices.size();
+                let Count::Exactly(count) = count else {
+                    return 0;
+                };
+                count.saturating_mul(element as u64)
+            }
+            ArrayPlan::Text { .. } | ArrayPlan::Awkward => 0,
+        }
+    }
+
+    /// A matrix of cells by cells: those of the inputs on the diagonal, sparse whatever they are.
+    pub fn pairwise(parts: &[Part]) -> Result<ArrayPlan> {
+        let mut spec = ArrayPlan::spec(parts)?;
+        let cells = parts.iter().map(|p| p.rows).sum();
+        spec.shape = [cells, cells];
+        spec.indices = ints::holding(&spec.indices, cells.saturating_sub(1));
+        Ok(ArrayPlan::Sparse {
+            count: count(parts),
+            spec: Box::new(spec),
+            fill: None,
+            diagonal: true,
+        })
+    }
+
+    fn dense(known: &[&Shape], width: Option<u64>, missing: Option<f64>) -> Result<ArrayPlan> {
+        let mut dtypes = vec![];
+        for shape in known {
+            let Shape::Dense { dtype, row } = shape else {
+                bail!("Numbers and other kinds cannot be put together");
+            };
+            let Shape::Dense { row: first, .. } = known[0] else {
+                bail!("Numbers and other kinds cannot be put together");
+            };
+            ensure!(
+                row.len() == first.len() && (width.is_some() || row == first),
+                "Rows of shape {row:?} and of shape {first:?} cannot be put together"
+            );
+            dtypes.push(dtype.clone());
+        }
+        let dtype = common(&dtypes)?;
+        let (dtype, fill) = match missing {
+            Some(value) => fill::among(&dtype, value)?,
+            None => (dtype, vec![]),
+        };
+        let mut row = match known[0] {
+            Shape::Dense { row, .. } => row.clone(),
+            _ => vec![],
+        };
+        if let (Some(width), Some(columns)) = (width, row.first_mut()) {
+            *columns = width;
+        }
+        Ok(ArrayPlan::Dense { dtype, row, fill })
+    }
+
+    fn sparse(
+        parts: &[Part],
+        width: Option<u64>,
+        drops: bool,
+        missing: Option<f64>,
+    ) -> Result<ArrayPlan> {
+        let mut spec = ArrayPlan::spec(parts)?;
+        let first = parts.iter().find_map(|p| p.shape.as_ref());
+        let columns = width.or(first.map(Shape::width)).unwrap_or(0);
+        for shape in parts.iter().filter_map(|p| p.shape.as_ref()) {
+            ensure!(
+                width.is_some() || shape.width() == columns,
+                "A width of {} and one of {columns} cannot be put together",
+                shape.width()
+            );
+        }
+        spec.shape[1] = columns;
+        spec.indices = ints::holding(&spec.indices, columns.saturating_sub(1));
+        let mut count = match (count(parts), drops) {
+            (Count::Exactly(most), true) => Count::AtMost(most),
+            (count, _) => count,
+        };
+        let mut fill = None;
+        if let Some(value) = missing {
+            let (dtype, bytes) = fill::among(&spec.data, value)?;
+            (spec.data, fill) = (dtype, Some(bytes));
+            let (Count::Exactly(held) | Count::AtMost(held)) = count;
+            let all = spec.shape[0].saturating_mul(columns);
+            count = Count::AtMost(held.saturating_add(all));
+        }
+        let (Count::Exactly(most) | Count::AtMost(most)) = count;
+        spec.indptr = ints::holding(&spec.indptr, most);
+        Ok(ArrayPlan::Sparse {
+            spec: Box::new(spec),
+            count,
+            fill,
+            diagonal: false,
+        })
+    }
+
+    /// The types that hold the elements of all inputs, for as many rows as these have.
+    fn spec(parts: &[Part]) -> Result<SparseSpec> {
+        let (mut data, mut indices, mut indptr) = (vec![], vec![], vec![]);
+        let mut data_of_dense = false;
+        for shape in parts.iter().filter_map(|p| p.shape.as_ref()) {
+            match shape {
+                Shape::Sparse {
+                    data: d,
+                    indices: i,
+                    indptr: p,
+                    ..
+                } => {
+                    data.push(d.clone());
+                    indices.push(i.clone());
+                    indptr.push(p.clone());
+                }
+                Shape::Dense { dtype, row } if row.len() == 1 => {
+                    data.push(dtype.clone());
+                    data_of_dense = true;
+                }
+                _ => bail!("A sparse matrix and another kind cannot be put together"),
+            }
+        }
+        // scipy has no sparse matrices of float16.
+        let mut data = common(&data)?;
+        if (data.kind(), data.size()) == (Some(Kind::Float), 2) && data_of_dense {
+            data = Dtype::native(Kind::Float, 4);
+        }
+        let (Count::Exactly(most) | Count::AtMost(most)) = count(parts);
+        Ok(SparseSpec {
+            layout: SparseFormat::Csr,
+            shape: [parts.iter().map(|p| p.rows).sum(), 0],
+            attrs: Attrs::encoding("csr_matrix", "0.1.0"),
+            part_attrs: Default::default(),
+            data,
+            indices: widest(&indices, 0),
+            indptr: widest(&indptr, most),
+        })
+    }
+}
+
+/// How many elements the inputs have; those of a dense one are known when they are read.
+fn count(parts: &[Part]) -> Count {
+    let mut exact = true;
+    let held = parts.iter().map(|part| match &part.shape {
+        Some(Shape::Sparse { nnz, .. }) => *nnz,
+        Some(shape) => {
+            exact = false;
+            part.rows.saturating_mul(shape.width())
+        }
+        None => 0,
+    });
+    let held = held.fold(0, u64::saturating_add);
+    if exact {
+        Count::Exactly(held)
+    } else {
+        Count::AtMost(held)
+    }
+}
+
+/// numpy's common type.
+fn common(dtypes: &[Dtype]) -> Result<Dtype> {
+    if dtypes.windows(2).all(|w| w[0] == w[1]) {
+        return dtypes.first().cloned().context("It is in no input");
+    }
+    promote::result_type(dtypes).with_context(|| {
+        let names: Vec<String> = dtypes.iter().map(Dtype::to_string).collect();
+        format!("Values of {} cannot be put together", names.join(" and "))
+    })
+}
+
+/// One of the integer types that holds `most` and every one of them; int32 or int64 where they differ.
+fn widest(dtypes: &[Dtype], most: u64) -> Dtype {
+    let first = dtypes
+        .first()
+        .cloned()
+        .unwrap_or(Dtype::native(Kind::Int, 4));
+    let same = dtypes.iter().all(|d| *d == first);
+    let int32 = Dtype::native(Kind::Int, 4);
+    if same {
+        ints::holding(&first, most)
+    } else {
+        ints::holding(&int32, most)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sparse(rows: u64, nnz: u64) -> Part {
+        let int32 = Dtype::native(Kind::Int, 4);
+        Part {
+            rows,
+            shape: Some(Shape::Sparse {
+                data: Dtype::native(Kind::Float, 4),
+                indices: int32.clone(),
+                indptr: int32,
+                width: 7,
+                nnz,
+            }),
+        }
+    }
+
+    fn dense(dtype: Dtype) -> Part {
+        Part {
+            rows: 3,
+            shape: Some(Shape::Dense {
+                dtype,
+                row: vec![7],
+            }),
+        }
+    }
+
+    #[test]
+    fn dense_float16_becomes_float32_where_it_is_made_sparse() {
+        let float16 = dense(Dtype::native(Kind::Float, 2));
+        let mut int8 = sparse(3, 2);
+        if let Some(Shape::Sparse { data, .. }) = &mut int8.shape {
+            *data = Dtype::native(Kind::Int, 1);
+        }
+        let data = |plan| match plan {
+            ArrayPlan::Sparse { spec, .. } => spec.data,
+            _ => panic!("it is dense"),
+        };
+        let float32 = Dtype::native(Kind::Float, 4);
+        assert_eq!(
+            data(ArrayPlan::pairwise(std::slice::from_ref(&float16)).unwrap()),
+            float32
+        );
+        let both = [float16, int8];
+        assert_eq!(
+            data(ArrayPlan::new(&both, Some(7), false, false, None).unwrap()),
+            float32
+        );
+    }
+
+    #[test]
+    fn more_than_two_to_the_31_elements_get_an_int64_indptr() {
+        let half = 1 << 30;
+        for (parts, wide) in [
+            ([sparse(1, half), sparse(1, half - 1)], false),
+            ([sparse(1, half), sparse(1, half)], true),
+        ] {
+            let ArrayPlan::Sparse { spec, count, .. } =
+                ArrayPlan::new(&parts, None, false, false, None).unwrap()
+            else {
+                panic!("not sparse");
+            };
+            assert_eq!(spec.indptr == Dtype::INT64, wide);
+            assert!(matches!(count, Count::Exactly(n) if (n > i32::MAX as u64) == wide));
+            assert_eq!(spec.indices, Dtype::native(Kind::Int, 4));
+        }
+    }
+
+    #[test]
+    fn dense_numbers_that_are_missing_are_floats() {
+        let int = || dense(Dtype::native(Kind::Int, 4));
+        let dtype = |parts: &[Part], fills| match ArrayPlan::new(parts, Some(9), fills, false, None)
+            .unwrap()
+        {
+            ArrayPlan::Dense { dtype, row, .. } => {
+                assert_eq!(row, [9]);
+                dtype
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(dtype(&[int(), int()], false), Dtype::native(Kind::Int, 4));
+        assert_eq!(dtype(&[int(), int()], true), Dtype::FLOAT64);
+        let float = dense(Dtype::native(Kind::Float, 4));
+        assert_eq!(
+            dtype(&[float.clone(), float], true),
+            Dtype::native(Kind::Float, 4)
+        );
+    }
+
+    #[test]
+    fn what_a_sparse_matrix_is_filled_with_takes_places() {
+        let parts = [
+            sparse(2, 5),
+            Part {
+                rows: 3,
+                shape: None,
+            },
+        ];
+        for (value, most) in [(None, 5), (Some(0.0), 5), (Some(0.5), 5 + 5 * 9)] {
+            let plan = ArrayPlan::new(&parts, Some(9), true, false, value).unwrap();
+            let ArrayPlan::Sparse { count, fill, .. } = plan else {
+                panic!("not sparse");
+            };
+            let (Count::Exactly(n) | Count::AtMost(n)) = count;
+            assert_eq!((n, fill.is_some()), (most, most > 5));
+        }
+    }
+
+    #[test]
+    fn pairs_of_cells_are_wide_enough_for_all_cells() {
+        let square = |cells| {
+            let mut part = sparse(cells, 4);
+            if let Some(Shape::Sparse { width, .. }) = &mut part.shape {
+                *width = cells;
+            }
+            part
+        };
+        for (cells, wide) in [(1 << 30, false), ((1 << 30) + 1, true)] {
+            let absent = Part {
+                rows: 1 << 30,
+                shape: None,
+            };
+            let plan = ArrayPlan::pairwise(&[square(cells), absent]).unwrap();
+            let ArrayPlan::Sparse { spec, .. } = plan else {
+                panic!("not sparse");
+            };
+            assert_eq!(spec.shape, [cells + (1 << 30); 2]);
+            assert_eq!(spec.indices == Dtype::INT64, wide);
+            assert_eq!(spec.data, Dtype::native(Kind::Float, 4));
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! What this process may use: CPUs, memory and (in `room`) disk, and the way sizes are written.
+//!
+//! A batch system or container limits memory through control groups, which `/proc/meminfo` does
+//! not show, so both are asked. Where a platform tells nothing, the defaults stay small.
+
+mod room;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+pub use self::room::{Need, ensure_room, explain};
+
+/// Enough for full speed on most files, and little enough to share a machine.
+const USUAL_MEMORY: u64 = 2 << 30;
+
+/// CPUs this process may run on: the affinity mask and control group quotas count.
+pub fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The memory to work in, in bytes, where none is asked for: half of what is free, 2 GiB at most.
+pub fn default_memory_limit() -> u64 {
+    memory_free().map_or(USUAL_MEMORY, |free| USUAL_MEMORY.min(free / 2))
+}
+
+/// The least of the machine's free memory and of every control group's limit, where known.
+fn memory_free() -> Option<u64> {
+    let read = |path: &Path| fs::read_to_string(path).ok();
+    let machine = read(Path::new("/proc/meminfo")).and_then(|text| meminfo_free(&text));
+    let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let limits = cgroup_limit_files(&groups).into_iter();
+    let limits = limits.filter_map(|file| read(&file)?.trim().parse().ok()); // v2 says "max" for none
+    limits.chain(machine).min()
+}
+
+/// The limit files of every control group that `/proc/self/cgroup` puts this process in, from the
+/// innermost to the root: a limit anywhere above applies too. Inside a container the inner ones
+/// may not be visible.
+fn cgroup_limit_files(proc_self_cgroup: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in proc_self_cgroup.lines() {
+        // hierarchy-ID:controllers:path, cgroups(7); version 2 is the line "0::path"
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+            continue;
+        };
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            some if some.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => continue,
+        };
+        let group = Path::new(path.trim_start_matches('/'));
+        files.extend(
+            group
+                .ancestors()
+                .map(|up| Path::new(root).join(up).join(file)),
+        );
+    }
+    files
+}
+
+/// Bytes available according to `/proc/meminfo`; the total on kernels that do not say.
+fn meminfo_free(text: &str) -> Option<u64> {
+    let field = |name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        kib.checked_mul(1024)
+    };
+    field("MemAvailable:").or_else(|| field("MemTotal:"))
+}
+
+/// Parses a size in bytes: `8000000000`, `8GB` (10^9 bytes each), `512MiB` (2^20), `1.5G`; K, M,
+/// G and T in any case.
+pub fn parse_size(text: &str) -> Result<u64> {
+    let (number, unit) = split_unit(text.trim());
+    let Some(unit) = unit_bytes(unit.trim()) else {
+        bail!("give a size such as 16GB, 512MiB or 2000000000");
+    };
+    let bytes = match number.parse::<u64>() {
+        Ok(whole) => whole.checked_mul(unit),
+        Err(_) => number
+            .parse::<f64>()
+            .ok()
+            .map(|number| number * unit as f64)
+            .filter(|&bytes| bytes < u64::MAX as f64)
+            .map(|bytes| bytes as u64),
+    };
+    let bytes = bytes.context("give a size such as 16GB, 512MiB or 2000000000")?;
+    ensure!(bytes > 0, "give a size above 0");
+    Ok(bytes)
+}
+
+fn split_unit(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    text.split_at(end.unwrap_or(text.len()))
+}
+
+fn unit_bytes(unit: &str) -> Option<u64> {
+    let unit = unit.to_ascii_uppercase();
+    let prefix = unit.strip_suffix('B').unwrap_or(&unit);
+    let (prefix, base) = match prefix.strip_suffix('I') {
+        Some("") => return None,
+        Some(prefix) => (prefix, 1024u64),
+        None => (prefix, 1000),
+    };
+    let power = ["", "K", "M", "G", "T"].iter().position(|&p| p == prefix)?;
+    base.checked_pow(power.try_into().ok()?)
+}
+
+/// A size for people, in powers of 1000: `812 B`, `1.5 GB`, `230 MB`.
+pub fn format_size(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    while size >= 999.5 {
+        let Some(next) = units.next() else { break };
+        (size, unit) = (size / 1000.0, next);
+    }
+    let decimals = usize::from(size < 9.95 && unit != "B");
+    format!("{size:.decimals$} {unit}")
+}
+
+/// Bytes of a file, or of all in a folder; folders that are links are not looked into.
+pub fn size_on_disk(path: &Path) -> Result<u64> {
+    let found = fs::metadata(path).with_context(|| path.display().to_string())?;
+    if !found.is_dir() {
+        return Ok(found.len());
+    }
+    let mut bytes = 0;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let path = entry.path();
+        if !(entry.file_type()?.is_symlink() && path.is_dir()) {
+            bytes += size_on_disk(&path)?;
+        }
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_in_either_base_and_any_case() {
+        let cases = [
+            ("1", 1),
+            ("8000000000", 8_000_000_000),
+            ("16GB", 16_000_000_000),
+            ("16gib", 16 << 30),
+            ("1.5GB", 1_500_000_000),
+            ("1.5 Gi", 3 << 29),
+            (" 2k ", 2000),
+            ("100B", 100),
+            (".5M", 500_000),
+            ("3tIb", 3 << 40),
+            ("18446744073709551615", u64::MAX),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_size_is_refused() {
+        for text in [
+            "",
+            "GB",
+            "-4GB",
+            "0",
+            "0.0001",
+            "1.2.3",
+            "inf",
+            "nan",
+            "1e9",
+            "4XB",
+            "4iB",
+            "4GBB",
+            "18446744073709551616",
+            "99999999999TB",
+            ".",
+            "4 G B",
+            "４GB",
+        ] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn plain_numbers_are_bytes(bytes in 1u64..) {
+            prop_assert_eq!(parse_size(&bytes.to_string()).unwrap(), bytes);
+        }
+
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = parse_size(&text);
+        }
+
+        #[test]
+        fn formatted_sizes_read_back_within_their_digits(bytes in 1u64..1 << 49) {
+            let text = format_size(bytes);
+            let back = parse_size(&text).unwrap();
+            prop_assert!(back.abs_diff(bytes) as f64 <= 0.06 * bytes as f64, "{}", text);
+        }
+    }
+
+    #[test]
+    fn sizes_are_written_short() {
+        let cases = [
+            (0, "0 B"),
+            (812, "812 B"),
+            (1000, "1.0 kB"),
+            (999_999, "1.0 MB"),
+            (9_990_000, "10 MB"),
+        ];
+        for (bytes, text) in cases {
+            assert_eq!(format_size(bytes), text);
+        }
+        assert_eq!(format_size(1_530_000_000), "1.5 GB");
+        assert_eq!(format_size(u64::MAX), "18 EB");
+    }
+
+    #[test]
+    fn every_control_group_up_to_the_root_is_asked() {
+        let v2 = cgroup_limit_files("0::/system.slice/job_7\n");
+        let expected = [
+            "system.slice/job_7/memory.max",
+            "system.slice/memory.max",
+            "memory.max",
+        ];
+        assert_eq!(
+            v2,
+            expected.map(|file| Path::new("/sys/fs/cgroup").join(file))
+        );
+
+        let v1 = cgroup_limit_files("5:cpu,cpuacct:/a\n4:hugetlb,memory:/slurm/a:b\nrubbish");
+        let expected = ["slurm/a:b", "slurm", ""].map(|group| {
+            Path::new("/sys/fs/cgroup/memory")
+                .join(group)
+                .join("memory.limit_in_bytes")
+        });
+        assert_eq!(v1, expected);
+    }
+
+    #[test]
+    fn meminfo_tells_what_is_available() {
+        let text = "MemTotal:       16000 kB\nMemFree:  10 kB\nMemAvailable:    8000 kB\n";
+        assert_eq!(meminfo_free(text), Some(8000 * 1024));
+        assert_eq!(meminfo_free("MemTotal: 16000 kB\n"), Some(16000 * 1024));
+        assert_eq!(meminfo_free("MemAvailable: many"), None);
+    }
+
+    #[test]
+    fn this_machine_has_something_to_work_with() {
+        assert!(cpus() >= 1);
+        assert!((1..=USUAL_MEMORY).contains(&default_memory_limit()));
+    }
+}

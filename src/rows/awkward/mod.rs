@@ -1,0 +1,422 @@
+//! Awkward arrays: a form (JSON) and flat buffers named after its nodes (anndata format, "Awkward-arrays").
+//!
+//! A block is the same tree with its buffers in memory, each node holding just the rows of the block. Lists, records,
+//! strings, options by index or byte mask, regular lists and plain buffers are understood; anything else is refused
+//! when the array is opened, before a byte is written.
+
+mod block;
+mod write;
+
+use std::error::Error;
+use std::fmt::{Display, Formatter};
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+pub use self::block::AwkwardBlock;
+pub use self::write::AwkwardWriter;
+use crate::dtype::ints;
+use crate::store::spec::{Attr, Attrs, Dtype};
+use crate::store::{Array, Group, Node};
+
+pub struct Awkward {
+    path: String,
+    attrs: Attrs,
+    rows: u64,
+    form: Form,
+}
+
+/// One node of the form, with the buffers that belong to it.
+enum Form {
+    /// Rows of fixed width.
+    Plain(FormBuffer),
+    /// `offsets`: row i holds elements offsets[i] to offsets[i + 1] of the content.
+    List(FormBuffer, Box<Form>),
+    /// Rows of `size` elements.
+    Regular(u64, Box<Form>),
+    Record(Vec<Form>),
+    /// `index`: where row i lies in the content; negative where it is missing.
+    Option(FormBuffer, Box<Form>),
+    /// `mask`: one byte for each row, beside a content of as many rows.
+    Masked(FormBuffer, Box<Form>),
+    /// A node that holds nothing itself.
+    Through(Box<Form>),
+}
+
+struct FormBuffer {
+    name: String,
+    array: Array,
+}
+
+impl Awkward {
+    pub fn open(group: &Group) -> Result<Awkward> {
+        let path = group.path();
+        let open = || -> Result<Awkward> {
+            let attrs = group.attrs()?;
+            let length = attrs.get("length").and_then(Attr::as_ints);
+            let Some(&[rows]) = length.as_deref() else {
+                bail!("it has no attribute 'length'");
+            };
+            let form = form(&attrs)?;
+            Ok(Awkward {
+                path: path.clone(),
+                rows,
+                form: Form::open(group, &form, rows, 0)?,
+                attrs,
+            })
+        };
+        open().with_context(|| format!("Open awkward array '{path}'"))
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Its form as JSON: two arrays can be put together where these are equal.
+    pub fn form(&self) -> Result<String> {
+        let form = form(&self.attrs);
+        Ok(form.with_context(|| self.path.clone())?.to_string())
+    }
+
+    pub fn read(&self, ranges: &[Range<u64>]) -> Result<AwkwardBlock> {
+        let read = || {
+            let block = self.form.read(ranges)?;
+            // Rows are picked by numbers of 32 bits, and each element takes a byte at least.
+            ensure!(
+                block.bytes() as u64 <= u64::from(u32::MAX),
+                "More than 4 GiB of it at a time; give a smaller --memory-limit"
+            );
+            Ok(block)
+        };
+        read().with_context(|| format!("Read '{}'", self.path))
+    }
+
+    pub fn create(&self, root: &Group, path: &str, rows: u64) -> Result<AwkwardWriter> {
+        let length = Attr::Bytes {
+            dtype: Dtype::INT64,
+            shape: vec![],
+            bytes: rows.to_ne_bytes().to_vec(),
+        };
+        let group = root.create_group(path, &self.attrs.clone().with("length", length))?;
+        Ok(AwkwardWriter(self.form.create(&group)?))
+    }
+}
+
+/// The form of an awkward array with these attributes.
+pub fn form(attrs: &Attrs) -> Result<Value> {
+    match attrs.get("form") {
+        Some(Attr::Text(form)) => Ok(serde_json::from_str(form)?),
+        Some(Attr::Json(form)) => Ok(form.clone()),
+        _ => bail!("it has no attribute 'form'"),
+    }
+}
+
+/// How many elements each row has, as anndata counts them: fields where rows are records. `None` where rows differ,
+/// have none, or lie under a mask, of which anndata does not know.
+pub fn row_length(form: &Value) -> Option<u64> {
+    match form["class"].as_str()? {
+        "NumpyArray" => form["inner_shape"][0].as_u64(),
+        "RegularArray" if form["parameters"]["__array__"].is_null() => form["size"].as_u64(),
+        "RecordArray" => Some(form["contents"].as_array()?.len() as u64),
+        "IndexedOptionArray" | "IndexedArray" | "UnmaskedArray" => row_length(&form["content"]),
+        "UnionArray" => {
+            let mut lengths = form["contents"].as_array()?.iter().map(row_length);
+            let first = lengths.next()??;
+            lengths.all(|length| length == Some(first)).then_some(first)
+        }
+        _ => None,
+    }
+}
+
+/// A form that awkward knows and this program does not.
+#[derive(Debug)]
+pub struct UnknownForm(String);
+
+impl Error for UnknownForm {}
+
+impl Display for UnknownForm {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        write!(f, "its form holds {}, whose rows cannot be taken", self.0)
+    }
+}
+
+/// What awkward makes an array of (`awkward.forms.from_dict`). Its first version added the type of the offsets.
+const CLASSES: [&str; 11] = [
+    "NumpyArray",
+    "EmptyArray",
+    "RegularArray",
+    "ListArray",
+    "ListOffsetArray",
+    "RecordArray",
+    "IndexedArray",
+    "IndexedOptionArray",
+    "BitMaskedArray",
+    "UnmaskedArray",
+    "UnionArray",
+];
+
+/// numpy's name for the type of a list of integers in a node, which a form writes as `i64`.
+fn index_type(form: &Value, part: &str) -> Result<&'static str> {
+    Ok(match form[part].as_str() {
+        Some("i8") => "int8",
+        Some("u8") => "uint8",
+        Some("i32") => "int32",
+        Some("u32") => "uint32",
+        Some("i64") => "int64",
+        _ => bail!("its form has {part} of no type"),
+    })
+}
+
+/// Values in a row of a plain node.
+fn inner_items(form: &Value) -> Result<u64> {
+    let Some(shape) = form["inner_shape"].as_array() else {
+        return Ok(1);
+    };
+    let items = (shape.iter()).try_fold(1u64, |items, size| items.checked_mul(size.as_u64()?));
+    items.with_context(|| format!("its form has values of shape {}", form["inner_shape"]))
+}
+
+/// Refuses what awkward refuses of the `parameters` of a node: text is a list of characters.
+fn check_parameters(form: &Value) -> Result<()> {
+    let parameters = &form["parameters"];
+    ensure!(
+        parameters.is_null() || parameters.is_object(),
+        "its form has the parameters {parameters}"
+    );
+    let of = match parameters["__array__"].as_str() {
+        Some("string") => "char",
+        Some("bytestring") => "byte",
+        _ => return Ok(()),
+    };
+    let content = &form["content"];
+    ensure!(
+        content["primitive"] == "uint8" && content["parameters"]["__array__"] == of,
+        "its form has text that is no list of {of}"
+    );
+    Ok(())
+}
+
+/// Deeper forms than this are no data.
+const DEEPEST: usize = 64;
+
+impl Form {
+    fn open(group: &Group, form: &Value, rows: u64, depth: usize) -> Result<Form> {
+        ensure!(
+            depth < DEEPEST,
+            "its form is nested more than {DEEPEST} deep"
+        );
+        let class = form["class"].as_str().unwrap_or("a node without a class");
+        check_parameters(form)?;
+        let key = form["form_key"].as_str().unwrap_or_default();
+        let buffer = |part: &str, kind: &str, row: u64, least: u64| {
+            FormBuffer::open(group, &format!("{key}-{part}"), kind, row, least)
+        };
+        let list = |part: &str, least: u64| -> Result<FormBuffer> {
+            let kind = index_type(form, part)?;
+            let takes = kind == "int32" || kind == "int64" || kind == "uint32" && part == "offsets";
+            ensure!(takes, "its form has {part} of {kind}");
+            buffer(part, kind, 1, least)
+        };
+        let inner = |rows: u64| -> Result<Box<Form>> {
+            Ok(Box::new(Form::open(
+                group,
+                &form["content"],
+                rows,
+                depth + 1,
+            )?))
+        };
+        Ok(match class {
+            "NumpyArray" => {
+                let kind = form["primitive"].as_str();
+                let kind = kind.context("its form has values of no type")?;
+                Form::Plain(buffer("data", kind, inner_items(form)?, rows)?)
+            }
+            "ListOffsetArray" => {
+                let offsets = list("offsets", rows.saturating_add(1))?;
+                let last = offsets.ints(std::slice::from_ref(&(rows..rows + 1)))?[0];
+                Form::List(offsets, inner(last)?)
+            }
+            "RegularArray" => {
+                let size = form["size"]
+                    .as_u64()
+                    .context("a regular list without a size")?;
+                let items = rows
+                    .checked_mul(size)
+                    .context("a regular list that is too long")?;
+                Form::Regular(size, inner(items)?)
+            }
+            "RecordArray" => {
+                let contents = form["contents"]
+                    .as_array()
+                    .context("a record without contents")?;
+                let open = |c| Form::open(group, c, rows, depth + 1);
+                Form::Record(contents.iter().map(open).collect::<Result<_>>()?)
+            }
+            "IndexedOptionArray" => Form::Option(list("index", rows)?, inner(0)?),
+            "ByteMaskedArray" => {
+                let kind = index_type(form, "mask")?;
+                ensure!(kind == "int8", "its form has a mask of {kind}");
+                let mask = buffer("mask", kind, 1, rows)?;
+                Form::Masked(mask, inner(rows)?)
+            }
+            // Of no rows, and without buffers: what lists hold that are all empty.
+            "EmptyArray" => {
+                ensure!(rows == 0, "an array without elements has {rows} rows");
+                Form::Record(vec![])
+            }
+            "UnmaskedArray" => Form::Through(inner(rows)?),
+            other => {
+                let stem = other.trim_end_matches(|c: char| "U_".contains(c) || c.is_ascii_digit());
+                ensure!(
+                    CLASSES.contains(&stem),
+                    "its form holds '{other}', of which awkward makes no array"
+                );
+                return Err(UnknownForm(other.into()).into());
+            }
+        })
+    }
+
+    fn read(&self, ranges: &[Range<u64>]) -> Result<AwkwardBlock> {
+        Ok(match self {
+            Form::Plain(data) => AwkwardBlock::Plain {
+                row: data.array.spec().row_bytes() as usize,
+                bytes: data.array.read(ranges)?,
+            },
+            Form::List(offsets, content) => {
+                let (lengths, inner) = offsets.lists(ranges)?;
+                AwkwardBlock::List {
+                    lengths,
+                    content: Box::new(content.read(&inner)?),
+                }
+            }
+            Form::Regular(size, content) => {
+                let inner: Vec<_> = ranges
+                    .iter()
+                    .map(|r| r.start * size..r.end * size)
+                    .collect();
+                AwkwardBlock::Regular {
+                    size: *size as usize,
+                    rows: count(ranges) as usize,
+                    content: Box::new(content.read(&inner)?),
+                }
+            }
+            Form::Record(contents) => AwkwardBlock::Record {
+                rows: count(ranges) as usize,
+                contents: contents
+                    .iter()
+                    .map(|c| c.read(ranges))
+                    .collect::<Result<_>>()?,
+            },
+            Form::Option(index, content) => {
+                let index = index.ints(ranges)?;
+                let present: Vec<bool> = index.iter().map(|&i| (i as i64) >= 0).collect();
+                let places: Vec<u64> = index.into_iter().filter(|&i| (i as i64) >= 0).collect();
+                AwkwardBlock::Option {
+                    present,
+                    content: Box::new(content.read_at(&places)?),
+                }
+            }
+            Form::Masked(mask, content) => AwkwardBlock::Masked {
+                mask: mask.array.read(ranges)?,
+                content: Box::new(content.read(ranges)?),
+            },
+            Form::Through(content) => AwkwardBlock::Through(Box::new(content.read(ranges)?)),
+        })
+    }
+
+    /// The rows at `places`, in any order, repeats allowed.
+    fn read_at(&self, places: &[u64]) -> Result<AwkwardBlock> {
+        let mut sorted = places.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let block = self.read(&runs(&sorted))?;
+        if sorted == places {
+            return Ok(block);
+        }
+        let picks: Vec<u32> = places
+            .iter()
+            .map(|p| sorted.binary_search(p).unwrap_or_default() as u32)
+            .collect();
+        Ok(block.pick(&picks))
+    }
+}
+
+impl FormBuffer {
+    /// A buffer of `least` rows or more, of `row` values each. awkward takes its bytes for values of the type `kind`,
+    /// by numpy's name, whatever they are; only integers of the same size and other sign are the same to it.
+    fn open(group: &Group, name: &str, kind: &str, row: u64, least: u64) -> Result<FormBuffer> {
+        let Some(Node::Array(array)) = group.get(name)? else {
+            bail!("its buffer '{name}' is missing");
+        };
+        let spec = array.spec();
+        let is_date = kind.starts_with("datetime64") || kind.starts_with("timedelta64");
+        if is_date && matches!(spec.dtype, Dtype::Unsupported(_)) {
+            return Err(UnknownForm(kind.into()).into());
+        }
+        let rows = spec.rows();
+        ensure!(
+            !spec.shape.is_empty() && rows >= least,
+            "its buffer '{name}' has {rows} rows, less than {least}"
+        );
+        let found = spec.dtype.to_string();
+        let unsigned = |name: &str| name.trim_start_matches('u').to_owned();
+        ensure!(
+            unsigned(&found) == unsigned(kind) && spec.row_items() == row,
+            "its buffer '{name}' has rows of {} {found}, where its form has {row} {kind}",
+            spec.row_items()
+        );
+        Ok(FormBuffer {
+            name: name.into(),
+            array,
+        })
+    }
+
+    fn ints(&self, ranges: &[Range<u64>]) -> Result<Vec<u64>> {
+        ints::read(&self.array.read(ranges)?, &self.array.spec().dtype)
+    }
+
+    /// Of an offsets buffer: the lengths of the lists in `ranges`, and where their elements lie.
+    fn lists(&self, ranges: &[Range<u64>]) -> Result<(Vec<u64>, Vec<Range<u64>>)> {
+        let with_ends: Vec<_> = ranges.iter().map(|r| r.start..r.end + 1).collect();
+        let offsets = self.ints(&with_ends)?;
+        let (mut lengths, mut inner) = (vec![], Vec::<Range<u64>>::new());
+        let (mut at, mut before) = (0, 0);
+        for range in ranges {
+            let here = &offsets[at..=at + (range.end - range.start) as usize];
+            let (first, last) = (here[0], here[here.len() - 1]);
+            ensure!(
+                before <= first && here.is_sorted(),
+                "Its buffer '{}' decreases in rows {} to {}",
+                self.name,
+                range.start,
+                range.end
+            );
+            lengths.extend(here.windows(2).map(|w| w[1] - w[0]));
+            match inner.last_mut() {
+                Some(run) if run.end == first => run.end = last,
+                _ if first < last => inner.push(first..last),
+                _ => {}
+            }
+            before = last;
+            at += here.len();
+        }
+        Ok((lengths, inner))
+    }
+}
+
+fn count(ranges: &[Range<u64>]) -> u64 {
+    ranges.iter().map(|r| r.end - r.start).sum()
+}
+
+/// Sorted, different numbers as ranges.
+pub fn runs(sorted: &[u64]) -> Vec<Range<u64>> {
+    let mut runs: Vec<Range<u64>> = vec![];
+    for &n in sorted {
+        match runs.last_mut() {
+            Some(run) if run.end == n => run.end += 1,
+            _ => runs.push(n..n + 1),
+        }
+    }
+    runs
+}

@@ -1,0 +1,156 @@
+//! Rows of one array in memory, and picking some of them.
+
+use anyhow::{Result, bail};
+use rayon::prelude::*;
+
+use super::awkward::AwkwardBlock;
+use super::csr::CsrBlock;
+use crate::store::Buffer;
+use crate::store::spec::Strings;
+
+/// Rows of one leaf, in memory.
+pub enum Block {
+    /// Rows of `row` bytes each.
+    Fixed {
+        row: usize,
+        bytes: Buffer,
+    },
+    /// Rows of `width` texts each.
+    Text {
+        width: usize,
+        strings: Strings,
+    },
+    Sparse(CsrBlock),
+    Awkward(AwkwardBlock),
+}
+
+impl Block {
+    /// Bytes that it takes in memory.
+    pub fn bytes(&self) -> u64 {
+        (match self {
+            Block::Fixed { bytes, .. } => bytes.len(),
+            Block::Text { strings, .. } => strings.bytes.len() + 8 * strings.len(),
+            Block::Sparse(b) => b.data.len() + b.indices.len() + 8 * b.ptr.len(),
+            Block::Awkward(b) => b.bytes(),
+        }) as u64
+    }
+
+    pub fn into_bytes(self) -> Buffer {
+        match self {
+            Block::Fixed { bytes, .. } => bytes,
+            _ => Buffer::default(),
+        }
+    }
+
+    pub fn rows(&self) -> usize {
+        match self {
+            Block::Fixed { row, bytes } => bytes.len() / (*row).max(1),
+            Block::Text { width, strings } => strings.len() / (*width).max(1),
+            Block::Sparse(b) => b.rows(),
+            Block::Awkward(b) => b.rows(),
+        }
+    }
+
+    /// Elements in the rows at `picks`; 0 for what is not sparse.
+    pub fn count(&self, picks: &[u32]) -> u64 {
+        match self {
+            Block::Sparse(b) => picks
+                .iter()
+                .map(|&row| b.ptr[row as usize + 1] - b.ptr[row as usize])
+                .sum(),
+            _ => 0,
+        }
+    }
+
+    /// The rows at `picks`, in that order, repeats allowed.
+    pub fn pick(&self, picks: &[u32]) -> Block {
+        match self {
+            Block::Fixed { row, bytes } => Block::Fixed {
+                row: *row,
+                bytes: pick_rows(bytes, *row, picks).into(),
+            },
+            Block::Text { width, strings } => Block::Text {
+                width: *width,
+                strings: picks
+                    .iter()
+                    .flat_map(|&row| {
+                        (0..*width).map(move |i| strings.get(row as usize * width + i))
+                    })
+                    .collect(),
+            },
+            Block::Sparse(b) => Block::Sparse(b.pick(picks)),
+            Block::Awkward(b) => Block::Awkward(b.pick(picks)),
+        }
+    }
+
+    /// Of a matrix of cells by cells, the columns of the cells that `columns` knows, at their new positions.
+    pub fn columns(self, columns: &CellColumns) -> Result<Block> {
+        match self {
+            Block::Fixed { row, bytes } => {
+                let item = row / columns.from.max(1) as usize;
+                let old: Vec<u32> = columns.in_order();
+                let mut picked = vec![0; bytes.len() / row.max(1) * old.len() * item];
+                picked
+                    .par_chunks_mut((old.len() * item).max(1))
+                    .zip(bytes.par_chunks(row.max(1)))
+                    .for_each(|(to, from)| {
+                        for (out, &column) in to.chunks_exact_mut(item).zip(&old) {
+                            out.copy_from_slice(&from[column as usize * item..][..item]);
+                        }
+                    });
+                Ok(Block::Fixed {
+                    row: old.len() * item,
+                    bytes: picked.into(),
+                })
+            }
+            Block::Sparse(b) => {
+                let index = b.index.clone();
+                let mapped = b.map_indices(&index, false, |c| columns.position(c))?;
+                Ok(Block::Sparse(mapped))
+            }
+            _ => bail!("A matrix of cells by cells must be dense or sparse"),
+        }
+    }
+}
+
+fn pick_rows(bytes: &[u8], row: usize, picks: &[u32]) -> Vec<u8> {
+    let mut picked = vec![0; picks.len() * row];
+    if row > 0 {
+        picked
+            .par_chunks_exact_mut(row)
+            .zip(picks)
+            .with_min_len((1 << 16) / row.min(1 << 16))
+            .for_each(|(to, &from)| to.copy_from_slice(&bytes[from as usize * row..][..row]));
+    }
+    picked
+}
+
+/// Which cells of a file are the columns of a new one, and where.
+pub struct CellColumns {
+    /// Cells of the file.
+    pub from: u64,
+    /// Cell and new position, sorted by cell.
+    pub places: Vec<(u32, u32)>,
+}
+
+impl CellColumns {
+    pub fn new(from: u64, rows: &[u32]) -> CellColumns {
+        let mut places: Vec<(u32, u32)> = rows.iter().copied().zip(0..).collect();
+        places.sort_unstable();
+        CellColumns { from, places }
+    }
+
+    fn position(&self, cell: u64) -> Option<u64> {
+        let cell = u32::try_from(cell).ok()?;
+        let at = self.places.binary_search_by_key(&cell, |p| p.0).ok()?;
+        Some(u64::from(self.places[at].1))
+    }
+
+    fn in_order(&self) -> Vec<u32> {
+        let mut cells = vec![0; self.places.len()];
+        for &(cell, position) in &self.places {
+            cells[position as usize] = cell;
+        }
+        cells
+    }
+}

@@ -1,0 +1,17 @@
+//! Ranges of rows in parts that memory bears.
+
+use std::ops::Range;
+
+/// Bytes that are copied at a time.
+const BLOCK: u64 = 16 << 20;
+
+/// Row ranges of about [`BLOCK`] bytes each.
+pub fn blocks(rows: u64, row_bytes: u64) -> impl Iterator<Item = Range<u64>> {
+    parts(0..rows, (BLOCK / row_bytes.max(1)).max(1))
+}
+
+/// A range in parts of `most`, which is not 0; the last may be shorter.
+pub fn parts(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> {
+    let starts = range.clone().step_by(most as usize);
+    starts.map(move |start| start..range.end.min(start.saturating_add(most)))
+}

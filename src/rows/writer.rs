@@ -1,0 +1,146 @@
+//! Appending rows to a new array: blocks, rows picked from a block, or rows as they stand in a file.
+
+use std::ops::Range;
+
+use anyhow::{Result, bail};
+
+use super::awkward::AwkwardWriter;
+use super::block::{Block, CellColumns};
+use super::leaf::{BLOCK, Leaf, RowCost, Source};
+use super::sparse_writer::{Count, SparseWriter};
+use crate::store::spec::{ArraySpec, Dtype};
+use crate::store::{Appender, Group, Rows, read_ahead};
+
+/// A leaf that is being written.
+pub enum LeafWriter {
+    Array(Appender),
+    Sparse(SparseWriter),
+    Awkward(AwkwardWriter),
+}
+
+impl LeafWriter {
+    /// Creates the leaf in a new file, for `rows` rows that hold `nnz` elements (looked at where it is sparse).
+    pub fn create(leaf: &Leaf, root: &Group, rows: u64, nnz: u64) -> Result<LeafWriter> {
+        let array = |shape: &[u64], dtype: &Dtype| {
+            let mut shape = shape.to_vec();
+            if let Some(first) = shape.first_mut() {
+                *first = rows;
+            }
+            let spec = ArraySpec::new(shape, dtype.clone());
+            root.create_array(&leaf.path, &spec, Rows::Known, &leaf.attrs)
+        };
+        Ok(match &leaf.source {
+            Source::Fixed(a) | Source::Codes(a, _) => {
+                LeafWriter::Array(array(&a.spec().shape, &a.spec().dtype)?)
+            }
+            Source::Text(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::String)?),
+            Source::Field(_, field) => {
+                let mut shape = vec![rows];
+                shape.extend(&field.shape);
+                let dtype = if field.dtype.is_string() {
+                    Dtype::String
+                } else {
+                    field.dtype.clone()
+                };
+                LeafWriter::Array(array(&shape, &dtype)?)
+            }
+            Source::SquareFixed(a) => LeafWriter::Array(array(&[rows, rows], &a.spec().dtype)?),
+            Source::Sparse(s) => {
+                let spec = s.like([rows, s.shape[1]]);
+                let count = Count::Exactly(nnz);
+                LeafWriter::Sparse(SparseWriter::create(root, &leaf.path, &spec, count)?)
+            }
+            Source::SquareSparse(s) => {
+                let count = Count::AtMost(s.nnz());
+                LeafWriter::Sparse(SparseWriter::create(
+                    root,
+                    &leaf.path,
+                    &s.like([rows, rows]),
+                    count,
+                )?)
+            }
+            Source::Awkward(a) => LeafWriter::Awkward(a.create(root, &leaf.path, rows)?),
+        })
+    }
+
+    pub fn append(&mut self, block: &Block) -> Result<()> {
+        match (self, block) {
+            (LeafWriter::Array(a), Block::Fixed { bytes, .. }) => a.append(bytes),
+            (LeafWriter::Array(a), Block::Text { strings, .. }) => a.append_strings(strings),
+            (LeafWriter::Sparse(s), Block::Sparse(block)) => s.append(block),
+            (LeafWriter::Awkward(a), Block::Awkward(block)) => a.append(block),
+            _ => bail!("A block of another kind than its array"),
+        }
+    }
+
+    /// Appends the rows at `picks` of a block, of a matrix of cells by cells only `columns`.
+    pub fn append_picked(
+        &mut self,
+        block: &Block,
+        picks: &[u32],
+        columns: Option<&CellColumns>,
+    ) -> Result<()> {
+        match (&mut *self, block, columns) {
+            (LeafWriter::Array(to), Block::Fixed { row, bytes }, None) => {
+                let row = *row as u64;
+                let fill =
+                    |range: Range<u64>, out: &mut [u8]| fill_rows(bytes, row, picks, range, out);
+                to.append_filled(picks.len() as u64, &fill)
+            }
+            (LeafWriter::Sparse(to), Block::Sparse(block), None) => to.append_picked(block, picks),
+            _ => {
+                let row = block.bytes() / (block.rows() as u64).max(1);
+                let step = (BLOCK / row.max(1)).max(1) as usize;
+                picks.chunks(step).try_for_each(|picks| match columns {
+                    Some(columns) => self.append(&block.pick(picks).columns(columns)?),
+                    None => self.append(&block.pick(picks)),
+                })
+            }
+        }
+    }
+
+    /// Appends rows as they stand in the file, in a fixed amount of memory; `cost` is what [`Leaf::cost`] gives.
+    pub fn append_from(
+        &mut self,
+        leaf: &Leaf,
+        rows: Range<u64>,
+        columns: Option<&CellColumns>,
+        cost: RowCost,
+    ) -> Result<()> {
+        match (&mut *self, &leaf.source) {
+            (LeafWriter::Array(to), Source::Fixed(from)) => to.append_from(from, rows, None),
+            (LeafWriter::Sparse(to), Source::Sparse(from)) => to.append_from(from, rows),
+            _ => {
+                let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);
+                read_ahead(leaf.blocks(rows, cost), read, |block| {
+                    let block = match columns {
+                        Some(columns) => block.columns(columns)?,
+                        None => block,
+                    };
+                    self.append(&block)?;
+                    Ok(block)
+                })
+            }
+        }
+    }
+
+    pub fn finish(self) -> Result<()> {
+        match self {
+            LeafWriter::Array(a) => a.finish().map(drop),
+            LeafWriter::Sparse(s) => s.finish().map(drop),
+            LeafWriter::Awkward(a) => a.finish(),
+        }
+    }
+}
+
+/// Gives the bytes in `range` of the rows at `picks`, each of `row` bytes.
+fn fill_rows(from: &[u8], row: u64, picks: &[u32], range: Range<u64>, out: &mut [u8]) {
+    let (mut at, mut done) = (range.start, 0);
+    while at < range.end {
+        let within = at % row;
+        let start = (u64::from(picks[(at / row) as usize]) * row + within) as usize;
+        let len = (row - within).min(range.end - at);
+        out[done..done + len as usize].copy_from_slice(&from[start..start + len as usize]);
+        (at, done) = (at + len, done + len as usize);
+    }
+}

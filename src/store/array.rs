@@ -1,0 +1,252 @@
+//! An array that is read: the facade over those of HDF5 and Zarr, and over arrays unpacked into scratch files.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::io::buffer::Buffer;
+use super::io::raw;
+use super::io::unpacked::Unpacked;
+use super::spec::{ArraySpec, Attrs, Field, Strings};
+use super::{Format, hdf5, zarr};
+
+/// An array, open for reading.
+pub struct Array(pub(super) ArrayOf);
+
+pub(super) enum ArrayOf {
+    Hdf5(Box<hdf5::Array>),
+    Zarr(Box<zarr::Array>),
+    /// Decoded into a scratch file.
+    Unpacked(Box<Unpacked>),
+}
+
+/// How the values of an array lie in its file, as far as its metadata tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StorageInfo {
+    /// The shape of a chunk; `None` where the array lies in one piece.
+    pub chunk: Option<Vec<u64>>,
+    /// The names of its filters or codecs, in the order of writing.
+    pub filters: Vec<String>,
+    /// Whether readers get its numbers with the most significant byte first, as HDF5 and Zarr of version 2 keep them.
+    pub big_endian: bool,
+    /// What the values take on disk, in HDF5 without text of any length; `None` where they have no chunks in Zarr.
+    pub bytes: Option<u64>,
+}
+
+impl Array {
+    pub fn path(&self) -> String {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.path(),
+            ArrayOf::Zarr(a) => a.path(),
+            ArrayOf::Unpacked(a) => a.path(),
+        }
+    }
+
+    /// That of the file that it is read from.
+    pub fn format(&self) -> Format {
+        match &self.0 {
+            ArrayOf::Zarr(_) => Format::Zarr,
+            ArrayOf::Hdf5(_) | ArrayOf::Unpacked(_) => Format::H5ad,
+        }
+    }
+
+    pub fn spec(&self) -> &ArraySpec {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.spec(),
+            ArrayOf::Zarr(a) => a.spec(),
+            ArrayOf::Unpacked(a) => a.spec(),
+        }
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.attrs(),
+            ArrayOf::Zarr(a) => a.attrs(),
+            ArrayOf::Unpacked(a) => a.attrs(),
+        }
+    }
+
+    /// Their names alone, which take fewer reads than their values.
+    pub fn attr_names(&self) -> Result<Vec<String>> {
+        if let ArrayOf::Hdf5(a) = &self.0 {
+            return a.attr_names();
+        }
+        let attrs = self.attrs()?;
+        Ok(attrs.iter().map(|(name, _)| name.to_owned()).collect())
+    }
+
+    /// Reads the rows in `ranges` (sorted, disjoint) as they are stored, into exactly as many bytes. A scalar is
+    /// one row. For every type but text of any length.
+    pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.read_into(ranges, dst),
+            ArrayOf::Zarr(a) => a.read_into(ranges, dst),
+            ArrayOf::Unpacked(a) => a.read_into(ranges, dst),
+        }
+        .with_context(|| format!("Read '{}'", self.path()))
+    }
+
+    /// As [`Array::read_into`], into bytes of its own.
+    pub fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+        let len = self.bytes_in(ranges)?;
+        // What a header claims may be more than there is.
+        Vec::<u8>::new()
+            .try_reserve_exact(len)
+            .with_context(|| format!("Read '{}': {len} bytes", self.path()))?;
+        let mut dst = vec![0; len];
+        self.read_into(ranges, &mut dst)?;
+        Ok(dst)
+    }
+
+    /// As [`Array::read_into`], into the memory of a buffer that is no longer needed, where that is enough.
+    pub fn read_over(&self, ranges: &[Range<u64>], mut dst: Buffer) -> Result<Buffer> {
+        let len = self.bytes_in(ranges)?;
+        if dst.capacity() < len {
+            // The next block may be a little larger.
+            let room = len.saturating_add(len / 16);
+            drop(dst);
+            // Fresh memory is zero without being written, so the threads that read touch it first.
+            dst = Buffer::zeros(room).with_context(|| format!("Read '{}'", self.path()))?;
+        }
+        dst.set_len(len);
+        self.read_into(ranges, &mut dst)?;
+        Ok(dst)
+    }
+
+    /// What the rows in `ranges` take.
+    pub(super) fn bytes_in(&self, ranges: &[Range<u64>]) -> Result<usize> {
+        let rows: u64 = ranges.iter().map(|r| r.end - r.start).sum();
+        rows.checked_mul(self.spec().row_bytes())
+            .and_then(|n| usize::try_from(n).ok())
+            .with_context(|| format!("Read '{}': its shape is too large", self.path()))
+    }
+
+    /// Reads the rows in `ranges` (sorted, disjoint) of an array of text, fixed width or not (padding is taken
+    /// off), in order of storage: a row of several elements gives as many texts.
+    pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.read_strings(ranges),
+            ArrayOf::Zarr(a) => a.read_strings(ranges),
+            ArrayOf::Unpacked(_) => bail!("It holds no text"),
+        }
+        .with_context(|| format!("Read '{}'", self.path()))
+    }
+
+    /// Reads the rows in `ranges` of one field of a compound dataset, whose type is of a fixed width.
+    pub fn read_field(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.read_field(field, ranges),
+            _ => bail!("It is no compound dataset"),
+        }
+        .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
+    }
+
+    /// As [`Array::read_field`], for a field of text.
+    pub fn read_field_strings(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Strings> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.read_field_strings(field, ranges),
+            _ => bail!("It is no compound dataset"),
+        }
+        .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
+    }
+
+    /// Hands the rows in `rows` to `take` as they are read, from many threads. False, and nothing was done, where they
+    /// do not come as whole rows.
+    pub(super) fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.each(rows, take),
+            ArrayOf::Zarr(a) => a.each(rows, take),
+            ArrayOf::Unpacked(a) => a.each(rows, take).map(|()| true),
+        }
+        .with_context(|| format!("Read '{}'", self.path()))
+    }
+
+    /// The same array, decoded once into a file in `scratch`, so that any row can be read by itself.
+    pub fn unpacked(&self, scratch: &Path) -> Result<Array> {
+        /// Bytes decoded at a time.
+        const BLOCK: u64 = 32 << 20;
+        let spec = self.spec();
+        let mut unpacked = Unpacked::create(scratch, self.path(), spec.clone(), self.attrs()?)?;
+        let step = (BLOCK / spec.row_bytes().max(1)).max(1);
+        let mut start = 0;
+        while start < spec.rows() {
+            let end = spec.rows().min(start.saturating_add(step));
+            unpacked.append(&self.read(std::slice::from_ref(&(start..end)))?)?;
+            start = end;
+        }
+        Ok(Array(ArrayOf::Unpacked(Box::new(unpacked))))
+    }
+
+    /// Where its values lie, if as they are.
+    pub(super) fn extents(&self) -> Option<(&File, &raw::Extents)> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.extents(),
+            ArrayOf::Zarr(_) => None,
+            ArrayOf::Unpacked(a) => Some(a.extents()),
+        }
+    }
+
+    /// Whether any row is read from its place, without decoding.
+    pub fn is_placed(&self) -> bool {
+        self.extents().is_some()
+    }
+
+    /// How its values are stored and read, for the log: `Direct`, `Contiguous` or `Library(why)`.
+    pub fn storage(&self) -> String {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.storage(),
+            ArrayOf::Zarr(a) => a.storage(),
+            ArrayOf::Unpacked(a) => a.storage(),
+        }
+    }
+
+    /// How its values lie in the file; no value is read.
+    pub fn layout(&self) -> Result<StorageInfo> {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.layout(),
+            ArrayOf::Zarr(a) => a.layout(),
+            ArrayOf::Unpacked(_) => Ok(StorageInfo::default()),
+        }
+    }
+
+    /// An error where next to nothing of what its shape declares is stored: to read values that were never written,
+    /// one after another, may take days.
+    pub fn check_declared(&self) -> Result<()> {
+        /// What may be declared besides the most that a codec makes of what is stored.
+        const LEAST: u64 = 256 << 30;
+        const RATIO: u64 = 1 << 16;
+        let spec = self.spec();
+        let row = spec.row_bytes().max(spec.row_items());
+        let declared = row.saturating_mul(spec.rows());
+        if declared > LEAST
+            && let Some(stored) = self.layout()?.bytes
+        {
+            ensure!(
+                declared - LEAST <= stored.saturating_mul(RATIO),
+                "'{}' declares {declared} bytes, next to nothing of which is stored",
+                self.path()
+            );
+        }
+        Ok(())
+    }
+
+    /// Bytes that must be decoded to reach any one row; 1 where rows can be read by themselves.
+    pub fn chunk_bytes(&self) -> u64 {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.chunk_bytes(),
+            ArrayOf::Zarr(a) => a.chunk_bytes(),
+            ArrayOf::Unpacked(a) => a.chunk_bytes(),
+        }
+    }
+
+    /// Bytes that a read takes while it decodes chunks, besides what it returns.
+    pub fn decode_bytes(&self) -> u64 {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.decode_bytes(),
+            ArrayOf::Zarr(a) => a.decode_bytes(),
+            ArrayOf::Unpacked(_) => 0,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! A folder of named nodes: the facade over the groups of HDF5 and Zarr.
+
+use std::borrow::Cow;
+
+use anyhow::{Context, Result};
+
+use super::array::ArrayOf;
+use super::io::append::{Appender, AppenderOf, Noted};
+use super::io::ledger::{self, Ledger};
+use super::leftout::{self, To};
+use super::spec::{ArraySpec, Attrs};
+use super::{Array, Format, Node, Rows, hdf5, zarr};
+
+/// A folder of named nodes, open for reading or for writing.
+#[derive(Clone)]
+pub struct Group {
+    of: GroupOf,
+    /// Where what is written is noted, if it is to be compared.
+    ledger: Option<Ledger>,
+}
+
+#[derive(Clone)]
+pub(super) enum GroupOf {
+    Hdf5(hdf5::Group),
+    Zarr(zarr::Group),
+}
+
+impl From<GroupOf> for Group {
+    fn from(of: GroupOf) -> Group {
+        Group { of, ledger: None }
+    }
+}
+
+impl Group {
+    /// The same group, which notes in `ledger` all that is written to it from now on.
+    pub fn noted(self, ledger: Option<Ledger>) -> Group {
+        Group { ledger, ..self }
+    }
+
+    /// The path in the file of a node below this group.
+    fn path_of(&self, path: &str) -> String {
+        let whole = match (self.path().as_str(), path) {
+            ("", _) => path.into(),
+            (group, "") => group.into(),
+            (group, _) => format!("{group}/{path}"),
+        };
+        match self.format() {
+            Format::H5ad => whole,
+            Format::Zarr => zarr::portable(&whole),
+        }
+    }
+
+    pub fn format(&self) -> Format {
+        match &self.of {
+            GroupOf::Hdf5(_) => Format::H5ad,
+            GroupOf::Zarr(_) => Format::Zarr,
+        }
+    }
+
+    /// Those of the attributes for a node below this group that its format can hold.
+    fn writable<'a>(&self, path: &str, attrs: &'a Attrs, to: To) -> Cow<'a, Attrs> {
+        leftout::writable(attrs, &self.path_of(path), self.format(), to)
+    }
+
+    /// The path inside its file, without a leading slash; empty for the root.
+    pub fn path(&self) -> String {
+        match &self.of {
+            GroupOf::Hdf5(g) => g.path(),
+            GroupOf::Zarr(g) => g.path(),
+        }
+    }
+
+    /// The names of its nodes, sorted by code point.
+    pub fn names(&self) -> Result<Vec<String>> {
+        match &self.of {
+            GroupOf::Hdf5(g) => g.names(),
+            GroupOf::Zarr(g) => g.names(),
+        }
+    }
+
+    /// The node at `path` below this group (names joined by slashes); `None` where there is none.
+    pub fn get(&self, path: &str) -> Result<Option<Node>> {
+        match &self.of {
+            GroupOf::Hdf5(g) => Ok(g.get(path)?.map(|n| match n {
+                hdf5::Node::Group(g) => {
+                    Node::Group(Group::from(GroupOf::Hdf5(g)).noted(self.ledger.clone()))
+                }
+                hdf5::Node::Array(a) => Node::Array(Array(ArrayOf::Hdf5(Box::new(a)))),
+            })),
+            GroupOf::Zarr(g) => Ok(g.get(path)?.map(|n| match n {
+                zarr::Node::Group(g) => {
+                    Node::Group(Group::from(GroupOf::Zarr(g)).noted(self.ledger.clone()))
+                }
+                zarr::Node::Array(a) => Node::Array(Array(ArrayOf::Zarr(Box::new(a)))),
+            })),
+        }
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        match &self.of {
+            GroupOf::Hdf5(g) => g.attrs(),
+            GroupOf::Zarr(g) => g.attrs(),
+        }
+    }
+
+    /// Creates the group `path`, and those that lead to it where they are missing.
+    pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
+        let attrs = &*self.writable(path, attrs, To::New);
+        let of = match &self.of {
+            GroupOf::Hdf5(g) => GroupOf::Hdf5(g.create_group(path, attrs)?),
+            GroupOf::Zarr(g) => GroupOf::Zarr(g.create_group(path, attrs)?),
+        };
+        if let Some(ledger) = &self.ledger {
+            ledger.attrs(self.path_of(path), attrs);
+        }
+        Ok(Group::from(of).noted(self.ledger.clone()))
+    }
+
+    /// The same group, whose new arrays hold back at most about `bytes` each, in smaller chunks than they get by
+    /// default: for many that are written at once.
+    pub fn with_chunks_of(&self, bytes: u64) -> Group {
+        let of = match &self.of {
+            GroupOf::Hdf5(g) => GroupOf::Hdf5(g.with_chunks_of(bytes)),
+            GroupOf::Zarr(g) => GroupOf::Zarr(g.with_chunks_of(bytes)),
+        };
+        Group::from(of).noted(self.ledger.clone())
+    }
+
+    /// Sets attributes of the node at `path` (this group where it is empty); those of the same names are replaced.
+    pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
+        let attrs = &*self.writable(path, attrs, To::Old);
+        if let Some(ledger) = &self.ledger {
+            ledger.attrs(self.path_of(path), attrs);
+        }
+        match &self.of {
+            GroupOf::Hdf5(g) => g.set_attrs(path, attrs),
+            GroupOf::Zarr(g) => g.set_attrs(path, attrs),
+        }
+    }
+
+    /// Creates the array `path`, and the groups that lead to it where they are missing.
+    pub fn create_array(
+        &self,
+        path: &str,
+        spec: &ArraySpec,
+        rows: Rows,
+        attrs: &Attrs,
+    ) -> Result<Appender> {
+        let attrs = &*self.writable(path, attrs, To::New);
+        let of = match &self.of {
+            GroupOf::Hdf5(g) => {
+                AppenderOf::Hdf5(Box::new(g.create_array(path, spec, rows, attrs)?))
+            }
+            GroupOf::Zarr(g) => {
+                AppenderOf::Zarr(Box::new(g.create_array(path, spec, rows, attrs)?))
+            }
+        };
+        let noted = self.ledger.as_ref().map(|ledger| {
+            ledger.attrs(self.path_of(path), attrs);
+            Noted::new(ledger, self.path_of(path), spec)
+        });
+        Ok(Appender::new(of, noted))
+    }
+
+    /// Writes an array of records whose fixed-width text is UTF-8. HDF5 readers take such text for ASCII, so there it
+    /// becomes text of any length.
+    pub fn write_records(
+        &self,
+        path: &str,
+        spec: &ArraySpec,
+        records: &[u8],
+        attrs: &Attrs,
+    ) -> Result<()> {
+        let attrs = &*self.writable(path, attrs, To::New);
+        match &self.of {
+            GroupOf::Hdf5(g) => {
+                if let Some(ledger) = &self.ledger {
+                    // Its texts get another width on the way: only that it is there is compared.
+                    ledger.attrs(self.path_of(path), attrs);
+                }
+                g.write_records(path, spec, records, attrs)
+            }
+            GroupOf::Zarr(_) => {
+                let mut array = self.create_array(path, spec, Rows::Known, attrs)?;
+                array.append(records)?;
+                array.finish().map(drop)
+            }
+        }
+    }
+
+    /// Copies node `name`, whatever it holds, to `to/new_name`, its chunks as they are stored. They are decoded
+    /// nevertheless: an error where that fails. False, and nothing done, where source and target are of different
+    /// formats.
+    pub fn copy_verbatim(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
+        let copied = match (&self.of, &to.of) {
+            (GroupOf::Hdf5(from), GroupOf::Hdf5(to)) => from.copy(name, to, new_name)?,
+            (GroupOf::Zarr(from), GroupOf::Zarr(to)) => from.copy(name, to, new_name)?,
+            _ => false,
+        };
+        if copied {
+            let node = self.get(name)?;
+            let node = node.with_context(|| format!("'{name}' is missing"))?;
+            match &to.ledger {
+                Some(ledger) => ledger.copied(&node, to.path_of(new_name))?,
+                None => ledger::decode_all(&node)?,
+            }
+        }
+        Ok(copied)
+    }
+
+    /// Ends the writing of a file: everything is handed to the file system, and a Zarr root gets its consolidated
+    /// metadata. Called once, on the root, after every appender is finished.
+    pub fn finish(self) -> Result<()> {
+        match self.of {
+            GroupOf::Hdf5(g) => g.finish(),
+            GroupOf::Zarr(g) => g.finish(),
+        }
+    }
+}

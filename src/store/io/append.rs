@@ -1,0 +1,342 @@
+//! Appending rows to an array of either format, in parts and from many threads where that is possible.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use anyhow::{Result, ensure};
+
+use super::ahead::read_ahead;
+use super::lanes::{in_lanes, lanes_of};
+use super::ledger::{Ledger, PartialSums, Sum};
+use super::raw::{self, Check, Fill, Take};
+use crate::store::spec::{ArraySpec, Strings};
+use crate::store::{Array, Buffer, hdf5, zarr};
+
+/// An array that is being written, row after row.
+pub struct Appender {
+    of: AppenderOf,
+    noted: Option<Box<Noted>>,
+}
+
+/// What a ledger is told of an array.
+pub struct Noted {
+    ledger: Ledger,
+    path: String,
+    spec: ArraySpec,
+    sum: Sum,
+}
+
+pub enum AppenderOf {
+    Hdf5(Box<hdf5::Appender>),
+    Zarr(Box<zarr::Appender>),
+}
+
+impl Noted {
+    pub fn new(ledger: &Ledger, path: String, spec: &ArraySpec) -> Noted {
+        Noted {
+            ledger: ledger.clone(),
+            path,
+            spec: spec.clone(),
+            sum: Sum::default(),
+        }
+    }
+}
+
+/// What is to be appended for values that were read.
+pub type Map<'a> = &'a (dyn Fn(&[u8]) -> Result<Cow<[u8]>> + Sync);
+
+fn check_within(rows: &Range<u64>, array: &Array) -> Result<()> {
+    let count = array.spec().rows();
+    ensure!(
+        rows.start <= rows.end && rows.end <= count,
+        "Read rows {rows:?} of '{}': it has {count}",
+        array.path()
+    );
+    Ok(())
+}
+
+impl Appender {
+    pub fn new(of: AppenderOf, noted: Option<Noted>) -> Appender {
+        Appender {
+            of,
+            noted: noted.map(Box::new),
+        }
+    }
+
+    pub fn spec(&self) -> &ArraySpec {
+        match &self.of {
+            AppenderOf::Hdf5(a) => a.spec(),
+            AppenderOf::Zarr(a) => a.spec(),
+        }
+    }
+
+    /// Appends whole rows, as they are to be stored.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        if let Some(noted) = &mut self.noted {
+            noted.sum.add(&Sum::of(bytes));
+        }
+        match &mut self.of {
+            AppenderOf::Hdf5(a) => a.append(bytes),
+            AppenderOf::Zarr(a) => a.append(bytes),
+        }
+    }
+
+    /// Whether the file is the same whatever else is written to it meanwhile.
+    pub fn is_placed(&self) -> bool {
+        match &self.of {
+            AppenderOf::Hdf5(a) => a.is_placed(),
+            AppenderOf::Zarr(_) => true,
+        }
+    }
+
+    /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads, each with the
+    /// number of its first row. False, and nothing was appended, where this array cannot be written so or `give` says
+    /// so.
+    pub fn append_parts(
+        &mut self,
+        count: u64,
+        give: impl FnOnce(Take) -> Result<bool>,
+    ) -> Result<bool> {
+        let (parts, noted) = (PartialSums::default(), self.noted.is_some());
+        let row = self.spec().row_bytes();
+        let give = |write: Take| {
+            give(&|first, bytes| {
+                if noted && !bytes.is_empty() {
+                    parts.add(first * row, bytes);
+                }
+                write(first, bytes)
+            })
+        };
+        let done = match &mut self.of {
+            AppenderOf::Hdf5(to) => to.append_parts(count, give),
+            AppenderOf::Zarr(to) => to.append_parts(count, give),
+        }?;
+        if done && let Some(noted) = &mut self.noted {
+            noted.sum.add(&parts.whole());
+        }
+        Ok(done)
+    }
+
+    /// Appends `count` rows as `fill` gives them: it is called from many threads with a range of their bytes and a
+    /// buffer of that size.
+    pub fn append_filled(&mut self, count: u64, fill: Fill) -> Result<()> {
+        let row = self.spec().row_bytes();
+        let step = (raw::TASK as u64 / row.max(1)).max(1);
+        let part = |buffer: &mut Vec<u8>, part: u64| {
+            let rows = part * step..count.min((part + 1) * step);
+            buffer.resize(((rows.end - rows.start) * row) as usize, 0);
+            fill(rows.start * row..rows.end * row, buffer);
+            rows.start
+        };
+        let tasks = count.div_ceil(step);
+        let in_parts = |write: Take| {
+            in_lanes(lanes_of(step * row), tasks, |buffer: &mut Vec<u8>, task| {
+                let first = part(buffer, task);
+                write(first, buffer)
+            })
+        };
+        // A few rows, for one of many files, are not worth it.
+        if tasks > 1 && self.append_parts(count, |write| in_parts(write).map(|()| true))? {
+            return Ok(());
+        }
+        let mut buffer = vec![];
+        (0..tasks).try_for_each(|task| {
+            part(&mut buffer, task);
+            self.append(&buffer)
+        })
+    }
+
+    /// Appends rows of an array of the same type, past memory where both lie in one piece and nothing is to be seen.
+    pub fn append_from(
+        &mut self,
+        from: &Array,
+        rows: Range<u64>,
+        check: Option<Check>,
+    ) -> Result<()> {
+        check_within(&rows, from)?;
+        let unseen = check.is_none() && self.noted.is_none();
+        if unseen && self.append_stored(from, &rows)? {
+            return Ok(());
+        }
+        self.append_mapped(from, rows, &|bytes| {
+            check.map_or(Ok(()), |check| check(bytes))?;
+            Ok(Cow::Borrowed(bytes))
+        })
+    }
+
+    /// Appends what `map` makes of rows of an array, each a row of this one. It is called with parts of the rows, from
+    /// many threads.
+    pub fn append_mapped(&mut self, from: &Array, rows: Range<u64>, map: Map) -> Result<()> {
+        /// Bytes of one of the two blocks that are held at a time.
+        const BLOCK: u64 = 8 << 20;
+        check_within(&rows, from)?;
+        let in_parts = self.append_parts(rows.end - rows.start, |write| {
+            from.each(rows.clone(), &|first, bytes| write(first, &map(bytes)?))
+        })?;
+        if in_parts {
+            return Ok(());
+        }
+        let step = (BLOCK / from.spec().row_bytes().max(1)).max(1);
+        let blocks = rows.clone().step_by(usize::try_from(step)?);
+        let blocks = blocks.map(|start| start..rows.end.min(start.saturating_add(step)));
+        let read = |block, over: Option<Buffer>| {
+            from.read_over(std::slice::from_ref(&block), over.unwrap_or_default())
+        };
+        read_ahead(blocks, read, |bytes| {
+            self.append(&map(&bytes)?)?;
+            Ok(bytes)
+        })
+    }
+
+    /// Appends rows that lie in their file as they are to be stored; false where they do not, or in many pieces, or the
+    /// kernel cannot copy them.
+    fn append_stored(&mut self, from: &Array, rows: &Range<u64>) -> Result<bool> {
+        /// Bytes that a piece has in the mean, where each is copied by itself.
+        const LEAST: u64 = 1 << 20;
+        let (AppenderOf::Hdf5(to), Some((file, extents))) = (&mut self.of, from.extents()) else {
+            return Ok(false);
+        };
+        let pieces: Vec<_> = extents.pieces(rows.clone()).collect();
+        let bytes = (rows.end - rows.start).saturating_mul(from.spec().row_bytes());
+        if !to.takes(from.spec()) || pieces.len() as u64 > (bytes / LEAST).max(1) {
+            return Ok(false);
+        }
+        let pieces = pieces.into_iter();
+        let pieces = pieces.map(|(part, at)| (raw::FileSpan { file, at }, part.end - part.start));
+        to.append_pieces(pieces)
+    }
+
+    /// Appends elements of text.
+    pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
+        if let Some(noted) = &mut self.noted {
+            noted.sum.add_texts(strings);
+        }
+        match &mut self.of {
+            AppenderOf::Hdf5(a) => a.append_strings(strings),
+            AppenderOf::Zarr(a) => a.append_strings(strings),
+        }
+    }
+
+    /// Makes the array valid and returns its rows; an error when they are not as many as were announced.
+    pub fn finish(self) -> Result<u64> {
+        let rows = match self.of {
+            AppenderOf::Hdf5(a) => a.finish()?,
+            AppenderOf::Zarr(a) => a.finish()?,
+        };
+        if let Some(noted) = self.noted {
+            let Noted {
+                ledger,
+                path,
+                mut spec,
+                sum,
+            } = *noted;
+            if let Some(first) = spec.shape.first_mut() {
+                *first = rows;
+            }
+            ledger.array(path, spec, Some(sum));
+        }
+        Ok(rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rayon::prelude::*;
+
+    use super::*;
+    use crate::codec::compression::Compression;
+    use crate::store::spec::{Attrs, Dtype};
+    use crate::store::{Access, Format, Node, Rows, create, open};
+
+    /// What it makes of rows from one of ways to append.
+    fn append(to: &mut Appender, from: &Array, bytes: &[u8], rows: Range<u64>, way: u8) {
+        let row = to.spec().row_bytes();
+        let of = |rows: Range<u64>| &bytes[(rows.start * row) as usize..(rows.end * row) as usize];
+        let count = rows.end - rows.start;
+        match way {
+            0 => to.append(of(rows)),
+            1 => to.append_from(from, rows, None),
+            2 => to.append_mapped(from, rows, &|bytes| Ok(Cow::Owned(bytes.to_vec()))),
+            3 => {
+                let start = rows.start * row;
+                let fill = |part: Range<u64>, out: &mut [u8]| {
+                    out.copy_from_slice(
+                        &bytes[(start + part.start) as usize..(start + part.end) as usize],
+                    );
+                };
+                to.append_filled(count, &fill)
+            }
+            _ => to
+                .append_parts(count, |write| {
+                    let at = (0..count as usize).into_par_iter().rev().map(|i| i as u64);
+                    at.try_for_each(|i| write(i, of(rows.start + i..rows.start + i + 1)))?;
+                    Ok(true)
+                })
+                .map(|done| assert!(done)),
+        }
+        .unwrap();
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        /// In whatever order their parts come.
+        #[test]
+        fn rows_appended_in_any_way_are_those_rows(
+            ways in prop::collection::vec((0u8..5, 0u64..4000), 1..6),
+            width in 1u64..4,
+            growing: bool,
+            (format, packed) in prop_oneof![Just((Format::H5ad, false)), Just((Format::H5ad, true)), Just((Format::Zarr, true))],
+            source_packed: bool,
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let pack = |is| if is { Compression::Gzip(1) } else { Compression::None };
+            let count: u64 = ways.iter().map(|(_, rows)| rows).sum();
+            let spec = ArraySpec::new(vec![count, width], Dtype::INT64);
+            let bytes: Vec<u8> = (0..count * width).flat_map(|i| (i * i).to_le_bytes()).collect();
+            let source = dir.path().join("s.h5ad");
+            let root = create(&source, Format::H5ad, pack(source_packed)).unwrap();
+            let mut from = root.create_array("a", &spec, Rows::Known, &Attrs::default()).unwrap();
+            from.append(&bytes).unwrap();
+            from.finish().unwrap();
+            root.finish().unwrap();
+            let root = open(&source, &Access::default()).unwrap();
+            let Some(Node::Array(from)) = root.get("a").unwrap() else { panic!() };
+
+            let path = dir.path().join("t");
+            let root = create(&path, format, pack(packed)).unwrap().with_chunks_of(10_000);
+            let rows = if growing { Rows::Growing } else { Rows::Known };
+            let mut to = root.create_array("a", &spec, rows, &Attrs::default()).unwrap();
+            let mut start = 0;
+            for (way, rows) in ways {
+                append(&mut to, &from, &bytes, start..start + rows, way);
+                start += rows;
+            }
+            prop_assert_eq!(to.finish().unwrap(), count);
+            root.finish().unwrap();
+            let root = open(&path, &Access::default()).unwrap();
+            let Some(Node::Array(back)) = root.get("a").unwrap() else { panic!() };
+            prop_assert!(back.read(std::slice::from_ref(&(0..count))).unwrap() == bytes);
+        }
+    }
+
+    #[test]
+    fn more_or_fewer_rows_than_announced_are_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, format) in [("a.h5ad", Format::H5ad), ("a.zarr", Format::Zarr)] {
+            for compression in [Compression::None, Compression::Gzip(1)] {
+                let path = dir.path().join(format!("{compression:?}{name}"));
+                let root = create(&path, format, compression).unwrap();
+                let spec = ArraySpec::new(vec![5], Dtype::INT64);
+                let mut to = root
+                    .create_array("a", &spec, Rows::Known, &Attrs::default())
+                    .unwrap();
+                let give = |rows: u64| {
+                    move |write: Take| (0..rows).try_for_each(|i| write(i, &[0; 8])).map(|()| true)
+                };
+                assert!(to.append_parts(6, give(6)).is_err());
+                assert!(to.append_parts(2, give(1)).is_err());
+            }
+        }
+    }
+}

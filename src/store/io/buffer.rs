@@ -1,0 +1,104 @@
+//! Memory that rows are read into.
+
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+
+use anyhow::{Context, Result};
+use memmap2::MmapMut;
+
+/// Bytes, zero at first. Many of them lie in huge pages where the kernel grants some (madvise(2), `MADV_HUGEPAGE`):
+/// to map a gigabyte in pages of 4 KiB takes longer than to read it, and rows in random order miss the TLB.
+#[derive(Default)]
+pub struct Buffer {
+    memory: Memory,
+    len: usize,
+}
+
+enum Memory {
+    Heap(Vec<u8>),
+    Pages(MmapMut),
+}
+
+impl Buffer {
+    /// An error where the machine has no room for `len` bytes.
+    pub fn zeros(len: usize) -> Result<Buffer> {
+        /// Two huge pages.
+        const LEAST: usize = 4 << 20;
+        let memory = if len < LEAST {
+            Memory::Heap(vec![0; len])
+        } else {
+            let pages = MmapMut::map_anon(len).with_context(|| format!("{len} bytes"))?;
+            // Elsewhere than Linux there is no such advice, and what the kernel does not grant is no error.
+            #[cfg(target_os = "linux")]
+            let _ = pages.advise(memmap2::Advice::HugePage);
+            Memory::Pages(pages)
+        };
+        Ok(Buffer { memory, len })
+    }
+
+    /// Bytes that it may hold without moving.
+    pub fn capacity(&self) -> usize {
+        match &self.memory {
+            Memory::Heap(bytes) => bytes.len(),
+            Memory::Pages(pages) => pages.len(),
+        }
+    }
+
+    /// Holds the first `len` bytes of its memory, whatever they are; at most its capacity.
+    pub fn set_len(&mut self, len: usize) {
+        self.len = len.min(self.capacity());
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Memory {
+        Memory::Heap(vec![])
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.memory {
+            Memory::Heap(bytes) => &bytes[..self.len],
+            Memory::Pages(pages) => &pages[..self.len],
+        }
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match &mut self.memory {
+            Memory::Heap(bytes) => &mut bytes[..self.len],
+            Memory::Pages(pages) => &mut pages[..self.len],
+        }
+    }
+}
+
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Buffer {
+        Buffer {
+            len: bytes.len(),
+            memory: Memory::Heap(bytes),
+        }
+    }
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Buffer {
+        self.to_vec().into()
+    }
+}
+
+impl PartialEq for Buffer {
+    fn eq(&self, other: &Buffer) -> bool {
+        **self == **other
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        self.deref().fmt(f)
+    }
+}

@@ -1,0 +1,13 @@
+//! Bytes of files in parallel: positioned reads and writes, chunks, tasks in their order, buffers.
+
+pub mod ahead;
+pub mod append;
+pub mod assembly;
+pub mod buffer;
+pub mod chunks;
+pub mod lanes;
+pub mod ledger;
+pub mod raw;
+pub mod scratch;
+pub mod unpacked;
+pub mod work;

@@ -1,0 +1,63 @@
+//! Bytes that are put down in any order and read again, all of one run.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result};
+
+use super::raw;
+
+pub enum Scratch {
+    Memory(Vec<u8>),
+    /// In a folder, whose path is for errors.
+    File(File, PathBuf),
+}
+
+impl Scratch {
+    /// Room for `bytes`: in memory if that is no more than `most`, else in a file in `folder`.
+    pub fn of(bytes: u64, most: u64, folder: &Path) -> Result<Scratch> {
+        if bytes <= most {
+            Ok(Scratch::Memory(vec![0; bytes as usize]))
+        } else {
+            Ok(Scratch::File(file(folder)?, folder.to_owned()))
+        }
+    }
+
+    pub fn write(&mut self, bytes: &[u8], at: u64) -> Result<()> {
+        match self {
+            Scratch::Memory(all) => all[at as usize..][..bytes.len()].copy_from_slice(bytes),
+            Scratch::File(file, folder) => raw::write(file, bytes, at)
+                .with_context(|| format!("Write scratch in {}", folder.display()))?,
+        }
+        Ok(())
+    }
+
+    pub fn read(&self, bytes: u64, at: u64) -> Result<Vec<u8>> {
+        match self {
+            Scratch::Memory(all) => Ok(all[at as usize..][..bytes as usize].to_vec()),
+            Scratch::File(file, folder) => {
+                let mut read = vec![0; bytes as usize];
+                raw::exact(file, &mut read, at)
+                    .with_context(|| format!("Read scratch in {}", folder.display()))?;
+                Ok(read)
+            }
+        }
+    }
+}
+
+/// A file that is gone from its folder at once, and from the disk when it is dropped.
+pub fn file(folder: &Path) -> Result<File> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = folder.join(format!("{count}.raw"));
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&name)
+        .with_context(|| format!("Create scratch file {}", name.display()))?;
+    std::fs::remove_file(&name)
+        .with_context(|| format!("Remove scratch file {}", name.display()))?;
+    Ok(file)
+}

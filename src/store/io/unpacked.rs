@@ -1,0 +1,72 @@
+//! An array that was decoded once, into a scratch file of its own.
+
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::raw::{Extents, Take, write};
+use super::scratch;
+use crate::store::spec::{ArraySpec, Attrs};
+
+/// An array of a fixed width in a [scratch file](super::scratch::file) of its own.
+pub struct Unpacked {
+    path: String,
+    spec: ArraySpec,
+    attrs: Attrs,
+    file: File,
+    extents: Extents,
+    written: u64,
+}
+
+impl Unpacked {
+    pub fn create(folder: &Path, path: String, spec: ArraySpec, attrs: Attrs) -> Result<Unpacked> {
+        Ok(Unpacked {
+            path,
+            extents: Extents::one(0, spec.row_bytes()),
+            spec,
+            attrs,
+            file: scratch::file(folder)?,
+            written: 0,
+        })
+    }
+
+    pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        write(&self.file, bytes, self.written).context("Write to scratch (see --tmpdir)")?;
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    pub fn path(&self) -> String {
+        self.path.clone()
+    }
+
+    pub fn spec(&self) -> &ArraySpec {
+        &self.spec
+    }
+
+    pub fn attrs(&self) -> Result<Attrs> {
+        Ok(self.attrs.clone())
+    }
+
+    pub fn storage(&self) -> String {
+        "Contiguous (in scratch)".into()
+    }
+
+    pub fn chunk_bytes(&self) -> u64 {
+        1
+    }
+
+    pub fn extents(&self) -> (&File, &Extents) {
+        (&self.file, &self.extents)
+    }
+
+    pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+        self.extents.read(&self.file, ranges, dst)
+    }
+
+    pub fn each(&self, rows: Range<u64>, take: Take) -> Result<()> {
+        self.extents.each(&self.file, rows, take)
+    }
+}
