@@ -9,7 +9,7 @@
 //! - `output`: staging folder, verification, publishing; `frame`: obs and var as typed columns
 //! - `anndata`: the layout on disk; `rows`: rows in memory; `dtype`: number types and their conversion
 //! - `store`: the only place that knows HDF5 and Zarr; `codec`: filters as functions on slices
-//! - `report`: log lines and progress; `resources`: CPUs, memory and disk
+//! - `permutation`: the order that numpy gives for a seed; `report`: log lines and progress; `resources`: CPUs, memory and disk
 
 #![deny(unsafe_code)] // `store/hdf5/ffi` alone may
 
@@ -24,6 +24,7 @@ mod extract;
 mod frame;
 mod merge;
 mod output;
+mod permutation;
 mod report;
 mod resources;
 mod rows;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. A module uses those on floors below it, and itself.
 const FLOORS: &[&[&str]] = &[
-    &["resources", "report", "codec"],
+    &["codec", "permutation", "resources"],
+    &["report"],
     &["store"],
     &["dtype"],
     &["rows"],

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::positive;
 use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs};
-use crate::extract::permutation::Seed;
+use crate::permutation::Seed;
 use crate::resources::parse_size;
 
 pub const EXAMPLES: &str = "\

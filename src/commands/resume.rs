@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::cli::{OrderArgs, SliceArgs};
-use crate::extract::permutation::Seed;
 use crate::output;
+use crate::permutation::Seed;
 
 /// Everything that decides what is in the shards: the version, the inputs by path, sizes and times, the options. Those
 /// that change neither (threads, memory, folders) are left out by name, so that a new option is thought of. The inputs

@@ -7,7 +7,6 @@
 mod approach;
 mod needs;
 mod order;
-pub mod permutation;
 pub mod plan;
 pub mod sizes;
 

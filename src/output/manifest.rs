@@ -13,8 +13,8 @@ use super::Outputs;
 use super::digest::Digests;
 use crate::anndata::columns;
 use crate::anndata::encoding::Encoding;
-use crate::extract::permutation::Seed;
 use crate::output;
+use crate::permutation::Seed;
 use crate::store::{self, Access, Group, Node};
 
 pub struct Manifest {
