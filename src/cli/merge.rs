@@ -88,8 +88,8 @@ pub struct ModeArgs {
     #[arg(long)]
     pub pairwise: bool,
 
-    /// What stands in the rows and columns that an outer join adds to X, layers and obsm [default:
-    /// NaN in dense matrices, 0 in sparse ones]
+    /// Value of the rows and columns that an outer join adds to X, layers, raw and obsm, as nan
+    /// [default: 0 for genes that a file lacks, NaN for rows of obsm, 0 where that is sparse]
     #[arg(long, value_name = "X", value_parser = number, allow_hyphen_values = true)]
     pub fill_value: Option<f64>,
 }

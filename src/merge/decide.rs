@@ -161,7 +161,9 @@ impl Outline {
         let width = joined.map(|joined| joined.index.len() as u64);
         let fills = joined.is_some_and(|joined| joined.fills);
         let drops = joined.is_some_and(|joined| joined.drops);
-        ArrayPlan::new(&parts, width, fills, drops, self.modes.fill).with_context(context)
+        // Of genes that an input lacks, as the Python tool has it; rows that it lacks are NaN.
+        let fill = self.modes.fill.or(joined.map(|_| 0.0));
+        ArrayPlan::new(&parts, width, fills, drops, fill).with_context(context)
     }
 
     /// The first input whose array is not like that of the input before it.

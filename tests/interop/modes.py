@@ -180,6 +180,26 @@ def missing_rows_and_columns_take_the_fill_value(case):
             case.check(f"{label}: {name}", _filled_lines(a, b))
 
 
+def genes_that_a_file_lacks_are_zero(case):
+    """In X, layers and raw, dense too, as the Python tool documents it; NaN in rows of obsm; anndata's own with `--fill-value nan`."""
+    for dtype in ("f4", "i4", "?"):
+        parts = [part(i, 5 + i, names, "dense", dtype) for i, names in enumerate(GENES)]
+        for i, p in enumerate(parts):
+            p.layers["layer"], p.raw = p.X.copy(), p.copy()
+            if i != 1:
+                p.obsm["dense"] = np.ones((p.n_obs, 2), "f4")
+        for options, fill in (((), 0), (("--fill-value", "nan"), np.nan)):
+            label = f"{dtype} {options}"
+            got, want = _merged(case, label, parts, *options), _concat(parts, fill_value=fill)
+            if got is None:
+                continue
+            for name, values in (("X", got.X), ("layer", got.layers["layer"]), ("raw", got.raw.X)):
+                case.check(f"{label}: {name}", _filled_lines(want.X, values))
+                kept = np.dtype("f8" if options and dtype != "f4" else dtype)
+                case.check(f"{label}: {name}", [] if values.dtype == kept else [f"{values.dtype}, want {kept}"])
+            case.check(f"{label}: obsm", _filled_lines(_concat(parts).obsm["dense"], got.obsm["dense"]))
+
+
 def _filled_lines(want, got):
     """Values alone: the type stays where it holds the value, where anndata takes float64."""
     if sp.issparse(want) != sp.issparse(got):
