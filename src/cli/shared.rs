@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::Args;
+use tracing::warn;
 
 use super::positive;
 use crate::codec::compression::Compression;
@@ -14,12 +15,33 @@ use crate::store::Access;
 pub struct TableArgs {
     /// Take the column from this table (.csv or .tsv, .gz too), which has a line for every cell,
     /// and add it to obs
-    #[arg(long, value_name = "PATH", requires = "obs_column")]
+    #[arg(long, value_name = "PATH")]
     pub csv_file: Option<PathBuf>,
 
     /// The table's column with the names of the cells [default: the first]
-    #[arg(long, value_name = "COLUMN", requires = "csv_file")]
+    #[arg(long, value_name = "COLUMN")]
     pub join_column: Option<String>,
+}
+
+impl TableArgs {
+    /// Drops the options that have no effect beside the others, with a warning for each; `column` says whether a column
+    /// is asked for.
+    pub fn drop_unused(&mut self, column: bool) {
+        if !column {
+            drop_option(&mut self.csv_file, "--csv-file", "without --obs-column");
+        }
+        if self.csv_file.is_none() {
+            let why = "without --csv-file and --obs-column";
+            drop_option(&mut self.join_column, "--join-column", why);
+        }
+    }
+}
+
+/// Sets an option that has no effect to its default, with a warning if it was given: the Python tool ignores it.
+pub fn drop_option<T: Default + PartialEq>(value: &mut T, option: &str, why: &str) {
+    if std::mem::take(value) != T::default() {
+        warn!("{option} has no effect {why}");
+    }
 }
 
 /// How inputs are read.

@@ -5,7 +5,7 @@ use std::{num::NonZeroU64, path::PathBuf};
 use clap::Args;
 
 use super::positive;
-use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs};
+use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs, drop_option};
 use crate::permutation::Seed;
 use crate::resources::parse_size;
 
@@ -65,10 +65,10 @@ pub struct SliceArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Shards")]
 pub struct OrderArgs {
-    /// Cells per shard; the last one holds the rest
-    #[arg(long, value_name = "N", default_value = "10000")]
+    /// Cells per shard; the last one holds the rest [default: 10000]
+    #[arg(long, value_name = "N")]
     #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
-    pub size: NonZeroU64,
+    pub size: Option<NonZeroU64>,
 
     /// So many shards of nearly equal size, instead
     #[arg(long, value_name = "N", conflicts_with = "size")]
@@ -90,18 +90,43 @@ pub struct OrderArgs {
     pub seed: Option<Seed>,
 }
 
+impl OrderArgs {
+    pub fn cells_per_shard(&self) -> u64 {
+        self.size.map_or(10_000, NonZeroU64::get)
+    }
+}
+
+impl SliceArgs {
+    /// Drops the options that have no effect beside the others, with a warning for each.
+    pub fn drop_unused(&mut self) {
+        let SliceArgs { order, by, .. } = self;
+        if by.obs_column.is_some() {
+            drop_option(&mut order.size, "--size", "beside --obs-column");
+            drop_option(&mut order.seed, "--seed", "beside --obs-column");
+            drop_option(&mut order.shuffle, "--shuffle", "beside --obs-column");
+        } else {
+            let why = "without --obs-column";
+            drop_option(&mut by.always_include, "--always-include", why);
+        }
+        if !order.shuffle {
+            drop_option(&mut order.seed, "--seed", "without --shuffle");
+        }
+        by.table.drop_unused(by.obs_column.is_some());
+    }
+}
+
 /// A shard for each category of a column.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Shards by a column")]
 pub struct ByArgs {
     /// One shard for each value of this column of obs: PREFIX_VALUE.h5ad; what no name of a file
-    /// can hold becomes '_'
+    /// can hold becomes '_'. Then --size and --shuffle have no effect
     #[arg(long, value_name = "COLUMN")]
-    #[arg(conflicts_with_all = ["size", "shards", "max_bytes", "shuffle", "seed"])]
+    #[arg(conflicts_with_all = ["shards", "max_bytes"])]
     pub obs_column: Option<String>,
 
     /// Values whose cells go into every shard, and get none of their own
-    #[arg(long, value_name = "VALUE", num_args = 1.., requires = "obs_column", allow_negative_numbers = true)]
+    #[arg(long, value_name = "VALUE", num_args = 1.., allow_negative_numbers = true)]
     pub always_include: Vec<String>,
 
     #[command(flatten)]

@@ -24,7 +24,7 @@ fn the_definitions_are_sound() {
 #[test]
 fn defaults_are_the_python_tools() {
     let args = slice("annslicer slice a.h5ad out/p");
-    assert_eq!(args.order.size.get(), 10_000);
+    assert_eq!(args.order.cells_per_shard(), 10_000);
     assert!(!args.order.shuffle && args.order.seed.is_none());
     assert_eq!(args.output.compression, None);
     let Command::Merge(args) = parse("annslicer merge o.h5ad a b*").unwrap().command else {
@@ -40,9 +40,20 @@ fn long_options_may_be_shortened_and_stand_anywhere() {
     assert_eq!(args.output.compression, Some(Compression::Gzip(1)));
     assert_eq!(args.machine.memory_limit, Some(1_500_000_000));
     assert_eq!(args.machine.jobs.unwrap().get(), 4);
-    assert_eq!(args.order.size.get(), 7);
+    assert_eq!(args.order.cells_per_shard(), 7);
     assert!(args.order.shuffle);
     assert!(parse("annslicer slice a p --s 7").is_err(), "ambiguous");
+}
+
+#[test]
+fn options_that_have_no_effect_are_dropped() {
+    let mut args = slice("annslicer slice a p --obs-column c --size 7 --shuffle --seed 1");
+    args.drop_unused();
+    assert!(!args.order.shuffle && args.order.seed.is_none() && args.order.size.is_none());
+    let mut args = slice("annslicer slice a p --csv-file t.csv --always-include x --seed 1");
+    args.drop_unused();
+    assert!(args.by.table.csv_file.is_none() && args.by.always_include.is_empty());
+    assert!(args.order.seed.is_none());
 }
 
 #[test]

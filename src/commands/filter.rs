@@ -18,8 +18,11 @@ use crate::report::progress::Progress;
 use crate::resources::format_size;
 use crate::store::{self, Format};
 
-pub fn run(args: FilterArgs, quiet: bool) -> Result<()> {
+pub fn run(mut args: FilterArgs, quiet: bool) -> Result<()> {
     let began = Instant::now();
+    args.which
+        .table
+        .drop_unused(args.which.obs_column.is_some());
     let input = args.input.display().to_string();
     let context = || format!("Cannot filter {input}");
     Format::of(&args.input)?;

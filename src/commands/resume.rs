@@ -22,7 +22,7 @@ pub fn identity(args: &SliceArgs, seen: &[u64], seed: Option<&Seed>) -> Value {
         resume: _,
     } = args;
     let OrderArgs {
-        size,
+        size: _,
         shards,
         max_bytes,
         shuffle,
@@ -31,6 +31,7 @@ pub fn identity(args: &SliceArgs, seen: &[u64], seed: Option<&Seed>) -> Value {
     let files = [input].into_iter().chain(&by.table.csv_file);
     let places = files.map(|path| output::resolve(path).unwrap_or_else(|_| path.clone()));
     let places: Vec<String> = places.map(|p| p.to_string_lossy().into_owned()).collect();
+    let size = order.cells_per_shard();
     let options = format!("{:?}", (size, shards, max_bytes, shuffle, by, output, read));
     json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -35,6 +35,7 @@ struct ShardPlan {
 
 pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
     let began = Instant::now();
+    args.drop_unused();
     let input = args.input.display().to_string();
     let context = || format!("Cannot slice {input}");
     Format::of(&args.input)?;
@@ -196,14 +197,14 @@ fn by_size(
     let how = match (args.order.shards, args.order.max_bytes) {
         (Some(shards), _) => format!("{shards} shards of about equal size"),
         (None, Some(bytes)) => format!("shards of up to {}", format_size(bytes)),
-        (None, None) => format!("shards of {}", args.order.size),
+        (None, None) => format!("shards of {}", args.order.cells_per_shard()),
     };
     info!("Total cells: {cells}. Generating {how}...");
     let (order, budget) = order(args, cells)?;
     let least = match (args.order.shards, args.order.max_bytes) {
         (Some(shards), _) => shards.get().min(cells),
         (None, Some(_)) => 0,
-        (None, None) => cells.div_ceil(args.order.size.get()),
+        (None, None) => cells.div_ceil(args.order.cells_per_shard()),
     };
     ensure!(
         least <= MOST_SHARDS,
@@ -212,7 +213,7 @@ fn by_size(
     let cuts = match (args.order.shards, args.order.max_bytes) {
         (Some(shards), _) => plan::cuts_in_parts(cells, shards.get()),
         (None, Some(bytes)) => cuts_by_bytes(selection, &order, bytes)?,
-        (None, None) => plan::cuts_by_size(cells, args.order.size.get()),
+        (None, None) => plan::cuts_by_size(cells, args.order.cells_per_shard()),
     };
     if let Some(wanted) = args.order.shards.filter(|n| n.get() > cells) {
         warn!("There are {cells} cells, too few for {wanted} shards: each gets one");
@@ -317,9 +318,6 @@ fn by_column(
 /// The order of the cells, and the memory to work in.
 fn order(args: &SliceArgs, cells: u64) -> Result<(Order, Budget)> {
     if !args.order.shuffle {
-        if args.order.seed.is_some() {
-            warn!("--seed has no effect without --shuffle");
-        }
         let budget = Budget::sequential(args.machine.memory());
         return Ok((Order::AsIs, small_blocks().unwrap_or(budget)));
     }
