@@ -75,7 +75,7 @@ pub fn bytes(copy: &Copy) -> Result<u64> {
                     return Ok(spec.row_bytes().saturating_mul(spec.rows()));
                 }
                 let text = array.read_strings(std::slice::from_ref(&(0..rows)))?;
-                let row = text.bytes.len() as u64 / rows + 16 * spec.row_items();
+                let row = text.bytes.len() as u64 / rows + spec.row_items().saturating_mul(16);
                 return Ok(row.saturating_mul(spec.rows()));
             }
             Node::Group(group) => group,

@@ -74,36 +74,10 @@ fn frame_attrs(index: &str, columns: Vec<String>) -> Attrs {
 
 /// A frame that is one compound dataset. Its categories are looked for in the file's `uns`, or in `raw.cat`.
 pub fn record_frame(array: Array, root: &Group) -> Result<OldFrame> {
-    let Dtype::Record { fields, .. } = &array.spec().dtype else {
-        bail!("'{}' is no dataframe", array.path());
-    };
-    let fields = fields.clone();
-    let raw = array.path().starts_with("raw");
-    let array = Arc::new(array);
-    let folder = if raw { "raw.cat" } else { "uns" };
-    let folder = match root.get(folder)? {
-        Some(Node::Group(group)) => Some(group),
-        _ => None,
-    };
-    let mut columns = vec![];
-    for (i, field) in fields.into_iter().enumerate() {
-        let name = format!("{}_categories", field.name);
-        let categories = match &folder {
-            Some(parent) if i > 0 && field.dtype.is_integer() && parent.get(&name)?.is_some() => {
-                Some(OldCategories {
-                    parent: parent.clone(),
-                    name,
-                    ordered: false,
-                })
-            }
-            _ => None,
-        };
-        columns.push(OldColumn {
-            name: field.name.clone(),
-            source: ColumnSource::Field(array.clone(), field),
-            categories,
-        });
-    }
+    let count = fields(&array)?.len();
+    let (folder, array) = (categories_folder(&array, root)?, Arc::new(array));
+    let columns = (0..count).map(|at| field_column(&array, at, folder.as_ref()));
+    let columns = columns.collect::<Result<Vec<_>>>()?;
     let index = columns.first().context("A dataframe without fields")?;
     let others = columns[1..].iter().map(|c| c.name.clone()).collect();
     Ok(OldFrame {
@@ -112,24 +86,79 @@ pub fn record_frame(array: Array, root: &Group) -> Result<OldFrame> {
     })
 }
 
+/// The columns of a frame that is one compound dataset, the index first.
+pub fn record_names(array: &Array) -> Result<Vec<String>> {
+    Ok(fields(array)?.iter().map(|f| f.name.clone()).collect())
+}
+
+/// One column of a frame that is one compound dataset.
+pub fn record_column(array: Array, root: &Group, name: &str) -> Result<OldColumn> {
+    let at = fields(&array)?.iter().position(|field| field.name == name);
+    let folder = categories_folder(&array, root)?;
+    field_column(
+        &Arc::new(array),
+        at.context("It is missing")?,
+        folder.as_ref(),
+    )
+}
+
+fn fields(array: &Array) -> Result<&[Field]> {
+    match &array.spec().dtype {
+        Dtype::Record { fields, .. } => Ok(fields),
+        _ => bail!("'{}' is no dataframe", array.path()),
+    }
+}
+
+/// The group that holds the categories of a compound dataset.
+fn categories_folder(array: &Array, root: &Group) -> Result<Option<Group>> {
+    let is_raw = array.path().starts_with("raw");
+    Ok(match root.get(if is_raw { "raw.cat" } else { "uns" })? {
+        Some(Node::Group(group)) => Some(group),
+        _ => None,
+    })
+}
+
+/// The column of field `at`, the index if that is 0. `folder` holds the categories.
+fn field_column(array: &Arc<Array>, at: usize, folder: Option<&Group>) -> Result<OldColumn> {
+    let field = fields(array)?.get(at).context("It is missing")?;
+    let name = format!("{}_categories", field.name);
+    let categories = match folder {
+        Some(parent) if at > 0 && field.dtype.is_integer() && parent.get(&name)?.is_some() => {
+            Some(OldCategories {
+                parent: parent.clone(),
+                name,
+                ordered: false,
+            })
+        }
+        _ => None,
+    };
+    Ok(OldColumn {
+        name: field.name.clone(),
+        source: ColumnSource::Field(array.clone(), field.clone()),
+        categories,
+    })
+}
+
 /// A frame of `dataframe 0.1.0`.
 pub fn frame(group: &Group, root: &Group) -> Result<OldFrame> {
     let names = columns::columns(group)?;
-    let mut columns = vec![];
-    for name in &names {
-        let array = match group.get(name)? {
-            Some(Node::Array(array)) => array,
-            _ => bail!("'{}' has no column '{name}'", group.path()),
-        };
-        columns.push(OldColumn {
-            name: name.clone(),
-            categories: categories(group, root, name, &array)?,
-            source: ColumnSource::Array(array),
-        });
-    }
+    let columns = names.iter().map(|name| column(group, root, name));
     Ok(OldFrame {
+        columns: columns.collect::<Result<_>>()?,
         attrs: frame_attrs(&names[0], names[1..].to_vec()),
-        columns,
+    })
+}
+
+/// One column of a frame of `dataframe 0.1.0`.
+pub fn column(group: &Group, root: &Group, name: &str) -> Result<OldColumn> {
+    let array = match group.get(name)? {
+        Some(Node::Array(array)) => array,
+        _ => bail!("'{}' has no column '{name}'", group.path()),
+    };
+    Ok(OldColumn {
+        name: name.into(),
+        categories: categories(group, root, name, &array)?,
+        source: ColumnSource::Array(array),
     })
 }
 

@@ -115,7 +115,7 @@ impl Column {
         );
         let items = match &self.values.source {
             Source::Fixed(array) | Source::Text(array) => array.spec().row_items(),
-            Source::Field(_, field) => field.shape.iter().product(),
+            Source::Field(_, field) => field.items(),
             _ => 0,
         };
         ensure!(

@@ -6,11 +6,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::column::{Column, ColumnKind};
 use super::values::{Data, Values};
-use crate::anndata::columns::{column_order, index_name};
+use crate::anndata::columns::{column_order, columns, index_name};
 use crate::anndata::encoding::Encoding;
 use crate::anndata::older;
 use crate::store::spec::{Dtype, Strings};
-use crate::store::{Group, Node};
+use crate::store::{Array, Group, Node};
 
 /// A dataframe of any layout (current, `dataframe 0.1.0`, compound) whose values are still on disk.
 pub struct Frame {
@@ -31,11 +31,8 @@ impl Frame {
     pub fn open(root: &Group, path: &str) -> Result<Frame> {
         let (index_name, columns) = match layout(root, path)? {
             Layout::Current(group) => (index_name(&group)?, column_order(&group)?),
-            Layout::Old(frame) => {
-                let mut names = frame.columns.into_iter().map(|c| c.name);
-                let index = names.next().context("It has no index")?;
-                (index, names.collect())
-            }
+            Layout::Old(group) => index_first(columns(&group)?)?,
+            Layout::Records(array) => index_first(older::record_names(&array)?)?,
         };
         let index = column(root, path, &index_name)?;
         let mut frame = Frame {
@@ -129,14 +126,17 @@ impl std::fmt::Display for MissingName {
 
 enum Layout {
     Current(Group),
-    Old(older::OldFrame),
+    /// `dataframe 0.1.0`.
+    Old(Group),
+    /// One compound dataset.
+    Records(Array),
 }
 
 fn layout(root: &Group, path: &str) -> Result<Layout> {
     Ok(match root.get(path)? {
-        Some(Node::Array(array)) => Layout::Old(older::record_frame(array, root)?),
+        Some(Node::Array(array)) => Layout::Records(array),
         Some(Node::Group(group)) => match Encoding::of_group(&group)? {
-            Encoding::OldDataFrame => Layout::Old(older::frame(&group, root)?),
+            Encoding::OldDataFrame => Layout::Old(group),
             Encoding::DataFrame => Layout::Current(group),
             other => bail!("'{path}' is {other:?}, no dataframe"),
         },
@@ -144,13 +144,17 @@ fn layout(root: &Group, path: &str) -> Result<Layout> {
     })
 }
 
+/// The index and the other columns.
+fn index_first(mut names: Vec<String>) -> Result<(String, Vec<String>)> {
+    ensure!(!names.is_empty(), "It has no index");
+    Ok((names.remove(0), names))
+}
+
 fn column(root: &Group, path: &str, name: &str) -> Result<Column> {
     let open = || match layout(root, path)? {
         Layout::Current(group) => Column::open(group.get(name)?.context("It is missing")?),
-        Layout::Old(frame) => {
-            let found = frame.columns.into_iter().find(|c| c.name == name);
-            Column::open_old(found.context("It is missing")?)
-        }
+        Layout::Old(group) => Column::open_old(older::column(&group, root, name)?),
+        Layout::Records(array) => Column::open_old(older::record_column(array, root, name)?),
     };
     open().with_context(|| format!("Column '{path}/{name}'"))
 }

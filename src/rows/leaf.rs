@@ -67,9 +67,11 @@ impl Leaf {
             Source::Fixed(a) | Source::Codes(a, _) | Source::SquareFixed(a) => {
                 fixed(a.spec().row_bytes())
             }
-            Source::Field(_, field) => {
-                fixed(field_items(field) * field.dtype.size().max(64) as u64)
-            }
+            Source::Field(_, field) => fixed(
+                field
+                    .items()
+                    .saturating_mul(field.dtype.size().max(64) as u64),
+            ),
             Source::Sparse(s) | Source::SquareSparse(s) => RowCost {
                 fixed: 16,
                 element: s.element_bytes(),
@@ -167,9 +169,11 @@ impl Leaf {
         let fixed = |fixed| RowCost { fixed, element: 0 };
         match &self.source {
             Source::Fixed(a) | Source::Codes(a, _) => fixed(a.spec().row_bytes()),
-            Source::Text(a) => fixed(a.spec().row_items() * TEXT),
-            Source::Field(_, field) if field.dtype.is_string() => fixed(field_items(field) * TEXT),
-            Source::Field(_, field) => fixed(field_items(field) * field.dtype.size() as u64),
+            Source::Text(a) => fixed(a.spec().row_items().saturating_mul(TEXT)),
+            Source::Field(_, field) if field.dtype.is_string() => {
+                fixed(field.items().saturating_mul(TEXT))
+            }
+            Source::Field(_, field) => fixed(field.bytes() as u64),
             Source::Sparse(s) => RowCost {
                 fixed: s.indptr.spec().row_bytes(),
                 element: s.element_bytes(),
@@ -221,12 +225,12 @@ impl Leaf {
             Source::Field(a, field) => {
                 if field.dtype.is_string() {
                     Block::Text {
-                        width: field_items(field) as usize,
+                        width: field.items() as usize,
                         strings: a.read_field_strings(field, ranges)?,
                     }
                 } else {
                     Block::Fixed {
-                        row: field_items(field) as usize * field.dtype.size(),
+                        row: field.bytes(),
                         bytes: a.read_field(field, ranges)?.into(),
                     }
                 }
@@ -267,10 +271,6 @@ impl Leaf {
             Source::SquareSparse(_) | Source::SquareFixed(_)
         )
     }
-}
-
-pub fn field_items(field: &Field) -> u64 {
-    field.shape.iter().product()
 }
 
 /// An error unless `found` rows are as many as there are cells.

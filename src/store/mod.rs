@@ -10,6 +10,7 @@ mod group;
 mod hdf5;
 mod io;
 mod leftout;
+mod panics;
 pub mod spec;
 mod zarr;
 
@@ -31,8 +32,8 @@ pub use self::io::ledger::Ledger;
 pub use self::io::raw::Take;
 pub use self::io::scratch::Scratch;
 pub use self::io::work::work;
+pub use self::panics::is_guarded;
 use self::spec::Attrs;
-pub use self::zarr::guard::is_guarded;
 use crate::codec::compression::Compression;
 
 pub enum Node {

@@ -64,6 +64,25 @@ pub struct Field {
     pub shape: Vec<u64>,
 }
 
+/// Elements of an array of that shape. Saturates, as all sizes do that a file claims: a shape that no machine holds
+/// stays one.
+pub fn elements(shape: &[u64]) -> u64 {
+    shape.iter().fold(1, |n, &side| n.saturating_mul(side))
+}
+
+impl Field {
+    /// Elements of one value.
+    pub fn items(&self) -> u64 {
+        elements(&self.shape)
+    }
+
+    /// Bytes of one value.
+    pub fn bytes(&self) -> usize {
+        let bytes = self.items().saturating_mul(self.dtype.size() as u64);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+}
+
 impl Dtype {
     /// A number in this machine's byte order.
     pub const fn native(kind: Kind, size: usize) -> Dtype {
@@ -168,10 +187,7 @@ impl ArraySpec {
 
     /// Elements in one row; saturates for shapes that no machine holds.
     pub fn row_items(&self) -> u64 {
-        self.shape
-            .iter()
-            .skip(1)
-            .fold(1u64, |n, &d| n.saturating_mul(d))
+        elements(self.shape.get(1..).unwrap_or_default())
     }
 
     /// An error for a shape that no file fills, though its header says so: 16 TiB, or as many texts.

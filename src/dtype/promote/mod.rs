@@ -71,12 +71,13 @@ fn not_numbers(first: &Dtype, dtypes: &[Dtype]) -> Option<Dtype> {
         }
         let dtype = result_type(&parts)?;
         let offset = size;
-        size += dtype.size() * field.shape.iter().product::<u64>() as usize;
-        common.push(Field {
+        let field = Field {
             offset,
             dtype,
             ..field.clone()
-        });
+        };
+        size = size.checked_add(field.bytes())?;
+        common.push(field);
     }
     let fields = common;
     Some(Dtype::Record { size, fields })
@@ -156,8 +157,7 @@ fn records(bytes: &[u8], from: &Dtype, to: &Dtype) -> Result<Vec<u8>> {
     };
     let mut out = vec![0; bytes.len() / size * wide];
     for (old, new) in fields.iter().zip(new) {
-        let items = old.shape.iter().product::<u64>() as usize;
-        let (narrow, width) = (items * old.dtype.size(), items * new.dtype.size());
+        let (narrow, width) = (old.bytes(), new.bytes());
         let held = bytes.chunks_exact(*size);
         let held: Vec<u8> = held
             .flat_map(|r| &r[old.offset..][..narrow])

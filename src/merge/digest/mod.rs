@@ -185,7 +185,10 @@ fn array(array: &Array, limit: u64) -> Result<Option<Digest>> {
         _ => {}
     }
     let (mut hasher, row) = if dtype.is_string() {
-        (Hasher::texts(&spec.shape), TEXT * spec.row_items())
+        (
+            Hasher::texts(&spec.shape),
+            spec.row_items().saturating_mul(TEXT),
+        )
     } else {
         (Hasher::array(dtype, &spec.shape), spec.row_bytes())
     };
@@ -206,14 +209,11 @@ fn field(leaf: &Leaf, limit: u64) -> Result<Digest> {
         bail!("'{}' is no field", leaf.path);
     };
     let shape = [&[leaf.rows()], field.shape.as_slice()].concat();
-    let items: u64 = field.shape.iter().product();
+    let items = field.items();
     let (mut hasher, row) = if field.dtype.is_string() {
-        (Hasher::texts(&shape), TEXT * items)
+        (Hasher::texts(&shape), items.saturating_mul(TEXT))
     } else {
-        (
-            Hasher::array(&field.dtype, &shape),
-            field.dtype.size() as u64 * items,
-        )
+        (Hasher::array(&field.dtype, &shape), field.bytes() as u64)
     };
     for rows in blocks(looked_at(leaf.rows(), row, limit), row) {
         let rows = std::slice::from_ref(&rows);
@@ -279,10 +279,10 @@ fn unpadded(text: &[u8]) -> &[u8] {
 
 /// The values of one field: what lies between fields is no value.
 fn field_of(records: &[u8], size: usize, field: &Field) -> Vec<u8> {
-    let bytes = field.dtype.size() * field.shape.iter().product::<u64>() as usize;
+    let bytes = field.bytes();
     let records = records.chunks_exact(size.max(1));
     records
-        .filter_map(|record| record.get(field.offset..field.offset + bytes))
+        .filter_map(|record| record.get(field.offset..)?.get(..bytes))
         .flatten()
         .copied()
         .collect()

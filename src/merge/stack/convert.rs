@@ -9,7 +9,7 @@ use crate::merge::join::ColumnMap;
 use crate::rows::block::Block;
 use crate::rows::csr::CsrBlock;
 use crate::store::Buffer;
-use crate::store::spec::{ByteOrder, Dtype, Kind};
+use crate::store::spec::{ByteOrder, Dtype, Kind, elements};
 
 /// Turns the blocks of one input into those of the merged array.
 pub struct Converter<'a> {
@@ -55,7 +55,7 @@ impl<'a> Converter<'a> {
     pub fn row_bytes(&self) -> u64 {
         match self.plan {
             ArrayPlan::Dense { dtype, row, .. } => {
-                row.iter().product::<u64>() * dtype.size() as u64
+                elements(row).saturating_mul(dtype.size() as u64)
             }
             ArrayPlan::Sparse { spec, .. } => {
                 let element = spec.data.size() + spec.indices.size();
@@ -172,10 +172,7 @@ impl<'a> Converter<'a> {
     }
 
     fn dense(&self, bytes: Buffer, item: usize, from: &[u64], to: &[u64], fill: &[u8]) -> Block {
-        let (old, new) = (
-            from.iter().product::<u64>() as usize * item,
-            to.iter().product::<u64>() as usize * item,
-        );
+        let (old, new) = (elements(from) as usize * item, elements(to) as usize * item);
         let ColumnMap::To { places, .. } = self.map else {
             return Block::Fixed { row: new, bytes };
         };

@@ -21,7 +21,7 @@ use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::rows::sparse_writer::SparseWriter;
 use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
-use crate::store::spec::{ArraySpec, Attrs, Dtype};
+use crate::store::spec::{ArraySpec, Attrs, Dtype, elements};
 use crate::store::{Buffer, Group, Rows, read_ahead};
 
 /// A merged array that is being written.
@@ -182,7 +182,7 @@ impl Stack {
         };
         match &self.plan {
             ArrayPlan::Dense { dtype, row, fill } => {
-                let items = row.iter().product::<u64>();
+                let items = elements(row);
                 for part in crate::rows::ranges::blocks(rows, items * dtype.size() as u64) {
                     writer.append(&Block::Fixed {
                         row: items as usize * dtype.size(),

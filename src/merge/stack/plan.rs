@@ -7,7 +7,7 @@ use crate::dtype::{ints, promote};
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::sparse::{Sparse, SparseFormat, SparseSpec};
 use crate::rows::sparse_writer::Count;
-use crate::store::spec::{Attrs, Dtype, Kind};
+use crate::store::spec::{Attrs, Dtype, Kind, elements};
 
 /// One array of one input, as far as it matters for merging.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Shape {
     /// Columns of a matrix; 1 for a list.
     pub fn width(&self) -> u64 {
         match self {
-            Shape::Dense { row, .. } | Shape::Text { row } => row.iter().product(),
+            Shape::Dense { row, .. } | Shape::Text { row } => elements(row),
             Shape::Sparse { width, .. } => *width,
             Shape::Awkward(_) => 1,
         }

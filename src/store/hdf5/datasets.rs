@@ -11,7 +11,7 @@ use hdf5_sys::h5z::H5Z_FLAG_OPTIONAL;
 use super::errors::failure;
 use super::ffi::{self, Id, Property};
 use super::{links, types};
-use crate::store::spec::ArraySpec;
+use crate::store::spec::{ArraySpec, elements};
 
 /// What a chunk of a dataset is in its file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -192,7 +192,7 @@ pub fn create(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Resu
     if let Some(chunk) = how.chunk {
         ffi::set(&list, &[Property::ChunkShape(chunk)])?;
         // Chunks are written in order, so that the library need hold only one (text, whose values are 16 bytes).
-        let bytes = chunk.iter().product::<u64>() as usize * spec.dtype.size().max(16);
+        let bytes = elements(chunk) as usize * spec.dtype.size().max(16);
         ffi::set(&access, &[Property::ChunkCache(1, bytes, 1.0)])?;
         for (filter, values) in how.filters {
             let filter = Property::Filter(*filter, H5Z_FLAG_OPTIONAL, values);

@@ -361,7 +361,7 @@ fn with_any_text(dtype: &Dtype) -> Result<Dtype> {
             size += if text {
                 size_of::<usize>()
             } else {
-                field.dtype.size() * field.shape.iter().product::<u64>() as usize
+                field.bytes()
             };
             if text {
                 out.dtype = Dtype::String;

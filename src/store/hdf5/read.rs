@@ -303,7 +303,7 @@ impl Array {
 
     pub fn read_field(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
         self.check(ranges)?;
-        let size = field.shape.iter().product::<u64>() as usize * field.dtype.size();
+        let size = field.bytes();
         let mut bytes = vec![];
         for rows in ranges.chunks(TOGETHER) {
             let from = bytes.len();

@@ -9,7 +9,7 @@ use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
 
 use super::ffi::{self, Dataset, Id, Selected};
 use super::{links, types};
-use crate::store::spec::{ArraySpec, Dtype, Field, Strings};
+use crate::store::spec::{ArraySpec, Dtype, Field, Strings, elements};
 
 /// Bytes of text of any length in memory: it is a pointer.
 const POINTER: usize = size_of::<*const c_char>();
@@ -54,10 +54,9 @@ pub fn read_field(
     rows: &[Range<u64>],
     dst: &mut [u8],
 ) -> Result<()> {
-    let size = field.shape.iter().product::<u64>() as usize * field.dtype.size();
     let of = types::of_member(&ffi::type_of(dataset.id)?, field)?;
     ensure!(
-        ffi::type_size(&of)? == size,
+        ffi::type_size(&of)? == field.bytes(),
         "A field of another size than its type says"
     );
     Selected::Rows(dataset, rows).read(&of, dst)
@@ -102,8 +101,7 @@ pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> 
         .zip(records.chunks_exact(*old))
     {
         for (to, field) in to_fields.iter().zip(fields) {
-            let items = field.shape.iter().product::<u64>() as usize;
-            let value = &record[field.offset..][..field.dtype.size() * items];
+            let value = &record[field.offset..][..field.bytes()];
             if to.dtype == Dtype::String {
                 texts.push(CString::new(unpadded(value))?);
             } else {
@@ -160,7 +158,7 @@ pub fn write_strings(dataset: &Id, shape: &[u64], start: u64, strings: &Strings)
         texts.push(text);
         rest = &rest[text.count_bytes() + 1..];
     }
-    let row_items = shape.iter().skip(1).product::<u64>().max(1);
+    let row_items = elements(shape.get(1..).unwrap_or_default()).max(1);
     let rows = start..start + texts.len() as u64 / row_items;
     let rows = Selected::Rows(dataset.into(), from_ref(&rows));
     rows.write(&ffi::type_of(dataset)?, texts_of(&texts), &texts)

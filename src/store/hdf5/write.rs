@@ -17,7 +17,7 @@ use crate::codec::{self, Filter};
 use crate::store::Rows;
 use crate::store::io::assembly::Assembly;
 use crate::store::io::{raw, work};
-use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
+use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings, elements};
 
 /// Raw bytes of a chunk: small enough for the chunk cache that readers have by default (1 MiB), large enough that a
 /// chunk's own cost does not count.
@@ -69,7 +69,7 @@ impl Appender {
         }
         let filters = filters(group.file.compression, &spec.dtype);
         let chunk = chunk_shape(&spec, growing, !filters.is_empty(), group.chunk);
-        let raw_bytes = chunk.iter().flatten().product::<u64>() * spec.dtype.size() as u64;
+        let raw_bytes = elements(chunk.as_deref().unwrap_or_default()) * spec.dtype.size() as u64;
         let encoded = filters
             .iter()
             .map(|f| f.to_hdf5(raw_bytes as usize))

@@ -12,6 +12,7 @@ use rayon::prelude::*;
 
 use super::lanes::{in_lanes, lanes_of};
 use super::{raw, work};
+use crate::store::spec::elements;
 
 /// An array cut into chunks of equal shape; those at the upper edges reach beyond the array.
 #[derive(Clone, Debug)]
@@ -360,7 +361,7 @@ fn lock(kept: &KeptChunks) -> std::sync::MutexGuard<'_, Option<(u64, Vec<Vec<u8>
 
 /// Every position of a grid with `counts` cells on each axis, last axis fastest.
 fn positions(counts: &[u64]) -> impl Iterator<Item = Vec<u64>> + '_ {
-    let total = counts.iter().product::<u64>();
+    let total = elements(counts);
     (0..total).map(|mut i| {
         let mut at = vec![0; counts.len()];
         for (axis, &n) in counts.iter().enumerate().rev() {
@@ -374,9 +375,8 @@ fn positions(counts: &[u64]) -> impl Iterator<Item = Vec<u64>> + '_ {
 /// How many chunk rows may be decoded at the same time, in a quarter of the memory. An error where one does not fit
 /// half of it, or where its parts are too many to keep a list of.
 fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64) -> Result<usize> {
-    let product = |dims: &[u64]| dims.iter().fold(1u64, |n, &d| n.saturating_mul(d));
-    let bytes = product(chunk)
-        .saturating_mul(product(counts))
+    let bytes = elements(chunk)
+        .saturating_mul(elements(counts))
         .saturating_mul(item);
     ensure!(
         bytes <= memory / 2,
@@ -384,14 +384,14 @@ fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64)
          give a larger --memory-limit"
     );
     let runs = match (&shape[1..], counts) {
-        ([.., _], [.., last]) => product(&shape[1..shape.len() - 1]).saturating_mul(*last),
+        ([.., _], [.., last]) => elements(&shape[1..shape.len() - 1]).saturating_mul(*last),
         _ => 1,
     };
     ensure!(
         runs.saturating_mul(size_of::<Run>() as u64) <= memory / 4,
         "Rows of shape {shape:?} in chunks of {chunk:?} have too many parts"
     );
-    let each = bytes.saturating_add(ENCODED.saturating_mul(product(chunk).saturating_mul(item)));
+    let each = bytes.saturating_add(ENCODED.saturating_mul(elements(chunk).saturating_mul(item)));
     Ok(usize::try_from(memory / 4 / each.max(1))
         .unwrap_or(usize::MAX)
         .max(1))

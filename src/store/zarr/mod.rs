@@ -6,7 +6,6 @@ mod attrs;
 mod cut;
 mod direct;
 mod dtype;
-pub mod guard;
 mod meta;
 mod read;
 mod read_text;

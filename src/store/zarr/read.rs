@@ -21,7 +21,6 @@ use zarrs::storage::byte_range::ByteRange;
 use super::attrs;
 use super::direct::{Direct, Stored};
 use super::dtype::{self, ZarrType};
-use super::guard::guarded;
 use super::meta::Meta;
 use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
 use crate::codec;
@@ -30,6 +29,7 @@ use crate::store::StorageInfo;
 use crate::store::access::Bounds;
 use crate::store::io::chunks::{Grid, KeptChunks};
 use crate::store::io::raw;
+use crate::store::panics::guarded;
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Kind, Strings};
 
 pub struct Array {

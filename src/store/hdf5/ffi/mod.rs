@@ -32,6 +32,7 @@ use super::errors::failure;
 use super::filters;
 use super::guard::watch::sync;
 use super::values::element_count;
+use crate::store::panics::guarded;
 use crate::store::spec::Strings;
 
 /// An open identifier of the library, closed when dropped.
@@ -87,6 +88,11 @@ fn ask<T>(call: unsafe extern "C" fn(hid_t) -> T, of: &Id) -> T {
 
 fn opened(call: unsafe extern "C" fn(hid_t) -> hid_t, of: &Id) -> Result<Id> {
     id(|| ask(call, of))
+}
+
+/// What a callback of the library answers: `failed` where it panics, which must not go through the library.
+fn answer<T>(failed: T, callback: impl FnOnce() -> T) -> T {
+    guarded(callback).unwrap_or(failed)
 }
 
 /// Makes a call that tells the length of a text and writes at most as many bytes as it is told, the last one NUL, where
@@ -359,14 +365,16 @@ fn walk<N: Into<i64>>(mut may_open: MayOpen, call: impl FnOnce(hid_t) -> N) -> R
         _: hid_t,
         may_open: *mut c_void,
     ) -> c_int {
-        // SAFETY: the library gives C strings, and the closure of `walk`, which outlives the list and which nothing
-        // else touches while the list is used.
-        let may = unsafe {
-            let may_open = &mut *may_open.cast::<MayOpen>();
-            let [from, to, path] = [from, to, path].map(|text| CStr::from_ptr(text));
-            may_open(from, to, path)
-        };
-        if may { 0 } else { -1 }
+        answer(-1, || {
+            // SAFETY: the library gives C strings, and the closure of `walk`, which outlives the list and which nothing
+            // else touches while the list is used.
+            let may = unsafe {
+                let may_open = &mut *may_open.cast::<MayOpen>();
+                let [from, to, path] = [from, to, path].map(|text| CStr::from_ptr(text));
+                may_open(from, to, path)
+            };
+            if may { 0 } else { -1 }
+        })
     }
     let list = create_list(&H5P_LINK_ACCESS)?;
     let data: *mut c_void = (&raw mut may_open).cast();
@@ -481,7 +489,7 @@ unsafe extern "C" fn name<Info, const OF_LINK: bool>(
 ) -> c_int {
     // SAFETY: the list outlives the iteration, and nothing else touches it meanwhile; the name is a C string; the type
     // comes first in what is told of a link.
-    unsafe {
+    answer(-1, || unsafe {
         let kind = if OF_LINK {
             info.cast::<c_int>().read()
         } else {
@@ -489,8 +497,8 @@ unsafe extern "C" fn name<Info, const OF_LINK: bool>(
         };
         let name = CStr::from_ptr(name).to_bytes().to_vec();
         (*found.cast::<Vec<(Vec<u8>, c_int)>>()).push((name, kind));
-    }
-    0
+        0
+    })
 }
 
 /// The names of a group's links, each with its type as the file has it, which may be none that is known.
@@ -600,8 +608,10 @@ pub fn chunks(dataset: &Id, each: EachChunk) -> Result<()> {
             let (rank, each) = &mut *visit.cast::<Visit>();
             (slice::from_raw_parts(origin, *rank), each)
         };
-        each(origin, address(at), size, mask);
-        0
+        answer(-1, || {
+            each(origin, address(at), size, mask);
+            0
+        })
     }
     sync(|| {
         let mut pair: Visit = (rank(&space_of(dataset)?)?, each);
@@ -1203,7 +1213,9 @@ pub fn register_filter<const ID: u32>(name: &'static CStr) -> Result<()> {
     done(|| unsafe { H5Zregister((&raw const class).cast()) })
 }
 
-/// Replaces the buffer of a chunk by what it was before the filter; 0 is an error (HDF5 manual, "H5Zregister").
+/// Undoes a filter: takes its number and parameters, and what is stored.
+type Undo = fn(u32, &[u32], &[u8]) -> Result<Vec<u8>>;
+
 unsafe extern "C" fn undo<const ID: u32>(
     flags: c_uint,
     count: usize,
@@ -1212,10 +1224,38 @@ unsafe extern "C" fn undo<const ID: u32>(
     room: *mut usize,
     buffer: *mut *mut c_void,
 ) -> usize {
+    // SAFETY: as the library calls it.
+    answer(0, || unsafe {
+        replace(
+            ID,
+            filters::undo,
+            flags,
+            (values, count),
+            bytes,
+            room,
+            buffer,
+        )
+    })
+}
+
+/// Replaces the buffer of a chunk by what it was before the filter; 0 is an error (HDF5 manual, "H5Zregister").
+///
+/// # Safety
+/// There are `count` parameters, or none, at `values`; `buffer` leads to a buffer of the library with `bytes` bytes of
+/// data, and may, as `room`, be written.
+unsafe fn replace(
+    id: u32,
+    undo: Undo,
+    flags: c_uint,
+    (values, count): (*const c_uint, usize),
+    bytes: usize,
+    room: *mut usize,
+    buffer: *mut *mut c_void,
+) -> usize {
     if flags & H5Z_FLAG_REVERSE == 0 || bytes == 0 {
         return 0;
     }
-    // SAFETY: the library hands out `count` parameters, which may be none, and a buffer with `bytes` bytes of data.
+    // SAFETY: as the caller says.
     let (values, data) = unsafe {
         let values = match count {
             0 => &[][..],
@@ -1223,7 +1263,7 @@ unsafe extern "C" fn undo<const ID: u32>(
         };
         (values, slice::from_raw_parts((*buffer).cast(), bytes))
     };
-    let Ok(undone) = filters::undo(ID, values, data) else {
+    let Ok(undone) = undo(id, values, data) else {
         return 0;
     };
     // SAFETY: the new buffer is the library's and as long as what is copied; the old one is the library's too, and no
@@ -1252,5 +1292,55 @@ pub fn share_heap() {
     ] {
         // SAFETY: takes two numbers, and answers with 0 where it does not know them.
         unsafe { libc::mallopt(option, value) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::datasets::{self, Creation};
+    use super::super::files;
+    use super::*;
+    use crate::store::spec::{ArraySpec, Dtype, Kind};
+
+    /// A filter that panics on whatever it undoes.
+    unsafe extern "C" fn panics(
+        flags: c_uint,
+        count: usize,
+        values: *const c_uint,
+        bytes: usize,
+        room: *mut usize,
+        buffer: *mut *mut c_void,
+    ) -> usize {
+        // SAFETY: as the library calls it.
+        answer(0, || unsafe {
+            let undo = |_, _: &[u32], _: &[u8]| panic!("on purpose");
+            replace(0, undo, flags, (values, count), bytes, room, buffer)
+        })
+    }
+
+    #[test]
+    fn no_panic_goes_through_the_library() {
+        let mut data = [1u8, 2, 3, 4];
+        let (mut room, mut buffer) = (data.len(), data.as_mut_ptr().cast());
+        let (values, len) = (null(), data.len());
+        // SAFETY: the buffer has as many bytes, and is not freed where nothing is undone.
+        let undone = unsafe { panics(H5Z_FLAG_REVERSE, 0, values, len, &mut room, &mut buffer) };
+        assert_eq!((undone, data), (0, [1, 2, 3, 4]));
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = files::create(&folder.path().join("a.h5")).unwrap();
+        let how = Creation {
+            chunk: Some(&[4]),
+            filters: &[],
+            growing: false,
+            large_attrs: false,
+        };
+        let spec = ArraySpec::new(vec![4], Dtype::native(Kind::Uint, 1));
+        let dataset = datasets::create(&file, "a", &spec, &how).unwrap();
+        write_chunk(&dataset, &[0], 0, &data).unwrap();
+        assert!(chunks(&dataset, &mut |_, _, _, _| panic!("on purpose")).is_err());
+        let mut found = 0;
+        chunks(&dataset, &mut |_, _, _, _| found += 1).unwrap();
+        assert_eq!(found, 1);
     }
 }

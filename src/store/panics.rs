@@ -1,4 +1,5 @@
-//! Calls of a library that panics on damaged data, which is an error like any other.
+//! Panics on damaged data, which are errors like any other: of a library, and of what the HDF5 library calls back, which
+//! no panic may cross.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +23,6 @@ pub fn guarded<T>(call: impl FnOnce() -> T) -> Result<T> {
     done.map_err(|panic| {
         let said = panic.downcast_ref::<String>().map(String::as_str);
         let said = said.or(panic.downcast_ref::<&str>().copied());
-        anyhow!("{}", said.unwrap_or("its decoder gave up"))
+        anyhow!("{}", said.unwrap_or("it gave up"))
     })
 }
