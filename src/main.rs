@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(e) => return usage(&e),
     };
-    logging::init(cli.messages.debug, cli.messages.quiet);
+    logging::init(cli.messages.settings());
     std::panic::set_hook(Box::new(|panic| {
         if store::is_guarded() {
             debug!("A library gave up: {panic}")
@@ -76,8 +76,8 @@ fn usage(e: &clap::Error) -> ExitCode {
     if is_help || !e.use_stderr() {
         let _ = e.print(); // a reader that has gone, as in `| head -1`, is no error
     } else {
-        logging::init(false, false);
-        error!("{}", cli::one_line(e));
+        logging::init(logging::Settings::default());
+        error!("{}", cli::usage_error(e));
     }
     ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
 }
@@ -88,7 +88,7 @@ fn run(cli: Cli) -> Result<()> {
         | Command::Merge(cli::MergeArgs { machine, .. })
         | Command::Filter(cli::FilterArgs { machine, .. }) => Some(machine),
         Command::Check(args) => Some(&args.machine),
-        Command::Info(_) | Command::Completions { .. } | Command::Man => None,
+        Command::Info(_) | Command::Completions { .. } | Command::Man(_) => None,
     };
     let jobs = machine.and_then(|machine| machine.jobs);
     let most = machine.map_or(MOST_THREADS, |machine| plan::threads_in(machine.memory()));
@@ -115,6 +115,6 @@ fn dispatch(cli: Cli) -> Result<()> {
         Command::Info(args) => commands::info::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Completions { shell } => cli::print(&cli::completions(shell)),
-        Command::Man => cli::print(&cli::man()?),
+        Command::Man(args) => cli::write_man(&args),
     }
 }

@@ -26,10 +26,13 @@ impl Seed {
 impl FromStr for Seed {
     type Err = Error;
 
+    /// Digits, which `_` may part as in Python.
     fn from_str(text: &str) -> Result<Seed> {
+        let given = text;
+        let text = &text.replace('_', "");
         ensure!(
             !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()),
-            "A seed is a non-negative integer, not '{text}'"
+            "A seed is a non-negative integer, not '{given}'"
         );
         let mut words = vec![0u32];
         for digit in text.bytes() {
@@ -249,7 +252,7 @@ mod tests {
 
     #[test]
     fn seeds_are_digits() {
-        for text in ["", "-1", "+1", "1.5", "1e3", "0x10", " 1", "1_000", "٣"] {
+        for text in ["", "-1", "+1", "1.5", "1e3", "0x10", " 1", "_", "٣"] {
             let error = text.parse::<Seed>().unwrap_err().to_string();
             assert_eq!(
                 error,
@@ -257,6 +260,7 @@ mod tests {
             );
         }
         assert_eq!("007".parse::<Seed>().unwrap(), "7".parse().unwrap());
+        assert_eq!("1_000".parse::<Seed>().unwrap(), "1000".parse().unwrap());
     }
 
     proptest! {

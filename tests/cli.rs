@@ -86,7 +86,7 @@ fn the_readme_names_every_option() {
     ] {
         let help = run(Path::new("."), &format!("{command} --help")).stdout;
         let help = String::from_utf8(help).unwrap();
-        let options = help.split([' ', '\n', '[', ']']);
+        let options = help.split([' ', '\n', '[', ']', '(', ')', ',', ';']);
         for option in options.filter(|word| word.starts_with("--")) {
             assert!(readme.contains(option), "{command} {option}");
         }

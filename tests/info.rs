@@ -101,4 +101,9 @@ fn completions_and_the_manual_are_printed() {
         assert!(stdout(&["completions", shell]).contains(word), "{shell}");
     }
     assert!(stdout(&["man"]).contains(".TH annslicer-merge 1"));
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    stdout(&["-q", "man", "--dir", pages.to_str().unwrap()]);
+    let page = std::fs::read_to_string(pages.join("annslicer-slice.1")).unwrap();
+    assert!(page.contains(".TH annslicer-slice 1"));
 }

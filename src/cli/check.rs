@@ -16,11 +16,11 @@ EXAMPLES
 
 #[derive(Args, Debug)]
 pub struct CheckArgs {
-    /// The files to check: .h5ad or .zarr
+    /// Files to check (.h5ad or .zarr), or quoted patterns
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// A JSON list with an object for each file
+    /// Print a JSON array with an object for each file
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 

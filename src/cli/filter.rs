@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueHint};
 
 use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs};
 use crate::cells::expr::Expr;
@@ -23,10 +23,10 @@ EXAMPLES
 
 #[derive(Args, Debug)]
 pub struct FilterArgs {
-    /// The file to take cells from: .h5ad or .zarr
+    /// File to take cells from: .h5ad or .zarr
     pub input: PathBuf,
 
-    /// The file to write: .h5ad or .zarr
+    /// File to write: .h5ad or .zarr
     pub output: PathBuf,
 
     #[command(flatten)]
@@ -47,13 +47,12 @@ pub struct FilterArgs {
 #[group(skip)]
 #[command(group = ArgGroup::new("which").args(["obs_column", "cells", "expr"]).required(true).multiple(true))]
 pub struct WhichArgs {
-    /// Keep the cells for which this column of obs is true: bools, numbers other than 0, the texts
-    /// true and 1
+    /// Keep the cells for which this column of obs is true; non-zero numbers and the texts true and 1 count as true
     #[arg(long, value_name = "COLUMN")]
     pub obs_column: Option<String>,
 
-    /// Keep the cells for which this is true: ==, !=, <, <=, >, >=, in [..], not in, and, or, not
-    /// and parentheses over columns of obs; what is missing compares false
+    /// Keep the cells for which this expression over columns of obs is true. It may use ==, !=, <, <=, >, >=,
+    /// in [..], not in, and, or, not and parentheses; a comparison with a missing value is false
     #[arg(
         id = "expr",
         long = "where",
@@ -62,11 +61,11 @@ pub struct WhichArgs {
     )]
     pub expr: Option<Expr>,
 
-    /// Keep the cells that this file names, one a line; - is standard input
-    #[arg(long, value_name = "FILE", allow_hyphen_values = true)]
+    /// Keep the cells whose names are in this file, one per line; - is standard input
+    #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath)]
     pub cells: Option<PathBuf>,
 
-    /// Pass over names in --cells that no cell has
+    /// Ignore names in --cells that no cell has
     #[arg(long, requires = "cells")]
     pub missing_ok: bool,
 

@@ -16,11 +16,11 @@ EXAMPLES
 
 #[derive(Args, Debug)]
 pub struct InfoArgs {
-    /// The files to look at: .h5ad or .zarr
+    /// Files to look at (.h5ad or .zarr), or quoted patterns
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// A JSON list with an object for each file, sizes in bytes
+    /// Print a JSON array with an object for each file, sizes in bytes
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 

@@ -23,15 +23,15 @@ EXAMPLES
 
 #[derive(Args, Debug)]
 pub struct MergeArgs {
-    /// The file to write: .h5ad or .zarr
+    /// File to write: .h5ad or .zarr
     pub output: PathBuf,
 
-    /// Files or quoted glob patterns, in order; the matches of a pattern are sorted by name
+    /// Files to merge, in this order, or quoted patterns such as 'out/*.h5ad', whose files are sorted by name
     #[arg(required = true, value_name = "INPUT")]
     pub inputs: Vec<PathBuf>,
 
-    /// Genes that differ between files: keep those of every file, or of any
-    #[arg(long, value_enum, default_value_t, help_heading = "Merging")]
+    /// Which genes to keep
+    #[arg(long, aliases = ["j", "jo"], value_enum, default_value_t, help_heading = "Merging")]
     pub join: Join,
 
     #[command(flatten)]
@@ -75,20 +75,19 @@ pub struct SourceArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Merging")]
 pub struct ModeArgs {
-    /// Of uns at each depth: the first value, that which is the same in all files, that which is
-    /// the same where a file has one, that which one file only has, or nothing
+    /// What to do with entries of uns that occur in several files
     #[arg(long, value_enum, value_name = "STRATEGY", default_value_t)]
     pub uns_merge: Keep,
 
-    /// The same of the columns of var, and of varm and varp
+    /// What to do with columns of var, and with varm and varp, that occur in several files: as above
     #[arg(long, value_enum, value_name = "STRATEGY", default_value_t)]
     pub var_merge: Keep,
 
-    /// Keep obsp, with no value between cells of two files
+    /// Keep obsp, the values between cells of one file; there are none between cells of different files
     #[arg(long)]
     pub pairwise: bool,
 
-    /// Value of the rows and columns that an outer join adds to X, layers, raw and obsm, as nan
+    /// Value for cells and genes that are missing in a file, in X, layers, raw and obsm, as nan
     /// [default: 0 for genes that a file lacks, NaN for rows of obsm, 0 where that is sparse]
     #[arg(long, value_name = "X", value_parser = number, allow_hyphen_values = true)]
     pub fill_value: Option<f64>,
@@ -97,16 +96,16 @@ pub struct ModeArgs {
 /// Which of several values for one place is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Keep {
-    /// That of the first file that has one
+    /// Keep that of the first file that has it
     #[default]
     First,
-    /// One that all files have, and have alike
+    /// Keep it if all files have it, with the same value
     Same,
-    /// One that is alike in all files that have one
+    /// Keep it if all files that have it have the same value
     Unique,
-    /// One that a single file has
+    /// Keep it if a single file has it
     Only,
-    /// None of them
+    /// Keep nothing
     None,
 }
 
@@ -123,9 +122,9 @@ fn number(text: &str) -> Result<f64, String> {
 /// How the genes of files are joined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Join {
-    /// The genes that every file has
+    /// Only those found in all files, in the order of the first
     Inner,
-    /// The genes of all files
+    /// Those found in at least one file, sorted
     #[default]
     Outer,
 }

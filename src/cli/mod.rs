@@ -1,7 +1,7 @@
 //! The command line as typed, and nothing else: each subcommand resolves its own arguments.
 //!
-//! A drop-in for the Python tool's: long options may be shortened to any unambiguous start, and a
-//! usage error exits with 2.
+//! A drop-in for the Python tool's: long options may be shortened to any start that is not ambiguous here, or was not
+//! there, and a usage error exits with 2.
 
 mod check;
 mod filter;
@@ -10,21 +10,22 @@ mod merge;
 mod shared;
 mod shell;
 mod slice;
+mod usage;
+mod values;
 
-use std::{
-    io::{ErrorKind, Write},
-    str::FromStr,
-};
+use std::io::{ErrorKind, Write};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::report::logging::Settings;
+
 pub use self::check::CheckArgs;
 pub use self::filter::{FilterArgs, WhichArgs};
 pub use self::info::InfoArgs;
 pub use self::merge::{Join, Keep, MergeArgs, SourceArgs};
-pub use self::shell::{completions, man};
+pub use self::shell::{ManArgs, completions, write_man};
 pub use self::slice::{OrderArgs, SliceArgs};
 
 /// Cut large AnnData files (.h5ad, .zarr) into shards and merge them, out of core
@@ -39,13 +40,27 @@ pub struct Cli {
 
 #[derive(Args, Debug)]
 pub struct Messages {
-    /// Also tell which way each array is read and written
+    /// More detail, for bug reports
     #[arg(long, global = true, help_heading = "Messages")]
     pub debug: bool,
 
     /// Only warnings and errors: no progress, no notes
     #[arg(short, long, global = true, help_heading = "Messages")]
     pub quiet: bool,
+
+    /// Put the time (UTC) before each message
+    #[arg(long, global = true, help_heading = "Messages")]
+    pub log_time: bool,
+}
+
+impl Messages {
+    pub fn settings(&self) -> Settings {
+        Settings {
+            debug: self.debug,
+            quiet: self.quiet,
+            time: self.log_time,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -68,7 +83,7 @@ pub enum Command {
     ///
     /// Cells stay in their order, and every element of the file comes through. Of several ways to
     /// say which cells, a cell must pass all.
-    #[command(after_help = filter::EXAMPLES)]
+    #[command(after_help = filter::EXAMPLES, mut_arg("join_column", |arg| arg.aliases(["j", "jo"])))]
     Filter(FilterArgs),
 
     /// Tell what files hold, and how it is stored, from their metadata alone
@@ -93,13 +108,9 @@ pub enum Command {
         shell: Shell,
     },
 
-    /// Print the manual: a page for the program and one for each subcommand
+    /// Print or install the manual: a page for the program and one for each subcommand
     #[command(after_help = shell::MAN_EXAMPLES)]
-    Man,
-}
-
-fn positive<N: FromStr>(text: &str) -> Result<N, &'static str> {
-    text.parse().map_err(|_| "give a whole number of 1 or more")
+    Man(ManArgs),
 }
 
 /// Writes to stdout. A reader that has gone, as in `| head -1`, is no error.
@@ -111,13 +122,9 @@ pub fn print(text: &[u8]) -> Result<()> {
     }
 }
 
-/// A usage error on one line, without the summary of the usage.
-pub fn one_line(error: &clap::Error) -> String {
-    let text = error.render().to_string();
-    let paragraphs = text.trim_start_matches("error: ").split("\n\n");
-    let said = paragraphs.map(|lines| lines.split_whitespace().collect::<Vec<_>>().join(" "));
-    let said = said.take_while(|said| !said.starts_with("Usage:") && !said.starts_with("For more"));
-    format!("{}; try '--help'", said.collect::<Vec<_>>().join("; "))
+/// A usage error on one line.
+pub fn usage_error(error: &clap::Error) -> String {
+    usage::one_line(error, &std::env::args_os().collect::<Vec<_>>())
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! Arguments that several commands have.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{ffi::OsStr, num::NonZeroUsize, path::PathBuf};
 
-use clap::Args;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Args, ValueHint};
 use tracing::warn;
 
-use super::positive;
+use super::values::{memory, most_categories, positive};
 use crate::codec::compression::Compression;
-use crate::resources::{default_memory_limit, parse_size};
+use crate::resources::default_memory_limit;
 use crate::store::Access;
 
 /// A table that adds the column to obs.
@@ -15,7 +16,7 @@ use crate::store::Access;
 pub struct TableArgs {
     /// Take the column from this table (.csv or .tsv, .gz too), which has a line for every cell,
     /// and add it to obs
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub csv_file: Option<PathBuf>,
 
     /// The table's column with the names of the cells [default: the first]
@@ -67,8 +68,9 @@ impl ReadArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Compress the arrays: gzip (no larger than h5py makes it), gzip:1 to gzip:9, or lzf [default: none]
-    #[arg(long, value_name = "FILTER")]
+    /// Compress the arrays: gzip (fast, files about as large as h5py's default), gzip:1 to gzip:9, or lzf [default:
+    /// none]
+    #[arg(long, value_name = "FILTER", value_parser = Filters, hide_possible_values = true)]
     pub compression: Option<Compression>,
 
     /// Store a categorical column of obs that has more categories as numbers, or as text; 0 is no
@@ -82,8 +84,8 @@ pub struct OutputArgs {
     #[arg(long)]
     pub verify: bool,
 
-    /// Also write a JSON file that tells of each output its cells, non-zeros, bytes and SHA-256
-    #[arg(long, value_name = "FILE")]
+    /// Also write a JSON file with the cells, non-zeros, bytes and SHA-256 of each output
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub manifest: Option<PathBuf>,
 
     /// Print what would be written, and what it takes, and write nothing
@@ -101,7 +103,7 @@ pub struct MachineArgs {
 
     /// Memory to work in, as 16GB (10^9 bytes each) or 16GiB (2^30) [default: 2GiB, or half of
     /// what is free if that is less]
-    #[arg(long, value_name = "SIZE", value_parser = parse_size, allow_hyphen_values = true)]
+    #[arg(long, alias = "m", value_name = "SIZE", value_parser = memory, allow_hyphen_values = true)]
     pub memory_limit: Option<u64>,
 }
 
@@ -115,9 +117,8 @@ impl MachineArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Resources")]
 pub struct ScratchArgs {
-    /// Folder for scratch files, where a CSC matrix or --shuffle of slice needs any [default: the
-    /// system's]
-    #[arg(long, value_name = "PATH")]
+    /// Folder for temporary files; only --shuffle and CSC matrices use it [default: the system's]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     tmpdir: Option<PathBuf>,
 }
 
@@ -127,10 +128,24 @@ impl ScratchArgs {
     }
 }
 
-fn most_categories(text: &str) -> Result<u64, &'static str> {
-    match text.parse() {
-        Ok(0) => Ok(u64::MAX),
-        Ok(most) => Ok(most),
-        Err(_) => Err("give a whole number, or 0 for no limit"),
+/// The values of `--compression`, listed for shells.
+#[derive(Clone)]
+struct Filters;
+
+impl TypedValueParser for Filters {
+    type Value = Compression;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Compression, clap::Error> {
+        (|text: &str| text.parse::<Compression>()).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        let names = Compression::NAMES.into_iter();
+        Some(Box::new(names.map(PossibleValue::new)))
     }
 }

@@ -4,10 +4,9 @@ use std::{num::NonZeroU64, path::PathBuf};
 
 use clap::Args;
 
-use super::positive;
 use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs, drop_option};
+use super::values::{positive, size};
 use crate::permutation::Seed;
-use crate::resources::parse_size;
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -35,10 +34,11 @@ EXAMPLES
 
 #[derive(Args, Debug)]
 pub struct SliceArgs {
-    /// The file to cut: .h5ad or .zarr
+    /// File to cut: .h5ad or .zarr
     pub input: PathBuf,
 
-    /// Start of the shards' names: PREFIX_shard_0.h5ad, ...; missing folders are made
+    /// Start of the shards' names, with their folder: out/pbmc gives out/pbmc_shard_0.h5ad and so on; missing folders
+    /// are made
     pub prefix: PathBuf,
 
     #[command(flatten)]
@@ -52,8 +52,7 @@ pub struct SliceArgs {
     #[command(flatten)]
     pub machine: MachineArgs,
 
-    /// Keep finished shards if the run ends early, and do not write again those that a run of the
-    /// same input and options has kept
+    /// If the run is stopped, keep the shards that are finished; run the same command again to write only the rest
     #[arg(long, help_heading = "Output")]
     pub resume: bool,
 
@@ -70,18 +69,18 @@ pub struct OrderArgs {
     #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
     pub size: Option<NonZeroU64>,
 
-    /// So many shards of nearly equal size, instead
+    /// Number of shards, of nearly equal size (instead of --size)
     #[arg(long, value_name = "N", conflicts_with = "size")]
     #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
     pub shards: Option<NonZeroU64>,
 
-    /// As many cells per shard as fit so many bytes without compression, as 2GB, instead
+    /// Bytes per shard before compression, as 2GB: as many cells as fit (instead of --size)
     #[arg(long, value_name = "SIZE", conflicts_with_all = ["size", "shards"])]
-    #[arg(value_parser = parse_size, allow_hyphen_values = true)]
+    #[arg(value_parser = size, allow_hyphen_values = true)]
     pub max_bytes: Option<u64>,
 
     /// Deal the cells out at random, so that each shard is a sample of the whole
-    #[arg(long)]
+    #[arg(long, alias = "sh")]
     pub shuffle: bool,
 
     /// Any unsigned integer; the order is numpy's default_rng(N).permutation [default: drawn, and
@@ -119,13 +118,13 @@ impl SliceArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Shards by a column")]
 pub struct ByArgs {
-    /// One shard for each value of this column of obs: PREFIX_VALUE.h5ad; what no name of a file
-    /// can hold becomes '_'. Then --size and --shuffle have no effect
+    /// One shard for each value of this column of obs: PREFIX_VALUE.h5ad, with _ for each character of the value that
+    /// is no letter, digit, _, . or -. Then --size and --shuffle have no effect
     #[arg(long, value_name = "COLUMN")]
     #[arg(conflicts_with_all = ["shards", "max_bytes"])]
     pub obs_column: Option<String>,
 
-    /// Values whose cells go into every shard, and get none of their own
+    /// Put the cells with these values into every shard; no separate shard is written for them
     #[arg(long, value_name = "VALUE", num_args = 1.., allow_negative_numbers = true)]
     pub always_include: Vec<String>,
 

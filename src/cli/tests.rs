@@ -2,11 +2,17 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, error::ErrorKind};
 
+use super::shell::{completions, man};
 use super::*;
 use crate::codec::compression::Compression;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
+}
+
+fn said(line: &str) -> String {
+    let args: Vec<_> = line.split(' ').map(Into::into).collect();
+    usage::one_line(&parse(line).unwrap_err(), &args)
 }
 
 fn slice(line: &str) -> SliceArgs {
@@ -72,21 +78,41 @@ fn bad_values_are_usage_errors_on_one_line_that_name_the_option() {
     let cases = [
         ("--size 0", "whole number of 1 or more"),
         ("--size -5", "invalid value '-5' for '--size <N>'"),
-        ("--size ten", "whole number"),
+        (
+            "--size ten",
+            "whole number of 1 or more, as 10000, 10k or 1e4",
+        ),
         ("--jobs 0", "'--jobs <N>'"),
         ("-j -2", "'-2'"),
         ("--shuffle --seed -1", "'--seed <N>'"),
         ("--compression zstd", "gzip:1 to gzip:9, and lzf"),
         ("--memory-limit -4GB", "'-4GB'"),
         ("--memory-limit lots", "'--memory-limit <SIZE>'"),
-        ("--sise 3", "--size"),
+        ("--memory-limit 8", "that is 8 bytes; did you mean 8GB?"),
+        ("--memory-limit 4096", "did you mean 4096MB?"),
+        ("--max-bytes 2", "did you mean 2GB?"),
+        (
+            "--sise 3",
+            "slice has no option --sise; did you mean --size?",
+        ),
+        ("--cells c.txt", "slice has no option --cells, filter has"),
+        (
+            "--natural-sort",
+            "slice has no option --natural-sort, merge has",
+        ),
+        ("--verbosely", "slice has no option --verbosely"),
+        ("-x", "slice has no option -x"),
+        ("q", "slice takes no further argument, such as 'q'"),
     ];
     for (options, expected) in cases {
-        let error = parse(&format!("annslicer slice a p {options}")).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        let line = one_line(&error);
+        let typed = format!("annslicer slice a p {options}");
+        assert_eq!(parse(&typed).unwrap_err().exit_code(), 2);
+        let line = said(&typed);
         assert!(line.contains(expected), "{options}: {line}");
-        assert!(!line.contains('\n') && !line.contains("Usage"), "{line}");
+        assert!(line.ends_with("; see annslicer slice --help"), "{line}");
+        for unwanted in ["\n", "Usage", "as a value"] {
+            assert!(!line.contains(unwanted), "{line}");
+        }
     }
 }
 
@@ -104,32 +130,122 @@ fn keys_follow_the_inputs() {
     ] {
         assert_eq!(keys(line), (2, vec!["x".into(), "y".into()]), "{line}");
     }
-    for (line, said) in [
+    for (line, part) in [
         ("annslicer merge o --label l --keys a b", "<INPUT>"),
-        ("annslicer merge o a --keys x", "--label"),
+        (
+            "annslicer merge o a --keys x",
+            "merge needs --label or --index-unique;",
+        ),
         ("annslicer merge o a --label=", "--label"),
     ] {
-        let error = parse(line).unwrap_err();
-        assert_eq!(error.exit_code(), 2);
-        assert!(one_line(&error).contains(said), "{}", one_line(&error));
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2);
+        assert!(said(line).contains(part), "{}", said(line));
     }
 }
 
 #[test]
 fn what_is_missing_is_named() {
-    let line = one_line(&parse("annslicer merge out.h5ad").unwrap_err());
-    assert!(line.contains("<INPUT>"), "{line}");
-    let line = one_line(&parse("annslicer merge o a --join left").unwrap_err());
-    assert!(line.contains("inner, outer"), "{line}");
+    for (line, expected) in [
+        (
+            "annslicer merge out.h5ad",
+            "merge needs <INPUT>...: annslicer merge OUTPUT INPUT...; see",
+        ),
+        (
+            "annslicer slice a.h5ad",
+            "slice needs <PREFIX>: annslicer slice INPUT PREFIX; see",
+        ),
+        (
+            "annslicer filter a b",
+            "filter needs --obs-column or --cells or --where; see",
+        ),
+        (
+            "annslicer filter a b --where x --missing-ok",
+            "filter needs --cells; see",
+        ),
+        ("annslicer merge o a --join left", "inner, outer"),
+        ("annslicer cut a b", "see annslicer --help"),
+    ] {
+        assert!(said(line).contains(expected), "{line}: {}", said(line));
+    }
+}
+
+/// What argparse of the Python tool takes as an option's start, as no other of the subcommand has it.
+#[test]
+fn what_was_an_unambiguous_start_of_an_option_still_is() {
+    const OPTIONS: [(&str, &str, &[&str]); 3] = [
+        (
+            "slice",
+            "a p",
+            &[
+                "size=1",
+                "shuffle",
+                "seed=1",
+                "jobs=1",
+                "memory-limit=1GB",
+                "tmpdir=t",
+                "compression=gzip",
+                "obs-column=c",
+                "csv-file=f",
+                "join-column=j",
+                "always-include=v",
+                "help",
+            ],
+        ),
+        ("merge", "o a", &["join=inner", "help"]),
+        (
+            "filter",
+            "a o",
+            &[
+                "obs-column=c",
+                "csv-file=f",
+                "join-column=j",
+                "compression=gzip",
+                "help",
+            ],
+        ),
+    ];
+    for (command, places, options) in OPTIONS {
+        for option in options.iter().filter(|option| **option != "help") {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            let shared = |start: &str| options.iter().filter(|o| o.starts_with(start)).count();
+            for end in (1..=name.len()).filter(|end| shared(&name[..*end]) == 1) {
+                let partners = match (command, name) {
+                    (_, "csv-file") | ("slice", "always-include") => "--obs-column=c",
+                    (_, "join-column") => "--obs-column=c --csv-file=f",
+                    ("filter", "compression") => "--obs-column=c",
+                    _ => "",
+                };
+                let typed = match value {
+                    "" => format!("--{}", &name[..end]),
+                    _ => format!("--{}={value}", &name[..end]),
+                };
+                let line = format!("annslicer {command} {places} {typed} {partners}");
+                let matches = Cli::command().try_get_matches_from(line.split_whitespace());
+                let matches = matches.unwrap_or_else(|e| panic!("{line}: {e}"));
+                let matches = matches.subcommand().unwrap().1;
+                let source = matches.value_source(&name.replace('-', "_"));
+                assert_eq!(
+                    source,
+                    Some(clap::parser::ValueSource::CommandLine),
+                    "{line}"
+                );
+            }
+        }
+    }
 }
 
 #[test]
 fn the_manual_has_a_page_for_each_subcommand() {
-    let manual = String::from_utf8(man().unwrap()).unwrap();
-    for page in ["annslicer", "annslicer-slice", "annslicer-info"] {
-        assert!(manual.contains(&format!(".TH {page} 1")), "{page}");
+    let pages = man().unwrap();
+    let names: Vec<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+    for command in Cli::command().get_subcommands() {
+        let name = format!("annslicer-{}.1", command.get_name());
+        assert!(names.contains(&name.as_str()), "{name}: {names:?}");
     }
-    assert!(manual.contains("natural"), "options of merge");
+    assert_eq!(names[0], "annslicer.1");
+    let merge = pages.iter().find(|(name, _)| name == "annslicer-merge.1");
+    let merge = String::from_utf8(merge.unwrap().1.clone()).unwrap();
+    assert!(merge.contains(".TH annslicer-merge 1") && merge.contains("natural"));
 }
 
 #[test]
@@ -137,6 +253,7 @@ fn scripts_complete_options_of_subcommands() {
     for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
         let script = String::from_utf8(completions(shell)).unwrap();
         assert!(script.contains("natural-sort"), "{shell}");
+        assert!(script.contains("lzf") && script.contains("h5ad"), "{shell}");
     }
 }
 

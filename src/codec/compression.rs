@@ -18,6 +18,14 @@ pub enum Compression {
 /// time of level 4 here.
 const DEFAULT_GZIP_LEVEL: u8 = 1;
 
+impl Compression {
+    /// What may be asked for, each in one spelling.
+    pub const NAMES: [&str; 11] = [
+        "gzip", "gzip:1", "gzip:2", "gzip:3", "gzip:4", "gzip:5", "gzip:6", "gzip:7", "gzip:8",
+        "gzip:9", "lzf",
+    ];
+}
+
 impl FromStr for Compression {
     type Err = Error;
 
@@ -49,6 +57,9 @@ mod tests {
     #[test]
     fn each_filter_has_one_spelling_and_gzip_a_default() {
         assert_eq!("gzip".parse::<Compression>().unwrap(), Compression::Gzip(1));
+        for name in Compression::NAMES {
+            name.parse::<Compression>().unwrap();
+        }
         for filter in (1..=9).map(Compression::Gzip).chain([Compression::Lzf]) {
             assert_eq!(filter.to_string().parse::<Compression>().unwrap(), filter);
         }

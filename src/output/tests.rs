@@ -249,7 +249,7 @@ fn endless_run() {
     let Ok(dir) = env::var("ANNSLICER_TEST_DIR") else {
         return;
     };
-    crate::report::logging::init(false, false);
+    crate::report::logging::init(crate::report::logging::Settings::default());
     let mut outputs = Outputs::new().unwrap();
     let aside = outputs.aside(&Path::new(&dir).join("a.zarr")).unwrap();
     outputs.scratch_dir(Path::new(&dir)).unwrap();

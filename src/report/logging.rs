@@ -1,40 +1,90 @@
 //! Messages on stderr, one line each, in the form of Python's `%(levelname)s: %(message)s`.
 //!
-//! Whatever a file's names hold, a message stays one line: control characters are escaped.
+//! Whatever a file's names hold, a message stays one line: control characters are escaped. [`Line`] is the one place
+//! where a message becomes a line. On a terminal the words WARNING and ERROR are coloured, unless `NO_COLOR` is set
+//! (no-color.org).
 
 use std::{
-    fmt,
-    io::{self, Write},
+    env, fmt,
+    io::{self, ErrorKind, IsTerminal, Write},
 };
 
 use tracing::{Event, Level, Subscriber, error};
 use tracing_subscriber::{
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        time::{FormatTime, SystemTime},
+    },
     registry::LookupSpan,
 };
 
 use super::progress::above_bars;
 
-/// Sends the messages of this process to stderr: from debug on, else from info, or if `quiet`
-/// from warnings on. The first call in a process counts.
-pub fn init(debug: bool, quiet: bool) {
-    let level = match (debug, quiet) {
+/// Which messages are written, and how.
+#[derive(Clone, Copy, Default)]
+pub struct Settings {
+    /// Debug messages too.
+    pub debug: bool,
+    /// Warnings and errors alone.
+    pub quiet: bool,
+    /// Put the time before each line.
+    pub time: bool,
+}
+
+/// Sends the messages of this process to stderr. The first call in a process counts.
+pub fn init(settings: Settings) {
+    let level = match (settings.debug, settings.quiet) {
         (true, _) => Level::DEBUG,
         (false, false) => Level::INFO,
         (false, true) => Level::WARN,
     };
+    let line = Line {
+        color: wants_color(),
+        time: settings.time,
+    };
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_ansi(false)
-        .event_format(Line)
+        .event_format(line)
         .with_writer(|| Stderr)
         .finish();
     let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
-/// Logs an error with its causes, on one line.
+fn wants_color() -> bool {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = env::var_os("TERM").is_none_or(|term| term == "dumb");
+    io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+}
+
+/// Logs an error with its causes, on one line, and what to do where a limit of the process is the cause.
 pub fn report(err: &anyhow::Error) {
-    error!("{}", chain(err));
+    let said = chain(err);
+    match limit(err, &said) {
+        Some(what) => error!("{said}; {what}"),
+        None => error!("{said}"),
+    }
+}
+
+/// The limit of this process (`ulimit`) that made a call fail. Libraries in C tell it in the text of their error.
+fn limit(err: &anyhow::Error, said: &str) -> Option<&'static str> {
+    let kinds = err.chain().filter_map(|e| e.downcast_ref::<io::Error>());
+    let kinds: Vec<ErrorKind> = kinds.map(io::Error::kind).collect();
+    let is = |kind, text| kinds.contains(&kind) || said.contains(text);
+    if said.contains("Too many open files") {
+        Some("raise the limit with 'ulimit -n 4096'")
+    } else if is(ErrorKind::FileTooLarge, "File too large") {
+        Some(
+            "'ulimit -f' or the file system bounds the size of a file; 'ulimit -f unlimited' lifts the former",
+        )
+    } else if is(ErrorKind::OutOfMemory, "Cannot allocate memory") {
+        Some(
+            "'ulimit -v' or the machine bounds the memory of the process; give a smaller --memory-limit and --jobs",
+        )
+    } else {
+        None
+    }
 }
 
 /// The messages of an error and its causes; one that already ends with its cause says it once.
@@ -66,16 +116,25 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
-fn label(level: Level) -> &'static str {
-    match level {
-        Level::ERROR => "ERROR",
-        Level::WARN => "WARNING",
-        Level::INFO => "INFO",
-        _ => "DEBUG",
-    }
+/// The form of a line.
+#[derive(Clone, Copy)]
+struct Line {
+    color: bool,
+    time: bool,
 }
 
-struct Line;
+impl Line {
+    fn label(self, level: Level) -> &'static str {
+        match (level, self.color) {
+            (Level::ERROR, false) => "ERROR",
+            (Level::ERROR, true) => "\x1b[1;31mERROR\x1b[0m",
+            (Level::WARN, false) => "WARNING",
+            (Level::WARN, true) => "\x1b[1;33mWARNING\x1b[0m",
+            (Level::INFO, _) => "INFO",
+            _ => "DEBUG",
+        }
+    }
+}
 
 impl<S, N> FormatEvent<S, N> for Line
 where
@@ -90,9 +149,22 @@ where
     ) -> fmt::Result {
         let mut message = String::new();
         context.format_fields(Writer::new(&mut message), event)?;
-        let label = label(*event.metadata().level());
+        if self.time {
+            write!(out, "{} ", now()?)?;
+        }
+        let label = self.label(*event.metadata().level());
         writeln!(out, "{label}: {}", one_line(&message))
     }
+}
+
+/// The time in seconds, as `2026-03-01T17:05:09Z`.
+pub fn now() -> Result<String, fmt::Error> {
+    let mut time = String::new();
+    SystemTime.format_time(&mut Writer::new(&mut time))?;
+    Ok(format!(
+        "{}Z",
+        time.split(['.', 'Z']).next().unwrap_or_default()
+    ))
 }
 
 /// Stderr below which the progress bar stays whole. Nobody listening is no reason to stop.
@@ -132,12 +204,22 @@ mod tests {
     }
 
     fn written(log: impl FnOnce()) -> String {
+        written_as(
+            Line {
+                color: false,
+                time: false,
+            },
+            log,
+        )
+    }
+
+    fn written_as(line: Line, log: impl FnOnce()) -> String {
         let memory = Memory::default();
         let writer = memory.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(Level::DEBUG)
             .with_ansi(false)
-            .event_format(Line)
+            .event_format(line)
             .with_writer(move || writer.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, log);
@@ -153,6 +235,38 @@ mod tests {
             error!("d");
         });
         assert_eq!(text, "DEBUG: a\nINFO: b\nWARNING: c 1\nERROR: d\n");
+    }
+
+    #[test]
+    fn colour_and_time_are_of_the_line() {
+        let line = Line {
+            color: true,
+            time: true,
+        };
+        let text = written_as(line, || {
+            warn!("a\x1b");
+            info!("b");
+        });
+        let (first, second) = text.split_once('\n').unwrap();
+        let (time, rest) = first.split_once(' ').unwrap();
+        assert_eq!(rest, "\x1b[1;33mWARNING\x1b[0m: a\\x1b");
+        assert!(
+            time.len() == 20 && time.ends_with('Z') && time.contains('T'),
+            "{time}"
+        );
+        assert!(second.ends_with(" INFO: b\n"));
+    }
+
+    #[test]
+    fn a_limit_of_the_process_is_named() {
+        let hint = |code| {
+            let error = anyhow::Error::from(io::Error::from_raw_os_error(code)).context("Write a");
+            limit(&error, &chain(&error))
+        };
+        for (code, option) in [(24, "ulimit -n"), (27, "ulimit -f"), (12, "ulimit -v")] {
+            assert!(hint(code).unwrap().contains(option), "{code}");
+        }
+        assert_eq!(hint(2), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! What the user sees of a run: log lines, progress and the text of a dry run.
+//! What the user sees of a run: log lines, progress, the text of a dry run, and how numbers are said.
 
 pub mod logging;
 pub mod preview;
 pub mod progress;
+pub mod words;

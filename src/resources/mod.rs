@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Resource, getrlimit};
 
 pub use self::room::{Need, ensure_room, explain};
 
@@ -28,14 +29,23 @@ pub fn default_memory_limit() -> u64 {
     memory_free().map_or(USUAL_MEMORY, |free| USUAL_MEMORY.min(free / 2))
 }
 
-/// The least of the machine's free memory and of every control group's limit, where known.
+/// The least of the machine's free memory, of what `ulimit -v` and `-d` leave, and of every control group's limit, where
+/// known.
 fn memory_free() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| meminfo_free(&text));
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
     let limits = cgroup_limit_files(&groups).into_iter();
     let limits = limits.filter_map(|file| read(&file)?.trim().parse().ok()); // v2 says "max" for none
-    limits.chain(machine).min()
+    limits.chain(machine).chain(limit_left()).min()
+}
+
+/// What the limit of this process's address space, or of its data, leaves beside what it takes already.
+fn limit_left() -> Option<u64> {
+    let limits = [Resource::As, Resource::Data].map(|resource| getrlimit(resource).current);
+    let least = limits.into_iter().flatten().min()?;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    Some(least.saturating_sub(kib_field(&status, "VmSize:").unwrap_or(0)))
 }
 
 /// The limit files of every control group that `/proc/self/cgroup` puts this process in, from the
@@ -68,12 +78,14 @@ fn cgroup_limit_files(proc_self_cgroup: &str) -> Vec<PathBuf> {
 
 /// Bytes available according to `/proc/meminfo`; the total on kernels that do not say.
 fn meminfo_free(text: &str) -> Option<u64> {
-    let field = |name| {
-        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-        kib.checked_mul(1024)
-    };
-    field("MemAvailable:").or_else(|| field("MemTotal:"))
+    kib_field(text, "MemAvailable:").or_else(|| kib_field(text, "MemTotal:"))
+}
+
+/// The bytes of a line such as `MemTotal: 16000 kB` of a file in `/proc`.
+fn kib_field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
 }
 
 /// Parses a size in bytes: `8000000000`, `8GB` (10^9 bytes each), `512MiB` (2^20), `1.5G`; K, M,
