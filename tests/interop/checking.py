@@ -14,13 +14,11 @@ import zarr
 import corpus
 import merging
 import slicing
-from tool import SHARED
+from tool import OLD_FILES
 
 
 def files_of_anndata_are_sound(case):
-    for folder in (case.corpus, SHARED):
-        if not folder.exists():
-            continue
+    for folder in (case.corpus, OLD_FILES):
         for path in sorted(folder.rglob("*")):
             inside = any(parent.suffix == ".zarr" for parent in path.parents)
             if path.suffix in (".h5ad", ".zarr") and not inside:

@@ -1,7 +1,6 @@
 """Files that releases of anndata from 0.5.0 to 0.13.4 wrote: sliced and merged, they are what today's anndata reads of them."""
 
 import json
-import os
 import shutil
 import zipfile
 
@@ -13,20 +12,16 @@ import scipy.sparse as sp
 import compare
 import corpus
 import trees
-from tool import SHARED
+from tool import OLD_FILES
 
 SIZE = 7
 
 
 def _sources(case, suffix):
     """The files themselves, zarr folders unpacked."""
-    if not SHARED.exists():
-        assert not os.environ.get("CI"), f"{SHARED} is missing"
-        print(f"{SHARED} is missing: skipped")
-        return []
     if suffix == ".h5ad":
-        return sorted(SHARED.glob("*/*/*.h5ad"))
-    return [_unpacked(case, p) for p in sorted(SHARED.glob("*/*/*.zarr.zip"))]
+        return sorted(OLD_FILES.glob("*/*/*.h5ad"))
+    return [_unpacked(case, p) for p in sorted(OLD_FILES.glob("*/*/*.zarr.zip"))]
 
 
 def _unpacked(case, archive):

@@ -11,7 +11,7 @@ import compare
 import corpus
 import trees
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+OLD_FILES = Path(__file__).resolve().parents[1] / "data" / "anndata"  # of releases of anndata since 0.5.0
 
 
 @dataclass

@@ -9,41 +9,49 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
+pub const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 /// What decides the contents of the corpus of input files.
 const CORPUS: [&str; 4] = ["corpus.py", "objects.py", "storage.py", "requirements.txt"];
 
-/// Runs one scenario of `tests/interop/run.py` with the program under test, and panics with the differences it finds.
-pub fn scenario(name: &str) {
+/// Runs the scenarios of a module in one Python process, prints the result of each, and panics if one fails.
+///
+/// Where `ANNSLICER_SCENARIO` is set, those whose name contains it are run.
+pub fn run_module(module: &str) {
+    let only = env::var("ANNSLICER_SCENARIO").unwrap_or_default();
+    if !scenarios(module).iter().any(|name| name.contains(&only)) {
+        return;
+    }
     let Some((python, corpus)) = ready() else {
         return;
     };
     let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut command = runner(python, name);
-    command
-        .arg("--corpus")
-        .arg(corpus)
-        .arg("--work")
-        .arg(work.path());
+    let mut command = runner(python, module);
+    command.args(["--bin", env!("CARGO_BIN_EXE_annslicer"), "--only", &only]);
+    command.arg("--corpus").arg(corpus);
+    command.arg("--work").arg(work.path());
     let done = command.output().unwrap();
-    assert!(done.status.success(), "{command:?}\n{}", said(&done));
+    println!("{}", said(&done));
+    assert!(done.status.success(), "{module}: {}", done.status);
 }
 
-/// The names of the scenarios that the Python side has, or none where there is no Python.
-pub fn scenarios() -> Option<Vec<String>> {
-    let (python, _) = ready()?;
-    let done = runner(python, "list").output().unwrap();
-    assert!(done.status.success(), "{}", said(&done));
-    let names = String::from_utf8(done.stdout).unwrap();
-    Some(names.lines().map(str::to_owned).collect())
+/// The names of the scenarios of a module: its public functions that take a `case` alone.
+pub fn scenarios(module: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(SOURCES).join(module).with_extension("py")).unwrap();
+    let name = |line: &str| {
+        line.strip_prefix("def ")?
+            .strip_suffix("(case):")
+            .map(str::to_owned)
+    };
+    let names = text.lines().filter_map(name);
+    names.filter(|name| !name.starts_with('_')).collect()
 }
 
-fn runner(python: &Path, scenario: &str) -> Command {
+fn runner(python: &Path, names: &str) -> Command {
     let mut command = Command::new(python);
-    command.arg("-B").arg(Path::new(SOURCES).join("run.py"));
     command
-        .arg(scenario)
-        .args(["--bin", env!("CARGO_BIN_EXE_annslicer")]);
+        .arg("-B")
+        .arg(Path::new(SOURCES).join("run.py"))
+        .arg(names);
     command
 }
 
