@@ -4,17 +4,16 @@
 //! scratch file as a categorical one, and from there it is as if the input had it.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use csv::{ByteRecord, Reader, ReaderBuilder};
-use flate2::bufread::MultiGzDecoder;
 use rayon::prelude::*;
 use tracing::{info, warn};
 
 use super::names::Names;
-use super::{Obs, listed, near, trimmed};
+use super::{Obs, listed, near, trimmed, unpacked};
 use crate::codec::compression::Compression;
 use crate::dtype::number;
 use crate::frame::unify;
@@ -138,20 +137,14 @@ impl Table<'_> {
         })
     }
 
-    fn open(&self) -> Result<Reader<Box<dyn Read>>> {
-        let mut file = BufReader::with_capacity(1 << 18, File::open(self.path)?);
-        let packed = file.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+    fn open(&self) -> Result<Reader<Box<dyn BufRead>>> {
+        let file = BufReader::with_capacity(1 << 18, File::open(self.path)?);
         let name = self.path.file_name().unwrap_or_default();
         let name = name.to_string_lossy().to_lowercase();
         let tabs = name.trim_end_matches(".gz").ends_with(".tsv");
-        let input: Box<dyn Read> = if packed {
-            Box::new(MultiGzDecoder::new(file))
-        } else {
-            Box::new(file)
-        };
         Ok(ReaderBuilder::new()
             .delimiter(if tabs { b'\t' } else { b',' })
-            .from_reader(input))
+            .from_reader(unpacked(file)?))
     }
 
     /// Where the names and the values are in a record.

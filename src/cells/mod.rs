@@ -10,7 +10,10 @@ pub mod groups;
 pub mod limit;
 pub mod names;
 
+use std::io::{BufRead, BufReader};
+
 use anyhow::{Context, Result, bail, ensure};
+use flate2::bufread::MultiGzDecoder;
 
 use crate::frame::column::Column;
 use crate::frame::dataframe::Frame;
@@ -89,6 +92,14 @@ pub fn near<S: AsRef<str>>(name: &str, known: &[S]) -> String {
         (false, true) => format!("; there is {}", names.join(", ")),
         (false, false) => format!("; similar is {}", names.join(", ")),
     }
+}
+
+/// What `input` holds, decompressed where it is gzip.
+fn unpacked<'a>(mut input: impl BufRead + 'a) -> Result<Box<dyn BufRead + 'a>> {
+    if input.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+        return Ok(Box::new(BufReader::new(MultiGzDecoder::new(input))));
+    }
+    Ok(Box::new(input))
 }
 
 /// UTF-8 text without white space around it.

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use tracing::info;
 
-use super::{Obs, listed, trimmed};
+use super::{Obs, listed, trimmed, unpacked};
 use crate::store::spec::Strings;
 
 /// Distinct names, numbered in order of first appearance: 16 to 24 bytes each beside their text.
@@ -73,12 +73,12 @@ impl Names {
     }
 }
 
-/// The names in a file, one a line, without white space around them; `-` is standard input.
+/// The names in a file, one a line, without white space around them; `-` is standard input. The file may be gzip.
 pub fn read(path: &Path) -> Result<Names> {
-    let mut input: Box<dyn BufRead> = if path == Path::new("-") {
-        Box::new(io::stdin().lock())
+    let mut input = if path == Path::new("-") {
+        unpacked(io::stdin().lock())?
     } else {
-        Box::new(BufReader::new(File::open(path)?))
+        unpacked(BufReader::new(File::open(path)?))?
     };
     let (mut names, mut line) = (Names::default(), vec![]);
     for number in 1u64.. {

@@ -61,7 +61,7 @@ pub struct WhichArgs {
     )]
     pub expr: Option<Expr>,
 
-    /// Keep the cells whose names are in this file, one per line; - is standard input
+    /// Keep the cells whose names are in this file (.gz too), one per line; - is standard input
     #[arg(long, value_name = "FILE", allow_hyphen_values = true, value_hint = ValueHint::FilePath)]
     pub cells: Option<PathBuf>,
 
