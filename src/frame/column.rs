@@ -109,8 +109,9 @@ impl Column {
 
     fn checked(self) -> Result<Column> {
         let dtype = self.stored();
+        let of_bytes = matches!((dtype, &self.kind), (Dtype::Hdf5 { .. }, ColumnKind::Plain));
         ensure!(
-            dtype.is_string() || dtype.kind().is_some(),
+            dtype.is_string() || dtype.kind().is_some() || of_bytes,
             "Its values, {dtype}, cannot be merged; remove the column first"
         );
         let items = match &self.values.source {

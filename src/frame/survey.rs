@@ -27,6 +27,9 @@ pub struct Survey {
     /// Which of pandas's two missing values it is, where all columns agree.
     mark: Option<Option<Attr>>,
     pub union: Union,
+    /// The types of columns in which some value is there, as far as they were looked at.
+    present: Vec<Dtype>,
+    looked: bool,
     /// Types that do not hold some value exactly.
     unfit: Vec<Dtype>,
     pub nan: bool,
@@ -94,7 +97,8 @@ impl Survey {
         let missing = absent || self.nullable;
         let inexact = |to: &Dtype| self.dtypes.iter().any(|from| !promote::is_exact(from, to));
         match self.candidates().first() {
-            None => !missing && self.dtypes.iter().any(may_be_nan),
+            // A column without a value says nothing of the type.
+            None => self.nullable || self.dtypes.iter().any(may_be_nan),
             Some(Dtype::String) => false,
             Some(dtype) if inexact(dtype) => true,
             Some(dtype) => {
@@ -127,7 +131,14 @@ impl Survey {
             return self.union.add_plain(values.clone());
         }
         let dtype = values.data.dtype();
-        for to in self.candidates().into_iter().chain([Dtype::FLOAT64]) {
+        self.looked = true;
+        if !self.present.contains(&dtype) && !values.is_void() {
+            self.present.push(dtype.clone());
+        }
+        let numbers = self.dtypes.iter().filter(|dtype| is_number(dtype));
+        let numbers = candidates(&numbers.cloned().collect::<Vec<_>>());
+        let all = self.candidates().into_iter().chain(numbers);
+        for to in all.chain([Dtype::FLOAT64]) {
             let known = promote::is_exact(&dtype, &to) || self.unfit.contains(&to);
             if !known && values.clone().cast(&to).is_err() {
                 self.unfit.push(to);
@@ -157,8 +168,18 @@ impl Survey {
         !self.unfit.contains(dtype)
     }
 
+    /// The types that have a say: of columns in which a value is there, where that was looked at.
     pub fn dtypes(&self) -> &[Dtype] {
-        &self.dtypes
+        if self.looked && !self.present.is_empty() {
+            &self.present
+        } else {
+            &self.dtypes
+        }
+    }
+
+    /// Whether some column has rows and no value at all, so that its type has no say.
+    pub fn is_partly_void(&self) -> bool {
+        self.looked && self.used.iter().any(|dtype| !self.dtypes().contains(dtype))
     }
 
     /// The types of what has rows, or of all where nothing has.
@@ -176,7 +197,7 @@ impl Survey {
     }
 
     fn candidates(&self) -> Vec<Dtype> {
-        candidates(&self.dtypes)
+        candidates(self.dtypes())
     }
 }
 
@@ -188,6 +209,10 @@ fn candidates(dtypes: &[Dtype]) -> Vec<Dtype> {
     }
     if dtypes.iter().any(is_bool) && !dtypes.iter().all(is_bool) {
         return vec![];
+    }
+    // What only HDF5 can express stays as it is, or is not put together.
+    if let [only @ Dtype::Hdf5 { .. }] = dtypes {
+        return vec![only.clone()];
     }
     let Some(numpy) = promote::result_type(dtypes) else {
         return vec![];
@@ -212,6 +237,10 @@ fn has_missing(column: &Column) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+fn is_number(dtype: &Dtype) -> bool {
+    !matches!(dtype.kind(), None | Some(Kind::Bool))
 }
 
 fn may_be_nan(dtype: &Dtype) -> bool {

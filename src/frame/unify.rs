@@ -37,8 +37,9 @@ impl ColumnPlan {
         if survey.categorical {
             return ColumnPlan::categorical(survey, absent, name);
         }
-        let missing = absent || survey.nullable;
+        let missing = absent || survey.nullable || survey.is_partly_void();
         let Some(dtype) = survey.common() else {
+            refuse_bytes(survey.dtypes())?;
             log_text(survey.dtypes(), name);
             return Ok(if missing || survey.nan {
                 ColumnPlan::nullable(Dtype::String, &survey)
@@ -50,6 +51,7 @@ impl ColumnPlan {
         if holds_nan || !missing {
             return Ok(ColumnPlan::Plain(dtype));
         }
+        refuse_bytes(std::slice::from_ref(&dtype))?;
         if dtype.is_integer() && !survey.nullable && survey.fits(&Dtype::FLOAT64) {
             return Ok(ColumnPlan::Plain(Dtype::FLOAT64));
         }
@@ -282,6 +284,16 @@ fn with_nan(mut values: Values) -> Result<Values> {
     }
     values.missing.clear();
     Ok(values)
+}
+
+/// An error where values that only HDF5 can express would have to become others, or be missing.
+fn refuse_bytes(dtypes: &[Dtype]) -> Result<()> {
+    if let Some(dtype) = dtypes.iter().find(|d| matches!(d, Dtype::Hdf5 { .. })) {
+        bail!(
+            "Values of {dtype} merge only where every input has the same; remove the column first"
+        );
+    }
+    Ok(())
 }
 
 fn log_text(dtypes: &[Dtype], name: &str) {

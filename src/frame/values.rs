@@ -83,6 +83,17 @@ impl Values {
         self.missing.get(i).is_some_and(|m| *m)
     }
 
+    /// Whether no value is there: all are missing, or NaN.
+    pub fn is_void(&self) -> bool {
+        let nan = |i| match &self.data {
+            Data::Numbers { dtype, .. } if dtype.kind() == Some(Kind::Float) => {
+                promote::floats(self.data.get(i), dtype).is_ok_and(|v| v[0].is_nan())
+            }
+            _ => false,
+        };
+        (0..self.data.len()).all(|i| self.is_missing(i) || nan(i))
+    }
+
     /// Equal values get equal bytes: NaN becomes missing, and the negative zero of floats the positive one.
     pub fn comparable(mut self) -> Result<Values> {
         if let Data::Numbers { dtype, bytes } = &mut self.data
@@ -105,6 +116,17 @@ impl Values {
     /// floats are as Python's `repr`, bools `True` and `False`, and NaN is missing. What is missing keeps its mark
     /// and becomes zero, or an empty text.
     pub fn cast(mut self, dtype: &Dtype) -> Result<Values> {
+        let width = dtype.size();
+        if self.data.dtype() != *dtype && width > 0 && self.is_void() {
+            // A type of another kind holds them too.
+            let count = self.data.len();
+            self.missing = vec![true; count];
+            self.data = Data::Numbers {
+                dtype: dtype.clone(),
+                bytes: vec![0; count * width],
+            };
+            return Ok(self);
+        }
         match &mut self.data {
             Data::Numbers { dtype: from, bytes } if !dtype.is_string() => {
                 let values = bytes.chunks_exact_mut(from.size().max(1));
