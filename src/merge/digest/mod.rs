@@ -339,14 +339,18 @@ pub fn series(column: &Column, sources: Option<&[Option<u32>]>) -> Result<Digest
     }
     let values = decoded(column)?;
     match sources {
-        Some(sources) => hasher.values(&taken(&values, sources)?)?,
+        Some(sources) => {
+            let plain = matches!(column.kind, ColumnKind::Plain);
+            hasher.values(&taken(values, sources, plain)?)?
+        }
         None => hasher.values(&values)?,
     }
     Ok(hasher.finish())
 }
 
-/// Values by row; integers become floats, as in pandas, where some are missing.
-fn taken(values: &Values, sources: &[Option<u32>]) -> Result<Values> {
+/// Values by row. `plain` integers become floats, as in pandas, where some are missing; under a mask, and as categories,
+/// they stay integers.
+fn taken(values: Values, sources: &[Option<u32>], plain: bool) -> Result<Values> {
     let mut data = Data::empty(&values.data.dtype());
     let blank = vec![0; values.data.dtype().size()];
     let mut missing = vec![];
@@ -364,7 +368,7 @@ fn taken(values: &Values, sources: &[Option<u32>]) -> Result<Values> {
         }
     }
     let taken = Values { data, missing };
-    if values.data.dtype().is_integer() && sources.contains(&None) {
+    if plain && values.data.dtype().is_integer() && sources.contains(&None) {
         taken.clone().cast(&Dtype::FLOAT64).or(Ok(taken))
     } else {
         Ok(taken)
