@@ -97,6 +97,14 @@ impl Dtype {
     pub const INT64: Dtype = Dtype::native(Kind::Int, 8);
     pub const FLOAT64: Dtype = Dtype::native(Kind::Float, 8);
 
+    /// The same numbers in this machine's byte order.
+    pub fn in_native_order(self) -> Dtype {
+        match self {
+            Dtype::Number { kind, size, .. } => Dtype::native(kind, size),
+            other => other,
+        }
+    }
+
     /// Bytes of one element; 0 for text of any length.
     pub fn size(&self) -> usize {
         match self {
