@@ -76,10 +76,15 @@ impl Selection {
         Ok(selection)
     }
 
-    /// Warns of what is copied though its rows may be cells.
+    /// Warns of what lies in a dataframe that does not list it.
     pub fn warn_unlisted(&self) {
         for path in &self.unlisted {
-            warn!("'{path}' is not listed in 'column-order'; it is copied whole");
+            let how = if self.copies.iter().any(|copy| copy.to == *path) {
+                "it is copied whole"
+            } else {
+                "its rows are taken, as it has one for each cell"
+            };
+            warn!("'{path}' is not listed in 'column-order'; {how}");
         }
     }
 
@@ -285,8 +290,15 @@ impl Selection {
             if listed.iter().any(|l| *l == name || l.starts_with(&folder)) {
                 continue;
             }
-            self.unlisted.push(format!("{to}/{name}"));
-            self.copy(group, &name, &format!("{to}/{name}"))?;
+            let path = format!("{to}/{name}");
+            self.unlisted.push(path.clone());
+            let node = group.get(&name)?;
+            let rows = node.and_then(|node| columns::column_length(&node).ok());
+            if rows == Some(self.cells) {
+                self.take(group, &name, &path)?
+            } else {
+                self.copy(group, &name, &path)?
+            }
         }
         Ok(())
     }

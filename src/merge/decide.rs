@@ -8,7 +8,7 @@ use tracing::warn;
 use super::extras::Extras;
 use super::genes::JoinedGenes;
 use super::input::Input;
-use super::join::Join;
+use super::join::{Join, Joined};
 use super::scan::{Known, Scan};
 use super::shared::Shared;
 use super::stack::{ArrayPlan, Part, Shape};
@@ -56,6 +56,12 @@ impl Outline {
         let mut arrays = scan.arrays;
         for path in kept {
             let shapes = arrays.remove(&path).unwrap_or_default();
+            if outline.lacks_text(&path, &shapes) {
+                lost.push(format!(
+                    "'{path}' (there is no text for genes that a file lacks)"
+                ));
+                continue;
+            }
             let plan = outline.plan(&path, &shapes, scan.odd.get(&path))?;
             outline.arrays.insert(path, (plan, shapes));
         }
@@ -130,18 +136,29 @@ impl Outline {
         Ok(())
     }
 
+    /// The genes of an array's columns, where it has such.
+    fn genes_of(&self, path: &str) -> Option<&Joined> {
+        let genes = match genes_of(path)? {
+            "raw/var" => self.raw_genes.as_ref(),
+            _ => Some(&self.genes),
+        };
+        genes.map(|genes| &genes.joined)
+    }
+
+    /// Whether the array is text, and has genes that some input lacks.
+    fn lacks_text(&self, path: &str, shapes: &[Option<Shape>]) -> bool {
+        let mut known = shapes.iter().flatten();
+        self.genes_of(path).is_some_and(|genes| genes.fills)
+            && known.all(|shape| matches!(shape, Shape::Text { .. }))
+    }
+
     fn plan(
         &self,
         path: &str,
         shapes: &[Option<Shape>],
         odd: Option<&String>,
     ) -> Result<ArrayPlan> {
-        let genes = match genes_of(path) {
-            Some("raw/var") => self.raw_genes.as_ref(),
-            Some(_) => Some(&self.genes),
-            None => None,
-        };
-        let joined = genes.map(|genes| &genes.joined);
+        let joined = self.genes_of(path);
         if let Some(odd) = odd
             && joined.is_some_and(|joined| !joined.identical)
         {

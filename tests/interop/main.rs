@@ -36,6 +36,7 @@ modules! {
     selftest
     slicing
     sources
+    unions
     upstream
 }
 

@@ -9,7 +9,7 @@ use crate::merge::join::ColumnMap;
 use crate::rows::block::Block;
 use crate::rows::csr::CsrBlock;
 use crate::store::Buffer;
-use crate::store::spec::{ByteOrder, Dtype, Kind, elements};
+use crate::store::spec::{ByteOrder, Dtype, Kind, Strings, elements};
 
 /// Turns the blocks of one input into those of the merged array.
 pub struct Converter<'a> {
@@ -143,7 +143,10 @@ impl<'a> Converter<'a> {
                 };
                 Ok(self.dense(bytes, to.size(), from, row, fill))
             }
-            (ArrayPlan::Text { .. } | ArrayPlan::Awkward, block, _) => Ok(block),
+            (ArrayPlan::Text { row }, Block::Text { strings, .. }, Shape::Text { row: from }) => {
+                Ok(self.texts(strings, from, row))
+            }
+            (ArrayPlan::Awkward, block, _) => Ok(block),
             _ => bail!("A block of another kind than the merged array"),
         }
     }
@@ -169,6 +172,22 @@ impl<'a> Converter<'a> {
             Some(value) if !self.filled.is_empty() => fill::columns(&block, &self.filled, value),
             _ => Ok(block),
         }
+    }
+
+    /// Rows of text; each merged column has one of the input.
+    fn texts(&self, strings: Strings, from: &[u64], to: &[u64]) -> Block {
+        let (old, width) = (elements(from) as usize, elements(to) as usize);
+        if *self.map == ColumnMap::Identity {
+            return Block::Text { width, strings };
+        }
+        let sources = self.map.sources(width);
+        let rows = strings.len().checked_div(old).unwrap_or(0);
+        let columns = |row| sources.iter().flatten().map(move |at| (row, *at as usize));
+        let cells = (0..rows).flat_map(columns);
+        let strings = cells
+            .map(|(row, column)| strings.get(row * old + column))
+            .collect();
+        Block::Text { width, strings }
     }
 
     fn dense(&self, bytes: Buffer, item: usize, from: &[u64], to: &[u64], fill: &[u8]) -> Block {

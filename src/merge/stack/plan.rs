@@ -124,11 +124,19 @@ impl ArrayPlan {
         }
         match first {
             Shape::Text { row } => {
+                let alike = |shape: &&Shape| match shape {
+                    Shape::Text { row: other } => {
+                        other == row || width.is_some() && other.len() == row.len()
+                    }
+                    _ => false,
+                };
                 ensure!(
-                    known.iter().all(|s| s == first) && !absent && width.is_none(),
+                    known.iter().all(alike) && !missing,
                     "Text and other kinds, or rows without text, cannot be put together"
                 );
-                Ok(ArrayPlan::Text { row: row.clone() })
+                Ok(ArrayPlan::Text {
+                    row: joined_row(row, width),
+                })
             }
             Shape::Awkward(_) => {
                 ensure!(
@@ -193,13 +201,10 @@ impl ArrayPlan {
             Some(value) => fill::among(&dtype, value)?,
             None => (dtype, vec![]),
         };
-        let mut row = match known[0] {
-            Shape::Dense { row, .. } => row.clone(),
+        let row = match known[0] {
+            Shape::Dense { row, .. } => joined_row(row, width),
             _ => vec![],
         };
-        if let (Some(width), Some(columns)) = (width, row.first_mut()) {
-            *columns = width;
-        }
         Ok(ArrayPlan::Dense { dtype, row, fill })
     }
 
@@ -266,8 +271,8 @@ impl ArrayPlan {
                 _ => bail!("A sparse matrix and another kind cannot be put together"),
             }
         }
-        // scipy has no sparse matrices of float16.
-        let mut data = common(&data)?;
+        // scipy has no sparse matrices of float16, or of another byte order than the machine's.
+        let mut data = common(&data)?.in_native_order();
         if (data.kind(), data.size()) == (Some(Kind::Float), 2) && data_of_dense {
             data = Dtype::native(Kind::Float, 4);
         }
@@ -281,6 +286,14 @@ impl ArrayPlan {
             indices: widest(&indices, 0),
             indptr: widest(&indptr, most),
         })
+    }
+}
+
+/// The row of an input with as many columns as the merged one has, where these are genes.
+fn joined_row(row: &[u64], width: Option<u64>) -> Vec<u64> {
+    match (width, row) {
+        (Some(width), [_, rest @ ..]) => [&[width], rest].concat(),
+        _ => row.to_vec(),
     }
 }
 
@@ -316,12 +329,10 @@ fn common(dtypes: &[Dtype]) -> Result<Dtype> {
 
 /// One of the integer types that holds `most` and every one of them; int32 or int64 where they differ.
 fn widest(dtypes: &[Dtype], most: u64) -> Dtype {
-    let first = dtypes
-        .first()
-        .cloned()
-        .unwrap_or(Dtype::native(Kind::Int, 4));
-    let same = dtypes.iter().all(|d| *d == first);
     let int32 = Dtype::native(Kind::Int, 4);
+    let mut dtypes = dtypes.iter().cloned().map(Dtype::in_native_order);
+    let first = dtypes.next().unwrap_or(int32.clone());
+    let same = dtypes.all(|d| d == first);
     if same {
         ints::holding(&first, most)
     } else {
