@@ -32,26 +32,17 @@ mod store;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
-use clap::{Parser, error::ErrorKind};
-use rayon::ThreadPoolBuilder;
+use anyhow::Result;
 use tracing::{debug, error};
 
-use crate::cli::{Cli, Command};
-use crate::extract::plan;
+use crate::cli::Cli;
 use crate::report::logging;
-
-/// Bytes of a thread's stack: what the first one has.
-const STACK: usize = 8 << 20;
-
-/// More threads than this only wait for one another.
-const MOST_THREADS: usize = 1024;
 
 fn main() -> ExitCode {
     store::share_heap();
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse() {
         Ok(cli) => cli,
-        Err(e) => return usage(&e),
+        Err(code) => return code,
     };
     logging::init(cli.messages.settings());
     std::panic::set_hook(Box::new(|panic| {
@@ -70,51 +61,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help and version go to stdout; a usage error is one line and exits with 2.
-fn usage(e: &clap::Error) -> ExitCode {
-    let is_help = e.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
-    if is_help || !e.use_stderr() {
-        let _ = e.print(); // a reader that has gone, as in `| head -1`, is no error
-    } else {
-        logging::init(logging::Settings::default());
-        error!("{}", cli::usage_error(e));
-    }
-    ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2))
-}
-
 fn run(cli: Cli) -> Result<()> {
-    let machine = match &cli.command {
-        Command::Slice(cli::SliceArgs { machine, .. })
-        | Command::Merge(cli::MergeArgs { machine, .. })
-        | Command::Filter(cli::FilterArgs { machine, .. }) => Some(machine),
-        Command::Check(args) => Some(&args.machine),
-        Command::Info(_) | Command::Completions { .. } | Command::Man(_) => None,
-    };
-    let jobs = machine.and_then(|machine| machine.jobs);
-    let most = machine.map_or(MOST_THREADS, |machine| plan::threads_in(machine.memory()));
-    let jobs = jobs.map_or_else(resources::cpus, usize::from);
-    let jobs = jobs.min(most).min(MOST_THREADS);
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(jobs)
-        .stack_size(STACK)
-        .build()
-        .with_context(|| format!("Cannot start {jobs} threads"))?;
+    let (machine, request) = cli.resolve()?;
+    let pool = resources::pool(machine.threads)?;
     store::watch(output::give_up)?;
     // In the pool, work too small to be shared is done at once, without waking another thread.
-    pool.install(|| dispatch(cli))?;
+    pool.install(|| commands::run(request))?;
     debug!("Work: {}", store::work());
     Ok(())
-}
-
-fn dispatch(cli: Cli) -> Result<()> {
-    let quiet = cli.messages.quiet;
-    match cli.command {
-        Command::Slice(args) => commands::slice::run(args, quiet),
-        Command::Merge(args) => commands::merge::run(args, quiet),
-        Command::Filter(args) => commands::filter::run(args, quiet),
-        Command::Info(args) => commands::info::run(&args),
-        Command::Check(args) => commands::check::run(&args),
-        Command::Completions { shell } => cli::print(&cli::completions(shell)),
-        Command::Man(args) => cli::write_man(&args),
-    }
 }

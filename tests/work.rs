@@ -29,7 +29,7 @@ fn run(folder: &Path, args: &str, small: bool) -> Work {
         .args(args.split(' '))
         .arg("--debug");
     if small {
-        command.env("ANNSLICER_TEST_BLOCK_BYTES", SMALL.to_string());
+        command.args(["--block-bytes", &SMALL.to_string()]);
     }
     let done = command.output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared::{MachineArgs, ReadArgs};
+use super::shared::{Machine, MachineArgs, ReadArgs};
+use crate::store::Access;
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -28,4 +29,25 @@ pub struct CheckArgs {
     pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
+}
+
+/// What `check` is asked, resolved.
+pub struct CheckRequest {
+    pub files: Vec<PathBuf>,
+    pub json: bool,
+    /// Bytes that the values of one element may take.
+    pub budget: u64,
+    pub access: Access,
+}
+
+impl CheckArgs {
+    pub fn resolve(self, machine: Machine) -> CheckRequest {
+        let budget = machine.memory / 2;
+        CheckRequest {
+            files: self.files,
+            json: self.json,
+            budget,
+            access: self.read.access(budget),
+        }
+    }
 }

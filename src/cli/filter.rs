@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::{ArgGroup, Args, ValueHint};
 
-use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs};
+use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, TableArgs};
 use crate::cells::expr::Expr;
+use crate::store::Format;
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -75,4 +77,47 @@ pub struct WhichArgs {
 
     #[command(flatten)]
     pub table: TableArgs,
+}
+
+/// What `filter` is asked, resolved.
+pub struct FilterRequest {
+    pub input: PathBuf,
+    pub output: PathBuf,
+    pub format: Format,
+    pub which: WhichArgs,
+    pub options: Options,
+}
+
+impl FilterRequest {
+    /// The files that are read; `-` is standard input.
+    pub fn reads(&self) -> Vec<PathBuf> {
+        let files = [
+            Some(&self.input),
+            self.which.cells.as_ref(),
+            self.which.table.csv_file.as_ref(),
+        ];
+        files.into_iter().flatten().cloned().collect()
+    }
+}
+
+impl FilterArgs {
+    pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<FilterRequest> {
+        self.which
+            .table
+            .drop_unused(self.which.obs_column.is_some());
+        Format::of(&self.input)?;
+        let format = Format::of(&self.output)?;
+        let scratch = Some(self.scratch.parent());
+        let options = self
+            .output_options
+            .settle(&self.read, machine, scratch, quiet);
+        format.allows(options.compression)?;
+        Ok(FilterRequest {
+            input: self.input,
+            output: self.output,
+            format,
+            which: self.which,
+            options,
+        })
+    }
 }

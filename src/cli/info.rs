@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::shared::ReadArgs;
+use super::shared::{Machine, ReadArgs};
+use crate::store::Access;
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -26,4 +27,21 @@ pub struct InfoArgs {
 
     #[command(flatten)]
     pub read: ReadArgs,
+}
+
+/// What `info` is asked, resolved.
+pub struct InfoRequest {
+    pub files: Vec<PathBuf>,
+    pub json: bool,
+    pub access: Access,
+}
+
+impl InfoArgs {
+    pub fn resolve(self, machine: Machine) -> InfoRequest {
+        InfoRequest {
+            files: self.files,
+            json: self.json,
+            access: self.read.access(machine.memory),
+        }
+    }
 }

@@ -2,10 +2,17 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, ValueEnum};
+use tracing::warn;
 
-use super::shared::{MachineArgs, OutputArgs, ReadArgs};
+use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs};
+use crate::merge::agree::Strategy;
+use crate::merge::sources::Sources;
+use crate::merge::{self, Modes};
+use crate::output;
+use crate::store::Format;
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -127,4 +134,77 @@ pub enum Join {
     /// Those found in at least one file, sorted
     #[default]
     Outer,
+}
+
+/// What `merge` is asked, resolved.
+pub struct MergeRequest {
+    pub output: PathBuf,
+    pub format: Format,
+    /// As typed, patterns among them.
+    pub typed: Vec<PathBuf>,
+    pub inputs: Vec<PathBuf>,
+    pub modes: Modes,
+    pub sources: Sources,
+    pub options: Options,
+}
+
+impl MergeArgs {
+    pub fn resolve(self, machine: Machine, quiet: bool) -> Result<MergeRequest> {
+        let format = Format::of(&self.output)?;
+        let options = self.output_options.settle(&self.read, machine, None, quiet);
+        format.allows(options.compression)?;
+        let found = output::expand_inputs(&self.inputs, self.natural_sort)?;
+        for pattern in &found.orders_differ {
+            warn!(
+                "The files of {pattern} are merged in the order of their names, where 10 comes before 2; use \
+                 --natural-sort to order them by number"
+            );
+        }
+        let SourceArgs {
+            label,
+            keys,
+            index_unique,
+        } = self.sources;
+        Ok(MergeRequest {
+            output: self.output,
+            format,
+            typed: self.inputs,
+            modes: self.modes.resolve(self.join, options.max_categories),
+            sources: Sources::of(label, keys, index_unique, &found.paths)?,
+            inputs: found.paths,
+            options,
+        })
+    }
+}
+
+impl ModeArgs {
+    fn resolve(self, join: Join, categories: u64) -> Modes {
+        let join = match join {
+            Join::Inner => merge::join::Join::Inner,
+            Join::Outer => merge::join::Join::Outer,
+        };
+        if self.fill_value.is_some() && join == merge::join::Join::Inner {
+            warn!("--fill-value is not used: an inner join adds no rows and columns");
+        }
+        Modes {
+            join,
+            uns: self.uns_merge.strategy(),
+            var: self.var_merge.strategy(),
+            pairwise: self.pairwise,
+            fill: self.fill_value,
+            categories,
+        }
+    }
+}
+
+impl Keep {
+    fn strategy(self) -> Strategy {
+        match self {
+            Keep::First => Strategy::First,
+            Keep::Same => Strategy::Same,
+            Keep::Unique => Strategy::Unique,
+            Keep::Only => Strategy::Only,
+            Keep::None => Strategy::None,
+        }
+    }
 }

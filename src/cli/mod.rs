@@ -1,4 +1,4 @@
-//! The command line as typed, and nothing else: each subcommand resolves its own arguments.
+//! The command line as typed, and what it comes to: each subcommand's arguments become one resolved request.
 //!
 //! A drop-in for the Python tool's: long options may be shortened to any start that is not ambiguous here, or was not
 //! there, and a usage error exits with 2.
@@ -14,19 +14,27 @@ mod usage;
 mod values;
 
 use std::io::{ErrorKind, Write};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use tracing::error;
 
-use crate::report::logging::Settings;
-
-pub use self::check::CheckArgs;
-pub use self::filter::{FilterArgs, WhichArgs};
-pub use self::info::InfoArgs;
-pub use self::merge::{Join, Keep, MergeArgs, SourceArgs};
+use self::check::CheckArgs;
+pub use self::check::CheckRequest;
+use self::filter::FilterArgs;
+pub use self::filter::{FilterRequest, WhichArgs};
+use self::info::InfoArgs;
+pub use self::info::InfoRequest;
+use self::merge::MergeArgs;
+pub use self::merge::MergeRequest;
+use self::shared::MachineArgs;
+pub use self::shared::{Machine, Options, TableArgs};
 pub use self::shell::{ManArgs, completions, write_man};
-pub use self::slice::{OrderArgs, SliceArgs};
+use self::slice::SliceArgs;
+pub use self::slice::{Cut, ShardBy, Shuffle, SliceRequest};
+use crate::report::logging;
 
 /// Cut large AnnData files (.h5ad, .zarr) into shards and merge them, out of core
 #[derive(Debug, Parser)]
@@ -54,8 +62,8 @@ pub struct Messages {
 }
 
 impl Messages {
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn settings(&self) -> logging::Settings {
+        logging::Settings {
             debug: self.debug,
             quiet: self.quiet,
             time: self.log_time,
@@ -113,6 +121,54 @@ pub enum Command {
     Man(ManArgs),
 }
 
+/// What is to be done.
+pub enum Request {
+    Slice(SliceRequest),
+    Merge(MergeRequest),
+    Filter(FilterRequest),
+    Info(InfoRequest),
+    Check(CheckRequest),
+    Completions(Shell),
+    Man(ManArgs),
+}
+
+impl Cli {
+    /// Settles what the machine gives, the seed, and which files there are; warns of options without effect.
+    ///
+    /// # Errors
+    /// A file whose name says no format, a pattern that matches nothing, options that do not go together.
+    pub fn resolve(self) -> Result<(Machine, Request)> {
+        let machine = self.command.machine().settle();
+        let quiet = self.messages.quiet;
+        let request = match self.command {
+            Command::Slice(args) => Request::Slice(args.resolve(machine, quiet)?),
+            Command::Merge(args) => Request::Merge(args.resolve(machine, quiet)?),
+            Command::Filter(args) => Request::Filter(args.resolve(machine, quiet)?),
+            Command::Info(args) => Request::Info(args.resolve(machine)),
+            Command::Check(args) => Request::Check(args.resolve(machine)),
+            Command::Completions { shell } => Request::Completions(shell),
+            Command::Man(args) => Request::Man(args),
+        };
+        Ok((machine, request))
+    }
+}
+
+impl Command {
+    fn machine(&self) -> &MachineArgs {
+        const DEFAULT: &MachineArgs = &MachineArgs {
+            jobs: None,
+            memory_limit: None,
+        };
+        match self {
+            Command::Slice(args) => &args.machine,
+            Command::Merge(args) => &args.machine,
+            Command::Filter(args) => &args.machine,
+            Command::Check(args) => &args.machine,
+            Command::Info(_) | Command::Completions { .. } | Command::Man(_) => DEFAULT,
+        }
+    }
+}
+
 /// Writes to stdout. A reader that has gone, as in `| head -1`, is no error.
 pub fn print(text: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
@@ -122,9 +178,24 @@ pub fn print(text: &[u8]) -> Result<()> {
     }
 }
 
-/// A usage error on one line.
-pub fn usage_error(error: &clap::Error) -> String {
-    usage::one_line(error, &std::env::args_os().collect::<Vec<_>>())
+/// Reads the command line. What is no run is told here, and ends with the exit code: help and version go to stdout, a
+/// usage error is one line.
+pub fn parse() -> Result<Cli, ExitCode> {
+    let e = match Cli::try_parse() {
+        Ok(cli) => return Ok(cli),
+        Err(e) => e,
+    };
+    let is_help = e.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    if is_help || !e.use_stderr() {
+        let _ = e.print(); // a reader that has gone, as in `| head -1`, is no error
+    } else {
+        logging::init(logging::Settings::default());
+        error!(
+            "{}",
+            usage::one_line(&e, &std::env::args_os().collect::<Vec<_>>())
+        );
+    }
+    Err(ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2)))
 }
 
 #[cfg(test)]

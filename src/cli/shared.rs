@@ -1,6 +1,8 @@
-//! Arguments that several commands have.
+//! Arguments that several commands have, and what they come to: [`Machine`] and [`Options`] are settled once for a run.
 
-use std::{ffi::OsStr, num::NonZeroUsize, path::PathBuf};
+use std::ffi::OsStr;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::PathBuf;
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, ValueHint};
@@ -8,8 +10,39 @@ use tracing::warn;
 
 use super::values::{memory, most_categories, positive};
 use crate::codec::compression::Compression;
-use crate::resources::default_memory_limit;
+use crate::extract::plan;
+use crate::resources::{self, default_memory_limit};
 use crate::store::Access;
+
+/// More threads than this only wait for one another.
+const MOST_THREADS: usize = 1024;
+
+/// What a run may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Bytes to work in.
+    pub memory: u64,
+    pub threads: usize,
+}
+
+/// What slice, merge and filter are asked alike.
+#[derive(Debug)]
+pub struct Options {
+    pub machine: Machine,
+    /// How inputs are opened.
+    pub access: Access,
+    pub compression: Compression,
+    /// Above this a categorical column of obs becomes plain values.
+    pub max_categories: u64,
+    pub verify: bool,
+    pub manifest: Option<PathBuf>,
+    pub dry_run: bool,
+    /// Bytes that are read at a time, whatever the memory: see [`OutputArgs::block_bytes`].
+    pub block_bytes: Option<u64>,
+    /// Where scratch files go; `None` is beside the output.
+    pub scratch: Option<PathBuf>,
+    pub quiet: bool,
+}
 
 /// A table that adds the column to obs.
 #[derive(Args, Debug)]
@@ -91,6 +124,35 @@ pub struct OutputArgs {
     /// Print what would be written, and what it takes, and write nothing
     #[arg(long)]
     pub dry_run: bool,
+
+    /// Bytes that are read at a time, whatever --memory-limit says. For tests and debugging: a small
+    /// file is then read in many waves, as a large one is
+    #[arg(long, value_name = "N", hide = true, value_parser = positive::<NonZeroU64>)]
+    pub block_bytes: Option<NonZeroU64>,
+}
+
+impl OutputArgs {
+    /// `quiet`: no progress is shown.
+    pub fn settle(
+        self,
+        read: &ReadArgs,
+        machine: Machine,
+        scratch: Option<PathBuf>,
+        quiet: bool,
+    ) -> Options {
+        Options {
+            machine,
+            access: read.access(machine.memory),
+            compression: self.compression.unwrap_or_default(),
+            max_categories: self.max_categories,
+            verify: self.verify,
+            manifest: self.manifest,
+            dry_run: self.dry_run,
+            block_bytes: self.block_bytes.map(NonZeroU64::get),
+            scratch,
+            quiet,
+        }
+    }
 }
 
 #[derive(Args, Debug)]
@@ -108,9 +170,14 @@ pub struct MachineArgs {
 }
 
 impl MachineArgs {
-    /// The memory to work in, in bytes.
-    pub fn memory(&self) -> u64 {
-        self.memory_limit.unwrap_or_else(default_memory_limit)
+    /// What is free on the machine is looked at here, so a run does it once.
+    pub fn settle(&self) -> Machine {
+        let memory = self.memory_limit.unwrap_or_else(default_memory_limit);
+        let wanted = self.jobs.map_or_else(resources::cpus, usize::from);
+        Machine {
+            memory,
+            threads: wanted.min(plan::threads_in(memory)).min(MOST_THREADS),
+        }
     }
 }
 

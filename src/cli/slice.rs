@@ -2,11 +2,15 @@
 
 use std::{num::NonZeroU64, path::PathBuf};
 
+use anyhow::Result;
 use clap::Args;
 
-use super::shared::{MachineArgs, OutputArgs, ReadArgs, ScratchArgs, TableArgs, drop_option};
+use super::shared::{
+    Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, TableArgs, drop_option,
+};
 use super::values::{positive, size};
 use crate::permutation::Seed;
+use crate::store::Format;
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -130,4 +134,97 @@ pub struct ByArgs {
 
     #[command(flatten)]
     pub table: TableArgs,
+}
+
+/// What `slice` is asked, resolved.
+pub struct SliceRequest {
+    pub input: PathBuf,
+    pub prefix: PathBuf,
+    pub by: ShardBy,
+    pub resume: bool,
+    pub options: Options,
+}
+
+/// Which cells go into which shard.
+pub enum ShardBy {
+    Cells {
+        cut: Cut,
+        shuffle: Option<Shuffle>,
+    },
+    /// One for each value of a column of obs.
+    Column {
+        name: String,
+        always_include: Vec<String>,
+        table: TableArgs,
+    },
+}
+
+/// How large a shard is.
+pub enum Cut {
+    Size(u64),
+    /// So many shards of nearly equal size.
+    Parts(NonZeroU64),
+    /// As many cells as fit so many bytes.
+    Bytes(u64),
+}
+
+pub struct Shuffle {
+    pub seed: Seed,
+    /// Whether it was drawn here: then that of a run that is resumed takes its place.
+    pub drawn: bool,
+}
+
+impl SliceRequest {
+    /// The table that gives the column which shards are cut by.
+    pub fn table(&self) -> Option<&PathBuf> {
+        match &self.by {
+            ShardBy::Cells { .. } => None,
+            ShardBy::Column { table, .. } => table.csv_file.as_ref(),
+        }
+    }
+
+    /// The files that are read.
+    pub fn reads(&self) -> Vec<PathBuf> {
+        let files = [&self.input].into_iter().chain(self.table());
+        files.cloned().collect()
+    }
+}
+
+impl SliceArgs {
+    pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<SliceRequest> {
+        self.drop_unused();
+        Format::of(&self.input)?;
+        let dry_run = self.output.dry_run;
+        let scratch = Some(self.scratch.parent());
+        Ok(SliceRequest {
+            input: self.input,
+            prefix: self.prefix,
+            by: match self.by.obs_column {
+                Some(name) => ShardBy::Column {
+                    name,
+                    always_include: self.by.always_include,
+                    table: self.by.table,
+                },
+                None => self.order.resolve(),
+            },
+            resume: self.resume && !dry_run,
+            options: self.output.settle(&self.read, machine, scratch, quiet),
+        })
+    }
+}
+
+impl OrderArgs {
+    fn resolve(self) -> ShardBy {
+        let cut = match (self.shards, self.max_bytes) {
+            (Some(shards), _) => Cut::Parts(shards),
+            (None, Some(bytes)) => Cut::Bytes(bytes),
+            (None, None) => Cut::Size(self.cells_per_shard()),
+        };
+        let drawn = self.seed.is_none();
+        let shuffle = self.shuffle.then(|| Shuffle {
+            seed: self.seed.unwrap_or_else(Seed::random),
+            drawn,
+        });
+        ShardBy::Cells { cut, shuffle }
+    }
 }

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, error::ErrorKind};
 
+use super::merge::Join;
 use super::shell::{completions, man};
 use super::*;
 use crate::codec::compression::Compression;

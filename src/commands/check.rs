@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::check::{self, Finding, Level};
-use crate::cli::{self, CheckArgs};
+use crate::cli::{self, CheckRequest};
 use crate::report::logging::one_line;
 use crate::resources::size_on_disk;
 use crate::store::{self, Access};
@@ -20,23 +20,21 @@ struct Report {
 }
 
 /// An error where a file is not sound.
-pub fn run(args: &CheckArgs) -> Result<()> {
-    let budget = args.machine.memory() / 2;
-    let access = args.read.access(budget);
+pub fn run(request: &CheckRequest) -> Result<()> {
     let (mut unsound, mut told) = (0, vec![]);
-    for path in &args.files {
-        let report = Report::of(path, &access, budget);
+    for path in &request.files {
+        let report = Report::of(path, &request.access, request.budget);
         unsound += usize::from(report.errors > 0);
-        if args.json {
+        if request.json {
             told.push(report.json())
         } else {
             cli::print(report.text().as_bytes())?
         }
     }
-    if args.json {
+    if request.json {
         cli::print((serde_json::to_string_pretty(&told)? + "\n").as_bytes())?;
     }
-    let files = args.files.len();
+    let files = request.files.len();
     ensure!(unsound == 0, "Not sound: {unsound} of {files} files");
     Ok(())
 }

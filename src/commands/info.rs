@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::anndata::columns;
 use crate::anndata::encoding::{Encoding, array_attrs};
-use crate::cli::{self, InfoArgs};
-use crate::resources::{default_memory_limit, format_size, size_on_disk};
+use crate::cli::{self, InfoRequest};
+use crate::resources::{format_size, size_on_disk};
 use crate::rows::sparse;
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{self, Access, Array, Group, Node, StorageInfo};
@@ -57,13 +57,12 @@ struct ElementInfo {
     error: Option<String>,
 }
 
-pub fn run(args: &InfoArgs) -> Result<()> {
+pub fn run(request: &InfoRequest) -> Result<()> {
     let open = |path: &std::path::PathBuf| {
-        File::open(path, &args.read.access(default_memory_limit()))
-            .with_context(|| format!("Cannot read {}", path.display()))
+        File::open(path, &request.access).with_context(|| format!("Cannot read {}", path.display()))
     };
-    let files = args.files.iter().map(open).collect::<Result<Vec<_>>>()?;
-    let text = if args.json {
+    let files = request.files.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let text = if request.json {
         let files: Vec<_> = files.iter().map(File::json).collect();
         serde_json::to_string_pretty(&files)? + "\n"
     } else {

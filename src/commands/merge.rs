@@ -5,118 +5,74 @@
 //! besides the first.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use tracing::{info, warn};
 
-use crate::cli::{self, MergeArgs};
+use super::session::Session;
+use crate::cli::MergeRequest;
 use crate::codec::compression::Compression;
 use crate::extract::plan;
 use crate::merge::Modes;
-use crate::merge::agree::Strategy;
 use crate::merge::decide::Outline;
 use crate::merge::input::Input;
-use crate::merge::join::Join;
 use crate::merge::names::Names;
 use crate::merge::scan::Scan;
-use crate::merge::sources::Sources;
 use crate::merge::write::Writer;
-use crate::output::manifest::Manifest;
-use crate::output::{self, Outputs};
+use crate::output;
 use crate::report::preview::{Planned, Preview};
-use crate::report::progress::Progress;
 use crate::resources::{Need, ensure_room, explain};
 use crate::store::{self, Access, Format, Ledger};
 
-pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
-    let began = Instant::now();
-    let format = Format::of(&args.output)?;
-    let compression = args.output_options.compression.unwrap_or_default();
-    format.allows(compression)?;
-    let found = output::expand_inputs(&args.inputs, args.natural_sort)?;
-    for pattern in &found.orders_differ {
-        warn!(
-            "The files of {pattern} are merged in the order of their names, where 10 comes before 2; use \
-             --natural-sort to order them by number"
-        );
-    }
-    output::refuse_overlap(&args.output, &found.paths)?;
-    info!(
-        "Merging {} files into {}...",
-        found.paths.len(),
-        args.output.display()
-    );
-    let mut outputs = Outputs::new()?;
-    outputs.read_from(&found.paths);
-    let modes = modes(&args);
-    let limit = args.machine.memory();
-    let cli::SourceArgs {
-        label,
-        keys,
-        index_unique,
-    } = args.sources;
-    let sources = Sources::of(label, keys, index_unique, &found.paths)?;
-    let renamed = sources.rename();
-    let options = &args.output_options;
-    let access = &args.read.access(limit);
-    let (first, outline) = look(&found.paths, access, modes)?;
+pub fn run(request: MergeRequest) -> Result<()> {
+    let (files, output) = (request.inputs.len(), request.output.clone());
+    let options = &request.options;
+    let mut session = Session::begin(options, request.inputs.clone())?;
+    session.name(vec![output.clone()])?;
+    info!("Merging {files} files into {}...", output.display());
+    let (first, outline) = look(&request.inputs, &options.access, request.modes)?;
     let cells = outline.cells();
-    let manifest = options
-        .manifest
-        .as_deref()
-        .map(|path| Manifest::new(path, &found.paths, std::slice::from_ref(&args.output)));
-    let manifest = manifest.transpose()?;
+    session.stage()?;
     if options.dry_run {
-        output::check(&args.output)?;
-        let bytes = first.selection.skeleton_bytes()? + size(&found.paths, access)?;
-        return cli::print(
-            preview(
-                &args.inputs,
-                &args.output,
-                cells,
-                bytes,
-                outline.scratch_bytes(),
-                limit,
-            )
-            .text()
-            .as_bytes(),
-        );
+        session.print(&preview(&request, &first, &outline)?)?;
+    } else {
+        write(&mut session, &request, first, outline)?;
     }
-    let aside = outputs.aside(&args.output)?;
-    let scratch = outputs.scratch_dir(aside.parent().unwrap_or(&aside))?;
-    let names = Names::new(cells, limit / 64, &scratch)?;
-    let context = || format!("Cannot merge into {}", args.output.display());
-    let place = output::place_of(&aside);
-    let folder = place.parent().unwrap_or(&place).to_owned();
-    let needs = [
-        Need {
-            folder: folder.clone(),
-            bytes: match (format, compression) {
-                (Format::H5ad, Compression::None) => outline.least_bytes(),
-                _ => 0,
-            },
-            what: "The output needs",
-        },
-        Need {
-            folder,
-            bytes: outline.scratch_bytes(),
-            what: "Scratch files beside it need",
-        },
-    ];
+    if let Some(published) = session.publish(None)? {
+        let placed = published.paths.first().unwrap_or(&output).display();
+        let seconds = published.seconds;
+        info!("Merged {cells} cells of {files} files into {placed} in {seconds:.1} s.");
+    }
+    Ok(())
+}
+
+/// Writes the result to its staging folder.
+fn write(
+    session: &mut Session,
+    request: &MergeRequest,
+    first: Input,
+    outline: Outline,
+) -> Result<()> {
+    let context = || format!("Cannot merge into {}", request.output.display());
+    let scratch = session.scratch(true)?;
+    let staged = session.staged().first().context("There is no output")?;
+    let options = session.options;
+    let names = Names::new(outline.cells(), options.machine.memory / 64, &scratch)?;
+    let needs = needs(request, &outline, staged);
     ensure_room(&needs).with_context(context)?;
     let ledger = options.verify.then(Ledger::default);
-    let out = store::create(&aside, format, compression).with_context(context)?;
+    let out = store::create(staged, request.format, options.compression).with_context(context)?;
     let out = out.noted(ledger.clone());
-    let flushed = output::flush_while_written(&aside);
-    let work = cells * (outline.arrays.len() as u64).max(1);
-    let progress = Progress::new("Merging", work, quiet);
+    let flushed = output::flush_while_written(staged);
+    let work = outline.cells() * (outline.arrays.len() as u64).max(1);
+    let progress = session.progress("Merging", work);
+    let open = |at: usize| Input::open(&request.inputs[at], &options.access);
     let write = || -> Result<u64> {
-        let open = |at: usize| Input::open(&found.paths[at], access);
+        let sources = &request.sources;
         let mut writer = Writer::create(outline, &first, &open, &out, sources, names, scratch)?;
         drop(first);
-        for path in &found.paths {
-            writer.append(&Input::open(path, access)?, &progress)?;
+        for at in 0..request.inputs.len() {
+            writer.append(&open(at)?, &progress)?;
         }
         writer.finish(&out)
     };
@@ -126,87 +82,65 @@ pub fn run(args: MergeArgs, quiet: bool) -> Result<()> {
         .map_err(|e| explain(e, &needs))
         .with_context(context)?;
     if let Some(ledger) = ledger {
-        output::verify(&aside, &ledger).with_context(context)?;
+        output::verify(staged, &ledger).with_context(context)?;
     }
-    progress.finish();
-    if doubled > 0 {
-        warn!(
-            "{doubled} cells have a name that is there more than once; {}",
-            if renamed {
-                "call obs_names_make_unique() on the result or on the inputs"
-            } else {
-                "use --index-unique SEPARATOR to tell the cells of one file from those of another"
-            }
-        );
-    }
-    if let Some(manifest) = manifest {
-        manifest.digests().begin(&aside);
-        manifest.write(&mut outputs, None)?;
-    }
-    let written = outputs.publish()?;
-    info!(
-        "Merged {} cells of {} files into {} in {:.1} s.",
-        cells,
-        found.paths.len(),
-        written
-            .first()
-            .map_or(args.output.as_path(), |p| p)
-            .display(),
-        began.elapsed().as_secs_f64()
-    );
-    Ok(())
+    drop(progress);
+    warn_of_doubled(doubled, request);
+    session.finished(0)
 }
 
-fn modes(args: &MergeArgs) -> Modes {
-    let strategy = |keep| match keep {
-        cli::Keep::First => Strategy::First,
-        cli::Keep::Same => Strategy::Same,
-        cli::Keep::Unique => Strategy::Unique,
-        cli::Keep::Only => Strategy::Only,
-        cli::Keep::None => Strategy::None,
+/// The room that the result and scratch files take, as far as it is known.
+fn needs(request: &MergeRequest, outline: &Outline, staged: &Path) -> [Need; 2] {
+    let place = output::place_of(staged);
+    let folder = place.parent().unwrap_or(&place).to_owned();
+    let plain = (request.format, request.options.compression) == (Format::H5ad, Compression::None);
+    [
+        Need {
+            folder: folder.clone(),
+            bytes: if plain { outline.least_bytes() } else { 0 },
+            what: "The output needs",
+        },
+        Need {
+            folder,
+            bytes: outline.scratch_bytes(),
+            what: "Scratch files beside it need",
+        },
+    ]
+}
+
+/// Warns where cells have the name of another.
+fn warn_of_doubled(cells: u64, request: &MergeRequest) {
+    let advice = if request.sources.rename() {
+        "call obs_names_make_unique() on the result or on the inputs"
+    } else {
+        "use --index-unique SEPARATOR to tell the cells of one file from those of another"
     };
-    let join = match args.join {
-        cli::Join::Inner => Join::Inner,
-        cli::Join::Outer => Join::Outer,
-    };
-    if args.modes.fill_value.is_some() && join == Join::Inner {
-        warn!("--fill-value is not used: an inner join adds no rows and columns");
-    }
-    Modes {
-        join,
-        uns: strategy(args.modes.uns_merge),
-        var: strategy(args.modes.var_merge),
-        pairwise: args.modes.pairwise,
-        fill: args.modes.fill_value,
-        categories: args.output_options.max_categories,
+    if cells > 0 {
+        warn!("{cells} cells have a name that is there more than once; {advice}");
     }
 }
 
 /// What `--dry-run` tells.
-fn preview(
-    inputs: &[PathBuf],
-    output: &Path,
-    cells: u64,
-    bytes: u64,
-    scratch: u64,
-    limit: u64,
-) -> Preview {
+fn preview(request: &MergeRequest, first: &Input, outline: &Outline) -> Result<Preview> {
+    let options = &request.options;
+    let bytes = first.selection.skeleton_bytes()? + size(&request.inputs, &options.access)?;
     let threads = rayon::current_num_threads();
-    Preview {
-        from: match inputs {
+    let wave = plan::Budget::sequential(options.machine.memory).wave;
+    Ok(Preview {
+        from: match request.typed.as_slice() {
             [one] => one.display().to_string(),
             many => format!("{} inputs", many.len()),
         },
         outputs: vec![Planned {
-            path: output.to_owned(),
-            rows: cells,
+            path: request.output.clone(),
+            rows: outline.cells(),
             bytes,
         }],
         reading: "input after input, block by block".into(),
-        memory: plan::memory(plan::Budget::sequential(limit).wave.min(bytes), 0, threads),
-        scratch,
+        memory: plan::memory(wave.min(bytes), 0, threads),
+        scratch: outline.scratch_bytes(),
         threads,
-    }
+    })
 }
 
 /// About what the arrays over cells take without compression, but for those of cells by cells.

@@ -1,8 +1,25 @@
-//! The subcommands: each takes what was asked for, runs it, and says what was done.
+//! The subcommands: each takes a resolved request, runs it, and says what was done.
 
-pub mod check;
-pub mod filter;
-pub mod info;
-pub mod merge;
+mod check;
+mod filter;
+mod info;
+mod merge;
 mod resume;
-pub mod slice;
+mod session;
+mod slice;
+
+use anyhow::Result;
+
+use crate::cli::{self, Request};
+
+pub fn run(request: Request) -> Result<()> {
+    match request {
+        Request::Slice(request) => slice::run(request),
+        Request::Merge(request) => merge::run(request),
+        Request::Filter(request) => filter::run(request),
+        Request::Info(request) => info::run(&request),
+        Request::Check(request) => check::run(&request),
+        Request::Completions(shell) => cli::print(&cli::completions(shell)),
+        Request::Man(args) => cli::write_man(&args),
+    }
+}

@@ -1,50 +1,83 @@
 //! What makes two runs of `slice` the same, so that one may go on where the other ended.
+//!
+//! The identity is JSON with named fields, so that another build of the same version reads it alike.
+
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::{OrderArgs, SliceArgs};
+use crate::cli::{Cut, Options, ShardBy, SliceRequest, TableArgs};
 use crate::output;
 use crate::permutation::Seed;
 
-/// Everything that decides what is in the shards: the version, the inputs by path, sizes and times, the options. Those
-/// that change neither (threads, memory, folders) are left out by name, so that a new option is thought of. The inputs
-/// are `seen` as they were before they were opened: what is kept of a run under which they changed is of no use.
-pub fn identity(args: &SliceArgs, seen: &[u64], seed: Option<&Seed>) -> Value {
-    let SliceArgs {
-        input,
+/// Everything that decides what is in the shards: the version, the inputs by path and by `fingerprints` that were taken
+/// before they were opened, the options. What changes no shard (threads, memory, folders) is left out by name, so that
+/// a new option is thought of. A run with --verify takes no shards that were not verified.
+pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed>) -> Value {
+    let SliceRequest {
+        input: _,
         prefix: _,
-        order,
         by,
-        output,
-        read,
-        machine: _,
-        scratch: _,
         resume: _,
-    } = args;
-    let OrderArgs {
-        size: _,
-        shards,
-        max_bytes,
-        shuffle,
-        seed: _,
-    } = order;
-    let files = [input].into_iter().chain(&by.table.csv_file);
-    let places = files.map(|path| output::resolve(path).unwrap_or_else(|_| path.clone()));
-    let places: Vec<String> = places.map(|p| p.to_string_lossy().into_owned()).collect();
-    let size = order.cells_per_shard();
-    let options = format!("{:?}", (size, shards, max_bytes, shuffle, by, output, read));
+        options,
+    } = request;
+    let Options {
+        machine: _,
+        access,
+        compression,
+        max_categories,
+        verify,
+        manifest: _,
+        dry_run: _,
+        block_bytes: _,
+        scratch: _,
+        quiet: _,
+    } = options;
+    let inputs = request.reads().into_iter().zip(fingerprints);
+    let inputs = inputs.map(|(path, at)| json!({"path": place(&path), "fingerprint": at}));
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "files": places,
-        "seen": seen,
-        "options": options,
+        "inputs": inputs.collect::<Vec<_>>(),
+        "follow_external": access.follow_external,
+        "shards": by_identity(by),
         "seed": seed.map(ToString::to_string),
+        "max_categories": max_categories,
+        "compression": compression.to_string(),
+        "verify": verify,
     })
 }
 
+fn by_identity(by: &ShardBy) -> Value {
+    match by {
+        ShardBy::Cells { cut, shuffle: _ } => match cut {
+            Cut::Size(cells) => json!({"size": cells}),
+            Cut::Parts(count) => json!({"parts": count}),
+            Cut::Bytes(bytes) => json!({"bytes": bytes}),
+        },
+        ShardBy::Column {
+            name,
+            always_include,
+            table: TableArgs {
+                csv_file,
+                join_column,
+            },
+        } => json!({
+            "column": name,
+            "always_include": always_include,
+            "table": csv_file.is_some(),
+            "join_column": join_column,
+        }),
+    }
+}
+
+/// The path without links, as far as it can be followed.
+fn place(path: &Path) -> String {
+    let place = output::resolve(path).unwrap_or_else(|_| path.to_owned());
+    place.to_string_lossy().into_owned()
+}
+
 /// The seed of the run that `recorded` describes, where it is this one but for the seed that neither was given.
-pub fn seed(args: &SliceArgs, seen: &[u64], recorded: Option<&Value>) -> Option<Seed> {
-    let recorded = recorded?;
+pub fn seed(request: &SliceRequest, fingerprints: &[u64], recorded: &Value) -> Option<Seed> {
     let seed = recorded.get("seed")?.as_str()?.parse().ok()?;
-    (identity(args, seen, Some(&seed)) == *recorded).then_some(seed)
+    (identity(request, fingerprints, Some(&seed)) == *recorded).then_some(seed)
 }

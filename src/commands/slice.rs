@@ -1,26 +1,23 @@
 //! `annslicer slice`: one file into shards.
 
-use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use tracing::{info, warn};
 
 use super::resume;
+use super::session::{Session, Task};
 use crate::anndata::select::Selection;
-use crate::cells::csv::{self, Table};
+use crate::cells::Obs;
 use crate::cells::groups::Groups;
-use crate::cells::{Obs, limit};
-use crate::cli::{self, SliceArgs};
+use crate::cli::{Cut, ShardBy, Shuffle, SliceRequest};
+use crate::extract::Order;
 use crate::extract::plan::{self, Budget};
 use crate::extract::sizes::Sizes;
-use crate::extract::{self, Order, Request, small_blocks};
-use crate::output::manifest::Manifest;
-use crate::output::{self, Outputs};
+use crate::output;
 use crate::permutation::{Seed, permutation};
-use crate::report::progress::Progress;
 use crate::resources::format_size;
-use crate::store::{self, Format, Group};
+use crate::store::Format;
 
 /// Files in one folder that file systems still bear.
 const MOST_SHARDS: u64 = 1_000_000;
@@ -33,192 +30,126 @@ struct ShardPlan {
     shards: Vec<PathBuf>,
 }
 
-pub fn run(mut args: SliceArgs, quiet: bool) -> Result<()> {
-    let began = Instant::now();
-    args.drop_unused();
-    let input = args.input.display().to_string();
-    let context = || format!("Cannot slice {input}");
-    Format::of(&args.input)?;
-    let mut outputs = Outputs::new()?;
-    let read = [&args.input].into_iter().chain(&args.by.table.csv_file);
-    let read: Vec<PathBuf> = read.cloned().collect();
-    let seen = outputs.read_from(&read);
-    let root =
-        store::open(&args.input, &args.read.access(args.machine.memory())).with_context(context)?;
-    let mut selection = Selection::of(&root).with_context(context)?;
-    selection.warn_unlisted();
-    let dry = args.output.dry_run;
-    let resumes = args.resume && !dry;
-    settle_seed(&mut args, &seen, &mut outputs)?;
-    let mut scratch = args.scratch.parent();
-    if !dry || args.by.table.csv_file.is_some() {
-        scratch = outputs.scratch_dir(&scratch)?;
-    }
-    let plan = match &args.by.obs_column {
-        Some(column) => by_column(&args, column, &root, &mut selection, &scratch),
-        None => by_size(&args, &root, &mut selection, &scratch),
+pub fn run(request: SliceRequest) -> Result<()> {
+    let context = || format!("Cannot slice {}", request.input.display());
+    let mut session = Session::begin(&request.options, request.reads())?;
+    let (root, mut selection) = session.open(&request.input).with_context(context)?;
+    let seed = settle_seed(&request, &mut session)?;
+    let scratch = session.scratch(request.table().is_some())?;
+    let plan = match &request.by {
+        ShardBy::Cells { cut, .. } => {
+            let most = request.options.max_categories;
+            let is_over = !selection.categoricals_beyond(most).is_empty();
+            let obs = is_over.then(|| session.obs(&root, &mut selection, None, &scratch));
+            let settled = obs.transpose().map(drop);
+            settled.and_then(|()| by_size(&session, &request, cut, seed.as_ref(), &selection))
+        }
+        ShardBy::Column {
+            name,
+            always_include,
+            table,
+        } => {
+            let obs = session.obs(&root, &mut selection, Some((table, name)), &scratch);
+            obs.and_then(|obs| by_column(&session, &request, name, always_include, &obs))
+        }
     };
     let mut plan = plan.with_context(context)?;
-    for shard in &plan.shards {
-        output::refuse_overlap(shard, std::slice::from_ref(&args.input))?;
-    }
-    let manifest = args.output.manifest.as_deref();
-    let manifest = manifest.map(|path| Manifest::new(path, &read, &plan.shards));
-    let manifest = manifest.transpose()?;
     let shards = plan.shards.len();
+    session.name(plan.shards)?;
+    session.stage()?;
     if shards == 0 {
-        warn!("{input} has no cells for a shard, so there is none to write");
-        if !dry {
-            make_parent(&args.prefix)?;
-        }
-        if !dry && manifest.is_none() {
-            return Ok(());
-        }
+        none_to_write(&request)?;
     }
-    let place = |shard: &PathBuf| {
-        if dry {
-            output::check(shard).map(|()| shard.clone())
-        } else {
-            outputs.aside(shard)
-        }
-    };
-    let mut asides = plan.shards.iter().map(place).collect::<Result<Vec<_>>>()?;
-    let whole = if resumes {
-        start(&args, &seen, &mut outputs)?
-    } else {
-        0
-    };
-    asides.drain(..whole);
-    plan.cuts.drain(..whole);
-    let ends = plan.cuts.first().zip(plan.cuts.last());
-    let rows = ends.map_or(0, |(start, end)| end - start);
-    if let Some(manifest) = &manifest {
-        let kept = outputs.written().take(whole);
-        kept.for_each(|(_, path)| manifest.digests().begin(path));
+    if request.resume {
+        let identity = resume::identity(&request, &session.fingerprints, seed.as_ref());
+        plan.cuts.drain(..session.resume(&identity)?);
     }
-    let progress = Progress::new("Slicing", rows, quiet || dry);
-    let finished = |shard: usize| {
-        if let (Some(manifest), Some(aside)) = (&manifest, asides.get(shard)) {
-            manifest.digests().begin(aside);
-        }
-        outputs.finished(whole + shard)
-    };
-    let request = Request {
+    let task = Task {
+        what: "Slicing",
+        from: &request.input,
         order: plan.order,
         cuts: plan.cuts,
-        outputs: asides.clone(),
         format: Format::H5ad,
-        compression: args.output.compression.unwrap_or_default(),
         budget: plan.budget,
         scratch: &scratch,
-        progress: &progress,
-        verify: args.output.verify,
-        finished: &finished,
     };
-    if dry {
-        let preview = extract::preview(&selection, &request, &args.input).with_context(context)?;
-        return cli::print(preview.text().as_bytes());
-    }
-    if !request.outputs.is_empty() {
-        extract::run(&mut selection, &request).with_context(context)?;
-    }
-    progress.finish();
-    if let Some(manifest) = manifest {
-        let seed = args.order.seed.as_ref().filter(|_| args.order.shuffle);
-        manifest.write(&mut outputs, seed)?;
-    }
-    let written = outputs.publish()?;
-    let sizes = written.iter().take(shards);
-    let bytes: u64 = sizes
-        .filter_map(|path| Some(path.metadata().ok()?.len()))
-        .sum();
-    info!(
-        "All {shards} shards successfully created in {:.1} s ({} written).",
-        began.elapsed().as_secs_f64(),
-        format_size(bytes)
-    );
-    Ok(())
-}
-
-/// Sees to it that a shuffle has a seed: the user's, that of the run that is resumed, or a new one.
-fn settle_seed(args: &mut SliceArgs, seen: &[u64], outputs: &mut Outputs) -> Result<()> {
-    let wanted = args.order.shuffle && args.order.seed.is_none();
-    if args.resume && !args.output.dry_run {
-        let recorded = outputs.resume(&args.prefix)?;
-        if wanted {
-            args.order.seed = resume::seed(args, seen, recorded.as_ref());
-        }
-    }
-    if wanted {
-        args.order.seed.get_or_insert_with(Seed::random);
+    session
+        .extract(&mut selection, task)
+        .with_context(context)?;
+    if let Some(published) = session.publish(seed.as_ref())? {
+        info!(
+            "All {shards} shards successfully created in {:.1} s ({} written).",
+            published.seconds,
+            format_size(published.bytes())
+        );
     }
     Ok(())
 }
 
-/// How many of the shards are whole already, with a word on it.
-fn start(args: &SliceArgs, seen: &[u64], outputs: &mut Outputs) -> Result<usize> {
-    let seed = args.order.seed.as_ref().filter(|_| args.order.shuffle);
-    let (before, shards) = (outputs.kept(), outputs.count());
-    let whole = outputs.start(&resume::identity(args, seen, seed))?;
-    match (before, whole) {
-        (0, _) => {}
-        (_, 0) => info!(
-            "Resuming: none of {before} kept shards are of this input and these options, all {shards} are written"
-        ),
-        _ => info!(
-            "Resuming: {whole} of {shards} shards are kept, {} are written",
-            shards - whole
-        ),
-    }
-    Ok(whole)
+/// The seed of a shuffle: the user's, that of the run that is resumed, or the one that was drawn. From here on a run
+/// that may be resumed keeps what it finishes.
+fn settle_seed(request: &SliceRequest, session: &mut Session) -> Result<Option<Seed>> {
+    let recorded = if request.resume {
+        session.keep_finished(&request.prefix)?
+    } else {
+        None
+    };
+    let ShardBy::Cells {
+        shuffle: Some(Shuffle { seed, drawn }),
+        ..
+    } = &request.by
+    else {
+        return Ok(None);
+    };
+    let resumed = recorded.filter(|_| *drawn);
+    let resumed = resumed.and_then(|run| resume::seed(request, &session.fingerprints, &run));
+    Ok(Some(resumed.unwrap_or_else(|| seed.clone())))
 }
 
-fn make_parent(prefix: &Path) -> Result<()> {
-    match prefix.parent() {
-        Some(parent) => std::fs::create_dir_all(parent)
+fn none_to_write(request: &SliceRequest) -> Result<()> {
+    let input = request.input.display();
+    warn!("{input} has no cells for a shard, so there is none to write");
+    match request.prefix.parent() {
+        Some(parent) if !request.options.dry_run => std::fs::create_dir_all(parent)
             .with_context(|| format!("Cannot make folder {}", parent.display())),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
-/// Shards by the number of cells or bytes, in order or shuffled.
+/// Shards by the number of cells or bytes, shuffled where there is a seed.
 fn by_size(
-    args: &SliceArgs,
-    root: &Group,
-    selection: &mut Selection,
-    scratch: &Path,
+    session: &Session,
+    request: &SliceRequest,
+    cut: &Cut,
+    seed: Option<&Seed>,
+    selection: &Selection,
 ) -> Result<ShardPlan> {
-    let most = args.output.max_categories;
-    let kept = (!args.output.dry_run).then_some(scratch);
-    if !selection.categoricals_beyond(most).is_empty() {
-        limit::categories(&Obs::open(root)?, selection, most, kept)?;
-    }
     let cells = selection.cells;
-    let how = match (args.order.shards, args.order.max_bytes) {
-        (Some(shards), _) => format!("{shards} shards of about equal size"),
-        (None, Some(bytes)) => format!("shards of up to {}", format_size(bytes)),
-        (None, None) => format!("shards of {}", args.order.cells_per_shard()),
+    let (how, least) = match cut {
+        Cut::Size(size) => (format!("shards of {size}"), cells.div_ceil(*size)),
+        Cut::Parts(shards) => {
+            let how = format!("{shards} shards of about equal size");
+            (how, shards.get().min(cells))
+        }
+        Cut::Bytes(bytes) => (format!("shards of up to {}", format_size(*bytes)), 0),
     };
     info!("Total cells: {cells}. Generating {how}...");
-    let (order, budget) = order(args, cells)?;
-    let least = match (args.order.shards, args.order.max_bytes) {
-        (Some(shards), _) => shards.get().min(cells),
-        (None, Some(_)) => 0,
-        (None, None) => cells.div_ceil(args.order.cells_per_shard()),
-    };
+    let (order, budget) = order(session, seed, cells)?;
     ensure!(
         least <= MOST_SHARDS,
         "That makes {least} shards; make them larger, {MOST_SHARDS} are the most"
     );
-    let cuts = match (args.order.shards, args.order.max_bytes) {
-        (Some(shards), _) => plan::cuts_in_parts(cells, shards.get()),
-        (None, Some(bytes)) => cuts_by_bytes(selection, &order, bytes)?,
-        (None, None) => plan::cuts_by_size(cells, args.order.cells_per_shard()),
+    let cuts = match cut {
+        Cut::Size(size) => plan::cuts_by_size(cells, *size),
+        Cut::Parts(shards) => plan::cuts_in_parts(cells, shards.get()),
+        Cut::Bytes(bytes) => cuts_by_bytes(selection, &order, *bytes)?,
     };
-    if let Some(wanted) = args.order.shards.filter(|n| n.get() > cells) {
+    if let Cut::Parts(wanted) = cut
+        && wanted.get() > cells
+    {
         warn!("There are {cells} cells, too few for {wanted} shards: each gets one");
     }
-    let shards = (0..cuts.len() - 1).map(|i| output::shard_path(&args.prefix, i));
+    let shards = (0..cuts.len() - 1).map(|i| output::shard_path(&request.prefix, i));
     Ok(ShardPlan {
         shards: shards.collect(),
         order,
@@ -260,25 +191,14 @@ fn cuts_by_bytes(selection: &Selection, order: &Order, most: u64) -> Result<Vec<
 
 /// A shard for each category of a column.
 fn by_column(
-    args: &SliceArgs,
+    session: &Session,
+    request: &SliceRequest,
     name: &str,
-    root: &Group,
-    selection: &mut Selection,
-    scratch: &Path,
+    always_include: &[String],
+    obs: &Obs,
 ) -> Result<ShardPlan> {
-    let mut obs = Obs::open(root)?;
-    if let Some(path) = &args.by.table.csv_file {
-        let table = Table {
-            path,
-            column: name,
-            join: args.by.table.join_column.as_deref(),
-        };
-        selection.set_column(name, &csv::join(&mut obs, &table, scratch)?)?;
-    }
-    let kept = (!args.output.dry_run).then_some(scratch);
-    limit::categories(&obs, selection, args.output.max_categories, kept)?;
     let groups = Groups::of(obs.column(name)?, name)?;
-    let shards = groups.shards(name, &args.by.always_include)?;
+    let shards = groups.shards(name, always_include)?;
     let count = shards.labels.len() as u64;
     ensure!(
         count <= MOST_SHARDS,
@@ -286,13 +206,12 @@ fn by_column(
     );
     let total = shards.cuts.last().copied().unwrap_or(0);
     info!(
-        "Total cells: {}. Generating {} shards by '{name}'...",
-        selection.cells,
-        shards.labels.len()
+        "Total cells: {}. Generating {count} shards by '{name}'...",
+        obs.frame.rows()
     );
     let paths = shards.names.iter();
     let paths: Vec<PathBuf> = paths
-        .map(|name| output::named_path(&args.prefix, name))
+        .map(|name| output::named_path(&request.prefix, name))
         .collect();
     for (path, cut) in paths.iter().zip(shards.cuts.windows(2)) {
         let own = cut[1] - cut[0] - shards.shared;
@@ -302,7 +221,7 @@ fn by_column(
             shards.shared
         );
     }
-    let budget = any_order(args, total)?;
+    let budget = session.any_order(total, "all shards")?;
     let order = groups.order(&shards)?;
     Ok(ShardPlan {
         order: match paths.len() {
@@ -316,31 +235,11 @@ fn by_column(
 }
 
 /// The order of the cells, and the memory to work in.
-fn order(args: &SliceArgs, cells: u64) -> Result<(Order, Budget)> {
-    if !args.order.shuffle {
-        let budget = Budget::sequential(args.machine.memory());
-        return Ok((Order::AsIs, small_blocks().unwrap_or(budget)));
-    }
-    let budget = any_order(args, cells)?;
-    let seed = args.order.seed.as_ref().context("A shuffle has a seed")?;
+fn order(session: &Session, seed: Option<&Seed>, cells: u64) -> Result<(Order, Budget)> {
+    let Some(seed) = seed else {
+        return Ok((Order::AsIs, session.in_order()));
+    };
+    let budget = session.any_order(cells, "random order")?;
     info!("Shuffle enabled (seed={seed}).");
     Ok((Order::Cells(permutation(seed, cells)?), budget))
-}
-
-/// The memory for `rows` rows of all shards in another order than the file's.
-fn any_order(args: &SliceArgs, rows: u64) -> Result<Budget> {
-    let limit = args.machine.memory();
-    match Budget::any_order(limit, rows, rayon::current_num_threads()) {
-        Ok(budget) => Ok(small_blocks().unwrap_or(budget)),
-        Err(least) => bail!(
-            "--memory-limit {} is too little for {rows} rows in {}; give at least {}",
-            format_size(limit),
-            if args.order.shuffle {
-                "random order"
-            } else {
-                "all shards"
-            },
-            format_size(least)
-        ),
-    }
 }

@@ -34,12 +34,6 @@ use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
 use crate::store::{self, Format, Group, Ledger};
 
-/// Bytes of a wave as tests set them, to see many waves in small files.
-pub fn small_blocks() -> Option<Budget> {
-    let bytes = std::env::var("ANNSLICER_TEST_BLOCK_BYTES").ok()?;
-    Some(Budget::exactly(bytes.parse().ok()?))
-}
-
 /// Which rows go where.
 pub struct Request<'a> {
     pub order: Order,
@@ -60,6 +54,9 @@ pub struct Request<'a> {
 }
 
 pub fn run(selection: &mut Selection, request: &Request) -> Result<()> {
+    if request.outputs.is_empty() {
+        return Ok(());
+    }
     let mut needs = vec![];
     run_in(selection, request, &mut needs).map_err(|e| resources::explain(e, &needs))
 }

@@ -26,12 +26,12 @@ const COLUMNS: u64 = 48 << 20;
 const LEAST: u64 = 16 << 10;
 
 /// The result, as far as it is written.
-pub struct Writer {
+pub struct Writer<'a> {
     frames: Vec<(String, frames::MergedRows)>,
     arrays: Vec<Merged>,
     genes: Joined,
     raw_genes: Option<Joined>,
-    sources: Sources,
+    sources: &'a Sources,
     names: Names,
     extras: Extras,
     /// Cells of each input when it was scanned.
@@ -49,7 +49,7 @@ struct Merged {
     shapes: Vec<Option<Shape>>,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
     /// Writes what is not along the cells, and creates what is. `first` is the first input, `open` opens
     /// any.
     pub fn create(
@@ -57,10 +57,10 @@ impl Writer {
         first: &Input,
         open: &dyn Fn(usize) -> Result<Input>,
         out: &Group,
-        sources: Sources,
+        sources: &'a Sources,
         names: Names,
         scratch: PathBuf,
-    ) -> Result<Writer> {
+    ) -> Result<Writer<'a>> {
         let cells = outline.cells();
         out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
         let of_first = |path: &str| {

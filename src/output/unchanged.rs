@@ -6,14 +6,15 @@
 //! content is not read, so what keeps size and time is not seen.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{self, Metadata};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 /// What stood at a path when this was made.
 #[derive(Debug)]
@@ -30,7 +31,9 @@ impl Stamp {
         let found = fs::metadata(path);
         let digests = match &found {
             Ok(found) if found.is_dir() => folders(path),
-            Ok(found) if found.is_file() => [(path.to_owned(), digest("", Ok(found)))].into(),
+            Ok(found) if found.is_file() => {
+                [(path.to_owned(), digest(OsStr::new(""), Ok(Some(found))))].into()
+            }
             _ => BTreeMap::new(),
         };
         let inode = found.ok().filter(Metadata::is_file).map_or(0, |f| f.ino());
@@ -62,12 +65,14 @@ impl Stamp {
 
     /// The same for the same sizes and times below the path, however that is written, in every run of this program.
     pub fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = Sha256::new();
         for (path, digest) in &self.digests {
             let below = path.strip_prefix(&self.path).unwrap_or(path);
-            (below, digest).hash(&mut hasher);
+            hasher.update(below.as_os_str().as_encoded_bytes());
+            hasher.update([0]); // which no path holds
+            hasher.update(digest.to_le_bytes());
         }
-        hasher.finish()
+        first_bytes(hasher)
     }
 }
 
@@ -84,7 +89,7 @@ fn folders(root: &Path) -> BTreeMap<PathBuf, u64> {
                     (a.wrapping_add(b), below)
                 },
             ),
-            Err(e) => (digest("", Err(e)), vec![]),
+            Err(e) => (digest(OsStr::new(""), Err(e)), vec![]),
         };
         open.extend(below);
         digests.insert(folder, sum);
@@ -96,31 +101,47 @@ fn folders(root: &Path) -> BTreeMap<PathBuf, u64> {
 fn entry(entry: io::Result<fs::DirEntry>) -> (u64, Vec<PathBuf>) {
     let entry = match entry {
         Ok(entry) => entry,
-        Err(e) => return (digest("", Err(e)), vec![]),
+        Err(e) => return (digest(OsStr::new(""), Err(e)), vec![]),
     };
     let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
     let name = entry.file_name();
     if is_folder {
         // Its time changes with what lies in it, which is looked at by itself.
-        return (hash(name), vec![entry.path()]);
+        return (digest(&name, Ok(None)), vec![entry.path()]);
     }
     let found = entry.metadata();
-    (digest(name, found.as_ref().map_err(clone)), vec![])
+    (
+        digest(&name, found.as_ref().map(Some).map_err(clone)),
+        vec![],
+    )
 }
 
 fn clone(e: &io::Error) -> io::Error {
     e.kind().into()
 }
 
-fn digest(name: impl Hash, found: io::Result<&Metadata>) -> u64 {
-    let found = found.map(|file| (file.len(), file.mtime(), file.mtime_nsec()));
-    hash((name, found.map_err(|e| e.kind())))
+/// The same in every run of every build: of the name, and the size and time of a file.
+fn digest(name: &OsStr, found: io::Result<Option<&Metadata>>) -> u64 {
+    let mut hasher = Sha256::new();
+    hasher.update(name.as_encoded_bytes());
+    hasher.update([0]);
+    match found {
+        Ok(Some(file)) => {
+            hasher.update(file.len().to_le_bytes());
+            hasher.update(file.mtime().to_le_bytes());
+            hasher.update(file.mtime_nsec().to_le_bytes());
+        }
+        Ok(None) => {}
+        Err(e) => hasher.update(e.kind().to_string().as_bytes()),
+    }
+    first_bytes(hasher)
 }
 
-fn hash(value: impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    hasher.finish()
+/// What of a digest tells inputs apart that nobody made alike on purpose.
+fn first_bytes(hasher: Sha256) -> u64 {
+    let digest = hasher.finalize();
+    let first = digest.iter().take(8);
+    first.fold(0, |all, byte| all << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]

@@ -79,9 +79,6 @@ impl Progress {
             }
         }
     }
-
-    /// Ends the display.
-    pub fn finish(self) {}
 }
 
 impl Drop for Progress {
@@ -162,6 +159,5 @@ mod tests {
             }
         });
         assert_eq!(progress.done.load(Relaxed), 4000);
-        progress.finish();
     }
 }

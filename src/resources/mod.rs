@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use rustix::process::{Resource, getrlimit};
 
 pub use self::room::{Need, ensure_room, explain};
@@ -22,6 +23,16 @@ const USUAL_MEMORY: u64 = 2 << 30;
 /// CPUs this process may run on: the affinity mask and control group quotas count.
 pub fn cpus() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The threads that do all work.
+pub fn pool(threads: usize) -> Result<ThreadPool> {
+    /// Bytes of a thread's stack: what the first one has.
+    const STACK: usize = 8 << 20;
+    let pool = ThreadPoolBuilder::new().num_threads(threads);
+    pool.stack_size(STACK)
+        .build()
+        .with_context(|| format!("Cannot start {threads} threads"))
 }
 
 /// The memory to work in, in bytes, where none is asked for: half of what is free, 2 GiB at most.

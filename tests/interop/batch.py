@@ -41,35 +41,35 @@ def _inputs(case):
 
 
 def _jobs(case):
-    """What is run, by name: its arguments, the names of its outputs, and its environment."""
+    """What is run, by name: its arguments, and the names of its outputs."""
     a, z = _inputs(case)
     shards = [f"p_shard_{i}.h5ad" for i in range(CELLS // 250)]
-    waves = {"ANNSLICER_TEST_BLOCK_BYTES": "60000"}
+    waves = ("--block-bytes", "60000")
     return {
-        "slice": (("slice", a, "out/p", "--size", "250"), shards, {}),
-        "shuffle": (("slice", z, "out/p", "--size", "250", "--shuffle", "--seed", "1", "--compression", "gzip"), shards, waves),
-        "merge": (("merge", "out/m.h5ad", a, z), ["m.h5ad"], {}),
-        "merge to zarr": (("merge", "out/m.zarr", a, z), ["m.zarr"], {}),
-        "filter": (("filter", a, "out/f.zarr", "--where", "v > 0.1"), ["f.zarr"], {}),
+        "slice": (("slice", a, "out/p", "--size", "250"), shards),
+        "shuffle": (("slice", z, "out/p", "--size", "250", "--shuffle", "--seed", "1", "--compression", "gzip", *waves), shards),
+        "merge": (("merge", "out/m.h5ad", a, z), ["m.h5ad"]),
+        "merge to zarr": (("merge", "out/m.zarr", a, z), ["m.zarr"]),
+        "filter": (("filter", a, "out/f.zarr", "--where", "v > 0.1"), ["f.zarr"]),
     }
 
 
-def _started(case, args, env, **options):
+def _started(case, args, env=None, **options):
     case.work.joinpath("tmp").mkdir(exist_ok=True)
-    env = {**os.environ, **env, "TMPDIR": str(case.work / "tmp")}
+    env = {**os.environ, **(env or {}), "TMPDIR": str(case.work / "tmp")}
     return subprocess.Popen([case.binary, *map(str, args)], stderr=subprocess.PIPE, text=True, cwd=case.work, env=env, **options)
 
 
-def _ended(case, args, env, **options):
+def _ended(case, args, env=None, **options):
     """The exit code of a run, and what it said that is no note."""
     run = _started(case, args, env, **options)
     said = run.communicate(timeout=300)[1]
     return run.returncode, [line for line in said.splitlines() if not line.startswith("INFO")]
 
 
-def _killed(case, args, env, how, delay):
+def _killed(case, args, how, delay):
     """The same of a run that gets signal `how` after `delay` seconds, with all that it said."""
-    run = _started(case, args, env)
+    run = _started(case, args)
     time.sleep(delay)
     run.send_signal(how)
     said = run.communicate(timeout=300)[1].splitlines()
@@ -94,11 +94,11 @@ def _place_old(case, names):
             path.write_text("older")
 
 
-def _reference(case, args, names, env):
+def _reference(case, args, names):
     """What an undisturbed run makes, and how long it takes."""
     case.folder("out")
     began = time.monotonic()
-    code, said = _ended(case, args, env)
+    code, said = _ended(case, args)
     took = time.monotonic() - began
     case.check("undisturbed", [f"exit code {code}: {said}"] if code else [])
     return _digests(case, names), took
@@ -107,8 +107,8 @@ def _reference(case, args, names, env):
 def killed_runs_leave_whole_outputs_or_none(case):
     dice = random.Random()
     counts = {}
-    for name, (args, names, env) in _jobs(case).items():
-        whole, took = _reference(case, args, names, env)
+    for name, (args, names) in _jobs(case).items():
+        whole, took = _reference(case, args, names)
         for i in range(KILLS):
             case.folder("out")
             case.folder("tmp")
@@ -117,7 +117,7 @@ def killed_runs_leave_whole_outputs_or_none(case):
             old = _digests(case, names)
             how = dice.choice([signal.SIGKILL] * 6 + list(CODES))
             delay = dice.uniform(0, 1.1 * took)
-            code, said = _killed(case, args, env, how, delay)
+            code, said = _killed(case, args, how, delay)
             label = f"{name}, signal {how} after {delay:.3f} s of {took:.3f} s, exit code {code}"
             counts[code] = counts.get(code, 0) + 1
             now = _digests(case, names)
@@ -129,7 +129,7 @@ def killed_runs_leave_whole_outputs_or_none(case):
                 case.check(label, [f"said {errors}"] if len(errors) != (code == CODES[how]) else [])
                 case.check(label, [f"left {p}" for p in _hidden(case)])
                 case.check(label, [] if now == (whole if code == 0 else old) else ["some outputs are new, some old"])
-            code, said = _ended(case, args, env)
+            code, said = _ended(case, args)
             case.check(label, [f"the next run ended with {code}: {said}"] if code else [])
             case.check(label, [f"the next run left {p}" for p in _hidden(case)])
             case.check(label, [] if _digests(case, names) == whole else ["the next run's outputs differ"])
@@ -146,8 +146,8 @@ def _kept(case):
 def resumed_slices_equal_undisturbed_ones(case):
     dice = random.Random()
     stopped = kept_in_all = 0
-    for name, (args, names, env) in list(_jobs(case).items())[:2]:
-        whole, took = _reference(case, args, names, env)
+    for name, (args, names) in list(_jobs(case).items())[:2]:
+        whole, took = _reference(case, args, names)
         for _ in range(KILLS):
             case.folder("out")
             case.folder("tmp")
@@ -157,7 +157,7 @@ def resumed_slices_equal_undisturbed_ones(case):
                 tries += 1
                 how = dice.choice([signal.SIGKILL] * 3 + list(CODES))
                 delay = dice.uniform(0.2, 1.2) * took
-                code, said = _killed(case, (*args, "--resume"), env, how, delay)
+                code, said = _killed(case, (*args, "--resume"), how, delay)
                 label = f"{name} --resume, try {tries}, signal {how} after {delay:.3f} s of {took:.3f} s, exit code {code}"
                 now = _digests(case, names)
                 case.check(label, [f"{n} is neither old nor whole" for n, a, b, c in zip(names, now, old, whole) if a not in (b, c)])
@@ -173,20 +173,20 @@ def resumed_slices_equal_undisturbed_ones(case):
                 between = code and any(a == c for a, c in zip(now, whole))
                 kept = {} if between else {**kept, **_kept(case)}
                 if tries == 20:
-                    code, _ = _ended(case, (*args, "--resume"), env)
+                    code, _ = _ended(case, (*args, "--resume"))
             kept_in_all += len(kept)
             case.check(label, [] if _digests(case, names) == whole else ["the shards differ from those of one run"])
             case.check(label, [f"left {p}" for p in _hidden(case) if p.startswith("out")])
     print(f"{stopped} runs stopped, {kept_in_all} shards kept")
 
 
-TINY = {"ANNSLICER_TEST_BLOCK_BYTES": "4000"}  # many waves, and the same in all runs, for equal bytes
+TINY = ("--block-bytes", "4000")  # many waves, and the same in all runs, for equal bytes
 
 
 def _stopped(case, args, shards):
     """Stops a resumable run when it has finished so many shards."""
     for _ in range(10):
-        run = _started(case, (*args, "--resume"), TINY)
+        run = _started(case, (*args, "--resume", *TINY))
         while run.poll() is None and len(_kept(case)) < shards:
             time.sleep(0.002)
         time.sleep(0.01)
@@ -202,14 +202,14 @@ def _stopped(case, args, shards):
 def _resumed(case, label, args, *words):
     """Resumes, says so in `words`, and makes what a run makes that was never stopped."""
     out = case.work / "out"
-    done = case.run(*args, "--resume", **TINY)
+    done = case.run(*args, "--resume", *TINY)
     case.check(label, [f"{word!r} is not in {done.stderr}" for word in words if word not in done.stderr])
     names = sorted(p.name for p in out.iterdir())
     ours = _digests(case, names)
     case.folder("out")
     seed = done.stderr.partition("seed=")[2].partition(")")[0]
     seeded = ("--seed", seed) if seed and "--seed" not in args else ()
-    case.works(label, *args, *seeded, **TINY)
+    case.works(label, *args, *seeded, *TINY)
     case.check(label, [] if _digests(case, names) == ours else ["other shards than those of one run"])
 
 
@@ -251,11 +251,11 @@ def two_runs_of_the_same_outputs_are_told_apart(case):
     for first in ((), ("--resume",)):
         for second in ((), ("--resume",)):
             case.folder("out")
-            run = _started(case, (*args, *first), TINY)
+            run = _started(case, (*args, *first, *TINY))
             while run.poll() is None and not list((case.work / "out").glob(".*/p_shard_1.h5ad")):
                 time.sleep(0.001)
             run.send_signal(signal.SIGSTOP)
-            code, said = _ended(case, (*args, *second), {})
+            code, said = _ended(case, (*args, *second))
             label = f"{first} against {second}"
             told = len(said) == 1 and f"Process {run.pid} is writing" in said[0]
             case.check(label, [] if code == 1 and told else [f"exit code {code}: {said}"])
@@ -266,8 +266,8 @@ def two_runs_of_the_same_outputs_are_told_apart(case):
 
 def writes_that_fail_are_errors(case):
     """A limit on the size of files, at many places; a full and a read-only file system where one can be mounted."""
-    for name, (args, names, env) in _jobs(case).items():
-        whole, _ = _reference(case, args, names, env)
+    for name, (args, names) in _jobs(case).items():
+        whole, _ = _reference(case, args, names)
         most = max(p.stat().st_size for p in (case.work / "out").rglob("*") if p.is_file())
         steps = [0, 1, 95, 96, 2048, *np.linspace(3000, most * 1.02, 8 + 4 * KILLS).astype(int)]
         for limit in steps:
@@ -275,20 +275,20 @@ def writes_that_fail_are_errors(case):
             _place_old(case, names)
             old = _digests(case, names)
             limits = (int(limit), int(limit))
-            code, said = _ended(case, args, env, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
+            code, said = _ended(case, args, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limits))
             _failed(case, f"{name}, files of up to {limit} bytes", names, code, said, old, whole, "File too large")
     disk = case.folder("disk")
     if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=700k", "tmpfs", disk], capture_output=True).returncode:
         return
     try:
-        for name, (args, names, env) in _jobs(case).items():
+        for name, (args, names) in _jobs(case).items():
             there = [str(arg).replace("out/", "disk/") for arg in args]
-            code, said = _ended(case, there, env)
+            code, said = _ended(case, there)
             faults = [] if code == 1 and len(said) == 1 else [f"exit code {code}: {said}"]
             told = any("No space left" in line or " or more in " in line for line in said)
             case.check(f"{name} on a full disk", faults + ([] if told else [f"said {said}"]) + [f"left {p}" for p in disk.iterdir()])
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        code, said = _ended(case, ("slice", case.work / "inputs" / "a.h5ad", "disk/p"), {})
+        code, said = _ended(case, ("slice", case.work / "inputs" / "a.h5ad", "disk/p"))
         case.check("a read-only disk", [] if code == 1 and "Read-only" in said[0] else [f"exit code {code}: {said}"])
     finally:
         subprocess.run(["umount", disk], check=True)
@@ -324,7 +324,7 @@ def inputs_that_change_are_refused(case):
     for label, args, change, named in jobs:
         for _ in range(20):
             out = case.folder("out")
-            run = _started(case, args, TINY)
+            run = _started(case, (*args, *TINY))
             while run.poll() is None and not list(out.glob(".*/[!.]*")):
                 time.sleep(0.001)
             change()

@@ -40,11 +40,11 @@ def _source(case, name="cells.h5ad"):
     return corpus.write(adata, case.folder("source") / name), adata.obs
 
 
-def _filtered(case, label, source, rows, *options, suffixes=(".h5ad",), **env):
+def _filtered(case, label, source, rows, *options, suffixes=(".h5ad",)):
     """`filter` keeps `rows` of `source`."""
     for suffix in suffixes:
         out = case.folder("filtered") / f"new folder/out{suffix}"
-        if case.works(f"{label} {suffix}", "filter", source, out, *options, **env):
+        if case.works(f"{label} {suffix}", "filter", source, out, *options):
             case.check(f"{label} {suffix}", [] if out.is_dir() == (suffix == ".zarr") else ["written in the other format"])
             want = take.take(trees.load(source), np.asarray(rows, "i8"))
             if out.suffix == source.suffix:
@@ -75,8 +75,8 @@ def filter_keeps_cells_by_a_column(case):
 def filter_in_tiny_blocks(case):
     for name in ("cells.h5ad", "cells.zarr"):
         source, obs = _source(case, name)
-        _filtered(case, name, source, np.flatnonzero(obs["flag"]), "--obs-column", "flag", suffixes=(".h5ad", ".zarr"), **TINY)
-        _filtered(case, f"{name} gzip", source, np.flatnonzero(obs["flag"]), "--obs-column", "flag", "--compression", "gzip", **TINY)
+        _filtered(case, name, source, np.flatnonzero(obs["flag"]), "--obs-column", "flag", *TINY, suffixes=(".h5ad", ".zarr"))
+        _filtered(case, f"{name} gzip", source, np.flatnonzero(obs["flag"]), "--obs-column", "flag", "--compression", "gzip", *TINY)
 
 
 def filter_keeps_rows_of_every_hdf5_storage(case):
@@ -116,7 +116,7 @@ def filter_keeps_cells_by_an_expression(case):
         _filtered(case, expr, source, np.flatnonzero(np.asarray(mask(obs), bool)), "--where", expr)
     both = obs["flag"] & (obs["count"] > 0)
     _filtered(case, "both", source, np.flatnonzero(both), "--where", "count > 0", "--obs-column", "flag")
-    _filtered(case, "both in tiny blocks", source, np.flatnonzero(both), "--where", "count > 0", "--obs-column", "flag", **TINY)
+    _filtered(case, "both in tiny blocks", source, np.flatnonzero(both), "--where", "count > 0", "--obs-column", "flag", *TINY)
     _filtered(case, "inverted", source, np.flatnonzero(~both), "--where", "count > 0", "--obs-column", "flag", "--invert")
     for expr, *words in (("nothing > 1", "no column 'nothing'"), ("kind > 1", "'kind' holds text", "1"), ("count == 'a'", "'count'", "numbers"), ("count", "'count'", "bools"), ("kind == count", "cannot be compared")):
         _refused(case, expr, ("filter", source, case.folder("refused") / "o.h5ad", "--where", expr), *words)
@@ -157,10 +157,10 @@ def filter_equals_the_python_tool(case):
             case.same_adata(label, corpus.read(theirs), ours, skip=upstream.SKIP)
 
 
-def _sliced(case, label, source, column, values, *options, always=(), **env):
+def _sliced(case, label, source, column, values, *options, always=()):
     """`slice --obs-column` makes a shard of each of `values`, a function from label to whether a cell has it."""
     out = case.folder("slices") / "deep/s"
-    if not case.works(label, "slice", source, out, "--obs-column", column, *options, *(("--always-include", *always) if always else ()), **env):
+    if not case.works(label, "slice", source, out, "--obs-column", column, *options, *(("--always-include", *always) if always else ())):
         return
     kept = [value for value in values if value not in always]
     safe = {value: re.sub(r"[^\w.-]", "_", value) for value in kept}
@@ -187,13 +187,13 @@ def slice_makes_a_shard_of_each_category(case):
     source, obs = _source(case)
     for column in COLUMNS:
         _sliced(case, column, source, column, _values(obs[column]))
-        _sliced(case, f"{column} in tiny blocks", source, column, _values(obs[column]), **TINY)
+        _sliced(case, f"{column} in tiny blocks", source, column, _values(obs[column]), *TINY)
     for column, always in (("kind", ["T"]), ("leiden", ["10", "3"]), ("count", ["0"]), ("flag", ["True"])):
         _sliced(case, f"{column} with {always}", source, column, _values(obs[column]), always=always)
-        _sliced(case, f"{column} with {always} in tiny blocks", source, column, _values(obs[column]), "--compression", "gzip", always=always, **TINY)
+        _sliced(case, f"{column} with {always} in tiny blocks", source, column, _values(obs[column]), "--compression", "gzip", *TINY, always=always)
     zarr, obs = _source(case, "cells.zarr")
     made = case.folder("slices") / "z"
-    if case.works("zarr", "slice", zarr, made, "--obs-column", "leiden", **TINY):
+    if case.works("zarr", "slice", zarr, made, "--obs-column", "leiden", *TINY):
         for value, mask in _values(obs["leiden"]).items():
             names = list(corpus.read(made.with_name(f"z_{value}.h5ad")).obs_names)
             case.check(f"zarr {value}", [] if names == list(obs.index[mask]) else [f"cells {names[:4]}"])
@@ -250,9 +250,9 @@ def _by_table(case, source, obs, path, column, values):
             safe = re.sub(r"[^\w.-]", "_", value)
             shard = made.with_name(f"s_{safe}.h5ad")
             _joined(case, f"{label} {value}", obs, keep, column, categories[keep], shard)
-    for suffix, env in ((".h5ad", {}), (".zarr", TINY)) if values.dtype.kind in "bif" else ():
+    for suffix, blocks in ((".h5ad", ()), (".zarr", TINY)) if values.dtype.kind in "bif" else ():
         out = made.with_name(f"o{suffix}")
-        if case.works(label, "filter", source, out, "--obs-column", column, "--csv-file", path, "--where", f"{column} in [-2, 0.25, true, 49]", **env):
+        if case.works(label, "filter", source, out, "--obs-column", column, "--csv-file", path, "--where", f"{column} in [-2, 0.25, true, 49]", *blocks):
             keep = np.asarray(values.isin([-2, 0.25, True, 49]) & (values != 0), bool)
             _joined(case, f"{label} {suffix}", obs, keep, column, categories[keep], out)
 

@@ -29,7 +29,7 @@ def verified_outputs_are_right_and_sound(case):
     names = ("full.h5ad", "x_csc.h5ad", "hdf5_gzip.h5ad", "big_endian.h5ad", "unknown_nodes.h5ad", "full_v2.zarr", "full_v3_sharded.zarr")
     sources = [case.corpus / name for name in names]
     slicing._all(case, sources, "--verify")
-    slicing._all(case, sources[:4], "--verify", "--shuffle", "--seed", "3", order=slicing.permutation(3), **slicing.TINY)
+    slicing._all(case, sources[:4], "--verify", "--shuffle", "--seed", "3", *slicing.TINY, order=slicing.permutation(3))
     merging._all(case, sources[:2], "m.zarr", "--verify")
     none = case.work / "none.txt"
     none.write_text("")

@@ -8,6 +8,7 @@ import numpy as np
 import corpus
 import take
 import trees
+from slicing import TINY
 
 SIZE = 19
 NOT_MERGED = ("unknown_nodes",)  # their warnings are checked apart
@@ -53,11 +54,12 @@ def wide(node):
     return node
 
 
-def _round_trip(case, source, output, *options, **env):
-    label = " ".join([source.name, *options, "->", output, *env.values()])
-    if trees.load(source)["obs"].children and (shards := case.slice(label, source, "--size", SIZE, **env)):
+def _round_trip(case, source, output, *options, sliced=()):
+    """What `merge` makes of what `slice` makes of `source`; `sliced` are options of the latter."""
+    label = " ".join([source.name, *options, "->", output])
+    if trees.load(source)["obs"].children and (shards := case.slice(label, source, "--size", SIZE, *sliced)):
         merged = case.folder("merged") / output
-        if not case.works(label, "merge", merged, *shards, *options, **env):
+        if not case.works(label, "merge", merged, *shards, *options):
             return
         whole = expected(trees.load(source))
         if output.endswith(".zarr") and "uns/rec" in case.stderr:
@@ -72,10 +74,10 @@ def _round_trip(case, source, output, *options, **env):
                 case.check(label, [f"anndata cannot read it: {error!r}"[:400]])
 
 
-def _all(case, sources, output, *options, **env):
+def _all(case, sources, output, *options, sliced=()):
     for source in sources:
         if source.stem not in NOT_MERGED and not source.stem.startswith("rows_0"):
-            _round_trip(case, source, output, *options, **env)
+            _round_trip(case, source, output, *options, sliced=sliced)
 
 
 def merge_undoes_slice(case):
@@ -95,7 +97,7 @@ def merge_undoes_slice_into_zarr(case):
 def merge_undoes_slice_in_tiny_blocks(case):
     chosen = [case.corpus / name for name in ("full.h5ad", "x_csc.h5ad", "hdf5_gzip.h5ad", "full_v3_sharded.zarr")]
     for output in ("m.h5ad", "m.zarr"):
-        _all(case, chosen, output, "--jobs", "4", ANNSLICER_TEST_BLOCK_BYTES="700")
+        _all(case, chosen, output, "--jobs", "4", *TINY, sliced=TINY)
 
 
 def merge_writes_every_compression(case):

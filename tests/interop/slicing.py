@@ -12,7 +12,7 @@ import trees
 from tool import digest
 
 SIZE = 19  # does not divide the rows of the corpus, and gives several shards
-TINY = {"ANNSLICER_TEST_BLOCK_BYTES": "700"}  # many blocks and waves even for small files
+TINY = ("--block-bytes", "700")  # many blocks and waves even for small files
 
 
 def _contents(case):
@@ -23,13 +23,13 @@ def _storages(case):
     return [p for p in corpus.h5ad(case.corpus) if p.stem.startswith("hdf5_")]
 
 
-def _rows_are(case, source, order, size, *options, **env):
+def _rows_are(case, source, order, size, *options):
     """The shards of `source` are the rows named by `order(n)`, `size` at a time."""
-    label = " ".join([source.name, *map(str, options), *env.values()])
+    label = " ".join([source.name, *map(str, options)])
     whole = trees.load(source)
     n = row_count(whole)
     rows = order(n)
-    made = case.slice(label, source, "--size", size, *options, **env)
+    made = case.slice(label, source, "--size", size, *options)
     if made is None:
         return
     cuts = [rows[i:i + size] for i in range(0, n, size)]
@@ -52,9 +52,9 @@ def permutation(seed):
     return lambda n: np.random.default_rng(seed).permutation(n)
 
 
-def _all(case, sources, *options, order=np.arange, **env):
+def _all(case, sources, *options, order=np.arange):
     for source in sources:
-        _rows_are(case, source, order, SIZE, *options, **env)
+        _rows_are(case, source, order, SIZE, *options)
 
 
 def slice_equals_rows(case):
@@ -71,8 +71,8 @@ def slice_equals_rows_of_zarr(case):
 
 def slice_equals_rows_in_tiny_blocks(case):
     tried = [case.corpus / f"{name}.h5ad" for name in ("full", "x_csc", "x_dense_f4", "hdf5_gzip", "hdf5_tiny_chunks", "never_written")]
-    _all(case, tried + [case.corpus / "full_v3_sharded.zarr"], **TINY)
-    _all(case, tried + [case.corpus / "full_v3_sharded.zarr"], "--shuffle", "--seed", "3", order=permutation(3), **TINY)
+    _all(case, tried + [case.corpus / "full_v3_sharded.zarr"], *TINY)
+    _all(case, tried + [case.corpus / "full_v3_sharded.zarr"], "--shuffle", "--seed", "3", *TINY, order=permutation(3))
 
 
 def slice_writes_every_compression(case):
@@ -107,9 +107,9 @@ def shuffle_is_the_same_whatever_the_resources(case):
     for name in ("full.h5ad", "hdf5_gzip.h5ad", "hdf5_lzf.h5ad", "x_csc.h5ad", "full_v3_sharded.zarr", "full_v2.zarr"):
         for options in ((), ("--shuffle", "--seed", "9")):
             source, first = case.corpus / name, None
-            for jobs, memory, env in (("1", "2GiB", {}), ("4", "256MiB", {}), ("4", "256MiB", TINY), ("1", "256MiB", {"ANNSLICER_TEST_BLOCK_BYTES": "64"})):
-                label = f"{name} {' '.join(options)} --jobs {jobs} --memory-limit {memory} {env}"
-                made = case.slice(label, source, "--size", "11", *options, "--jobs", jobs, "--memory-limit", memory, "--tmpdir", case.folder("tmp"), **env)
+            for jobs, memory, blocks in (("1", "2GiB", ()), ("4", "256MiB", ()), ("4", "256MiB", TINY), ("1", "256MiB", ("--block-bytes", "64"))):
+                label = f"{name} {' '.join(options)} --jobs {jobs} --memory-limit {memory} {' '.join(blocks)}"
+                made = case.slice(label, source, "--size", "11", *options, "--jobs", jobs, "--memory-limit", memory, "--tmpdir", case.folder("tmp"), *blocks)
                 if made is None:
                     continue
                 found = [trees.load(path) for path in made]

@@ -1,0 +1,280 @@
+//! The life of a run that writes, once for slice, filter and merge.
+//!
+//! Inputs are noted before they are opened. Outputs are written in staging folders; each is told to the manifest and to
+//! the record of a run that may be resumed as soon as it is whole, and all take their places together. A dry run goes
+//! the same way, but makes no folder, and prints a plan where the others write.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+use serde_json::Value;
+use tracing::info;
+
+use crate::anndata::select::Selection;
+use crate::cells::csv::{self, Table};
+use crate::cells::{Obs, limit};
+use crate::cli::{self, Options, TableArgs};
+use crate::extract::plan::Budget;
+use crate::extract::{self, Order};
+use crate::output::manifest::Manifest;
+use crate::output::{self, Outputs};
+use crate::permutation::Seed;
+use crate::report::preview::Preview;
+use crate::report::progress::Progress;
+use crate::resources::format_size;
+use crate::store::{self, Format, Group};
+
+pub struct Session<'a> {
+    pub options: &'a Options,
+    outputs: Outputs,
+    inputs: Vec<PathBuf>,
+    /// What tells each input from others, and from itself at another time.
+    pub fingerprints: Vec<u64>,
+    /// The outputs, as they will be called.
+    named: Vec<PathBuf>,
+    /// Where each is written.
+    staged: Vec<PathBuf>,
+    /// How many of them, from the first, are whole: an earlier run has kept them.
+    whole: usize,
+    manifest: Option<Manifest>,
+    began: Instant,
+}
+
+/// Rows of one file that are to be written.
+pub struct Task<'a> {
+    /// As in "Slicing".
+    pub what: &'a str,
+    pub from: &'a Path,
+    pub order: Order,
+    /// Where each output begins in the order, and the end of the last.
+    pub cuts: Vec<u64>,
+    pub format: Format,
+    pub budget: Budget,
+    /// A folder of this run's own.
+    pub scratch: &'a Path,
+}
+
+/// Outputs that have taken their places.
+pub struct Published {
+    pub paths: Vec<PathBuf>,
+    /// Since the run began.
+    pub seconds: f64,
+}
+
+impl<'a> Session<'a> {
+    /// Notes what `inputs` are, before any is opened: `-` is standard input.
+    pub fn begin(options: &'a Options, inputs: Vec<PathBuf>) -> Result<Session<'a>> {
+        let began = Instant::now();
+        let mut outputs = Outputs::new()?;
+        Ok(Session {
+            options,
+            fingerprints: outputs.read_from(&inputs),
+            outputs,
+            inputs,
+            named: vec![],
+            staged: vec![],
+            whole: 0,
+            manifest: None,
+            began,
+        })
+    }
+
+    /// Opens the file whose rows are taken.
+    pub fn open(&self, input: &Path) -> Result<(Group, Selection)> {
+        let root = store::open(input, &self.options.access)?;
+        let selection = Selection::of(&root)?;
+        selection.warn_unlisted();
+        Ok((root, selection))
+    }
+
+    /// The obs of that file. The column of a table becomes a column of what is selected, and what has too many
+    /// categories plain values; `scratch` is a folder.
+    pub fn obs(
+        &self,
+        root: &Group,
+        selection: &mut Selection,
+        table: Option<(&TableArgs, &str)>,
+        scratch: &Path,
+    ) -> Result<Obs> {
+        let mut obs = Obs::open(root)?;
+        if let Some((args, column)) = table
+            && let Some(path) = &args.csv_file
+        {
+            let join = args.join_column.as_deref();
+            let table = Table { path, column, join };
+            selection.set_column(column, &csv::join(&mut obs, &table, scratch)?)?;
+        }
+        let kept = (!self.options.dry_run).then_some(scratch);
+        limit::categories(&obs, selection, self.options.max_categories, kept)?;
+        Ok(obs)
+    }
+
+    /// Says what the outputs are, as soon as that is known.
+    ///
+    /// # Errors
+    /// One that is an input.
+    pub fn name(&mut self, outputs: Vec<PathBuf>) -> Result<()> {
+        for output in &outputs {
+            output::refuse_overlap(output, &self.inputs)?;
+        }
+        self.named = outputs;
+        Ok(())
+    }
+
+    /// Makes the staging folders of the outputs, once the inputs are known to be sound.
+    ///
+    /// # Errors
+    /// What may not be replaced, and a manifest in the place of an input or output.
+    pub fn stage(&mut self) -> Result<()> {
+        if let Some(path) = &self.options.manifest {
+            let files = self.inputs.iter().filter(|path| *path != Path::new("-"));
+            let files: Vec<PathBuf> = files.cloned().collect();
+            self.manifest = Some(Manifest::new(path, &files, &self.named)?);
+        }
+        for path in &self.named {
+            self.staged.push(if self.options.dry_run {
+                output::check(path)?;
+                path.clone()
+            } else {
+                self.outputs.aside(path)?
+            });
+        }
+        Ok(())
+    }
+
+    /// A folder of this run's own for scratch files. A dry run has one only where it is `needed` all the same, else
+    /// the folder that it would lie in.
+    pub fn scratch(&mut self, needed: bool) -> Result<PathBuf> {
+        let staging = self.staged.first().and_then(|path| path.parent());
+        let parent = match (&self.options.scratch, staging) {
+            (Some(folder), _) => folder.clone(),
+            (None, Some(staging)) => staging.to_owned(),
+            (None, None) => bail!("There is no output beside which to put scratch files"),
+        };
+        if self.options.dry_run && !needed {
+            return Ok(parent);
+        }
+        self.outputs.scratch_dir(&parent)
+    }
+
+    /// From now on keeps finished outputs whose names begin with `prefix`, if the run ends early. Returns the identity
+    /// of a run of theirs that did.
+    pub fn keep_finished(&mut self, prefix: &Path) -> Result<Option<Value>> {
+        self.outputs.resume(prefix)
+    }
+
+    /// Goes on where a run of the same `identity` ended. Returns how many outputs it has kept, from the first.
+    pub fn resume(&mut self, identity: &Value) -> Result<usize> {
+        let (before, count) = (self.outputs.kept(), self.outputs.count());
+        self.whole = self.outputs.start(identity)?;
+        match (before, self.whole) {
+            (0, _) => {}
+            (_, 0) => info!(
+                "Resuming: none of {before} kept shards are of this input and these options, all {count} are written"
+            ),
+            (_, whole) => info!(
+                "Resuming: {whole} of {count} shards are kept, {} are written",
+                count - whole
+            ),
+        }
+        if let Some(manifest) = &self.manifest {
+            let kept = self.staged.iter().take(self.whole);
+            kept.for_each(|path| manifest.digests().begin(path));
+        }
+        Ok(self.whole)
+    }
+
+    /// Where the outputs are written that are not whole yet.
+    pub fn staged(&self) -> &[PathBuf] {
+        self.staged.get(self.whole..).unwrap_or_default()
+    }
+
+    /// The memory for rows that are read in the order of the file.
+    pub fn in_order(&self) -> Budget {
+        let budget = || Budget::sequential(self.options.machine.memory);
+        self.options
+            .block_bytes
+            .map_or_else(budget, Budget::exactly)
+    }
+
+    /// The memory for `rows` rows in another order than the file's; `whither` is told where it is too little.
+    pub fn any_order(&self, rows: u64, whither: &str) -> Result<Budget> {
+        let limit = self.options.machine.memory;
+        match Budget::any_order(limit, rows, rayon::current_num_threads()) {
+            Ok(budget) => Ok(self.options.block_bytes.map_or(budget, Budget::exactly)),
+            Err(least) => bail!(
+                "--memory-limit {} is too little for {rows} rows in {whither}; give at least {}",
+                format_size(limit),
+                format_size(least)
+            ),
+        }
+    }
+
+    pub fn progress(&self, what: &str, rows: u64) -> Progress {
+        Progress::new(what, rows, self.options.quiet || self.options.dry_run)
+    }
+
+    /// Writes the outputs that are not whole, or tells how that would be done.
+    pub fn extract(&self, selection: &mut Selection, task: Task) -> Result<()> {
+        let ends = task.cuts.first().zip(task.cuts.last());
+        let progress = self.progress(task.what, ends.map_or(0, |(start, end)| end - start));
+        let finished = |output: usize| self.finished(output);
+        let request = extract::Request {
+            order: task.order,
+            cuts: task.cuts,
+            outputs: self.staged().to_vec(),
+            format: task.format,
+            compression: self.options.compression,
+            budget: task.budget,
+            scratch: task.scratch,
+            progress: &progress,
+            verify: self.options.verify,
+            finished: &finished,
+        };
+        if self.options.dry_run {
+            self.print(&extract::preview(selection, &request, task.from)?)
+        } else {
+            extract::run(selection, &request)
+        }
+    }
+
+    /// Tells the plan of a dry run.
+    pub fn print(&self, preview: &Preview) -> Result<()> {
+        cli::print(preview.text().as_bytes())
+    }
+
+    /// Notes that an output is whole; `output` counts those of [`Session::staged`].
+    pub fn finished(&self, output: usize) -> Result<()> {
+        if let (Some(manifest), Some(path)) = (&self.manifest, self.staged().get(output)) {
+            manifest.digests().begin(path);
+        }
+        self.outputs.finished(self.whole + output)
+    }
+
+    /// Puts all outputs in their places, and the manifest with them; `seed` is that of a shuffle. `None` in a dry run.
+    pub fn publish(mut self, seed: Option<&Seed>) -> Result<Option<Published>> {
+        if self.options.dry_run {
+            return Ok(None);
+        }
+        if let Some(manifest) = self.manifest {
+            manifest.write(&mut self.outputs, seed)?;
+        }
+        let mut paths = self.outputs.publish()?;
+        paths.truncate(self.named.len());
+        Ok(Some(Published {
+            paths,
+            seconds: self.began.elapsed().as_secs_f64(),
+        }))
+    }
+}
+
+impl Published {
+    /// Bytes of the outputs that are files.
+    pub fn bytes(&self) -> u64 {
+        let files = self.paths.iter();
+        files
+            .filter_map(|path| Some(path.metadata().ok()?.len()))
+            .sum()
+    }
+}
