@@ -109,13 +109,13 @@ fn no_trait_is_defined() {
 }
 
 #[test]
-fn unsafe_stands_in_one_file_and_says_why_it_is_sound() {
+fn unsafe_stands_in_one_folder_and_says_why_it_is_sound() {
     for (path, lines) in sources() {
         for (at, line) in lines.iter().enumerate() {
             if line.trim_start().starts_with("//") || !line.contains("unsafe ") {
                 continue;
             }
-            let may = path == Path::new("store/hdf5/ffi/mod.rs");
+            let may = path.starts_with("store/hdf5/ffi");
             assert!(may, "unsafe in {}", path.display());
             let mut above = lines[at.saturating_sub(4)..at].iter();
             let said = !line.contains("unsafe {") || above.any(|line| line.contains("SAFETY"));

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 /// Byte order of a stored number.
@@ -68,6 +68,14 @@ pub struct Field {
 /// stays one.
 pub fn elements(shape: &[u64]) -> u64 {
     shape.iter().fold(1, |n, &side| n.saturating_mul(side))
+}
+
+/// The same, where memory can hold as many.
+pub fn element_count(shape: &[u64]) -> Result<usize> {
+    usize::try_from(elements(shape))
+        .ok()
+        .filter(|&n| n <= isize::MAX as usize / 64)
+        .with_context(|| format!("Shape {shape:?} is too large"))
 }
 
 impl Field {

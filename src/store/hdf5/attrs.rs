@@ -11,8 +11,8 @@ use super::ffi::{self, Id, Selected};
 use super::guard::claims;
 use super::links::{text, utf8};
 use super::types;
-use super::values::{element_count, texts_of, unpad};
-use crate::store::spec::{Attr, Dtype, Strings};
+use super::values::{texts_of, unpad};
+use crate::store::spec::{Attr, Dtype, Strings, element_count};
 
 /// The names of an object's attributes, sorted by code point.
 pub fn names(object: &Id) -> Result<Vec<String>> {

@@ -11,13 +11,12 @@ use hdf5::globals::H5P_FILE_ACCESS;
 use hdf5_sys::h5f::{H5F_ACC_EXCL, H5F_ACC_RDONLY, H5F_ACC_RDWR, H5F_close_degree_t, H5F_libver_t};
 
 use super::ffi::{self, Id, Property};
-use super::filters;
 use super::format::heap::Heap;
 use crate::store::io::raw;
 
 /// Opens a file for reading.
 pub fn open(path: &Path) -> Result<Id> {
-    filters::register()?;
+    ffi::register_filters()?;
     let access = access(H5F_close_degree_t::H5F_CLOSE_WEAK)?;
     ffi::open_file(&text(path)?, H5F_ACC_RDONLY, &access)
 }

@@ -9,7 +9,6 @@ mod datasets;
 mod errors;
 mod ffi;
 mod files;
-mod filters;
 mod format;
 pub mod guard;
 mod links;

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_char};
 use std::ops::Range;
 use std::slice::from_ref;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
 
 use super::ffi::{self, Dataset, Id, Selected};
@@ -13,16 +13,6 @@ use crate::store::spec::{ArraySpec, Dtype, Field, Strings, elements};
 
 /// Bytes of text of any length in memory: it is a pointer.
 const POINTER: usize = size_of::<*const c_char>();
-
-/// The values of an array of that shape, few enough to be addressed.
-pub fn element_count(shape: &[u64]) -> Result<usize> {
-    shape
-        .iter()
-        .try_fold(1u64, |n, &d| n.checked_mul(d))
-        .and_then(|n| usize::try_from(n).ok())
-        .filter(|&n| n <= isize::MAX as usize / 64)
-        .with_context(|| format!("Shape {shape:?} is too large"))
-}
 
 /// Texts of a fixed width without their padding.
 pub fn unpad(bytes: &[u8], size: usize) -> Strings {

@@ -11,9 +11,8 @@ use crate::store::hdf5::ffi::{self, Id, Selected};
 use crate::store::hdf5::files::Raw;
 use crate::store::hdf5::format::headers::{Claims, Header};
 use crate::store::hdf5::format::heap::{self, Heap, Held};
-use crate::store::hdf5::values::element_count;
 use crate::store::hdf5::{attrs, datasets, types};
-use crate::store::spec::Dtype;
+use crate::store::spec::{Dtype, element_count};
 
 /// Where the references stand in values of a type.
 #[derive(Clone)]

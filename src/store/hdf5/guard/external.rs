@@ -17,8 +17,8 @@ use hdf5_sys::h5d::H5D_layout_t;
 use super::claims;
 use crate::store::access::{Bounds, Refused};
 use crate::store::hdf5::ffi::{self, External, Id};
-use crate::store::hdf5::values::element_count;
 use crate::store::hdf5::{datasets, files, links};
+use crate::store::spec::element_count;
 
 /// The bounds of a file: its folder, and that of what its name leads to where it is a symbolic link.
 pub fn bounds(file: &Path) -> Result<Bounds> {

@@ -8,17 +8,15 @@
 //! tell what was used (elsewhere than Linux), nothing is watched.
 
 use std::fs;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// Counts up at the begin and at the end of each call.
-static STEPS: AtomicU64 = AtomicU64::new(0);
-/// The thread that makes the call that is under way, or 0.
-static CALLER: AtomicI32 = AtomicI32::new(0);
+use crate::store::hdf5::ffi::under_way;
+
 /// What was opened last: the file, and the path in it.
 static PLACE: Mutex<(String, String)> = Mutex::new((String::new(), String::new()));
 
@@ -30,32 +28,6 @@ const GROWTH: u64 = 512 << 20;
 
 /// Nanoseconds on the processor after which a call is taken to turn: a chunk of 4 GiB is decoded in less.
 const TURNING: u64 = 20_000_000_000;
-
-/// Makes a call under the lock of the library.
-pub fn sync<T>(call: impl FnOnce() -> T) -> T {
-    /// Ends what is noted of a call, however the call ends.
-    struct Noted(i32);
-    impl Drop for Noted {
-        fn drop(&mut self) {
-            CALLER.store(self.0, Ordering::Relaxed);
-            STEPS.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-    hdf5::sync::sync(|| {
-        // A call may come from inside another one.
-        let outer = CALLER.swap(own_id(), Ordering::Relaxed);
-        STEPS.fetch_add(1, Ordering::Relaxed);
-        let _noted = Noted(outer);
-        call()
-    })
-}
-
-fn own_id() -> i32 {
-    thread_local! {
-        static ID: i32 = rustix::thread::gettid().as_raw_pid();
-    }
-    ID.with(|id| *id)
-}
 
 /// Notes what the next calls are for.
 pub fn at(file: &str, path: &str) {
@@ -96,21 +68,14 @@ fn trouble() -> Option<&'static str> {
     /// Of memory much is taken in little time.
     const OFTEN: Duration = Duration::from_millis(20);
     const LOOKS: u32 = 25;
-    let now = || {
-        let caller = CALLER.load(Ordering::Relaxed);
-        (caller, STEPS.load(Ordering::Relaxed))
-    };
     thread::sleep(OFTEN);
-    let call @ (caller, _) = now();
-    if caller == 0 {
-        return None;
-    }
+    let call @ (caller, _) = under_way()?;
     let memory = resident()?;
     let mut turning = None;
     loop {
         for _ in 0..LOOKS {
             thread::sleep(OFTEN);
-            if now() != call {
+            if under_way() != Some(call) {
                 return None;
             }
             let most = MEMORY.load(Ordering::Relaxed).max(memory);
@@ -159,18 +124,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_tells_of_the_caller() {
-        let before = sync(|| {
-            let caller = CALLER.load(Ordering::Relaxed);
-            assert_eq!(caller, own_id());
-            sync(|| assert_eq!(CALLER.load(Ordering::Relaxed), caller));
-            assert_eq!(CALLER.load(Ordering::Relaxed), caller);
-            // It tells of it some time after.
-            while processor(caller).unwrap() == 0 {}
-            io(caller).unwrap()
-        });
+    fn the_kernel_tells_of_a_thread() {
+        let own = rustix::thread::gettid().as_raw_pid();
+        // It tells of it some time after.
+        while processor(own).unwrap() == 0 {}
+        let before = io(own).unwrap();
         fs::read("/proc/self/status").unwrap();
-        assert!(io(own_id()).unwrap() > before);
+        assert!(io(own).unwrap() > before);
         let held = vec![1u8; 64 << 20];
         assert!(resident().unwrap() > held.len() as u64);
     }
