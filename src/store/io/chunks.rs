@@ -132,24 +132,9 @@ impl Grid {
         if self.row_bytes == 0 || dst.is_empty() {
             return Ok(());
         }
-        let decode = |chunk_row, column, chunk: &mut [u8]| {
-            work::decoded();
-            decode(chunk_row, column, chunk)
-        };
+        let decode = counted(decode);
         let (jobs, pieces) = self.jobs(ranges);
-        let wanted: usize = jobs.iter().map(|j| j.rows).sum();
-        ensure!(
-            wanted.checked_mul(self.row_bytes) == Some(dst.len()),
-            "A read of {wanted} rows into {} bytes",
-            dst.len()
-        );
-        let mut work = Vec::with_capacity(jobs.len());
-        let mut rest = dst;
-        for job in jobs {
-            let (head, tail) = std::mem::take(&mut rest).split_at_mut(job.rows * self.row_bytes);
-            work.push((job, head));
-            rest = tail;
-        }
+        let mut work = self.places(jobs, dst)?;
         // Not locked meanwhile: this thread may come by again, with another read, while it waits for the pool.
         let held = lock(kept).take();
         if let (Some((job, out)), Some((row, chunks))) = (work.first_mut(), &held)
@@ -168,29 +153,9 @@ impl Grid {
             last.is_some_and(|piece| piece.end < self.chunk[0])
         };
         let last = work.pop_if(|(job, _)| ends_inside(job));
-        let decode_row = |chunk_row: u64| {
-            (0..self.columns.len())
-                .into_par_iter()
-                .map(|column| {
-                    let mut chunk = vec![0; self.chunk_bytes()];
-                    decode(chunk_row, column, &mut chunk)?;
-                    Ok(chunk)
-                })
-                .collect::<Result<Vec<_>>>()
-        };
         let read = |scratch: &mut Vec<u8>, (job, out): (Job, &mut [u8])| {
             let pieces = &pieces[job.pieces];
-            if self.columns.len() > 1 {
-                self.copy(&decode_row(job.chunk_row)?, pieces, out);
-            } else if self.chunk_row_bytes == self.row_bytes && out.len() == self.chunk_bytes() {
-                // All of a chunk, as it lies in the array.
-                decode(job.chunk_row, 0, out)?;
-            } else {
-                scratch.resize(self.chunk_bytes(), 0);
-                decode(job.chunk_row, 0, scratch)?;
-                self.copy(std::slice::from_ref(scratch), pieces, out);
-            }
-            anyhow::Ok(())
+            self.read_chunk_row((job.chunk_row, pieces), out, scratch, &decode)
         };
         let mut body = || {
             while !work.is_empty() {
@@ -202,7 +167,7 @@ impl Grid {
         let Some((job, out)) = last else {
             return body();
         };
-        let (body, tail) = rayon::join(body, || decode_row(job.chunk_row));
+        let (body, tail) = rayon::join(body, || self.decode_row(job.chunk_row, &decode));
         body?;
         let chunks = tail?;
         self.copy(&chunks, &pieces[job.pieces], out);
@@ -211,7 +176,7 @@ impl Grid {
     }
 
     /// Hands the rows in `rows` to `take`, in parts as they are decoded, from many threads and in any order: the first
-    /// row of a part, counted from `rows.start`, and its bytes. PartialSums go on while they are in the processor's cache.
+    /// row of a part, counted from `rows.start`, and its bytes. Parts go on while they are in the processor's cache.
     /// False, and nothing was done, where chunks hold parts of rows; else as [`Grid::read`].
     pub fn each<F, T>(
         &self,
@@ -231,21 +196,11 @@ impl Grid {
             return Ok(true);
         }
         let (size, chunk_bytes) = (self.chunk[0], self.chunk_bytes());
-        // Hands on what is wanted of whole chunks from `chunk_row` on.
-        let hand = |chunk_row: u64, chunks: &[u8]| {
-            let first = chunk_row * size;
-            let count = (chunks.len() / self.row_bytes) as u64;
-            let part = rows.start.max(first)..rows.end.min(first.saturating_add(count));
-            let at = |row| (row - first) as usize * self.row_bytes;
-            take(
-                part.start - rows.start,
-                &chunks[at(part.start)..at(part.end)],
-            )
+        let hand = |chunk_row, chunks| {
+            let (first, wanted) = self.wanted(&rows, chunk_row, chunks);
+            take(first, wanted)
         };
-        let decode = |chunk_row: u64, chunk: &mut [u8]| {
-            work::decoded();
-            decode(chunk_row, 0, chunk)
-        };
+        let decode = counted(decode);
         let mut jobs = rows.start / size..rows.end.div_ceil(size);
         let held = lock(kept).take();
         if let Some((row, chunks)) = &held
@@ -271,7 +226,7 @@ impl Grid {
             let count = together.min(jobs.end - first);
             buffer.resize(count as usize * chunk_bytes, 0);
             let mut chunks = (first..).zip(buffer.chunks_exact_mut(chunk_bytes));
-            chunks.try_for_each(|(chunk_row, chunk)| decode(chunk_row, chunk))?;
+            chunks.try_for_each(|(chunk_row, chunk)| decode(chunk_row, 0, chunk))?;
             hand(first, buffer)
         };
         let most = lanes_of(together * chunk_bytes as u64);
@@ -280,7 +235,7 @@ impl Grid {
         let tail = || {
             let tail = last.map(|row| {
                 let mut chunk = vec![0; chunk_bytes];
-                decode(row, &mut chunk)?;
+                decode(row, 0, &mut chunk)?;
                 hand(row, &chunk)?;
                 anyhow::Ok((row, vec![chunk]))
             });
@@ -292,6 +247,74 @@ impl Grid {
             *lock(kept) = Some(tail);
         }
         Ok(true)
+    }
+
+    /// Each chunk row with its part of `dst`.
+    fn places<'a>(&self, jobs: Vec<Job>, dst: &'a mut [u8]) -> Result<Vec<(Job, &'a mut [u8])>> {
+        let wanted: usize = jobs.iter().map(|j| j.rows).sum();
+        ensure!(
+            wanted.checked_mul(self.row_bytes) == Some(dst.len()),
+            "A read of {wanted} rows into {} bytes",
+            dst.len()
+        );
+        let mut rest = dst;
+        let place = |job: Job| {
+            let (head, tail) = std::mem::take(&mut rest).split_at_mut(job.rows * self.row_bytes);
+            rest = tail;
+            (job, head)
+        };
+        Ok(jobs.into_iter().map(place).collect())
+    }
+
+    /// All chunks that hold the same rows, decoded.
+    fn decode_row<F>(&self, chunk_row: u64, decode: &F) -> Result<Vec<Vec<u8>>>
+    where
+        F: Fn(u64, usize, &mut [u8]) -> Result<()> + Sync,
+    {
+        let columns = (0..self.columns.len()).into_par_iter();
+        let chunks = columns.map(|column| {
+            let mut chunk = vec![0; self.chunk_bytes()];
+            decode(chunk_row, column, &mut chunk)?;
+            Ok(chunk)
+        });
+        chunks.collect()
+    }
+
+    /// Reads the wanted pieces of a chunk row to `out`.
+    fn read_chunk_row<F>(
+        &self,
+        (chunk_row, pieces): (u64, &[Range<u64>]),
+        out: &mut [u8],
+        scratch: &mut Vec<u8>,
+        decode: &F,
+    ) -> Result<()>
+    where
+        F: Fn(u64, usize, &mut [u8]) -> Result<()> + Sync,
+    {
+        if self.columns.len() > 1 {
+            self.copy(&self.decode_row(chunk_row, decode)?, pieces, out);
+        } else if self.chunk_row_bytes == self.row_bytes && out.len() == self.chunk_bytes() {
+            // All of a chunk, as it lies in the array.
+            decode(chunk_row, 0, out)?;
+        } else {
+            scratch.resize(self.chunk_bytes(), 0);
+            decode(chunk_row, 0, scratch)?;
+            self.copy(std::slice::from_ref(scratch), pieces, out);
+        }
+        Ok(())
+    }
+
+    /// What is wanted of whole chunks from `chunk_row` on that hold all of each row: the first row, counted from
+    /// `rows.start`, and the bytes.
+    fn wanted<'a>(&self, rows: &Range<u64>, chunk_row: u64, chunks: &'a [u8]) -> (u64, &'a [u8]) {
+        let first = chunk_row * self.chunk[0];
+        let count = (chunks.len() / self.row_bytes) as u64;
+        let part = rows.start.max(first)..rows.end.min(first.saturating_add(count));
+        let at = |row| (row - first) as usize * self.row_bytes;
+        (
+            part.start - rows.start,
+            &chunks[at(part.start)..at(part.end)],
+        )
     }
 
     /// The chunk rows that hold `ranges`, and the ranges cut at their edges, counted from each one's first row.
@@ -349,6 +372,17 @@ impl Grid {
                 at += self.row_bytes;
             }
         }
+    }
+}
+
+/// Counts what is decoded.
+fn counted<F>(decode: F) -> impl Fn(u64, usize, &mut [u8]) -> Result<()> + Sync
+where
+    F: Fn(u64, usize, &mut [u8]) -> Result<()> + Sync,
+{
+    move |chunk_row, column, chunk| {
+        work::decoded();
+        decode(chunk_row, column, chunk)
     }
 }
 

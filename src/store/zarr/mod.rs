@@ -4,6 +4,7 @@
 
 mod attrs;
 mod cut;
+mod decoder;
 mod direct;
 mod dtype;
 mod meta;

@@ -1,36 +1,23 @@
-//! Reading arrays: `direct` or zarrs decodes chunks, the grid of chunks says which and where their rows go.
+//! Reading arrays: the decoder decodes chunks, the grid of chunks says which and where their rows go.
 //!
-//! A chunk of a sharded array is an inner chunk: its bytes alone are read, and the index of its shard once.
 //! Numbers come in this machine's byte order, whatever order they are stored in.
 
-use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Value, json};
-use tracing::debug;
-use zarrs::array::{
-    Array as Chunks, ArrayBytes, ArrayMetadata, ArrayShardedExt, ArrayShardedReadableExt,
-    ArrayShardedReadableExtCache, CodecOptions,
-};
-use zarrs::filesystem::FilesystemStore;
-use zarrs::storage::byte_range::ByteRange;
+use serde_json::Value;
 
 use super::attrs;
-use super::direct::{Direct, Stored};
-use super::dtype::{self, ZarrType};
+use super::decoder::{ChunkDecoder, chunk_shape};
+use super::dtype;
 use super::meta::Meta;
-use super::text::{PLACE, TEXT_BYTES, Texts, unpadded, utf32_to_utf8};
-use crate::codec;
+use super::text::unpadded;
 use crate::resources::size_on_disk;
 use crate::store::StorageInfo;
 use crate::store::access::Bounds;
-use crate::store::io::chunks::{Grid, KeptChunks};
 use crate::store::io::raw;
-use crate::store::panics::guarded;
-use crate::store::spec::{ArraySpec, Attrs, Dtype, Kind, Strings};
+use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
 
 pub struct Array {
     path: String,
@@ -40,26 +27,6 @@ pub struct Array {
     chunked: Option<Box<ChunkDecoder>>,
     version: u8,
     layout: StorageInfo,
-}
-
-/// What decodes the chunks of an array, and what is kept of them.
-pub struct ChunkDecoder {
-    element: ZarrType,
-    pub shape: Vec<u64>,
-    /// The shapes of what a file holds (a chunk or a shard) and of what is decoded at a time.
-    file: Vec<u64>,
-    chunk: Vec<u64>,
-    folder: PathBuf,
-    bounds: Bounds,
-    memory: u64,
-    pub grid: Grid,
-    chunks: Chunks<FilesystemStore>,
-    shards: ArrayShardedReadableExtCache,
-    /// What decodes a chunk past zarrs, or why none does.
-    direct: Result<Direct, String>,
-    options: CodecOptions,
-    kept: KeptChunks,
-    pub texts: Mutex<Option<(u64, Arc<Texts>)>>,
 }
 
 impl Array {
@@ -161,17 +128,7 @@ impl Array {
         let Some(chunked) = &self.chunked else {
             return format!("Zarr v{version}, no chunks");
         };
-        let inner = if chunked.shards.array_is_sharded() {
-            "inner "
-        } else {
-            ""
-        };
-        let how = match &chunked.direct {
-            Ok(_) => "Direct".into(),
-            Err(why) => format!("Library ({why})"),
-        };
-        let shape = &chunked.chunk;
-        format!("{how}, Zarr v{version}, {inner}chunks of shape {shape:?}")
+        format!("{}, Zarr v{version}", chunked.how())
     }
 
     pub fn chunk_bytes(&self) -> u64 {
@@ -197,251 +154,6 @@ impl Array {
         ensure!(end <= rows, "Row {end} of an array of {rows} rows");
         Ok(())
     }
-}
-
-impl ChunkDecoder {
-    /// The type of an array, and what decodes its chunks if it has elements; the error says why it cannot be read.
-    fn open(
-        folder: &Path,
-        meta: &Meta,
-        shape: &[u64],
-        (bounds, memory): (&Bounds, u64),
-    ) -> Result<(Dtype, Option<Box<ChunkDecoder>>)> {
-        let element = dtype::element(meta)?;
-        // numpy's `U` is text of any length to everyone else.
-        let dtype = match &element.dtype {
-            Dtype::FixedString { .. } if !element.utf32.is_empty() => Dtype::String,
-            dtype => dtype.clone(),
-        };
-        if shape.contains(&0) {
-            return Ok((dtype, None));
-        }
-        let chunks = zarrs_array(folder, meta, &element)?;
-        let file = chunk_shape(&meta.json)?;
-        let mut chunk = file.clone();
-        if let Some(shape) = chunks.effective_subchunk_shape() {
-            chunk = shape.iter().map(|n| n.get()).collect();
-        }
-        let direct = Direct::of(meta, &element).map_err(|why| why.to_string());
-        let item = match element.size {
-            0 => PLACE,
-            size => size,
-        };
-        // A scalar is a row.
-        let grid = match shape {
-            [] => Grid::new(&[1], &[1], item, memory)?,
-            _ => Grid::new(shape, &chunk, item, memory)?,
-        };
-        let chunked = ChunkDecoder {
-            element,
-            memory,
-            shape: shape.to_vec(),
-            file,
-            folder: folder.into(),
-            bounds: bounds.clone(),
-            chunk,
-            grid,
-            shards: ArrayShardedReadableExtCache::new(&chunks),
-            chunks,
-            direct,
-            // Chunks are decoded in parallel; one by itself is not.
-            options: CodecOptions::default().with_concurrent_target(1),
-            kept: KeptChunks::default(),
-            texts: Mutex::default(),
-        };
-        Ok((dtype, Some(Box::new(chunked))))
-    }
-
-    /// What is held where the grid, which has a place for each text, counts so many bytes.
-    fn values_bytes(&self, bytes: u64) -> u64 {
-        match self.element.size {
-            0 => bytes / PLACE as u64 * TEXT_BYTES as u64,
-            _ => bytes,
-        }
-    }
-
-    fn elements(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
-        let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
-        self.grid.read(ranges, dst, &self.kept, decode)
-    }
-
-    fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
-        let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
-        self.grid.each(rows, &self.kept, decode, take)
-    }
-
-    /// Makes `out` a whole chunk of elements of a fixed width, from its chunk row and its place in it.
-    fn chunk(&self, row: u64, column: usize, out: &mut [u8]) -> Result<()> {
-        let at = self.position(row, column);
-        let mut decode = || {
-            let file = self.file_of(&at)?;
-            if let Ok(direct) = &self.direct
-                && self.read_direct(direct, &at, &file, out)?
-            {
-                return Ok(());
-            }
-            let decoded = self.decode_by_zarrs(&at)?.into_fixed()?;
-            let (want, len) = (out.len(), decoded.len());
-            ensure!(len == want, "A chunk of {len} bytes, not {want}");
-            out.copy_from_slice(&decoded);
-            utf32_to_utf8(out, &self.element)
-        };
-        decode().with_context(|| format!("Chunk {at:?}"))
-    }
-
-    /// False where zarrs is to try, whose errors say more.
-    fn read_direct(
-        &self,
-        direct: &Direct,
-        at: &[u64],
-        file: &ChunkFile,
-        chunk: &mut [u8],
-    ) -> Result<bool> {
-        let part = match file {
-            ChunkFile::Missing => None,
-            ChunkFile::Whole(path) => Some((path, None)),
-            ChunkFile::Part(path, start, len) => Some((path, Some((*start, *len)))),
-            ChunkFile::Unknown => return Ok(false),
-        };
-        let Some((file, part)) = part else {
-            let fill = self.chunks.fill_value().as_ne_bytes();
-            let fits = fill.len() == self.element.size;
-            if fits {
-                raw::repeat(fill, chunk);
-            }
-            return Ok(fits);
-        };
-        let done = direct.read(&Stored { file, part }, chunk);
-        if let Err(why) = &done {
-            debug!(
-                "'{}', chunk {at:?}, by zarrs: {why:#}",
-                self.folder.display()
-            );
-        }
-        Ok(done.is_ok())
-    }
-
-    /// A whole chunk of text, from its chunk row and its place in it.
-    pub fn decode(&self, row: u64, column: usize) -> Result<ArrayBytes<'static>> {
-        let at = self.position(row, column);
-        let decode = || {
-            self.file_of(&at)?;
-            self.decode_by_zarrs(&at)
-        };
-        decode().with_context(|| format!("Chunk {at:?}"))
-    }
-
-    /// Where a chunk stands in the grid, from its chunk row and its place in it.
-    fn position(&self, row: u64, column: usize) -> Vec<u64> {
-        let mut at = vec![0; self.shape.len()];
-        let mut rest = column as u64;
-        for axis in (1..at.len()).rev() {
-            let count = self.shape[axis].div_ceil(self.chunk[axis]);
-            at[axis] = rest % count;
-            rest /= count;
-        }
-        if let Some(first) = at.first_mut() {
-            *first = row;
-        }
-        at
-    }
-
-    fn decode_by_zarrs(&self, at: &[u64]) -> Result<ArrayBytes<'static>> {
-        let decode = || {
-            self.chunks
-                .retrieve_subchunk_opt(&self.shards, at, &self.options)
-        };
-        Ok(guarded(decode).context("It is damaged")??)
-    }
-
-    /// What holds the chunk `at`. An error where that lies out of the bounds, or where its index names bytes that it
-    /// does not have: zarrs takes as much memory.
-    fn file_of(&self, at: &[u64]) -> Result<ChunkFile> {
-        let sharded = self.shards.array_is_exclusively_sharded();
-        let sizes = || self.chunk.iter().zip(&self.file);
-        let place = at.iter().zip(sizes());
-        let place: Vec<u64> = place
-            .map(|(at, (chunk, file))| at.saturating_mul(*chunk) / file)
-            .collect();
-        let path = self.folder.join(self.chunks.chunk_key(&place).as_str());
-        super::check(&self.bounds, &path)?;
-        let found = match std::fs::metadata(&path) {
-            Ok(found) => found,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(ChunkFile::Missing),
-            Err(_) => return Ok(ChunkFile::Unknown),
-        };
-        ensure!(found.is_file(), "{} is not a file", path.display());
-        if !sharded {
-            self.check_encoded(found.len(), &self.file)?;
-            return Ok(if self.shards.array_is_sharded() {
-                ChunkFile::Unknown
-            } else {
-                ChunkFile::Whole(path)
-            });
-        }
-        // Offset and length of each chunk (Zarr v3, "Sharding codec", "Binary shard format").
-        let entries = sizes().fold(16u64, |n, (chunk, file)| n.saturating_mul(file / chunk));
-        ensure!(
-            entries <= found.len(),
-            "Its shard is shorter than its index"
-        );
-        // All bits are set for a missing chunk, on which zarrs panics where overflow is checked.
-        let range = guarded(|| self.chunks.subchunk_byte_range(&self.shards, at));
-        Ok(match range {
-            Ok(Ok(None)) => ChunkFile::Missing,
-            Ok(Ok(Some(ByteRange::FromStart(u64::MAX, Some(u64::MAX))))) => ChunkFile::Missing,
-            Ok(Ok(Some(ByteRange::FromStart(start, Some(len))))) => {
-                let end = start.saturating_add(len);
-                ensure!(end <= found.len(), "Its shard ends before byte {end}");
-                self.check_encoded(len, &self.chunk)?;
-                ChunkFile::Part(path, start, len)
-            }
-            _ => ChunkFile::Unknown,
-        })
-    }
-
-    /// An error where so many bytes are more than any codec makes of a chunk of that shape.
-    fn check_encoded(&self, bytes: u64, shape: &[u64]) -> Result<()> {
-        let memory = self.memory;
-        match (self.element.size as u64, dtype::items(shape)) {
-            (0, _) => ensure!(bytes <= memory, "It has {bytes} bytes, more than {memory}"),
-            (size, items) => {
-                let items = items.unwrap_or(u64::MAX);
-                codec::check_stored(bytes, items.saturating_mul(size))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What holds a chunk.
-enum ChunkFile {
-    /// Nothing: it is the fill value.
-    Missing,
-    Whole(PathBuf),
-    /// A shard, with offset and length in it.
-    Part(PathBuf, u64, u64),
-    /// zarrs may tell.
-    Unknown,
-}
-
-fn zarrs_array(folder: &Path, meta: &Meta, element: &ZarrType) -> Result<Chunks<FilesystemStore>> {
-    let mut json = if element.opaque {
-        dtype::as_opaque(meta, element)?
-    } else {
-        meta.json.clone()
-    };
-    // Nothing is zeros to zarrs, but not where numbers are complex.
-    if element.dtype.kind() == Some(Kind::Complex) && json["fill_value"].is_null() {
-        json["fill_value"] = json!([0.0, 0.0]);
-    }
-    let metadata = match meta.version {
-        3 => ArrayMetadata::V3(serde_json::from_value(json)?),
-        _ => ArrayMetadata::V2(serde_json::from_value(json)?),
-    };
-    // A store of its own for each array: zarrs would refuse names such as `__categories` on the way to it.
-    let store = Arc::new(FilesystemStore::new(folder)?);
-    Ok(Chunks::new_with_metadata(store, "/", metadata)?)
 }
 
 /// Bytes of the chunks, or shards, in the folder of an array.
@@ -475,14 +187,4 @@ fn layout(json: &Value) -> StorageInfo {
             .is_some_and(|name| name.starts_with('>')),
         bytes: None,
     }
-}
-
-fn chunk_shape(json: &Value) -> Result<Vec<u64>> {
-    let grid = &json["chunk_grid"];
-    let shape = match grid["name"].as_str() {
-        Some("regular") => &grid["configuration"]["chunk_shape"],
-        Some(name) => bail!("chunk grid '{name}'"),
-        None => &json["chunks"],
-    };
-    dtype::dims(shape).context("chunks without a shape")
 }

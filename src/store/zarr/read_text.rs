@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 
-use super::read::ChunkDecoder;
+use super::decoder::ChunkDecoder;
 use super::text::{PLACE, Texts};
 use crate::store::io::chunks::KeptChunks;
 use crate::store::io::work;
