@@ -33,13 +33,13 @@ mod store;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
 use crate::cli::Cli;
 use crate::report::logging;
 
 fn main() -> ExitCode {
-    store::share_heap();
+    let unset = store::prepare();
     let cli = match cli::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
@@ -52,6 +52,11 @@ fn main() -> ExitCode {
             error!("This is a bug, please report it: {panic}")
         }
     }));
+    for name in unset {
+        warn!(
+            "{name} is set, but not used: what a file leads to is found where it says, or beside it"
+        );
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {

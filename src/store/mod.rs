@@ -23,7 +23,7 @@ pub use self::array::{Array, StorageInfo};
 pub use self::group::Group;
 use self::group::GroupOf;
 pub use self::hdf5::guard::watch::watch;
-pub use self::hdf5::share_heap;
+pub use self::hdf5::prepare;
 pub use self::io::ahead::read_ahead;
 pub use self::io::append::{Appender, Map};
 pub use self::io::buffer::Buffer;

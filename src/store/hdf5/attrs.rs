@@ -5,14 +5,19 @@ use std::slice::from_ref;
 
 use anyhow::{Context, Result, ensure};
 use hdf5::globals::H5T_STD_REF_OBJ;
+use hdf5_sys::h5p::H5P_CRT_ORDER_TRACKED;
 use hdf5_sys::h5t::H5T_class_t;
 
-use super::ffi::{self, Id, Selected};
-use super::guard::claims;
-use super::links::{text, utf8};
+use super::ffi::{self, Id, Property, Selected};
+use super::names::{text, utf8};
 use super::types;
-use super::values::{texts_of, unpad};
+use super::values::{read_references, texts_of, unpad};
 use crate::store::spec::{Attr, Dtype, Strings, element_count};
+
+/// Makes a new object keep attributes that are large apart from its header, which tracking their order asks for.
+pub fn large() -> Property<'static> {
+    Property::AttrOrder(H5P_CRT_ORDER_TRACKED)
+}
 
 /// The names of an object's attributes, sorted by code point.
 pub fn names(object: &Id) -> Result<Vec<String>> {
@@ -92,7 +97,7 @@ fn read_texts(
         return Ok(unpad(&bytes, dtype.size()));
     }
     if let Some(by_heap) = by_heap
-        && let Some(strings) = by_heap(&claims::read_references(Selected::Attr(attr), count)?)?
+        && let Some(strings) = by_heap(&read_references(Selected::Attr(attr), count)?)?
     {
         return Ok(strings);
     }

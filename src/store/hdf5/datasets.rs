@@ -10,7 +10,7 @@ use hdf5_sys::h5z::H5Z_FLAG_OPTIONAL;
 
 use super::errors::failure;
 use super::ffi::{self, Id, Property};
-use super::{links, types};
+use super::{attrs, names, types};
 use crate::store::spec::{ArraySpec, elements};
 
 /// What a chunk of a dataset is in its file.
@@ -185,7 +185,7 @@ pub struct Creation<'a> {
 }
 
 pub fn create(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Result<Id> {
-    let (name, of) = (links::text(path)?, types::of_dtype(&spec.dtype)?);
+    let (name, of) = (names::text(path)?, types::of_dtype(&spec.dtype)?);
     let space = ffi::create_space((!spec.null).then_some(&spec.shape), how.growing)?;
     let list = ffi::create_list(&H5P_DATASET_CREATE)?;
     let access = ffi::create_list(&H5P_DATASET_ACCESS)?;
@@ -205,8 +205,8 @@ pub fn create(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Resu
     }
     ffi::set(&list, &[Property::ObjectTimes(false)])?;
     if how.large_attrs {
-        ffi::set(&list, &[links::large_attrs()])?;
+        ffi::set(&list, &[attrs::large()])?;
     }
-    let lists = [&links::creation()?, &list, &access];
+    let lists = [&names::creation()?, &list, &access];
     ffi::create_dataset(parent, &name, (&of, &space), lists)
 }

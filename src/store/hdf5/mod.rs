@@ -5,6 +5,8 @@
 //! and `write.rs` move the bytes of large arrays in the pool, past the library.
 
 mod attrs;
+mod chunk_writer;
+mod copy;
 mod datasets;
 mod errors;
 mod ffi;
@@ -12,7 +14,10 @@ mod files;
 mod format;
 pub mod guard;
 mod links;
+mod names;
+mod open;
 mod read;
+mod storage;
 mod types;
 mod values;
 mod virtual_dataset;
@@ -26,7 +31,7 @@ use anyhow::{Context, Result, bail};
 use tracing::debug;
 
 use self::ffi::Id;
-pub use self::ffi::share_heap;
+pub use self::ffi::prepare;
 use self::files::Raw;
 use self::format::heap::{Claimed, Heap};
 use self::guard::{external, watch};
@@ -120,7 +125,7 @@ impl Group {
         (bounds, memory): (Bounds, u64),
         source: Option<String>,
     ) -> Result<Group> {
-        let links::Object::Group(id) = links::open(&file, "/", &bounds)? else {
+        let open::Object::Group(id) = open::open(&file, "/", &bounds)? else {
             bail!("It has no root group");
         };
         let file = Arc::new(OpenFile {
@@ -154,7 +159,7 @@ impl Group {
     }
 
     pub fn names(&self) -> Result<Vec<String>> {
-        links::names(&self.id).with_context(|| format!("List '{}'", self.path()))
+        links::list(&self.id).with_context(|| format!("List '{}'", self.path()))
     }
 
     pub fn get(&self, path: &str) -> Result<Option<Node>> {
@@ -162,13 +167,13 @@ impl Group {
         let context = || format!("Open '{whole}'");
         let bounds = &self.file.bounds;
         self.file.at(&whole);
-        if !links::exists(&self.id, path, bounds).with_context(context)? {
+        if !open::exists(&self.id, path, bounds).with_context(context)? {
             return Ok(None);
         }
-        let node = links::open(&self.id, path, bounds).with_context(context)?;
+        let node = open::open(&self.id, path, bounds).with_context(context)?;
         Ok(Some(match node {
-            links::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),
-            links::Object::Dataset(id) => {
+            open::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),
+            open::Object::Dataset(id) => {
                 Node::Array(Array::open(id, self.file.clone()).with_context(context)?)
             }
         }))
@@ -204,8 +209,8 @@ impl Group {
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
         let set = || match path {
             "" => write_attrs(&self.id, attrs),
-            _ => match links::open(&self.id, path, &self.file.bounds)? {
-                links::Object::Group(id) | links::Object::Dataset(id) => {
+            _ => match open::open(&self.id, path, &self.file.bounds)? {
+                open::Object::Group(id) | open::Object::Dataset(id) => {
                     write_attrs(&id, attrs)?;
                     id.close()
                 }
@@ -257,16 +262,16 @@ impl Group {
         self.file.at(&whole);
         let bounds = &self.file.bounds;
         let open = || -> Result<_> {
-            let node = links::open(&self.id, name, bounds)?;
-            let (links::Object::Group(id) | links::Object::Dataset(id)) = &node;
-            let plain = links::is_plain(&node, bounds, self.file.heap(id)?.as_ref())?;
+            let node = open::open(&self.id, name, bounds)?;
+            let (open::Object::Group(id) | open::Object::Dataset(id)) = &node;
+            let plain = copy::is_plain(&node, bounds, self.file.heap(id)?.as_ref())?;
             Ok(plain.then_some(node))
         };
         let context = || format!("Copy '{whole}'");
         let Some(node) = open().with_context(context)? else {
             return self.copy_records(name, to, new_name).with_context(context);
         };
-        if let Err(error) = links::copy(&node, &to.id, new_name) {
+        if let Err(error) = copy::copy(&node, &to.id, new_name) {
             // A disk that is full or broken is so for every way to copy.
             if error.chain().any(|e| e.is::<std::io::Error>()) {
                 return Err(error.context(context()));
@@ -369,12 +374,6 @@ fn with_any_text(dtype: &Dtype) -> Result<Dtype> {
         })
         .collect();
     Ok(Dtype::Record { size, fields })
-}
-
-fn path_of(id: &Id) -> String {
-    links::path(id)
-        .map(|p| p.trim_start_matches('/').to_string())
-        .unwrap_or_default()
 }
 
 fn join(group: &str, name: &str) -> String {

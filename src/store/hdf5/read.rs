@@ -12,14 +12,13 @@ use std::sync::{Arc, OnceLock};
 use anyhow::{Context, Result, bail, ensure};
 use tracing::debug;
 
-use super::datasets::{self, RawChunk};
-use super::ffi::{self, Dataset, Sources};
+use super::datasets;
+use super::ffi::{self, Dataset};
 use super::format::heap::{self, Heap};
 use super::guard::claims;
-use super::{Id, OpenFile, values, virtual_dataset};
-use crate::codec::{self, Filter};
+use super::storage::{Storage, VIRTUAL};
+use super::{Id, OpenFile, links, values, virtual_dataset};
 use crate::store::StorageInfo;
-use crate::store::io::chunks::{Grid, KeptChunks};
 use crate::store::io::raw;
 use crate::store::spec::{ArraySpec, Attrs, ByteOrder, Dtype, Field, Strings};
 
@@ -38,30 +37,6 @@ pub struct Array {
 /// the ranges the time grows that it takes to take them apart.
 const TOGETHER: usize = 512;
 
-/// Why the library reads what lies in [`Storage::Virtual`].
-const VIRTUAL: &str = "a virtual dataset";
-
-/// How the values are reached.
-enum Storage {
-    /// Chunks, by their list.
-    Direct(Box<ChunkReader>),
-    /// As they are, in one piece or in chunks without filters.
-    Plain(raw::Extents, Arc<File>),
-    /// By the library, from one dataset after the other that has some of them.
-    Virtual(Box<Sources>),
-    /// By the library, and why.
-    Library(String),
-}
-
-struct ChunkReader {
-    grid: Grid,
-    filters: Vec<Filter>,
-    index: Vec<RawChunk>,
-    fill: Vec<u8>,
-    file: Arc<File>,
-    kept: KeptChunks,
-}
-
 impl Array {
     pub(super) fn open(id: Id, file: Arc<OpenFile>) -> Result<Array> {
         let spec = datasets::spec(&id)?;
@@ -76,7 +51,7 @@ impl Array {
     }
 
     pub fn path(&self) -> String {
-        super::path_of(&self.id)
+        links::path_of(&self.id)
     }
 
     pub fn spec(&self) -> &ArraySpec {
@@ -177,83 +152,8 @@ impl Array {
         if let Some(found) = self.storage.get() {
             return Ok(found);
         }
-        let found = self.find_storage()?;
+        let found = Storage::find(&self.id, &self.spec, &self.file)?;
         Ok(self.storage.get_or_init(|| found))
-    }
-
-    fn find_storage(&self) -> Result<Storage> {
-        let shape = &self.spec.shape;
-        let dtype = &self.spec.dtype;
-        let item = match dtype {
-            Dtype::String => heap::REFERENCE,
-            dtype => dtype.size(),
-        };
-        let (layout, filters) = datasets::storage(&self.id)?;
-        datasets::check_filters(&self.id, &layout, &filters)?;
-        let chunk = match layout {
-            datasets::StorageClass::Virtual => {
-                return Ok(Storage::Virtual(virtual_dataset::sources(
-                    &self.file.spread,
-                )));
-            }
-            _ if shape.is_empty() || self.spec.null => {
-                return Ok(Storage::Library("a scalar".into()));
-            }
-            _ if item == 0 || dtype.is_record_with_text() => {
-                return Ok(Storage::Library("records with text".into()));
-            }
-            datasets::StorageClass::Contiguous(Some(at)) => {
-                let file = self.file.handle(&self.id)?;
-                let bytes = self.spec.row_bytes().saturating_mul(self.spec.rows());
-                ensure!(
-                    at.saturating_add(bytes) <= file.metadata()?.len(),
-                    "The file ends before its values do: it is truncated"
-                );
-                let row = self.spec.row_items().saturating_mul(item as u64);
-                return Ok(Storage::Plain(raw::Extents::one(at, row), file));
-            }
-            datasets::StorageClass::Contiguous(None) => {
-                return Ok(Storage::Library("nothing was written".into()));
-            }
-            datasets::StorageClass::Other(why) => return Ok(Storage::Library(why.into())),
-            datasets::StorageClass::Chunked(chunk) => chunk,
-        };
-        ensure!(!chunk.contains(&0), "A side of its chunks is 0");
-        let filters = filters
-            .iter()
-            .map(|(id, values, name)| {
-                Filter::from_hdf5(*id, values, item).map_err(|e| (e, name.clone()))
-            })
-            .collect::<Result<Vec<_>, _>>();
-        let filters = match filters {
-            Ok(filters) => filters,
-            Err((why, name)) if name.is_empty() => return Ok(Storage::Library(why.to_string())),
-            Err((why, name)) => return Ok(Storage::Library(format!("{why} ('{name}')"))),
-        };
-        let Some(index) = datasets::chunks(&self.id, shape, &chunk)? else {
-            let why = "chunks whose places it alone knows";
-            return Ok(Storage::Library(why.into()));
-        };
-        let file = self.file.handle(&self.id)?;
-        let len = file.metadata()?.len();
-        let ends = index.iter().map(|c| c.address.saturating_add(c.size));
-        ensure!(
-            ends.max().is_none_or(|end| end <= len),
-            "The file ends before its chunks do: it is truncated"
-        );
-        if filters.is_empty()
-            && let Some(extents) = extents(shape, &chunk, item, &index)
-        {
-            return Ok(Storage::Plain(extents, file));
-        }
-        Ok(Storage::Direct(Box::new(ChunkReader {
-            grid: Grid::new(shape, &chunk, item, self.file.memory)?,
-            filters,
-            index,
-            fill: datasets::fill_value(&self.id, item)?,
-            file,
-            kept: KeptChunks::default(),
-        })))
     }
 
     /// An error where its text, which the library is to read, claims more than the file.
@@ -406,9 +306,7 @@ impl Array {
         references.resize(len, 0);
         match self.reach()? {
             Storage::Direct(chunked) => {
-                let all = self.spec.rows().div_ceil(chunked.grid.chunk_rows());
-                let all = all.saturating_mul(chunked.grid.chunks_per_row() as u64);
-                ensure!(chunked.index.len() as u64 == all, "chunks are missing");
+                ensure!(chunked.has_all(self.spec.rows()), "chunks are missing");
                 chunked.read(ranges, &mut references)?;
             }
             Storage::Plain(extents, file) => extents.read(file, ranges, &mut references)?,
@@ -442,58 +340,6 @@ impl Array {
     }
 }
 
-/// Where the rows of chunks without filters lie; `None` if a chunk is missing or holds parts of rows.
-fn extents(shape: &[u64], chunk: &[u64], item: usize, index: &[RawChunk]) -> Option<raw::Extents> {
-    let row = shape[1..]
-        .iter()
-        .try_fold(item as u64, |n, &d| n.checked_mul(d))?;
-    let bytes = chunk[0].checked_mul(row)?;
-    let whole = chunk[1..] == shape[1..]
-        && index.len() as u64 == shape[0].div_ceil(chunk[0])
-        && index.iter().all(|c| c.size == bytes);
-    whole.then(|| raw::Extents::of(index.iter().map(|c| c.address), chunk[0], row))
-}
-
 fn count(rows: &[Range<u64>]) -> u64 {
     rows.iter().map(|range| range.end - range.start).sum()
-}
-
-impl ChunkReader {
-    fn read(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
-        let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
-        self.grid.read(ranges, dst, &self.kept, decode)
-    }
-
-    fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
-        let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
-        self.grid.each(rows, &self.kept, decode, take)
-    }
-
-    /// Makes `out` a whole chunk, from its chunk row and its place in it.
-    fn chunk(&self, row: u64, column: usize, out: &mut [u8]) -> Result<()> {
-        let number = row * self.grid.chunks_per_row() as u64 + column as u64;
-        match self.index.binary_search_by_key(&number, |c| c.number) {
-            Ok(at) => self.decode(&self.index[at], out),
-            Err(_) => {
-                raw::repeat(&self.fill, out);
-                Ok(())
-            }
-        }
-    }
-
-    fn decode(&self, chunk: &RawChunk, out: &mut [u8]) -> Result<()> {
-        let size = chunk.size as usize;
-        let mut decode = || {
-            codec::check_stored(chunk.size, out.len() as u64)?;
-            if self.filters.is_empty() {
-                ensure!(size == out.len(), "Its size is wrong");
-                return raw::exact(&self.file, out, chunk.address);
-            }
-            raw::with_buffer(size, |encoded| {
-                raw::exact(&self.file, encoded, chunk.address)?;
-                codec::decode(&self.filters, chunk.mask, encoded, out)
-            })
-        };
-        decode().with_context(|| format!("Chunk {} at byte {}", chunk.number, chunk.address))
-    }
 }

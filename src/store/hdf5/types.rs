@@ -1,5 +1,7 @@
 //! What the types of the library are to this program, and the other way round.
 
+use std::sync::{Mutex, PoisonError};
+
 use anyhow::{Result, bail, ensure};
 use hdf5::globals::{
     H5T_C_S1, H5T_IEEE_F32LE, H5T_IEEE_F64LE, H5T_STD_I8LE, H5T_STD_I16LE, H5T_STD_I32LE,
@@ -8,7 +10,8 @@ use hdf5::globals::{
 use hdf5_sys::h5t::{H5T_VARIABLE, H5T_class_t, H5T_cset_t, H5T_order_t, H5T_sign_t, H5T_str_t};
 
 use super::ffi::{self, Id, Property};
-use super::links::text;
+use super::format::heap;
+use super::names::text;
 use crate::store::spec::{ByteOrder, Dtype, Field, Kind};
 
 /// What a stored type is.
@@ -214,6 +217,21 @@ fn enumeration(of: &Id) -> Result<Id> {
         ffi::insert_enum_value(&made, &name, &value)?;
     }
     Ok(made)
+}
+
+/// The type of what is in the file for texts, and for sequences, of any length, which are one class to the library: a
+/// reference, as opaque bytes.
+pub fn reference() -> Result<Id> {
+    // Once: another time would free conversions that are in use.
+    static KNOWN: Mutex<bool> = Mutex::new(false);
+    let opaque = ffi::create_type(H5T_class_t::H5T_OPAQUE, heap::REFERENCE)?;
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !*known {
+        let text = variable_text(H5T_cset_t::H5T_CSET_UTF8)?;
+        ffi::read_as_opaque(c"to reference", &text, &opaque)?;
+        *known = true;
+    }
+    Ok(opaque)
 }
 
 /// Adds a field, an array of `item` where it has a shape, to a compound.

@@ -4,11 +4,12 @@ use std::ffi::{CStr, CString, c_char};
 use std::ops::Range;
 use std::slice::from_ref;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
 
 use super::ffi::{self, Dataset, Id, Selected};
-use super::{links, types};
+use super::format::heap;
+use super::{names, types};
 use crate::store::spec::{ArraySpec, Dtype, Field, Strings, elements};
 
 /// Bytes of text of any length in memory: it is a pointer.
@@ -70,6 +71,14 @@ pub fn read_strings(
     Selected::Rows(dataset, rows).read_texts(&text)
 }
 
+/// What stands in the file for `count` texts, where addresses take 8 bytes.
+pub fn read_references(texts: Selected, count: usize) -> Result<Vec<u8>> {
+    let bytes = count.checked_mul(heap::REFERENCE);
+    let mut bytes = vec![0; bytes.context("References too large to address")?];
+    texts.read(&types::reference()?, &mut bytes)?;
+    Ok(bytes)
+}
+
 /// Writes all records of a dataset whose text is of variable length, from `records` with text of a fixed width. The
 /// fields of both are the same but for that.
 pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> Result<()> {
@@ -112,11 +121,11 @@ pub fn copy_records(from: Dataset, to: &Id, new_name: &str, spec: &ArraySpec) ->
     let of = types::in_charsets_of(&ffi::type_of(from.id)?, &spec.dtype)?;
     let space = ffi::create_space(Some(&spec.shape), false)?;
     let lists = [
-        &links::creation()?,
+        &names::creation()?,
         &ffi::create_list(&H5P_DATASET_CREATE)?,
         &ffi::create_list(&H5P_DATASET_ACCESS)?,
     ];
-    let made = ffi::create_dataset(to, &links::text(new_name)?, (&of, &space), lists)?;
+    let made = ffi::create_dataset(to, &names::text(new_name)?, (&of, &space), lists)?;
     let step = (BLOCK / spec.row_bytes().max(1)).max(1);
     let rows = spec.rows();
     for start in (0..rows).step_by(usize::try_from(step)?) {

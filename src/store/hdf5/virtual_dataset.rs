@@ -13,7 +13,8 @@ use hdf5_sys::h5s::H5S_UNLIMITED;
 
 use super::ffi::{self, Hyperslab, Id, Mapping, ReadPart, Sources};
 use super::files;
-use super::guard::external::{DEPTH, Source};
+use super::guard::external::Source;
+use super::open::{DEPTH, open_source};
 use crate::store::access::Bounds;
 
 /// Sources of one file that stay open: those that are read in turn have chunks in common.
@@ -124,7 +125,7 @@ impl Spread {
                     open.remove(0);
                 }
                 let key = (from.to_path_buf(), source.clone());
-                let id = source.open(from, &self.bounds)?;
+                let id = open_source(source, from, &self.bounds)?;
                 (key, Arc::new(SourceDataset::new(id)))
             }
         };
@@ -174,7 +175,7 @@ impl Spread {
             Ok(())
         };
         let endless = ffi::hyperslab(&onto)?.and_then(|slab| Some((slab.endless_axis()?, slab)));
-        let is_series = source.is_series();
+        let is_series = source.is_series(&self.bounds)?;
         // Names have their signs for percent doubled.
         let first = source.block(0);
         let Some((axis, slab)) = endless else {

@@ -10,7 +10,6 @@
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
-mod allocator;
 mod attrs;
 mod call;
 mod datasets;
@@ -18,11 +17,11 @@ mod files;
 mod filters;
 mod links;
 mod lists;
+mod process;
 mod spaces;
 mod types;
 mod values;
 
-pub use self::allocator::share_heap;
 pub use self::attrs::*;
 pub use self::call::{Id, kind, under_way};
 pub use self::datasets::*;
@@ -30,6 +29,7 @@ pub use self::files::*;
 pub use self::filters::register as register_filters;
 pub use self::links::*;
 pub use self::lists::*;
+pub use self::process::prepare;
 pub use self::spaces::*;
 pub use self::types::*;
 pub use self::values::*;

@@ -1,9 +1,23 @@
-//! The C library's allocator.
+//! What concerns the whole process: the C library's allocator, and variables of the environment.
+
+/// Makes the process ready for the library, before another thread runs. Tells which variables were set that are unset
+/// now: by them the library finds what a file leads to in other folders than where it says.
+pub fn prepare() -> Vec<&'static str> {
+    const SEARCHED: [&str; 3] = ["HDF5_EXT_PREFIX", "HDF5_VDS_PREFIX", "HDF5_EXTFILE_PREFIX"];
+    share_heap();
+    let is_set = |name: &&str| std::env::var_os(name).is_some();
+    let found: Vec<_> = SEARCHED.into_iter().filter(is_set).collect();
+    for name in &found {
+        // SAFETY: no other thread runs that might read the environment.
+        unsafe { std::env::remove_var(name) };
+    }
+    found
+}
 
 /// Lets all threads take memory from one heap, and keep some of it. glibc makes up to eight heaps for each CPU otherwise
 /// (mallopt(3)), and what is free in one is of no use to the others; and it gives the kernel back what is taken again
-/// for the next chunk. Called before another thread runs.
-pub fn share_heap() {
+/// for the next chunk.
+fn share_heap() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     for (option, value) in [
         (libc::M_ARENA_MAX, 1),

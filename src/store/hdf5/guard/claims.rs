@@ -2,7 +2,7 @@
 //! whether the file holds it or not. Who lets it read or copy such values asks here first.
 
 use std::slice::from_ref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use hdf5_sys::h5t::H5T_class_t;
@@ -12,9 +12,9 @@ use crate::store::hdf5::files::Raw;
 use crate::store::hdf5::format::headers::{Claims, Header};
 use crate::store::hdf5::format::heap::{self, Heap, Held};
 use crate::store::hdf5::{attrs, datasets, types};
-use crate::store::spec::{Dtype, element_count};
+use crate::store::spec::element_count;
 
-/// Where the references stand in values of a type.
+/// Where the references stand in values of a type, as they are in the file.
 #[derive(Clone)]
 struct References {
     /// Bytes of one value.
@@ -22,15 +22,6 @@ struct References {
     places: Arc<[ReferenceAt]>,
     /// A type of that size that has the bytes of the references there; `None` where there are none.
     of: Option<Id>,
-}
-
-/// What is looked at of a value.
-#[derive(Clone, Copy, PartialEq)]
-enum Part {
-    /// All that the file does.
-    Whole,
-    /// Its references alone, one after another.
-    References,
 }
 
 /// A reference in a value.
@@ -47,7 +38,7 @@ pub fn check_attrs(object: &Id, heap: &Heap) -> Result<()> {
         let check = || {
             let (attr, of, shape) = attrs::open(object, &name)?;
             let count = element_count(&shape.unwrap_or(vec![0]))?;
-            let found = References::of(&of, Part::References)?;
+            let found = References::of(&of)?;
             if found.is_none() || count == 0 {
                 return Ok(());
             }
@@ -68,7 +59,7 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     const LEAST: u64 = 2 << 30;
     const RATIO: u64 = 1032;
     let extent = ffi::extent(&ffi::space_of(dataset)?)?;
-    let found = References::of(&ffi::type_of(dataset)?, Part::References)?;
+    let found = References::of(&ffi::type_of(dataset)?)?;
     let Some((shape, _)) = extent.filter(|_| !found.is_none()) else {
         return Ok(());
     };
@@ -128,7 +119,7 @@ pub fn of_header(file: &Raw, address: u64) -> Result<Claims> {
 /// An error where texts or sequences are of a type of another size than they are: the library would write past the end of
 /// the memory that it takes for them (2.2.0, `H5A__attr_copy_file`). `size` is that of a value in the file.
 pub fn check_size(of: &Id, size: u64) -> Result<()> {
-    let found = References::of(of, Part::Whole)?;
+    let found = References::of(of)?;
     // How long values that lead to objects are, the library alone knows.
     let known = !found.is_none() && !types::has_references(of);
     ensure!(
@@ -146,7 +137,7 @@ pub fn check_fill_values(dataset: &Id, values: &[Option<Vec<u8>>]) -> Result<()>
         return Ok(());
     }
     let of = ffi::type_of(dataset)?;
-    let found = References::of(&of, Part::Whole)?;
+    let found = References::of(&of)?;
     let heap = heap_of(dataset)?;
     for value in values {
         let Some(value) = value else {
@@ -176,7 +167,7 @@ pub fn check_fill_values(dataset: &Id, values: &[Option<Vec<u8>>]) -> Result<()>
 /// Whether the fill value of a dataset refers to its file: in a copy by the library it would lead nowhere (2.2.0,
 /// `H5Ofill.c`).
 pub fn fills_with_references(dataset: &Id) -> Result<bool> {
-    let found = References::of(&ffi::type_of(dataset)?, Part::References)?;
+    let found = References::of(&ffi::type_of(dataset)?)?;
     Ok(!found.is_none() && ffi::has_fill_value(&ffi::creation_list(dataset)?)?)
 }
 
@@ -192,38 +183,16 @@ fn heap_of(dataset: &Id) -> Result<Option<Heap>> {
     Raw::of(dataset)?.map_or(Ok(None), |file| file.heap())
 }
 
-/// What stands in the file for `count` texts, where addresses take 8 bytes.
-pub fn read_references(texts: Selected, count: usize) -> Result<Vec<u8>> {
-    References::one(References::none(1))?.read(texts, count)
-}
-
-/// From now on the library reads texts and sequences of any length, which are one class to it, as the references that
-/// are in the file, where opaque values of that size are asked for. Once: another time would free conversions that are
-/// in use.
-fn read_as_references() -> Result<()> {
-    static DONE: Mutex<bool> = Mutex::new(false);
-    let mut done = DONE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !*done {
-        let text = types::of_dtype(&Dtype::String)?;
-        let opaque = ffi::create_type(H5T_class_t::H5T_OPAQUE, heap::REFERENCE)?;
-        ffi::read_as_opaque(c"to reference", &text, &opaque)?;
-        *done = true;
-    }
-    Ok(())
-}
-
 impl References {
-    fn of(of: &Id, part: Part) -> Result<References> {
+    fn of(of: &Id) -> Result<References> {
         match ffi::class(of) {
             H5T_class_t::H5T_STRING if ffi::is_variable_text(of) => {
                 References::one(References::none(1))
             }
-            H5T_class_t::H5T_VLEN => {
-                References::one(References::of(&ffi::base_type(of)?, Part::Whole)?)
-            }
-            H5T_class_t::H5T_COMPOUND => References::in_compound(of, part),
+            H5T_class_t::H5T_VLEN => References::one(References::of(&ffi::base_type(of)?)?),
+            H5T_class_t::H5T_COMPOUND => References::in_compound(of),
             H5T_class_t::H5T_ARRAY => {
-                References::of(&ffi::base_type(of)?, part)?.repeated(&ffi::array_shape(of)?)
+                References::of(&ffi::base_type(of)?)?.repeated(&ffi::array_shape(of)?)
             }
             _ => Ok(References::none(ffi::type_size(of)?)),
         }
@@ -243,15 +212,14 @@ impl References {
 
     /// A value that is a reference.
     fn one(item: References) -> Result<References> {
-        read_as_references()?;
         Ok(References {
             size: heap::REFERENCE,
             places: [ReferenceAt { at: 0, item }].into(),
-            of: Some(ffi::create_type(H5T_class_t::H5T_OPAQUE, heap::REFERENCE)?),
+            of: Some(types::reference()?),
         })
     }
 
-    fn in_compound(of: &Id, part: Part) -> Result<References> {
+    fn in_compound(of: &Id) -> Result<References> {
         let numbers = 0..ffi::member_count(of)?;
         let mut members: Vec<_> = numbers.map(|n| (ffi::member_offset(of, n), n)).collect();
         members.sort_unstable();
@@ -260,22 +228,16 @@ impl References {
         let (mut size, mut end_in_memory) = (0, 0);
         for (offset, number) in members {
             let member = ffi::member_type(of, number)?;
-            let found = References::of(&member, part)?;
-            if part == Part::Whole {
-                size += offset.saturating_sub(end_in_memory);
-                end_in_memory = offset + ffi::type_size(&member)?;
-            } else if found.is_none() {
-                continue;
-            }
+            let found = References::of(&member)?;
+            size += offset.saturating_sub(end_in_memory);
+            end_in_memory = offset + ffi::type_size(&member)?;
             places.extend(found.places.iter().map(|place| place.after(size)));
             if let Some(opaque_of) = found.of {
                 opaque.push((ffi::member_name(of, number)?, size, opaque_of));
             }
             size += found.size;
         }
-        if part == Part::Whole {
-            size += ffi::type_size(of)?.saturating_sub(end_in_memory);
-        }
+        size += ffi::type_size(of)?.saturating_sub(end_in_memory);
         if opaque.is_empty() {
             return Ok(References::none(size));
         }
