@@ -10,6 +10,7 @@
 //! - `anndata`: the layout on disk; `rows`: rows in memory; `dtype`: number types and their conversion
 //! - `store`: the only place that knows HDF5 and Zarr; `codec`: filters as functions on slices
 //! - `permutation`: the order that numpy gives for a seed; `report`: log lines and progress; `resources`: CPUs, memory and disk
+//! - `limits`: what the program bears of a file, in one table
 
 #![deny(unsafe_code)] // `store/hdf5/ffi` alone may
 
@@ -22,6 +23,7 @@ mod commands;
 mod dtype;
 mod extract;
 mod frame;
+mod limits;
 mod merge;
 mod output;
 mod permutation;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// From the ground up. A module uses those on floors below it, and itself.
 const FLOORS: &[&[&str]] = &[
-    &["codec", "permutation", "resources"],
+    &["codec", "limits", "permutation", "resources"],
     &["report"],
     &["store"],
     &["dtype"],

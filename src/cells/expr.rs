@@ -16,6 +16,8 @@ use std::str::FromStr;
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
 
+use crate::limits;
+
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     Or(Box<Expr>, Box<Expr>),
@@ -66,8 +68,6 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 const KEYWORDS: [&str; 6] = ["and", "or", "not", "in", "true", "false"];
 /// Longer signs before those that they start with.
 const SIGNS: [&str; 11] = ["==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]", ","];
-/// How deep an expression may be nested.
-const DEPTH: usize = 100;
 
 #[derive(Clone, Debug, PartialEq)]
 enum Token {
@@ -230,7 +230,7 @@ impl Parser {
 
     fn one(&mut self) -> Result<Expr> {
         self.depth += 1;
-        ensure!(self.depth <= DEPTH, "it is nested too deeply");
+        ensure!(self.depth <= limits::EXPRESSION, "it is nested too deeply");
         let expr = if self.skip("not") {
             Expr::Not(Box::new(self.one()?))
         } else if self.skip("(") {

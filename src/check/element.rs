@@ -5,14 +5,13 @@ use anyhow::{Context, Result, ensure};
 use super::{Checker, Expected, below, is_half};
 use crate::anndata::encoding::Encoding;
 use crate::frame::column::{Column, ColumnKind};
+use crate::limits;
 use crate::rows::awkward::{self, Awkward, UnknownForm};
 use crate::rows::leaf::Source;
 use crate::rows::sparse::SparseFormat;
 use crate::store::spec::{Attr, Dtype, Kind};
 use crate::store::{Array, Group, Node};
 
-/// Groups in groups; deeper ones are links in a circle.
-const DEEPEST: usize = 64;
 /// Rows of an awkward array that are read at a time.
 const AWKWARD_ROWS: u64 = 1 << 12;
 
@@ -20,7 +19,7 @@ impl Checker<'_> {
     /// Checks node `name` of the group at `parent`.
     pub fn child(&mut self, group: &Group, parent: &str, name: &str, place: Expected) {
         let path = below(parent, name);
-        if self.nodes == 0 || self.above + path.split('/').count() > DEEPEST {
+        if self.nodes == 0 || self.above + path.split('/').count() > limits::DEPTH {
             self.nodes = 0;
             let what = "It has too many elements, or links in a circle; the rest is not checked";
             return self.findings.error("", what);

@@ -17,6 +17,7 @@ pub use self::findings::{Finding, Findings, Level};
 use self::label::{Label, label};
 use crate::anndata::columns;
 use crate::anndata::encoding::Encoding;
+use crate::limits;
 
 /// An axis of the file, and how long its frame is.
 #[derive(Clone, Copy, Debug)]
@@ -93,12 +94,6 @@ impl Expected {
     }
 }
 
-/// Nodes that are looked at. Links may make a small file a tree without end.
-const MOST_NODES: u64 = 1 << 20;
-/// Bytes of values that any file may hold, and for each byte on disk: no filter packs more.
-const VALUES: u64 = 8 << 30;
-const VALUES_PER_BYTE: u64 = 4096;
-
 /// A file that is being checked.
 struct Checker<'a> {
     root: &'a Group,
@@ -119,13 +114,13 @@ struct Checker<'a> {
 
 /// Checks an open file of `size` bytes on disk.
 pub fn check(root: &Group, size: u64, budget: u64) -> Findings {
-    let most = size.saturating_mul(VALUES_PER_BYTE).saturating_add(VALUES);
+    let most = limits::declared(size, limits::UNWRITTEN_CHECKED);
     let mut checker = Checker {
         root,
         above: 0,
         findings: Findings::default(),
         budget,
-        nodes: MOST_NODES,
+        nodes: limits::NODES,
         values: most,
         most,
         unlabelled: 0,

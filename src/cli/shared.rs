@@ -11,11 +11,9 @@ use tracing::warn;
 use super::values::{memory, most_categories, positive};
 use crate::codec::compression::Compression;
 use crate::extract::plan;
+use crate::limits;
 use crate::resources::{self, default_memory_limit};
 use crate::store::Access;
-
-/// More threads than this only wait for one another.
-const MOST_THREADS: usize = 1024;
 
 /// What a run may use.
 #[derive(Clone, Copy, Debug)]
@@ -176,7 +174,7 @@ impl MachineArgs {
         let wanted = self.jobs.map_or_else(resources::cpus, usize::from);
         Machine {
             memory,
-            threads: wanted.min(plan::threads_in(memory)).min(MOST_THREADS),
+            threads: wanted.min(plan::threads_in(memory)).min(limits::THREADS),
         }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::anndata::columns;
 use crate::anndata::encoding::{Encoding, array_attrs};
 use crate::cli::{self, InfoRequest};
+use crate::limits;
 use crate::resources::{format_size, size_on_disk};
 use crate::rows::sparse;
 use crate::store::spec::{Attr, Attrs, Dtype};
@@ -20,8 +21,6 @@ use crate::store::{self, Access, Array, Group, Node, StorageInfo};
 const WIDTH: usize = 80;
 /// Columns of names, which are indented by their depth.
 const NAMES: usize = 24;
-/// Groups in groups; deeper ones are links in a circle.
-const DEEPEST: usize = 64;
 /// Memory of one text in numpy: a pointer and a short Python `str`.
 const TEXT_BYTES: u64 = 64;
 
@@ -151,7 +150,8 @@ fn below(
     depth: usize,
     elements: &mut Vec<ElementInfo>,
 ) -> Result<()> {
-    ensure!(depth < DEEPEST, "It lies deeper than {DEEPEST} groups");
+    let deepest = limits::DEPTH;
+    ensure!(depth < deepest, "It lies deeper than {deepest} groups");
     for name in group.names()? {
         add(root, group, &name, (path, depth), elements);
     }
@@ -281,7 +281,7 @@ impl ElementInfo {
         for name in group.names()? {
             match group.get(&name)? {
                 Some(Node::Array(array)) => self.count(&array)?,
-                Some(Node::Group(group)) if group.path().split('/').count() < DEEPEST => {
+                Some(Node::Group(group)) if group.path().split('/').count() < limits::DEPTH => {
                     self.parts(&group)?;
                 }
                 _ => {}

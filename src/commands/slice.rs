@@ -14,13 +14,11 @@ use crate::cli::{Cut, ShardBy, Shuffle, SliceRequest};
 use crate::extract::Order;
 use crate::extract::plan::{self, Budget};
 use crate::extract::sizes::Sizes;
+use crate::limits;
 use crate::output;
 use crate::permutation::{Seed, permutation};
 use crate::resources::format_size;
 use crate::store::Format;
-
-/// Files in one folder that file systems still bear.
-const MOST_SHARDS: u64 = 1_000_000;
 
 /// Which cells go into which shard, and the memory to work in.
 struct ShardPlan {
@@ -136,8 +134,9 @@ fn by_size(
     info!("Total cells: {cells}. Generating {how}...");
     let (order, budget) = order(session, seed, cells)?;
     ensure!(
-        least <= MOST_SHARDS,
-        "That makes {least} shards; make them larger, {MOST_SHARDS} are the most"
+        least <= limits::SHARDS,
+        "That makes {least} shards; make them larger, {} are the most",
+        limits::SHARDS
     );
     let cuts = match cut {
         Cut::Size(size) => plan::cuts_by_size(cells, *size),
@@ -201,8 +200,9 @@ fn by_column(
     let shards = groups.shards(name, always_include)?;
     let count = shards.labels.len() as u64;
     ensure!(
-        count <= MOST_SHARDS,
-        "'{name}' has {count} values, each of which would be a shard; {MOST_SHARDS} are the most"
+        count <= limits::SHARDS,
+        "'{name}' has {count} values, each of which would be a shard; {} are the most",
+        limits::SHARDS
     );
     let total = shards.cuts.last().copied().unwrap_or(0);
     info!(

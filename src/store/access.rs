@@ -9,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail, ensure};
 
+use crate::limits;
+
 /// How a file is opened for reading.
 #[derive(Clone, Copy, Debug)]
 pub struct Access {
@@ -73,14 +75,9 @@ pub type Identity = (u64, u128);
 pub struct Entered(Mutex<HashMap<Identity, Vec<String>>>);
 
 impl Entered {
-    /// Groups that lie in one another. What is nested deeper would overflow the stack of those who walk it.
-    const DEPTH: usize = 64;
-    /// Paths that lead to one group.
-    const PATHS: usize = 16;
-
     /// An error where `path` lies too deep, or is one more of too many paths to the same group.
     pub fn enter(&self, group: Identity, path: &str) -> Result<()> {
-        let (depth, deepest) = (path.split('/').count(), Entered::DEPTH);
+        let (depth, deepest) = (path.split('/').count(), limits::DEPTH);
         ensure!(depth <= deepest, "It lies deeper than {deepest} groups");
         let mut entered = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let paths = entered.entry(group).or_default();
@@ -88,9 +85,9 @@ impl Entered {
             return Ok(());
         }
         ensure!(
-            paths.len() < Entered::PATHS,
+            paths.len() < limits::PATHS,
             "More than {} paths lead to this group, as where links form a circle",
-            Entered::PATHS
+            limits::PATHS
         );
         paths.push(path.into());
         Ok(())
@@ -126,10 +123,10 @@ mod tests {
     fn circles_end() {
         let entered = Entered::default();
         for round in 0..100 {
-            let path = vec!["a"; 1 + round % Entered::PATHS].join("/");
+            let path = vec!["a"; 1 + round % limits::PATHS].join("/");
             entered.enter((0, 1), &path).unwrap();
         }
-        let once_more = vec!["a"; Entered::PATHS + 1].join("/");
+        let once_more = vec!["a"; limits::PATHS + 1].join("/");
         assert!(entered.enter((0, 1), &once_more).is_err());
         assert!(entered.enter((1, 1), &once_more).is_ok());
         assert!(entered.enter((0, 2), &vec!["a"; 65].join("/")).is_err());

@@ -11,6 +11,7 @@ use super::io::raw;
 use super::io::unpacked::Unpacked;
 use super::spec::{ArraySpec, Attrs, Field, Strings};
 use super::{Format, hdf5, zarr};
+use crate::limits;
 
 /// An array, open for reading.
 pub struct Array(pub(super) ArrayOf);
@@ -214,17 +215,14 @@ impl Array {
     /// An error where next to nothing of what its shape declares is stored: to read values that were never written,
     /// one after another, may take days.
     pub fn check_declared(&self) -> Result<()> {
-        /// What may be declared besides the most that a codec makes of what is stored.
-        const LEAST: u64 = 256 << 30;
-        const RATIO: u64 = 1 << 16;
         let spec = self.spec();
         let row = spec.row_bytes().max(spec.row_items());
         let declared = row.saturating_mul(spec.rows());
-        if declared > LEAST
+        if declared > limits::UNWRITTEN
             && let Some(stored) = self.layout()?.bytes
         {
             ensure!(
-                declared - LEAST <= stored.saturating_mul(RATIO),
+                limits::is_stored(declared, stored, limits::UNWRITTEN),
                 "'{}' declares {declared} bytes, next to nothing of which is stored",
                 self.path()
             );

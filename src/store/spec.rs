@@ -8,6 +8,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use crate::limits;
+
 /// Byte order of a stored number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteOrder {
@@ -206,11 +208,11 @@ impl ArraySpec {
         elements(self.shape.get(1..).unwrap_or_default())
     }
 
-    /// An error for a shape that no file fills, though its header says so: 16 TiB, or as many texts.
+    /// An error for a shape that no file fills, though its header says so.
     pub fn check_size(&self) -> Result<()> {
         let row = self.row_bytes().max(self.row_items());
         ensure!(
-            row.saturating_mul(self.rows()) <= 1 << 44,
+            row.saturating_mul(self.rows()) <= limits::ARRAY,
             "Its shape {:?} is larger than any file holds",
             self.shape
         );

@@ -17,6 +17,7 @@ use serde_json::Value;
 pub use self::block::AwkwardBlock;
 pub use self::write::AwkwardWriter;
 use crate::dtype::ints;
+use crate::limits;
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Array, Group, Node};
 
@@ -197,14 +198,12 @@ fn check_parameters(form: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Deeper forms than this are no data.
-const DEEPEST: usize = 64;
-
 impl Form {
     fn open(group: &Group, form: &Value, rows: u64, depth: usize) -> Result<Form> {
         ensure!(
-            depth < DEEPEST,
-            "its form is nested more than {DEEPEST} deep"
+            depth < limits::DEPTH,
+            "its form is nested more than {} deep",
+            limits::DEPTH
         );
         let class = form["class"].as_str().unwrap_or("a node without a class");
         check_parameters(form)?;

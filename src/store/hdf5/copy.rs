@@ -15,6 +15,7 @@ use super::guard::external::{self, Elsewhere};
 use super::names::{self, text, utf8};
 use super::open::{Object, open};
 use super::{attrs, datasets, links, types};
+use crate::limits;
 use crate::store::access::{Bounds, Identity};
 
 /// Whether what is below a node is joined by hard links alone, has its values in its own file, needs no plugin to be
@@ -47,9 +48,9 @@ struct Plain<'a> {
 impl Plain<'_> {
     /// A group at a `depth` below the node.
     fn group(&mut self, group: &Id, depth: usize) -> Result<bool> {
-        /// The library's copy goes down as deep, on the stack.
-        const GROUPS: usize = 64;
-        ensure!(depth < GROUPS, "It lies deeper than {GROUPS} groups");
+        // The library's copy goes down as deep, on the stack.
+        let deepest = limits::DEPTH;
+        ensure!(depth < deepest, "It lies deeper than {deepest} groups");
         if !self.seen.insert(ffi::identity(group)?) {
             return Ok(true);
         }

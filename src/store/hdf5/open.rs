@@ -18,15 +18,13 @@ use super::guard::claims;
 use super::guard::external::{self, Elsewhere, Source};
 use super::names::text;
 use super::{datasets, types};
+use crate::limits;
 use crate::store::access::Bounds;
 
 pub enum Object {
     Group(Id),
     Dataset(Id),
 }
-
-/// Virtual datasets whose values come from one another.
-pub const DEPTH: usize = 8;
 
 /// Where among virtual datasets, of which one is a source of the next, the one stands that is looked at.
 #[derive(Default)]
@@ -174,8 +172,9 @@ fn check_elsewhere(dataset: &Id, bounds: &Bounds, nesting: &mut Nesting) -> Resu
         Elsewhere::Raw(parts) => external::check_raw(dataset, &parts, bounds),
         Elsewhere::Sources(sources) => {
             ensure!(
-                nesting.depth < DEPTH,
-                "Virtual datasets lie deeper than {DEPTH} in one another"
+                nesting.depth < limits::VIRTUAL,
+                "Virtual datasets lie deeper than {} in one another",
+                limits::VIRTUAL
             );
             let from = files::name(dataset)?;
             let mut sources = sources.iter();

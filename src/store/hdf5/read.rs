@@ -18,6 +18,7 @@ use super::format::heap::{self, Heap};
 use super::guard::claims;
 use super::storage::{Storage, VIRTUAL};
 use super::{Id, OpenFile, links, values, virtual_dataset};
+use crate::limits;
 use crate::store::StorageInfo;
 use crate::store::io::raw;
 use crate::store::spec::{ArraySpec, Attrs, ByteOrder, Dtype, Field, Strings};
@@ -241,8 +242,6 @@ impl Array {
 
     /// An error where rows take more than memory, but next to nothing in the file: a header claims them.
     fn check_memory(&self, ranges: &[Range<u64>]) -> Result<()> {
-        /// Deflate makes at most so many bytes of one (zlib's technical details).
-        const RATIO: u64 = 1032;
         let rows = count(ranges);
         let spec = &self.spec;
         let row = match spec.dtype.size() {
@@ -252,7 +251,7 @@ impl Array {
         };
         let bytes = rows.saturating_mul(row);
         ensure!(
-            bytes <= self.file.memory || bytes <= ffi::stored_bytes(&self.id).saturating_mul(RATIO),
+            bytes <= self.file.memory || limits::is_stored(bytes, ffi::stored_bytes(&self.id), 0),
             "Rows of {row} bytes, next to nothing of which is in the file"
         );
         Ok(())

@@ -12,6 +12,7 @@ use hdf5_sys::h5t::{H5T_VARIABLE, H5T_class_t, H5T_cset_t, H5T_order_t, H5T_sign
 use super::ffi::{self, Id, Property};
 use super::format::heap;
 use super::names::text;
+use crate::limits;
 use crate::store::spec::{ByteOrder, Dtype, Field, Kind};
 
 /// What a stored type is.
@@ -45,10 +46,10 @@ pub fn dtype(of: &Id) -> Result<Dtype> {
 /// copy of all that lies below at each level.
 pub fn check_depth(of: &Id) -> Result<()> {
     fn within(of: &Id, depth: usize) -> Result<()> {
-        const DEPTH: usize = 16;
         ensure!(
-            depth < DEPTH,
-            "Its types lie deeper than {DEPTH} in one another"
+            depth < limits::TYPES,
+            "Its types lie deeper than {} in one another",
+            limits::TYPES
         );
         match ffi::class(of) {
             H5T_class_t::H5T_COMPOUND => (0..ffi::member_count(of)?)

@@ -14,7 +14,8 @@ use hdf5_sys::h5s::H5S_UNLIMITED;
 use super::ffi::{self, Hyperslab, Id, Mapping, ReadPart, Sources};
 use super::files;
 use super::guard::external::Source;
-use super::open::{DEPTH, open_source};
+use super::open::open_source;
+use crate::limits;
 use crate::store::access::Bounds;
 
 /// Sources of one file that stay open: those that are read in turn have chunks in common.
@@ -86,8 +87,9 @@ impl Spread {
             return read(&dataset.id, memory, file);
         };
         ensure!(
-            depth < DEPTH,
-            "Virtual datasets lie deeper than {DEPTH} in one another"
+            depth < limits::VIRTUAL,
+            "Virtual datasets lie deeper than {} in one another",
+            limits::VIRTUAL
         );
         let (rest, wanted) = (ffi::copy_space(file)?, ffi::bounds(file)?);
         // Where sources overlap, the last one counts.

@@ -196,7 +196,7 @@ impl Grid {
             return Ok(true);
         }
         let (size, chunk_bytes) = (self.chunk[0], self.chunk_bytes());
-        let hand = |chunk_row, chunks| {
+        let hand = |chunk_row, chunks: &[u8]| {
             let (first, wanted) = self.wanted(&rows, chunk_row, chunks);
             take(first, wanted)
         };

@@ -6,13 +6,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::meta::Meta;
+use crate::limits;
 use crate::store::spec::{ArraySpec, ByteOrder, Dtype, Field, Kind, NATIVE};
-
-/// Bytes of a text of fixed width, at most: what the metadata say of it is believed before a chunk is seen.
-const TEXT_MAX: usize = 1 << 26;
-
-/// Bytes of a record, at most. Each text in it takes memory of its own.
-const RECORD_MAX: usize = 1 << 24;
 
 /// How one element is stored.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +50,10 @@ impl ZarrType {
     }
 
     fn fixed(size: usize) -> Result<ZarrType> {
-        ensure!((1..=TEXT_MAX).contains(&size), "text of {size} bytes");
+        ensure!(
+            (1..=limits::FIXED_TEXT).contains(&size),
+            "text of {size} bytes"
+        );
         let dtype = Dtype::FixedString { size };
         Ok(ZarrType {
             dtype,
@@ -89,7 +87,7 @@ impl ZarrType {
             let bytes = count.and_then(|n| n.checked_mul(element.size));
             let end = bytes.and_then(|n| n.checked_add(offset));
             whole.size = end
-                .filter(|&n| n <= RECORD_MAX)
+                .filter(|&n| n <= limits::RECORD)
                 .context("records too large to address")?;
             let each = (offset..whole.size).step_by(element.size);
             whole.utf32.extend(each.flat_map(|at| {
@@ -354,7 +352,7 @@ fn v2_record(size: usize, fields: &[Field]) -> Result<Value> {
         "Zarr cannot store a record with gaps (at its end)"
     );
     ensure!(
-        size <= RECORD_MAX,
+        size <= limits::RECORD,
         "Zarr cannot store records of {size} bytes"
     );
     Ok(json!(list))
@@ -432,13 +430,17 @@ mod tests {
 
     #[test]
     fn wide_elements_are_refused_by_what_reads_and_by_what_writes() {
-        let widest = Dtype::FixedString { size: TEXT_MAX };
+        let widest = Dtype::FixedString {
+            size: limits::FIXED_TEXT,
+        };
         assert!(v2(v2_dtype(&widest).unwrap()).is_ok());
-        let wider = Dtype::FixedString { size: TEXT_MAX + 1 };
+        let wider = Dtype::FixedString {
+            size: limits::FIXED_TEXT + 1,
+        };
         assert!(v2_dtype(&wider).is_err());
-        assert!(v2(json!(format!("|S{}", TEXT_MAX + 1))).is_err());
-        assert!(v2(json!([["a", "|i1", [RECORD_MAX]]])).is_ok());
-        assert!(v2(json!([["a", "|i1", [RECORD_MAX + 1]]])).is_err());
+        assert!(v2(json!(format!("|S{}", limits::FIXED_TEXT + 1))).is_err());
+        assert!(v2(json!([["a", "|i1", [limits::RECORD]]])).is_ok());
+        assert!(v2(json!([["a", "|i1", [limits::RECORD + 1]]])).is_err());
     }
 
     #[test]

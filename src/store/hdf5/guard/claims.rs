@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 use hdf5_sys::h5t::H5T_class_t;
 
+use crate::limits;
 use crate::store::hdf5::ffi::{self, Id, Selected};
 use crate::store::hdf5::files::Raw;
 use crate::store::hdf5::format::headers::{Claims, Header};
@@ -55,9 +56,6 @@ pub fn check_attrs(object: &Id, heap: &Heap) -> Result<()> {
 pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     /// Bytes of references that are read at a time.
     const BLOCK: usize = 16 << 20;
-    /// What references may take besides the most that deflate makes of what is stored (zlib's technical details).
-    const LEAST: u64 = 2 << 30;
-    const RATIO: u64 = 1032;
     let extent = ffi::extent(&ffi::space_of(dataset)?)?;
     let found = References::of(&ffi::type_of(dataset)?)?;
     let Some((shape, _)) = extent.filter(|_| !found.is_none()) else {
@@ -73,9 +71,9 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
         None => (1, 1),
     };
     let row = items.saturating_mul(found.size);
-    let most = ffi::stored_bytes(dataset).saturating_mul(RATIO);
+    let (declared, stored) = (rows.saturating_mul(row as u64), ffi::stored_bytes(dataset));
     ensure!(
-        rows.saturating_mul(row as u64) <= most.saturating_add(LEAST),
+        limits::is_stored(declared, stored, limits::UNWRITTEN_CHECKED),
         "Its shape {shape:?} is larger than what is in the file"
     );
     let step = (BLOCK / row.max(1)).max(1) as u64;
@@ -253,8 +251,6 @@ impl References {
     }
 
     fn repeated(&self, shape: &[u64]) -> Result<References> {
-        /// No value of a sound file has so many.
-        const MOST: usize = 1 << 20;
         let times = element_count(shape)?;
         let size = self.size.checked_mul(times);
         let size = size.context("A value is too large to address")?;
@@ -262,7 +258,7 @@ impl References {
             return Ok(References::none(size));
         };
         ensure!(
-            times.saturating_mul(self.places.len()) <= MOST,
+            times.saturating_mul(self.places.len()) <= limits::REFERENCES,
             "Each value has {times} texts or sequences"
         );
         let each = |i| {

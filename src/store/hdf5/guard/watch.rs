@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::limits;
 use crate::store::hdf5::ffi::under_way;
 
 /// What was opened last: the file, and the path in it.
@@ -22,12 +23,6 @@ static PLACE: Mutex<(String, String)> = Mutex::new((String::new(), String::new()
 
 /// Bytes that the run may take.
 static MEMORY: AtomicU64 = AtomicU64::new(0);
-
-/// Bytes by which the process may grow in one call, and beyond what it may take.
-const GROWTH: u64 = 512 << 20;
-
-/// Nanoseconds on the processor after which a call is taken to turn: a chunk of 4 GiB is decoded in less.
-const TURNING: u64 = 20_000_000_000;
 
 /// Notes what the next calls are for.
 pub fn at(file: &str, path: &str) {
@@ -79,7 +74,7 @@ fn trouble() -> Option<&'static str> {
                 return None;
             }
             let most = MEMORY.load(Ordering::Relaxed).max(memory);
-            if resident()? > most.saturating_add(GROWTH) {
+            if resident()? > most.saturating_add(limits::GROWTH) {
                 return Some(
                     "takes more memory for it than --memory-limit allows; give more, if the file is not damaged",
                 );
@@ -89,7 +84,7 @@ fn trouble() -> Option<&'static str> {
         let (before, since) = *turning.get_or_insert((io, used));
         if before != io {
             turning = Some((io, used));
-        } else if used.saturating_sub(since) > TURNING {
+        } else if used.saturating_sub(since) > limits::TURNING {
             return Some("does not come to an end with it, so the file is damaged");
         }
     }
