@@ -3,21 +3,21 @@
 //! The table is streamed. What is held is the names of the cells and a code for each. The column is written to a
 //! scratch file as a categorical one, and from there it is as if the input had it.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
-use csv::{ByteRecord, Reader, ReaderBuilder};
 use rayon::prelude::*;
 use tracing::{info, warn};
 
 use super::names::Names;
-use super::{Obs, listed, near, trimmed, unpacked};
+use super::table::Lines;
+use super::{Obs, cut, listed, near, trimmed};
 use crate::codec::compression::Compression;
 use crate::dtype::number;
 use crate::frame::unify;
 use crate::frame::values::Data;
+use crate::output::Scratch;
+use crate::resources::format_size;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind};
 use crate::store::{self, Access, Format, Group, Node};
 
@@ -27,6 +27,8 @@ pub struct Table<'a> {
     pub column: &'a str,
     /// The column that holds the names of cells; the first where none is given.
     pub join: Option<&'a str>,
+    /// Bytes that names and values may take.
+    pub memory: u64,
 }
 
 /// What pandas reads as a missing value (`pandas.read_csv`, `na_values`).
@@ -41,7 +43,7 @@ const NOT_FOUND: u32 = u32::MAX - 1;
 ///
 /// # Errors
 /// A cell that the table does not have, or has with two values.
-pub fn join(obs: &mut Obs, table: &Table, scratch: &Path) -> Result<Group> {
+pub fn join(obs: &mut Obs, table: &Table, scratch: &Scratch) -> Result<Group> {
     let column = table.column;
     ensure!(
         !column.contains('/'),
@@ -54,7 +56,7 @@ pub fn join(obs: &mut Obs, table: &Table, scratch: &Path) -> Result<Group> {
     let context = || format!("Cannot read --csv-file {}", table.path.display());
     let group = table
         .read(obs)
-        .and_then(|read| read.write(scratch))
+        .and_then(|read| read.write(&scratch.folder()?))
         .with_context(context)?;
     if obs.frame.columns.iter().any(|name| name == column) {
         info!(
@@ -73,56 +75,125 @@ struct Joined {
     /// For each name, the number of its value.
     found: Vec<u32>,
     values: Names,
+    kinds: Kinds,
+}
+
+/// What all values of the column can be read as, those of no cell of the file too.
+#[derive(Clone, Copy)]
+struct Kinds {
+    bools: bool,
+    ints: bool,
+    floats: bool,
+}
+
+impl Default for Kinds {
+    fn default() -> Kinds {
+        Kinds {
+            bools: true,
+            ints: true,
+            floats: true,
+        }
+    }
+}
+
+impl Kinds {
+    fn see(&mut self, value: &str) {
+        self.bools = self.bools && boolean(value).is_some();
+        self.ints = self.ints && number::integer(value).is_some();
+        self.floats = self.floats && finite(value).is_some();
+    }
+}
+
+fn boolean(text: &str) -> Option<bool> {
+    match text {
+        "True" | "TRUE" | "true" => Some(true),
+        "False" | "FALSE" | "false" => Some(false),
+        _ => None,
+    }
+}
+
+fn finite(text: &str) -> Option<f64> {
+    number::float(text).filter(|value| value.is_finite())
 }
 
 impl Table<'_> {
     fn read(&self, obs: &Obs) -> Result<Joined> {
-        let mut reader = self.open()?;
-        let (key, at) = self.places(&reader.byte_headers()?.clone())?;
+        let mut lines = Lines::open(self.path)?;
+        let (key, at) = self.places(&mut lines)?;
         let (mut names, mut cells) = (Names::default(), Vec::new());
         for rows in obs.frame.index_blocks()? {
             for name in obs.frame.index_rows(rows)?.iter() {
                 cells.push(names.insert(trimmed(name)?.as_bytes())?);
             }
+            self.ensure_memory(&cells, &names, &Names::default())?;
         }
-        let (mut values, mut found) = (Names::default(), vec![NOT_FOUND; names.len()]);
-        let mut record = ByteRecord::new();
-        while reader.read_byte_record(&mut record)? {
-            let line = || format!("Line {}", record.position().map_or(0, |p| p.line()));
-            let field = |at| record.get(at).unwrap_or_default();
-            let value = std::str::from_utf8(field(at)).with_context(line)?;
-            let number = if MISSING.contains(&value) {
+        let (mut values, mut kinds) = (Names::default(), Kinds::default());
+        let mut found = vec![NOT_FOUND; names.len()];
+        while lines.advance()? {
+            let line = || format!("Line {}", lines.line());
+            let value = std::str::from_utf8(lines.field(at)?).with_context(line)?;
+            let name = trimmed(lines.field(key)?).with_context(line)?;
+            let is_missing = MISSING.contains(&value);
+            if !is_missing {
+                kinds.see(value);
+            }
+            let Some(cell) = names.find(name.as_bytes()) else {
+                continue;
+            };
+            let number = if is_missing {
                 NO_VALUE
             } else {
                 values.insert(value.as_bytes())?
             };
-            let name = trimmed(field(key)).with_context(line)?;
-            let Some(cell) = names.find(name.as_bytes()) else {
-                continue;
-            };
             let found = &mut found[cell as usize];
             ensure!(
                 *found == NOT_FOUND || *found == number,
-                "{}: cell '{name}' is there twice, with different values of '{}'",
+                "{}: cell '{}' is there twice, with different values of '{}'",
                 line(),
+                cut(name),
                 self.column
             );
             *found = number;
+            self.ensure_memory(&cells, &names, &values)?;
         }
-        let absent = || cells.iter().filter(|n| found[**n as usize] == NOT_FOUND);
-        let count = absent().count();
-        let texts =
-            absent().map(|n| std::str::from_utf8(names.get(*n as usize)).unwrap_or_default());
+        self.tell_absent(&cells, &names, &found)?;
+        Ok(Joined {
+            cells,
+            found,
+            values,
+            kinds,
+        })
+    }
+
+    /// An error where what is held takes more than there is.
+    fn ensure_memory(&self, cells: &[u32], names: &Names, values: &Names) -> Result<()> {
+        /// Of a cell: the number of its name and that of its value.
+        const CELL: u64 = 8;
+        /// Of a value, while the values are sorted.
+        const VALUE: u64 = 64;
+        let bytes = names.bytes() + values.bytes();
+        let bytes = bytes + CELL * cells.len() as u64 + VALUE * values.len() as u64;
         ensure!(
-            count == 0,
-            "{count} of {} cells are not in it: {}",
-            cells.len(),
-            listed(texts, count)
+            bytes <= self.memory,
+            "Its names and values take more than --memory-limit {}; give more",
+            format_size(self.memory)
         );
-        let without = cells
-            .iter()
-            .filter(|n| found[**n as usize] == NO_VALUE)
-            .count();
+        Ok(())
+    }
+
+    /// An error where the table lacks cells, and a warning where it has no value for some.
+    fn tell_absent(&self, cells: &[u32], names: &Names, found: &[u32]) -> Result<()> {
+        let having = |what: u32| cells.iter().filter(move |n| found[**n as usize] == what);
+        let absent = having(NOT_FOUND).count();
+        let texts = having(NOT_FOUND)
+            .map(|n| std::str::from_utf8(names.get(*n as usize)).unwrap_or_default());
+        ensure!(
+            absent == 0,
+            "{absent} of {} cells are not in it: {}",
+            cells.len(),
+            listed(texts, absent)
+        );
+        let without = having(NO_VALUE).count();
         if without > 0 {
             warn!(
                 "{without} cells have no value in '{}' of {}",
@@ -130,26 +201,14 @@ impl Table<'_> {
                 self.path.display()
             );
         }
-        Ok(Joined {
-            cells,
-            found,
-            values,
-        })
+        Ok(())
     }
 
-    fn open(&self) -> Result<Reader<Box<dyn BufRead>>> {
-        let file = BufReader::with_capacity(1 << 18, File::open(self.path)?);
-        let name = self.path.file_name().unwrap_or_default();
-        let name = name.to_string_lossy().to_lowercase();
-        let tabs = name.trim_end_matches(".gz").ends_with(".tsv");
-        Ok(ReaderBuilder::new()
-            .delimiter(if tabs { b'\t' } else { b',' })
-            .from_reader(unpacked(file)?))
-    }
-
-    /// Where the names and the values are in a record.
-    fn places(&self, header: &ByteRecord) -> Result<(usize, usize)> {
-        let known: Vec<_> = header.iter().map(String::from_utf8_lossy).collect();
+    /// Where the names and the values are in a line, from the first one.
+    fn places(&self, lines: &mut Lines) -> Result<(usize, usize)> {
+        lines.advance()?;
+        let known = (0..lines.count()).map(|at| Ok(String::from_utf8_lossy(lines.field(at)?)));
+        let known: Vec<_> = known.collect::<Result<_>>()?;
         let find = |name: &str| {
             let at = known.iter().position(|k| k == name);
             at.with_context(|| format!("It has no column '{name}'{}", near(name, &known)))
@@ -168,7 +227,7 @@ impl Table<'_> {
 impl Joined {
     /// Writes the column as anndata would.
     fn write(&self, scratch: &Path) -> Result<Group> {
-        let (categories, rank) = categories(&self.values);
+        let (categories, rank) = categories(&self.values, self.kinds);
         let size = match categories.len() {
             0..0x7f => 1,
             0x7f..0x7fff => 2,
@@ -215,23 +274,19 @@ impl Joined {
 
 /// The values as sorted categories, and the place of each value among them. As pandas has it they are integers, floats
 /// or bools where all of them are, but text where a number would not come back as it was written.
-fn categories(values: &Names) -> (Data, Vec<u32>) {
+fn categories(values: &Names, kinds: Kinds) -> (Data, Vec<u32>) {
     let texts: Vec<&str> = (0..values.len())
         .map(|n| std::str::from_utf8(values.get(n)).unwrap_or_default())
         .collect();
     let numbers = |dtype, bytes| Data::Numbers { dtype, bytes };
-    if let Some(bools) = parsed(&texts, |t| match t {
-        "True" | "TRUE" | "true" => Some(true),
-        "False" | "FALSE" | "false" => Some(false),
-        _ => None,
-    }) {
+    if let Some(bools) = parsed(&texts, kinds.bools, boolean) {
         return ranked(
             &bools,
             |a, b| a.cmp(b),
             |all| numbers(Dtype::BOOL, all.iter().map(|v| **v as u8).collect()),
         );
     }
-    if let Some(ints) = parsed(&texts, number::integer) {
+    if let Some(ints) = parsed(&texts, kinds.ints, number::integer) {
         return ranked(
             &ints,
             |a, b| a.cmp(b),
@@ -243,7 +298,7 @@ fn categories(values: &Names) -> (Data, Vec<u32>) {
             },
         );
     }
-    if let Some(floats) = parsed(&texts, |t| number::float(t).filter(|v| v.is_finite())) {
+    if let Some(floats) = parsed(&texts, kinds.floats, finite) {
         return ranked(&floats, f64_order, |all| {
             numbers(
                 Dtype::FLOAT64,
@@ -262,11 +317,13 @@ fn f64_order(a: &f64, b: &f64) -> std::cmp::Ordering {
     a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal)
 }
 
+/// The values, where all that were seen can be read so.
 fn parsed<'a, T: Send>(
     texts: &[&'a str],
+    all: bool,
     parse: impl Fn(&'a str) -> Option<T> + Sync,
 ) -> Option<Vec<T>> {
-    (!texts.is_empty())
+    (all && !texts.is_empty())
         .then(|| texts.par_iter().map(|t| parse(t)).collect())
         .flatten()
 }
@@ -344,9 +401,9 @@ mod tests {
             }
             let path = dir.path().join(format!("t.{ending}"));
             std::fs::write(&path, bytes).unwrap();
-            let table = Table { path: &path, column: "kind", join: None };
+            let table = Table { path: &path, column: "kind", join: None, memory: 1 << 20 };
             let mut obs = Obs::open(&root).unwrap();
-            if let Ok(column) = join(&mut obs, &table, dir.path()) {
+            if let Ok(column) = join(&mut obs, &table, &Scratch::below(dir.path().into())) {
                 let Some(Node::Array(codes)) = column.get("codes").unwrap() else {
                     panic!("no codes");
                 };
@@ -360,7 +417,7 @@ mod tests {
         for text in texts {
             names.insert(text.as_bytes()).unwrap();
         }
-        let (data, rank) = categories(&names);
+        let (data, rank) = categories(&names, Kinds::default());
         (data.dtype().to_string(), rank)
     }
 
@@ -383,34 +440,6 @@ mod tests {
                 (dtype.to_string(), rank.to_vec()),
                 "{texts:?}"
             );
-        }
-    }
-
-    #[test]
-    fn tables_are_read_packed_or_not_with_commas_or_tabs() {
-        use std::io::Write;
-        let dir = tempfile::tempdir().unwrap();
-        let mut packed = flate2::write::GzEncoder::new(vec![], flate2::Compression::fast());
-        packed.write_all(b"id\tkind\nc1\ta,b\n").unwrap();
-        for (name, bytes) in [
-            ("t.csv", b"\xef\xbb\xbfid,kind\r\nc1,\"a,b\"\r\n".to_vec()),
-            ("t.tsv", b"id\tkind\nc1\ta,b".to_vec()),
-            ("t.tsv.gz", packed.finish().unwrap()),
-        ] {
-            let path = dir.path().join(name);
-            std::fs::write(&path, bytes).unwrap();
-            let table = Table {
-                path: &path,
-                column: "kind",
-                join: Some("id"),
-            };
-            let mut reader = table.open().unwrap();
-            assert_eq!(
-                table.places(reader.byte_headers().unwrap()).unwrap(),
-                (0, 1)
-            );
-            let records: Vec<_> = reader.records().map(Result::unwrap).collect();
-            assert_eq!(records, [vec!["c1", "a,b"]]);
         }
     }
 }

@@ -1,13 +1,12 @@
 //! `--max-categories`: categorical columns of obs that have more categories than a shard should carry.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 
 use super::Obs;
 use crate::anndata::select::Selection;
 use crate::codec::compression::Compression;
 use crate::frame::demote::Demoted;
+use crate::output::Scratch;
 use crate::store::{self, Access, Format};
 
 /// Makes plain values of the columns that have more than `most` categories. They are written to
@@ -16,14 +15,15 @@ pub fn categories(
     obs: &Obs,
     selection: &mut Selection,
     most: u64,
-    scratch: Option<&Path>,
+    scratch: Option<&Scratch>,
 ) -> Result<()> {
     let mut beyond = selection.categoricals_beyond(most);
     beyond.retain(|(name, _)| *name != obs.frame.index_name);
     if beyond.is_empty() {
         return Ok(());
     }
-    let path = scratch.map(|folder| folder.join("demoted.h5ad"));
+    let folder = scratch.map(Scratch::folder).transpose()?;
+    let path = folder.map(|folder| folder.join("demoted.h5ad"));
     let create = |path| store::create(path, Format::H5ad, Compression::None);
     let out = path.as_deref().map(create).transpose()?;
     for (at, (name, _)) in beyond.iter().enumerate() {

@@ -9,6 +9,7 @@ pub mod expr;
 pub mod groups;
 pub mod limit;
 pub mod names;
+mod table;
 
 use std::io::{BufRead, BufReader};
 
@@ -85,7 +86,7 @@ pub fn near<S: AsRef<str>>(name: &str, known: &[S]) -> String {
     let names: Vec<String> = scored
         .iter()
         .take(MOST)
-        .map(|(_, k)| format!("'{k}'"))
+        .map(|(_, k)| format!("'{}'", cut(k)))
         .collect();
     match (names.is_empty(), known.len() <= MOST) {
         (true, _) => String::new(),
@@ -108,10 +109,20 @@ fn trimmed(bytes: &[u8]) -> Result<&str> {
     Ok(text.trim())
 }
 
+/// A text of a file as a message quotes it: its beginning, where it is long.
+fn cut(text: &str) -> String {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into(),
+    }
+}
+
 /// The first few of `names` in quotes, and how many more there are.
 fn listed<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String {
     const MOST: usize = 10;
-    let shown: Vec<String> = names.take(MOST).map(|name| format!("'{name}'")).collect();
+    let shown = names.take(MOST).map(|name| format!("'{}'", cut(name)));
+    let shown: Vec<String> = shown.collect();
     match count.saturating_sub(shown.len()) {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

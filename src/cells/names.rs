@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use tracing::info;
 
 use super::{Obs, listed, trimmed, unpacked};
+use crate::resources::format_size;
 use crate::store::spec::Strings;
 
 /// Distinct names, numbered in order of first appearance: 16 to 24 bytes each beside their text.
@@ -22,6 +23,12 @@ pub struct Names {
 impl Names {
     pub fn len(&self) -> usize {
         self.texts.len()
+    }
+
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> u64 {
+        let (text, slots) = (self.texts.bytes.capacity(), self.slots.capacity());
+        (text + self.texts.ends.capacity() * size_of::<u64>() + slots * size_of::<u32>()) as u64
     }
 
     pub fn get(&self, number: usize) -> &[u8] {
@@ -73,8 +80,12 @@ impl Names {
     }
 }
 
-/// The names in a file, one a line, without white space around them; `-` is standard input. The file may be gzip.
-pub fn read(path: &Path) -> Result<Names> {
+/// A name that is longer is none.
+const MOST_OF_LINE: u64 = 1 << 20;
+
+/// The names in a file, one a line, without white space around them; `-` is standard input. The file may be gzip. They may
+/// take `memory` bytes.
+pub fn read(path: &Path, memory: u64) -> Result<Names> {
     let mut input = if path == Path::new("-") {
         unpacked(io::stdin().lock())?
     } else {
@@ -83,23 +94,40 @@ pub fn read(path: &Path) -> Result<Names> {
     let (mut names, mut line) = (Names::default(), vec![]);
     for number in 1u64.. {
         line.clear();
-        if input.read_until(b'\n', &mut line)? == 0 {
+        let mut bounded = (&mut input).take(MOST_OF_LINE);
+        if bounded.read_until(b'\n', &mut line)? == 0 {
             break;
         }
+        ensure!(
+            line.len() < MOST_OF_LINE as usize || line.ends_with(b"\n"),
+            "Line {number} is longer than {}: it is no list of names, one a line",
+            format_size(MOST_OF_LINE)
+        );
         let text = trimmed(&line).with_context(|| format!("Line {number}"))?;
         let text = text.trim_start_matches('\u{feff}'); // the mark some editors put first
         if !text.is_empty() {
             names.insert(text.as_bytes())?;
         }
+        ensure!(
+            names.bytes() <= memory,
+            "Its names take more than --memory-limit {}; give more",
+            format_size(memory)
+        );
     }
     Ok(names)
 }
 
 /// Takes from `mask` the cells that the list at `path` does not name. Names that no cell has are an error unless
 /// `missing_ok`.
-pub fn keep(obs: &Obs, path: &Path, missing_ok: bool, mask: &mut [bool]) -> Result<()> {
+pub fn keep(
+    obs: &Obs,
+    path: &Path,
+    missing_ok: bool,
+    memory: u64,
+    mask: &mut [bool],
+) -> Result<()> {
     let context = || format!("Cannot read --cells {}", path.display());
-    let names = read(path).with_context(context)?;
+    let names = read(path, memory).with_context(context)?;
     let mut found = vec![false; names.len()];
     for rows in obs.frame.index_blocks()? {
         let index = obs.frame.index_rows(rows.clone())?;
@@ -162,11 +190,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("cells.txt");
         std::fs::write(&path, "\u{feff}b\r\n\n a \nb\nlast").unwrap();
-        let names = read(&path).unwrap();
+        let names = read(&path, 1 << 20).unwrap();
         let texts: Vec<_> = (0..names.len()).map(|n| names.get(n)).collect();
         assert_eq!(texts, [&b"b"[..], b"a", b"last"]);
         std::fs::write(&path, b"a\n\xff\n").unwrap();
-        let error = format!("{:#}", read(&path).err().unwrap());
-        assert!(error.contains("Line 2"), "{error}");
+        let error = || format!("{:#}", read(&path, 1 << 10).err().unwrap());
+        assert!(error().contains("Line 2"), "{}", error());
+        std::fs::write(&path, vec![b'x'; 2 << 20]).unwrap();
+        assert!(error().contains("Line 1 is longer"), "{}", error());
+        let many: String = (0..1000).map(|i| format!("{i}\n")).collect();
+        std::fs::write(&path, many).unwrap();
+        assert!(error().contains("--memory-limit"), "{}", error());
     }
 }

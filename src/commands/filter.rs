@@ -15,13 +15,14 @@ pub fn run(request: FilterRequest) -> Result<()> {
     let context = || format!("Cannot filter {input}");
     let mut session = Session::begin(&request.options, request.reads())?;
     session.name(vec![request.output.clone()])?;
+    session.claim(&request.output)?;
     let (root, mut selection) = session.open(&request.input).with_context(context)?;
-    let scratch = session.scratch(request.which.table.csv_file.is_some())?;
+    let scratch = session.scratch()?;
     let which = &request.which;
     let table = which.obs_column.as_deref().map(|name| (&which.table, name));
     let obs = session.obs(&root, &mut selection, table, &scratch);
     let kept = obs
-        .and_then(|obs| kept(which, &obs))
+        .and_then(|obs| kept(which, &obs, request.options.machine.memory))
         .with_context(context)?;
     let rows = kept.len() as u64;
     info!(
@@ -60,7 +61,7 @@ pub fn run(request: FilterRequest) -> Result<()> {
 }
 
 /// The cells that pass all that is asked for, or those that do not.
-fn kept(which: &WhichArgs, obs: &Obs) -> Result<Vec<u32>> {
+fn kept(which: &WhichArgs, obs: &Obs, memory: u64) -> Result<Vec<u32>> {
     let mut mask = vec![true; usize::try_from(obs.frame.rows())?];
     if let Some(name) = &which.obs_column {
         column::keep(&obs.column(name)?, name, &mut mask)?;
@@ -69,7 +70,7 @@ fn kept(which: &WhichArgs, obs: &Obs) -> Result<Vec<u32>> {
         eval::keep(obs, expr, &mut mask).context("Cannot evaluate --where")?;
     }
     if let Some(path) = &which.cells {
-        names::keep(obs, path, which.missing_ok, &mut mask)?;
+        names::keep(obs, path, which.missing_ok, memory, &mut mask)?;
     }
     let cells = mask.iter().zip(0..);
     Ok(cells

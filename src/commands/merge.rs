@@ -29,6 +29,7 @@ pub fn run(request: MergeRequest) -> Result<()> {
     let options = &request.options;
     let mut session = Session::begin(options, request.inputs.clone())?;
     session.name(vec![output.clone()])?;
+    session.claim(&output)?;
     info!("Merging {files} files into {}...", output.display());
     let (first, outline) = look(&request.inputs, &options.access, request.modes)?;
     let cells = outline.cells();
@@ -54,10 +55,15 @@ fn write(
     outline: Outline,
 ) -> Result<()> {
     let context = || format!("Cannot merge into {}", request.output.display());
-    let scratch = session.scratch(true)?;
+    let scratch = session.scratch()?;
+    let scratch_folder = scratch.folder()?;
     let staged = session.staged().first().context("There is no output")?;
     let options = session.options;
-    let names = Names::new(outline.cells(), options.machine.memory / 64, &scratch)?;
+    let names = Names::new(
+        outline.cells(),
+        options.machine.memory / 64,
+        &scratch_folder,
+    )?;
     let needs = needs(request, &outline, staged);
     ensure_room(&needs).with_context(context)?;
     let ledger = options.verify.then(Ledger::default);
@@ -69,7 +75,8 @@ fn write(
     let open = |at: usize| Input::open(&request.inputs[at], &options.access);
     let write = || -> Result<u64> {
         let sources = &request.sources;
-        let mut writer = Writer::create(outline, &first, &open, &out, sources, names, scratch)?;
+        let mut writer =
+            Writer::create(outline, &first, &open, &out, sources, names, scratch_folder)?;
         drop(first);
         for at in 0..request.inputs.len() {
             writer.append(&open(at)?, &progress)?;

@@ -18,7 +18,7 @@ use crate::cli::{self, Options, TableArgs};
 use crate::extract::plan::Budget;
 use crate::extract::{self, Order};
 use crate::output::manifest::Manifest;
-use crate::output::{self, Outputs};
+use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
 use crate::report::preview::Preview;
 use crate::report::progress::Progress;
@@ -52,7 +52,7 @@ pub struct Task<'a> {
     pub format: Format,
     pub budget: Budget,
     /// A folder of this run's own.
-    pub scratch: &'a Path,
+    pub scratch: &'a Scratch,
 }
 
 /// Outputs that have taken their places.
@@ -89,20 +89,26 @@ impl<'a> Session<'a> {
     }
 
     /// The obs of that file. The column of a table becomes a column of what is selected, and what has too many
-    /// categories plain values; `scratch` is a folder.
+    /// categories plain values.
     pub fn obs(
         &self,
         root: &Group,
         selection: &mut Selection,
         table: Option<(&TableArgs, &str)>,
-        scratch: &Path,
+        scratch: &Scratch,
     ) -> Result<Obs> {
         let mut obs = Obs::open(root)?;
         if let Some((args, column)) = table
             && let Some(path) = &args.csv_file
         {
             let join = args.join_column.as_deref();
-            let table = Table { path, column, join };
+            let memory = self.options.machine.memory;
+            let table = Table {
+                path,
+                column,
+                join,
+                memory,
+            };
             selection.set_column(column, &csv::join(&mut obs, &table, scratch)?)?;
         }
         let kept = (!self.options.dry_run).then_some(scratch);
@@ -122,6 +128,16 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Claims the output at `path`, or all whose names begin with it, before it is known what they will be: another
+    /// run of the same outputs stops at once.
+    pub fn claim(&mut self, path: &Path) -> Result<()> {
+        if self.options.dry_run {
+            Ok(())
+        } else {
+            self.outputs.claim(path)
+        }
+    }
+
     /// Makes the staging folders of the outputs, once the inputs are known to be sound.
     ///
     /// # Errors
@@ -132,30 +148,24 @@ impl<'a> Session<'a> {
             let files: Vec<PathBuf> = files.cloned().collect();
             self.manifest = Some(Manifest::new(path, &files, &self.named)?);
         }
-        for path in &self.named {
-            self.staged.push(if self.options.dry_run {
-                output::check(path)?;
-                path.clone()
-            } else {
-                self.outputs.aside(path)?
-            });
-        }
+        self.staged = if self.options.dry_run {
+            self.named.iter().try_for_each(|path| output::check(path))?;
+            self.named.clone()
+        } else {
+            self.outputs.asides(&self.named)?
+        };
         Ok(())
     }
 
-    /// A folder of this run's own for scratch files. A dry run has one only where it is `needed` all the same, else
-    /// the folder that it would lie in.
-    pub fn scratch(&mut self, needed: bool) -> Result<PathBuf> {
+    /// A folder of this run's own for scratch files, which is made when it is needed.
+    pub fn scratch(&self) -> Result<Scratch> {
         let staging = self.staged.first().and_then(|path| path.parent());
         let parent = match (&self.options.scratch, staging) {
             (Some(folder), _) => folder.clone(),
             (None, Some(staging)) => staging.to_owned(),
             (None, None) => bail!("There is no output beside which to put scratch files"),
         };
-        if self.options.dry_run && !needed {
-            return Ok(parent);
-        }
-        self.outputs.scratch_dir(&parent)
+        Ok(Scratch::below(parent))
     }
 
     /// From now on keeps finished outputs whose names begin with `prefix`, if the run ends early. Returns the identity

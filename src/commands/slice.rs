@@ -33,7 +33,8 @@ pub fn run(request: SliceRequest) -> Result<()> {
     let mut session = Session::begin(&request.options, request.reads())?;
     let (root, mut selection) = session.open(&request.input).with_context(context)?;
     let seed = settle_seed(&request, &mut session)?;
-    let scratch = session.scratch(request.table().is_some())?;
+    session.claim(&request.prefix)?;
+    let scratch = session.scratch()?;
     let plan = match &request.by {
         ShardBy::Cells { cut, .. } => {
             let most = request.options.max_categories;

@@ -23,7 +23,7 @@ pub use self::order::{Order, Wave};
 use self::plan::Budget;
 use crate::anndata::select::Selection;
 use crate::codec::compression::Compression;
-use crate::output::{self, Flushed};
+use crate::output::{self, Flushed, Scratch};
 use crate::report::progress::Progress;
 use crate::resources::{self, Need, ensure_room, format_size};
 use crate::rows::block::{Block, CellColumns};
@@ -45,7 +45,7 @@ pub struct Request<'a> {
     pub compression: Compression,
     pub budget: Budget,
     /// A folder of this run's own.
-    pub scratch: &'a Path,
+    pub scratch: &'a Scratch,
     pub progress: &'a Progress,
     /// Read each output back when it is written.
     pub verify: bool,
@@ -388,7 +388,7 @@ impl<'a> Engine<'a> {
         csc.iter()
             .map(|(path, matrix)| {
                 info!("Sweeping the columns of '{path}'...");
-                Swept::new(matrix, &targets, outputs, most, request.scratch)
+                Swept::new(matrix, &targets, outputs, most, || request.scratch.folder())
                     .with_context(|| format!("Take rows of '{path}'"))
                     .map(|swept| (path.as_str(), swept))
             })
@@ -448,13 +448,15 @@ fn write_template(selection: &Selection, request: &Request) -> Result<Option<Tem
 }
 
 /// Decodes compressed arrays once, where waves would decode them again and again.
-fn unpack(leaves: &mut [Leaf], scratch: &Path) -> Result<()> {
+fn unpack(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
     let bytes = leaves.iter().map(Leaf::unpacked_bytes);
     let bytes = bytes.fold(0, u64::saturating_add);
-    if bytes > 0 {
-        info!("Unpacking {} to scratch...", format_size(bytes));
+    if bytes == 0 {
+        return Ok(());
     }
-    leaves.iter_mut().try_for_each(|leaf| leaf.unpack(scratch))
+    info!("Unpacking {} to scratch...", format_size(bytes));
+    let folder = scratch.folder()?;
+    leaves.iter_mut().try_for_each(|leaf| leaf.unpack(&folder))
 }
 
 fn log_plan(request: &Request, total: u64, at_once: u64) {

@@ -44,10 +44,8 @@ pub fn of_outputs(
 
 /// What unpacking and sweeping take.
 pub fn of_scratch(selection: &Selection, request: &Request, how: &Approach) -> Need {
-    let hidden = request.scratch.parent();
-    let folder = hidden.and_then(Path::parent).unwrap_or(request.scratch);
     Need {
-        folder: folder.to_owned(),
+        folder: request.scratch.parent().to_owned(),
         bytes: how.scratch(selection, request),
         what: "Scratch files need (see --tmpdir and --memory-limit)",
     }

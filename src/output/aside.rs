@@ -3,40 +3,63 @@
 //! `.{prefix}.annslicer-resume`, the folder of a run that may be resumed, stays once it holds a
 //! finished output, until a run of the same outputs ends well.
 //!
-//! A run holds the lock on its folders' lock files, which ends with the process, however it dies
-//! and whatever process later has its id, in any container or (where the file system carries
-//! locks) on any machine. So a folder whose lock can be taken is a dead run's, and is removed.
-//! Where there are no locks, no run is taken for dead.
+//! A run holds the lock on its folders' lock files (see `record`). So a folder of this user whose
+//! lock can be taken is a dead run's, and is removed, once older outputs are saved from it. Where there are no locks, or another machine does not see them, no run is taken for dead
+//! that has written within three days.
 
 use std::{
     cell::Cell,
-    ffi::OsStr,
-    fs::{self, DirBuilder, DirEntry, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    collections::HashSet,
+    ffi::{OsStr, OsString},
+    fs::{self, DirBuilder},
+    hash::{DefaultHasher, Hash, Hasher},
+    io::{self, ErrorKind},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::{DirBuilderExt, MetadataExt},
+    },
     path::{Path, PathBuf},
     process, thread,
     time::{Duration, SystemTime},
 };
 
-use anyhow::{Context, Result, anyhow, bail};
-use tracing::debug;
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use tracing::{debug, info, warn};
 
-use super::signals::registry;
+use super::flush::sync_entry;
+use super::mounts;
+use super::place::rescue;
+use super::plain::{is_folder_of, stands};
+use super::record::{self, LOCK, Lock, Record, is_at, lock_left, lock_new};
+use super::signals::{Registry, registry};
+use super::tree::remove_tree;
 
 const PREFIX: &str = ".annslicer-";
 const SUFFIX: &str = ".tmp";
 const KEPT: &str = ".annslicer-resume";
-pub const LOCK: &str = ".annslicer-lock";
+/// Of folders with older outputs, which no run removes.
+const LEFT: &str = ".kept";
+/// A run that writes, writes more often than this.
+const SILENCE: Duration = Duration::from_hours(72);
 
 /// A folder of this run, locked, registered for removal on a signal, removed when dropped.
 pub struct Aside {
     pub path: PathBuf,
-    /// Folders of other runs that live, beside this one.
-    others: Vec<PathBuf>,
-    /// Whether it stays when this is dropped.
-    kept: Cell<bool>,
-    _lock: File,
+    /// The user whose folders those beside it must be: of the files that this process makes here.
+    owner: u32,
+    stay: Cell<Stay>,
+    lock: Lock,
+}
+
+/// How long a folder stays.
+#[derive(Clone, Copy, PartialEq)]
+enum Stay {
+    /// As long as it is claimed.
+    Claimed,
+    /// Also afterwards if outputs stand in it.
+    OfUse,
+    /// Until somebody removes it by hand.
+    Always,
 }
 
 impl Aside {
@@ -44,9 +67,7 @@ impl Aside {
     pub fn claim(parent: &Path) -> Result<Self> {
         let in_vain = || format!("Cannot write in folder {}", parent.display());
         for _ in 0..100 {
-            let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-            let name = format!("{PREFIX}{}-{:x}{SUFFIX}", process::id(), since.as_nanos());
-            let path = parent.join(name);
+            let path = parent.join(new_name(SUFFIX));
             let mut registry = registry();
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => continue,
@@ -54,15 +75,10 @@ impl Aside {
             }
             registry.folders.insert(path.clone());
             drop(registry);
-            match lock_new(&path) {
-                Ok(Some(lock)) => {
-                    let others = remove_dead(parent, &path);
-                    return Ok(Self {
-                        path,
-                        others,
-                        kept: Cell::new(false),
-                        _lock: lock,
-                    });
+            match Self::lock(&path) {
+                Ok(Some(aside)) => {
+                    aside.rival(&HashSet::new()).with_context(in_vain)?;
+                    return Ok(aside);
                 }
                 Ok(None) => remove(&path), // taken for a dead run's, by another
                 Err(e) => {
@@ -74,39 +90,73 @@ impl Aside {
         Err(anyhow!("Lock files do not last")).with_context(in_vain)
     }
 
+    fn lock(path: &Path) -> io::Result<Option<Self>> {
+        let Some(lock) = lock_new(path)? else {
+            return Ok(None);
+        };
+        record::write(&lock.file, [].into_iter())?;
+        Ok(Some(Self {
+            path: path.to_owned(),
+            owner: fs::symlink_metadata(path)?.uid(),
+            stay: Cell::new(Stay::Claimed),
+            lock,
+        }))
+    }
+
     /// Makes the folder of the runs in `parent` whose outputs begin with `prefix` and that may be
     /// resumed, or takes over that of a dead one.
-    pub fn claim_kept(parent: &Path, prefix: &str) -> Result<Self> {
+    pub fn claim_kept(parent: &Path, prefix: &OsStr) -> Result<Self> {
         let in_vain = || format!("Cannot write in folder {}", parent.display());
-        let path = parent.join(format!(".{prefix}{KEPT}"));
+        let path = parent.join(kept_name(prefix));
+        let owner = user_in(parent).with_context(in_vain)?;
         for _ in 0..100 {
             match DirBuilder::new().mode(0o700).create(&path) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-                made => made.with_context(in_vain)?,
+                made => {
+                    made.with_context(in_vain)?;
+                    sync_entry(parent).with_context(in_vain)?;
+                }
             }
-            let Some(mut lock) = lock_kept(&path).with_context(in_vain)? else {
+            ensure!(
+                is_folder_of(&path, owner) || !stands(&path).with_context(in_vain)?,
+                "{} is not a folder of yours, and --resume keeps finished outputs there; remove it, or choose \
+                 another prefix",
+                path.display()
+            );
+            let lock = match lock_left(&path).with_context(|| lock_told(&path))? {
+                None => lock_new(&path).with_context(in_vain)?,
+                left => left,
+            };
+            let alive = |lock: &Lock| !lock.is_held && lives_here(&Record::of(&path));
+            let Some(lock) = lock.filter(|lock| !alive(lock)) else {
                 // Another run writes here, or looks whether one does.
                 thread::sleep(Duration::from_millis(5));
                 continue;
             };
-            let pid = process::id().to_string();
-            let written = lock
-                .set_len(0)
-                .and_then(|()| lock.write_all(pid.as_bytes()));
-            written.with_context(in_vain)?;
+            rescue(&path, &parent.join(new_name(LEFT))).with_context(in_vain)?;
+            lock.file.set_len(0).with_context(in_vain)?;
+            record::write(&lock.file, [].into_iter()).with_context(in_vain)?;
+            if !lock.is_held {
+                thread::sleep(Duration::from_millis(100));
+                if !Record::of(&path).is_own() {
+                    continue; // without locks, who has written last has it
+                }
+            }
             if !is_of_use(&path) {
                 registry().folders.insert(path.clone());
             }
-            return Ok(Self {
-                others: remove_dead(parent, &path),
+            let kept = Self {
                 path,
-                kept: Cell::new(true),
-                _lock: lock,
-            });
+                owner,
+                stay: Cell::new(Stay::OfUse),
+                lock,
+            };
+            kept.rival(&HashSet::new()).with_context(in_vain)?;
+            return Ok(kept);
         }
         bail!(
-            "Process {} is writing {}; if it no longer runs, remove {}",
-            pid_of(&path),
+            "{} is writing {}; if it no longer runs, remove {}",
+            Record::of(&path).who(),
             parent.join(prefix).display(),
             path.display()
         )
@@ -120,16 +170,59 @@ impl Aside {
             _ => registry.folders.remove(&self.path),
         };
         registry.kept = finished;
-        self.kept.set(finished > 0);
+        self.stay.set(if finished > 0 {
+            Stay::OfUse
+        } else {
+            Stay::Claimed
+        });
     }
 
-    /// The folder beside this one in which another run writes an output `name`, and its process
-    /// id.
-    pub fn rival(&mut self, name: &OsStr) -> Option<(&Path, String)> {
-        self.others
-            .retain(|other| !other.join(name).exists() || !remove_if_dead(other));
-        let other = self.others.iter().find(|other| other.join(name).exists())?;
-        Some((other, pid_of(other)))
+    /// Leaves the folder to the user, for what could not be put back into its place, under a name
+    /// that no run removes where it can be renamed; returns its path.
+    pub fn abandon(&mut self, registry: &mut Registry) -> PathBuf {
+        registry.folders.remove(&self.path);
+        self.stay.set(Stay::Always);
+        let path = self.path.with_file_name(new_name(LEFT));
+        if fs::rename(&self.path, &path).is_ok() {
+            self.path = path;
+        }
+        self.path.clone()
+    }
+
+    /// Claims `names` in the folder that this one is in, so that other runs see it.
+    pub fn add<'n>(&self, names: impl Iterator<Item = &'n OsStr>) -> io::Result<()> {
+        record::write(&self.lock.file, names)
+    }
+
+    /// Whether it is still this run's.
+    pub fn is_claimed(&self) -> bool {
+        let is_there = is_at(&self.lock.file, &self.path.join(LOCK)).unwrap_or(false);
+        is_there && Record::of(&self.path).is_own()
+    }
+
+    /// The folder beside this one of another run that claims one of `names`. Removes what dead
+    /// runs left, but for outputs of other names that a run may be resumed for.
+    pub fn rival(&self, names: &HashSet<OsString>) -> io::Result<Option<(PathBuf, Record)>> {
+        let parent = self.path.parent().unwrap_or(&self.path);
+        for entry in fs::read_dir(parent)? {
+            let other = entry?.path();
+            let is_other = other != self.path && is_aside(&other);
+            if !is_other || !is_folder_of(&other, self.owner) {
+                continue;
+            }
+            let record = Record::of(&other);
+            let shared = |of_files: bool| {
+                let mut both = record.names.intersection(names);
+                both.any(|name| !of_files || !name.as_bytes().starts_with(b"/"))
+            };
+            match lock_of_dead(&other, &record) {
+                Some(_) if is_of_use(&other) && !shared(true) => {}
+                Some(_lock) => remove_left(&other),
+                None if shared(false) => return Ok(Some((other, record))),
+                None => {}
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -137,119 +230,141 @@ impl Drop for Aside {
     /// Waits for ever where a signal is ending the process, so that errors which the removal
     /// makes in other threads are not reported.
     fn drop(&mut self) {
-        if !self.kept.get() || !is_of_use(&self.path) {
-            remove(&self.path);
+        match self.stay.get() {
+            Stay::Always => {}
+            Stay::OfUse if is_of_use(&self.path) => {}
+            _ => remove(&self.path),
         }
     }
 }
 
-/// Locks a new folder; none if another run was faster.
-fn lock_new(folder: &Path) -> io::Result<Option<File>> {
-    let path = folder.join(LOCK);
-    let lock = match File::create_new(&path) {
-        Ok(lock) => lock,
-        Err(e) if matches!(e.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => {
-            return Ok(None);
+fn lock_told(folder: &Path) -> String {
+    let lock = folder.join(LOCK);
+    format!("Cannot open {}; remove it", lock.display())
+}
+
+/// A name that no other folder has, hidden.
+fn new_name(suffix: &str) -> String {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    format!("{PREFIX}{}-{:x}{suffix}", process::id(), since.as_nanos())
+}
+
+/// The name of the folder for runs of a prefix that may be resumed. A prefix that leaves no room
+/// for more is cut, and told from others by a digest.
+fn kept_name(prefix: &OsStr) -> OsString {
+    /// Bytes of a name, on all file systems in use.
+    const MOST: usize = 255;
+    let mut name = [b".", prefix.as_bytes()].concat();
+    if name.len() + KEPT.len() > MOST {
+        let mut hasher = DefaultHasher::new();
+        prefix.hash(&mut hasher);
+        let digest = format!("-{:016x}", hasher.finish());
+        name.truncate(MOST - KEPT.len() - digest.len());
+        while std::str::from_utf8(&name).is_err_and(|e| e.error_len().is_none()) {
+            name.pop(); // half of a character
         }
-        Err(e) => return Err(e),
-    };
-    hold(lock, &path)
-}
-
-/// Locks the folder of runs that may be resumed; none where another run has it, or has removed it.
-fn lock_kept(folder: &Path) -> io::Result<Option<File>> {
-    let path = folder.join(LOCK);
-    let lock = match open_lock(&path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        lock => lock?,
-    };
-    hold(lock, &path)
-}
-
-/// Takes the lock of the open file at `path`; none where another run has it, or has removed the file.
-fn hold(lock: File, path: &Path) -> io::Result<Option<File>> {
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Ok(None),
-        Err(TryLockError::Error(e)) => debug!("No lock on {}: {e}", path.display()),
+        name.extend(digest.bytes());
     }
-    let made = lock.metadata()?.ino();
-    let stands = fs::metadata(path).is_ok_and(|file| file.ino() == made);
-    Ok(stands.then_some(lock))
+    name.extend(KEPT.bytes());
+    OsString::from_vec(name)
 }
 
-fn open_lock(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).open(path)
-}
-
-/// The process whose folder this is, as text.
-fn pid_of(folder: &Path) -> String {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    match name.strip_prefix(PREFIX) {
-        Some(rest) => rest.split('-').next().unwrap_or_default().to_owned(),
-        None => fs::read_to_string(folder.join(LOCK)).unwrap_or_default(),
+/// The user of what this process makes in `parent`; a server may take it for another.
+fn user_in(parent: &Path) -> io::Result<u32> {
+    loop {
+        let probe = parent.join(new_name(SUFFIX));
+        DirBuilder::new().mode(0o700).create(&probe)?;
+        let owner = fs::symlink_metadata(&probe).map(|found| found.uid());
+        let removed = fs::remove_dir(&probe);
+        match owner.and_then(|owner| removed.map(|()| owner)) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {} // taken for a dead run's, by another
+            owner => return owner,
+        }
     }
 }
 
-/// Removes what dead runs left in `parent`, and returns the folders of other runs that live, or may
-/// be resumed.
-fn remove_dead(parent: &Path, own: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
-    let others = entries.filter(is_aside).map(|entry| entry.path());
-    others
-        .filter(|other| other != own)
-        .filter(|other| is_of_use(other) || !remove_if_dead(other))
-        .collect()
+fn is_aside(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    let temporary = name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes());
+    temporary || is_kept(path)
 }
 
-/// No link, whatever its name: what is removed must lie here.
-fn is_aside(entry: &DirEntry) -> bool {
-    let name = entry.file_name();
-    let bytes = name.as_encoded_bytes();
-    let temporary = bytes.starts_with(PREFIX.as_bytes()) && bytes.ends_with(SUFFIX.as_bytes());
-    let named = temporary || bytes.starts_with(b".") && bytes.ends_with(KEPT.as_bytes());
-    named && entry.file_type().is_ok_and(|kind| kind.is_dir())
+fn is_kept(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_bytes();
+    name.starts_with(b".") && name.ends_with(KEPT.as_bytes())
 }
 
 /// Whether outputs stand in the folder of a run that may be resumed.
 fn is_of_use(folder: &Path) -> bool {
-    let kept = folder
-        .as_os_str()
-        .as_encoded_bytes()
-        .ends_with(KEPT.as_bytes());
     let mut names = fs::read_dir(folder).into_iter().flatten().flatten();
-    kept && names.any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+    is_kept(folder) && names.any(|entry| !entry.file_name().as_bytes().starts_with(b"."))
 }
 
-/// Removes the folder of a dead run; whether `folder` is gone.
-fn remove_if_dead(folder: &Path) -> bool {
-    match open_lock(&folder.join(LOCK)) {
-        Ok(lock) if lock.try_lock().is_ok() => {
-            let removed = fs::remove_dir_all(folder).is_ok();
-            debug!(
-                "Removed the leftover {} of a dead run: {removed}",
-                folder.display()
-            );
-            removed
-        }
-        Ok(_) => false,
-        Err(e) => e.kind() == ErrorKind::NotFound,
+/// The lock of a folder whose run is dead; none where it may live, or the folder is none of ours.
+fn lock_of_dead(folder: &Path, record: &Record) -> Option<Lock> {
+    if !stands(&folder.join(LOCK)).ok()? {
+        // A run that ended before it made its lock file has written nothing.
+        let _ = fs::remove_dir(folder);
+        return None;
+    }
+    let lock = lock_left(folder).ok()??;
+    let seen = lock.is_held && (!record.is_foreign() || mounts::locks_reach_all(folder));
+    (seen || is_silent(folder)).then_some(lock)
+}
+
+/// Whether nothing in a folder has been written for long.
+fn is_silent(folder: &Path) -> bool {
+    let names = fs::read_dir(folder).into_iter().flatten().flatten();
+    let paths = names.map(|entry| entry.path());
+    let mut times = paths.chain([folder.to_owned()]).map(|path| {
+        let written = fs::symlink_metadata(path)?.modified()?;
+        Ok::<_, io::Error>(written.elapsed().unwrap_or_default())
+    });
+    times.all(|age| age.is_ok_and(|age| age > SILENCE))
+}
+
+/// Whether a process of that number runs on this machine.
+fn lives_here(record: &Record) -> bool {
+    let is_other = !record.process.is_empty() && !record.is_own();
+    is_other && !record.is_foreign() && Path::new("/proc").join(&record.process).exists()
+}
+
+/// Removes what a dead run left, which is locked, once what it had set aside is back.
+fn remove_left(folder: &Path) {
+    let shown = folder.display();
+    let kept = folder.with_file_name(new_name(LEFT));
+    match rescue(folder, &kept).and_then(|()| remove_tree(folder, LOCK)) {
+        Ok(()) => debug!("Removed the leftover {shown} of a dead run"),
+        Err(e) => info!("Cannot remove {shown}, which a dead run left: {e}"),
     }
 }
 
 fn remove(folder: &Path) {
     let mut registry = registry();
-    let _ = fs::remove_dir_all(folder);
+    if let Err(e) = remove_tree(folder, LOCK)
+        && e.kind() != ErrorKind::NotFound
+    {
+        warn!("Cannot remove {}: {e}; remove it by hand", folder.display());
+    }
     registry.folders.remove(folder);
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     fn entries(dir: &Path) -> usize {
         fs::read_dir(dir).unwrap().count()
+    }
+
+    fn rival(aside: &Aside, name: &str) -> Option<(PathBuf, Record)> {
+        aside.rival(&[name.into()].into()).unwrap()
+    }
+
+    fn add(aside: &Aside, name: &str) {
+        aside.add([OsStr::new(name)].into_iter()).unwrap();
     }
 
     #[test]
@@ -257,9 +372,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let aside = Aside::claim(dir.path()).unwrap();
         fs::write(aside.path.join("a"), "half").unwrap();
+        add(&aside, "a");
         let second = Aside::claim(dir.path()).unwrap();
-        assert_eq!(second.others, std::slice::from_ref(&aside.path));
-        assert!(registry().folders.contains(&aside.path));
+        assert_eq!(rival(&second, "a").unwrap().0, aside.path);
+        assert!(registry().folders.contains(&aside.path) && aside.is_claimed());
         drop((aside, second));
         assert_eq!(entries(dir.path()), 0);
     }
@@ -269,29 +385,52 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         let elsewhere = tempfile::tempdir().unwrap();
-        for leftover in [".annslicer-1-a.tmp", ".annslicer-2-b.tmp"] {
-            fs::create_dir_all(at(leftover).join("x.zarr/X")).unwrap();
-        }
-        fs::write(at(".annslicer-2-b.tmp").join(LOCK), "").unwrap();
-        fs::create_dir(at(".annslicer-notes")).unwrap();
-        fs::write(at(".annslicer-3-c.tmp"), "a file").unwrap();
-        std::os::unix::fs::symlink(elsewhere.path(), at(".annslicer-4-d.tmp")).unwrap();
+        fs::write(elsewhere.path().join("theirs"), "").unwrap();
+        let folder = |name: &str| {
+            fs::create_dir_all(at(name).join("x.zarr/X")).unwrap();
+            at(name)
+        };
+        fs::create_dir(at(".annslicer-1-a.tmp")).unwrap();
+        fs::write(folder(".annslicer-2-b.tmp").join(LOCK), "").unwrap();
+        let stay = [
+            ".annslicer-notes",
+            ".annslicer-3-c.tmp",
+            ".annslicer-4-d.tmp",
+        ];
+        folder(stay[0]);
+        folder(stay[1]); // with no lock file, somebody gave it that name
+        symlink(elsewhere.path(), at(stay[2])).unwrap();
+        let planted = [".annslicer-5-e.tmp", ".annslicer-6-f.tmp"];
+        symlink(
+            elsewhere.path().join("theirs"),
+            folder(planted[0]).join(LOCK),
+        )
+        .unwrap();
+        fs::hard_link(
+            elsewhere.path().join("theirs"),
+            folder(planted[1]).join(LOCK),
+        )
+        .unwrap();
         drop(Aside::claim(dir.path()).unwrap());
-        assert!(at(".annslicer-notes").exists() && at(".annslicer-3-c.tmp").exists());
-        assert!(elsewhere.path().exists() && entries(dir.path()) == 3);
+        assert!(
+            stay.into_iter()
+                .chain(planted)
+                .all(|name| at(name).exists())
+        );
+        assert!(elsewhere.path().join("theirs").exists() && entries(dir.path()) == 5);
     }
 
     #[test]
-    fn a_rival_is_a_living_run_with_an_output_of_that_name() {
+    fn a_rival_is_a_living_run_that_claims_an_output_of_that_name() {
         let dir = tempfile::tempdir().unwrap();
         let first = Aside::claim(dir.path()).unwrap();
-        fs::write(first.path.join("a.h5ad"), "").unwrap();
-        let mut second = Aside::claim(dir.path()).unwrap();
-        let pid = process::id().to_string();
-        assert_eq!(second.rival(OsStr::new("a.h5ad")).unwrap().1, pid);
-        assert!(second.rival(OsStr::new("b.h5ad")).is_none());
+        add(&first, "a.h5ad");
+        let second = Aside::claim(dir.path()).unwrap();
+        let record = rival(&second, "a.h5ad").unwrap().1;
+        assert_eq!(record.who(), format!("Process {}", process::id()));
+        assert!(rival(&second, "b.h5ad").is_none());
         drop(first);
-        assert!(second.rival(OsStr::new("a.h5ad")).is_none());
+        assert!(rival(&second, "a.h5ad").is_none());
     }
 
     #[test]
@@ -300,12 +439,68 @@ mod tests {
         let dead = dir.path().join(".annslicer-1-a.tmp");
         fs::create_dir(&dead).unwrap();
         let lock = lock_new(&dead).unwrap().unwrap();
-        fs::write(dead.join("a.h5ad"), "").unwrap();
-        let mut aside = Aside::claim(dir.path()).unwrap();
-        assert_eq!(aside.rival(OsStr::new("a.h5ad")).unwrap().1, "1");
+        record::write(&lock.file, [OsStr::new("a.h5ad")].into_iter()).unwrap();
+        let aside = Aside::claim(dir.path()).unwrap();
+        assert!(rival(&aside, "a.h5ad").is_some());
         drop(lock);
-        assert!(aside.rival(OsStr::new("a.h5ad")).is_none());
+        assert!(rival(&aside, "a.h5ad").is_none());
         assert!(!dead.exists());
+    }
+
+    #[test]
+    fn what_another_machine_may_write_is_left_until_it_is_old() {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = dir.path().join(".annslicer-1-a.tmp");
+        fs::create_dir(&theirs).unwrap();
+        fs::write(theirs.join(LOCK), "1\0elsewhere\0another-boot\0a.h5ad\0").unwrap();
+        let record = Record::of(&theirs);
+        assert!(record.is_foreign() && record.who() == "Process 1 of elsewhere");
+        let old = SystemTime::now() - SILENCE - Duration::from_secs(9);
+        assert!(!is_silent(&theirs));
+        for path in [theirs.join(LOCK), theirs.clone()] {
+            fs::File::open(path).unwrap().set_modified(old).unwrap();
+        }
+        assert!(is_silent(&theirs));
+        fs::write(theirs.join("a.h5ad"), "").unwrap();
+        assert!(!is_silent(&theirs));
+    }
+
+    #[test]
+    fn a_folder_that_is_kept_is_one_of_this_user() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::write(elsewhere.path().join("theirs"), "text").unwrap();
+        let kept = dir.path().join(".p.annslicer-resume");
+        symlink(elsewhere.path(), &kept).unwrap();
+        let error = Aside::claim_kept(dir.path(), OsStr::new("p"))
+            .err()
+            .unwrap();
+        assert!(
+            error.to_string().contains("not a folder of yours"),
+            "{error}"
+        );
+        fs::remove_file(&kept).unwrap();
+        fs::create_dir(&kept).unwrap();
+        symlink(elsewhere.path().join("theirs"), kept.join(LOCK)).unwrap();
+        let error = Aside::claim_kept(dir.path(), OsStr::new("p"))
+            .err()
+            .unwrap();
+        assert!(error.to_string().contains("remove it"), "{error}");
+        assert_eq!(fs::read(elsewhere.path().join("theirs")).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_prefix_that_fits_has_a_folder_to_be_kept_in() {
+        let names = [238, 242].map(|n| kept_name(OsStr::new(&"é".repeat(n / 2))));
+        assert!(names[0] != names[1] && names.iter().all(|name| name.len() <= 255));
+        assert!(
+            names
+                .iter()
+                .all(|name| is_kept(Path::new(name)) && name.to_str().is_some())
+        );
+        assert_eq!(kept_name(OsStr::new("p")), ".p.annslicer-resume");
+        let dir = tempfile::tempdir().unwrap();
+        Aside::claim_kept(dir.path(), OsStr::new(&"n".repeat(242))).unwrap();
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use glob::MatchOptions;
+
+use super::pattern;
 
 /// The inputs of a merge, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -15,13 +16,6 @@ pub struct Inputs {
     /// The patterns whose matches come in another order than that of the numbers in their names.
     pub orders_differ: Vec<String>,
 }
-
-/// What a pattern means to Python's `glob`: `*` stays inside a folder and skips hidden files.
-const PYTHON_GLOB: MatchOptions = MatchOptions {
-    case_sensitive: true,
-    require_literal_separator: true,
-    require_literal_leading_dot: true,
-};
 
 /// Turns paths and glob patterns into paths. One that exists as typed is itself; the matches of
 /// a pattern come in code-point order as from Python's `sorted(glob.glob(..))`, or, if `natural`,
@@ -36,17 +30,16 @@ pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
     };
     for arg in args {
         let shown = arg.display();
-        let pattern = arg.to_str().filter(|text| text.contains(['*', '?', '[']));
-        match (arg.exists(), pattern) {
+        match (arg.exists(), pattern::is_pattern(arg)) {
             (true, _) => inputs.paths.push(arg.clone()),
-            (false, None) => bail!("Input {shown} does not exist"),
-            (false, Some(pattern)) => {
-                let found = matches(pattern)?;
+            (false, false) => bail!("Input {shown} does not exist"),
+            (false, true) => {
+                let found = matches(arg)?;
                 ensure!(!found.is_empty(), "Pattern {shown} matches no file");
                 let mut by_number = found.clone();
                 by_number.sort_by(|a, b| natural_order(bytes(a), bytes(b)));
                 if !natural && by_number != found {
-                    inputs.orders_differ.push(pattern.to_owned());
+                    inputs.orders_differ.push(shown.to_string());
                 }
                 inputs.paths.extend(if natural { by_number } else { found });
             }
@@ -55,12 +48,11 @@ pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
     Ok(inputs)
 }
 
-fn matches(pattern: &str) -> Result<Vec<PathBuf>> {
-    let found = glob::glob_with(pattern, PYTHON_GLOB)
-        .with_context(|| format!("Input {pattern} neither exists nor is a pattern"))?;
-    let mut found: Vec<_> = found
-        .collect::<Result<_, _>>()
-        .with_context(|| format!("Expand pattern {pattern}"))?;
+fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
+    let shown = pattern.display();
+    let mut found = pattern::matches(pattern).with_context(|| {
+        format!("Input {shown} neither exists nor is a pattern that can be read")
+    })?;
     // A path's own order goes by components; Python sorts its text.
     found.sort_by(|a: &PathBuf, b| bytes(a).cmp(bytes(b)));
     Ok(found)

@@ -14,11 +14,14 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::aside::{Aside, LOCK};
-use super::{sync, sync_entry};
+use super::aside::Aside;
+use super::record::LOCK;
+use super::{plain, sync, sync_entry};
 
 /// Hidden, as no output in this folder is that is not finished by name.
 const RECORD: &str = ".annslicer-record.json";
+/// More than the lines of a million outputs take.
+const MOST_BYTES: u64 = 1 << 30;
 
 pub struct Kept {
     folder: PathBuf,
@@ -44,7 +47,8 @@ struct Finished {
 impl Kept {
     /// What the record in `folder` tells; nothing where there is none.
     pub fn read(folder: &Path) -> Kept {
-        let text = fs::read_to_string(folder.join(RECORD)).unwrap_or_default();
+        let text = plain::read(&folder.join(RECORD), MOST_BYTES).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
         let mut lines = text
             .lines()
             .map_while(|line| serde_json::from_str(line).ok());
@@ -132,9 +136,8 @@ impl Kept {
             self.finished.push(finished);
         }
         sync_entry(&self.folder)?;
-        let mut record = OpenOptions::new()
-            .append(true)
-            .open(self.folder.join(RECORD))?;
+        let path = self.folder.join(RECORD);
+        let mut record = plain::open(&path, OpenOptions::new().append(true))?;
         record.write_all(lines.as_bytes())?;
         File::sync_data(&record)
     }

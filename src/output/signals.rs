@@ -18,6 +18,8 @@ use signal_hook::{
 };
 use tracing::{debug, error};
 
+use super::record::LOCK;
+use super::tree::remove_tree;
 use crate::report::progress::end_bars;
 
 /// What a signal must know. Held while outputs are renamed, so that a signal falls before or
@@ -96,7 +98,7 @@ fn end(registry: &Registry, why: &str, code: i32) {
     let folders = &registry.folders;
     folders
         .iter()
-        .for_each(|folder| drop(fs::remove_dir_all(folder)));
+        .for_each(|folder| drop(remove_tree(folder, LOCK))); // what is left goes below
     match registry.kept {
         0 => error!("{why}; nothing was written"),
         kept => error!("{why}; {kept} finished outputs are kept for --resume"),

@@ -1,7 +1,7 @@
 //! Runs that end well, fail, are told to stop, or are killed.
 
 use std::{
-    env,
+    env, fs,
     os::unix::{fs::symlink, process::ExitStatusExt},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -63,9 +63,9 @@ fn a_run_that_fails_leaves_all_as_it_was() {
     fs::write(&a, "old").unwrap();
     let mut outputs = Outputs::new().unwrap();
     write(&mut outputs, &a, "new");
-    let scratch = outputs.scratch_dir(dir.path()).unwrap();
-    fs::write(scratch.join("x"), "x").unwrap();
-    drop(outputs);
+    let scratch = Scratch::below(dir.path().to_owned());
+    fs::write(scratch.folder().unwrap().join("x"), "x").unwrap();
+    drop((outputs, scratch));
     assert_eq!(fs::read_to_string(&a).unwrap(), "old");
     assert_eq!(names(dir.path()), ["a.h5ad"]);
 }
@@ -81,10 +81,9 @@ fn if_one_cannot_be_placed_none_is() {
 
     let mut outputs = Outputs::new().unwrap();
     write(&mut outputs, &at("a.h5ad"), "new");
-    write(&mut outputs, &at("b.h5ad"), "new");
+    write(&mut outputs, &at("new/b.h5ad"), "new");
     write_store(&mut outputs, &at("z.zarr"), "new");
     write(&mut outputs, &at("c.h5ad"), "new");
-    fs::create_dir_all(outputs.outputs[3].old.join("in the way")).unwrap();
     fs::create_dir(at("c.h5ad")).unwrap();
     fs::write(at("c.h5ad/theirs"), "").unwrap();
     let error = format!("{:#}", outputs.publish().unwrap_err());
@@ -158,16 +157,23 @@ fn links_are_followed_and_long_names_kept() {
 fn two_runs_do_not_write_the_same_output() {
     let dir = tempfile::tempdir().unwrap();
     let mut first = Outputs::new().unwrap();
+    first.claim(&dir.path().join("p")).unwrap();
     write(&mut first, &dir.path().join("a.h5ad"), "first");
-    let mut second = Outputs::new().unwrap();
-    write(&mut second, &dir.path().join("b.h5ad"), "second");
-    let error = second
-        .aside(&dir.path().join("a.h5ad"))
-        .unwrap_err()
-        .to_string();
-    assert!(error.starts_with(&format!("Process {} is writing", std::process::id())));
+    let process = format!("Process {} is writing", std::process::id());
+    for claim in [
+        &(|run: &mut Outputs| run.aside(&dir.path().join("a.h5ad")).map(drop))
+            as &dyn Fn(&mut Outputs) -> Result<()>,
+        &|run| run.claim(&dir.path().join("p")),
+    ] {
+        let mut second = Outputs::new().unwrap();
+        second.claim(&dir.path().join("p_")).unwrap();
+        let error = claim(&mut second).unwrap_err().to_string();
+        assert!(error.starts_with(&process), "{error}");
+    }
+    let mut third = Outputs::new().unwrap();
+    write(&mut third, &dir.path().join("b.h5ad"), "third");
     first.publish().unwrap();
-    second.publish().unwrap();
+    third.publish().unwrap();
     assert_eq!(names(dir.path()), ["a.h5ad", "b.h5ad"]);
 }
 
@@ -252,7 +258,8 @@ fn endless_run() {
     crate::report::logging::init(crate::report::logging::Settings::default());
     let mut outputs = Outputs::new().unwrap();
     let aside = outputs.aside(&Path::new(&dir).join("a.zarr")).unwrap();
-    outputs.scratch_dir(Path::new(&dir)).unwrap();
+    let scratch = Scratch::below(dir.into());
+    scratch.folder().unwrap();
     for i in 0.. {
         let folder = aside.join(format!("{}", i % 1000));
         let written =

@@ -2,7 +2,7 @@
 //! its output: in memory where the matrix is small, else in a scratch file.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::PathBuf;
 use std::slice::from_ref;
 
 use anyhow::{Result, ensure};
@@ -97,13 +97,14 @@ struct Read {
 }
 
 impl<'a> Swept<'a> {
-    /// Sweeps `matrix`, whose cells go to `outputs` outputs as `targets` says. `most` bytes may stay in memory.
+    /// Sweeps `matrix`, whose cells go to `outputs` outputs as `targets` says. `most` bytes may stay in memory; more go to
+    /// a file in `folder`.
     pub fn new(
         matrix: &'a Sparse,
         targets: &Targets,
         outputs: usize,
         most: u64,
-        folder: &Path,
+        folder: impl FnOnce() -> Result<PathBuf>,
     ) -> Result<Swept<'a>> {
         let mut counts = vec![0; outputs];
         for_indices(matrix, |cells| {
@@ -118,7 +119,7 @@ impl<'a> Swept<'a> {
         targets: &Targets,
         counts: &[u64],
         most: u64,
-        folder: &Path,
+        folder: impl FnOnce() -> Result<PathBuf>,
     ) -> Result<Swept<'a>> {
         let starts = counts.iter().scan(0, |end, count| {
             *end += count;
@@ -513,7 +514,7 @@ mod tests {
                 _ => Targets::listed(30, &order, &cuts).unwrap(),
             };
             let outputs = cuts.len() - 1;
-            let swept = Swept::new(&matrix, &targets, outputs, most, folder.path()).unwrap();
+            let swept = Swept::new(&matrix, &targets, outputs, most, || Ok(folder.path().into())).unwrap();
             let path = folder.path().join("o.h5ad");
             let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
             for (output, cut) in cuts.windows(2).enumerate() {
@@ -548,7 +549,10 @@ mod tests {
         assert_eq!((runs.cuts[0], runs.cuts[runs.cuts.len() - 1]), (0, 100));
         assert_eq!(runs.cuts.len(), 6, "{:?}", runs.cuts);
         let targets = Targets::Runs(None, runs.cuts.clone());
-        let swept = Swept::counted(&matrix, &targets, &runs.counts, 0, folder.path()).unwrap();
+        let swept = Swept::counted(&matrix, &targets, &runs.counts, 0, || {
+            Ok(folder.path().into())
+        })
+        .unwrap();
         for (output, count) in runs.counts.iter().enumerate() {
             assert!(count * 24 <= most, "{count}");
             assert_eq!(swept.take(output).unwrap().nnz(), *count);

@@ -33,6 +33,7 @@ modules! {
     modes
     oldfiles
     rare
+    safety
     selftest
     slicing
     sources

@@ -164,7 +164,9 @@ impl Stack {
         let converter = Converter::new(&self.plan, map, Shape::of_sparse(matrix), self.done);
         let runs = Runs::of(matrix, csc::run_bytes(matrix), converter.row_bytes())?;
         let targets = Targets::Runs(None, runs.cuts.clone());
-        let swept = Swept::counted(matrix, &targets, &runs.counts, csc::TURNED, scratch)?;
+        let swept = Swept::counted(matrix, &targets, &runs.counts, csc::TURNED, || {
+            Ok(scratch.into())
+        })?;
         for (part, cut) in runs.cuts.windows(2).enumerate() {
             let block = swept.take(part)?.transpose((cut[1] - cut[0]) as usize)?;
             let Some(writer) = &mut self.writer else {

@@ -15,12 +15,13 @@ pub enum Scratch {
 }
 
 impl Scratch {
-    /// Room for `bytes`: in memory if that is no more than `most`, else in a file in `folder`.
-    pub fn of(bytes: u64, most: u64, folder: &Path) -> Result<Scratch> {
+    /// Room for `bytes`: in memory if that is no more than `most`, else in a file in `folder`, which is asked for then.
+    pub fn of(bytes: u64, most: u64, folder: impl FnOnce() -> Result<PathBuf>) -> Result<Scratch> {
         if bytes <= most {
             Ok(Scratch::Memory(vec![0; bytes as usize]))
         } else {
-            Ok(Scratch::File(file(folder)?, folder.to_owned()))
+            let folder = folder()?;
+            Ok(Scratch::File(file(&folder)?, folder))
         }
     }
 

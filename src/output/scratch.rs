@@ -1,0 +1,67 @@
+//! A folder for scratch files, made when the first of them is needed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use anyhow::{Context, Result};
+
+use super::aside::Aside;
+use super::tree::make_folder;
+
+/// A private folder in another one, removed with all it holds when this is dropped.
+pub struct Scratch {
+    parent: PathBuf,
+    made: Mutex<Option<Aside>>,
+}
+
+impl Scratch {
+    /// Touches nothing yet: not every run needs scratch files, and the usual folder for them is everybody's.
+    pub fn below(parent: PathBuf) -> Scratch {
+        Scratch {
+            parent,
+            made: Mutex::new(None),
+        }
+    }
+
+    /// The folder in which the private one is, or will be.
+    pub fn parent(&self) -> &Path {
+        &self.parent
+    }
+
+    /// The private folder, which is made at the first call, and with it those above it.
+    pub fn folder(&self) -> Result<PathBuf> {
+        let mut made = self.made.lock().unwrap_or_else(|e| e.into_inner());
+        let aside = match made.take() {
+            Some(aside) => aside,
+            None => {
+                make_folder(&self.parent)
+                    .with_context(|| format!("Cannot make folder {}", self.parent.display()))?;
+                let aside = Aside::claim(&self.parent)?;
+                let path = aside.path.join("scratch");
+                fs::create_dir(&path)
+                    .with_context(|| format!("Cannot make scratch folder {}", path.display()))?;
+                aside
+            }
+        };
+        Ok(made.insert(aside).path.join("scratch"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_made_before_it_is_needed_nor_left_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let parent = dir.path().join("not/yet");
+        let scratch = Scratch::below(parent.clone());
+        assert!(!parent.exists());
+        let folder = scratch.folder().unwrap();
+        assert!(folder.is_dir() && folder.starts_with(&parent));
+        assert_eq!(scratch.folder().unwrap(), folder);
+        drop(scratch);
+        assert_eq!(fs::read_dir(parent).unwrap().count(), 0);
+    }
+}

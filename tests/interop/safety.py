@@ -1,0 +1,386 @@
+"""Other programs, other users and bad disks: calls that fail or never return, runs killed at a call, names that others planted, two runs at once.
+
+`tests/faults.c` makes calls fail; where it cannot be compiled, what needs it is skipped.
+"""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata as ad
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+import corpus
+from tool import digest
+
+CELLS = 40
+SHARDS = [f"p_shard_{i}.h5ad" for i in range(4)]
+FAULTS = Path(__file__).resolve().parents[1] / "faults.c"
+
+# What a file system lacks, as rules of faults.c.
+KINDS = {
+    "exchange": "",
+    "links": f"exchange:1+:{errno.EINVAL}",
+    "neither": f"exchange:1+:{errno.EINVAL},link:1+:{errno.EPERM}",
+}
+
+
+def _library(case):
+    """The compiled faults.c; None where it cannot be compiled."""
+    made = case.work / "faults.so"
+    if not made.exists() and sys.platform == "linux" and shutil.which("cc"):
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", made, FAULTS, "-ldl"], check=True)
+    if not made.exists():
+        print("skipped: faults.c needs Linux and cc")
+        return None
+    return made
+
+
+def _adata(cells=CELLS):
+    x = sp.random(cells, 20, 0.3, "csr", dtype="f4", random_state=0)
+    obs = pd.DataFrame({"v": np.arange(cells) / cells, "k": pd.Categorical(["a", "b"] * (cells // 2))}, index=[f"c{i}" for i in range(cells)])
+    return ad.AnnData(x, obs=obs, var=pd.DataFrame(index=[f"g{i}" for i in range(20)]), uns={"a": {"b": 1}})
+
+
+def _inputs(case):
+    folder = case.folder("inputs")
+    _adata().write_h5ad(folder / "a.h5ad")
+    return folder / "a.h5ad"
+
+
+def _env(case, library=None, rules="", **more):
+    tmp = case.work / "tmp"
+    tmp.mkdir(exist_ok=True)
+    faults = {"LD_PRELOAD": str(library), "ANNSLICER_FAULTS": rules} if library else {}
+    return {**os.environ, "TMPDIR": str(tmp), **faults, **more}
+
+
+def _ended(case, args, env, **options):
+    """The exit code of a run, and what it said that is no note."""
+    done = subprocess.run([case.binary, *map(str, args)], capture_output=True, text=True, errors="replace", timeout=120, cwd=case.work, env=env, **options)
+    return done.returncode, [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
+
+
+def _hidden(case, *folders):
+    return [str(p.relative_to(case.work)) for f in folders or ("out", "tmp") for p in (case.work / f).glob(".*")]
+
+
+def _digests(case, names):
+    return [digest(p) if p.exists() else None for p in (case.work / "out" / name for name in names)]
+
+
+def _jobs(case):
+    """What is run, by name: its arguments and the names of its outputs."""
+    a = _inputs(case)
+    return {
+        "slice": (("slice", a, "out/p", "--size", "10"), SHARDS),
+        "resume": (("slice", a, "out/p", "--size", "10", "--resume"), SHARDS),
+        "zarr": (("filter", a, "out/f.zarr", "--where", "v > 0.1"), ["f.zarr"]),
+    }
+
+
+def _place_old(case, names):
+    """Older outputs, which a run that fails leaves as they are."""
+    case.folder("out")
+    case.folder("tmp")
+    for path in (case.work / "out" / name for name in names):
+        if path.suffix == ".zarr":
+            path.joinpath("X").mkdir(parents=True)
+            path.joinpath(".zgroup").write_text('{"zarr_format": 2}')
+            path.joinpath("X", "0.0").write_text("older")
+        else:
+            path.write_text(f"older {path.name}")
+
+
+def _everywhere(case):
+    """The digests of all that looks like an output, at its place or anywhere below."""
+    found = [p for p in (case.work / "out").rglob("*") if p.suffix in (".h5ad", ".zarr") and not any(q.suffix == ".zarr" for q in p.parents)]
+    return {digest(p): p for p in found}
+
+
+def _is_older(folder, old):
+    """Whether it holds older outputs and nothing else, as what a run leaves that is killed between its renames."""
+    return folder.suffix == ".kept" and all(digest(p) in old for p in folder.iterdir())
+
+
+def _each(first, most=200):
+    yield from range(first, most)
+    raise AssertionError("the calls have no end")
+
+
+def a_rename_that_fails_leaves_the_older_outputs(case):
+    """The n-th rename, link or flush fails, on file systems with and without exchanges and links."""
+    library, tried = _library(case), 0
+    if library is None:
+        return
+    for name, (args, names) in _jobs(case).items():
+        case.folder("out")
+        _ended(case, args, _env(case))
+        whole = _digests(case, names)
+        for kind, lacks in KINDS.items():
+            for call in ("exchange", "rename", "link", "fsync"):
+                for nth in _each(1):
+                    _place_old(case, names)
+                    old = _digests(case, names)
+                    rules = f"{call}:{nth}:{errno.EIO}" + (f",{lacks}" if lacks else "")
+                    code, said = _ended(case, args, _env(case, library, rules))
+                    label, now = f"{name}, {kind}, {call} {nth} fails", _digests(case, names)
+                    tried += 1
+                    if code == 0:
+                        case.check(label, [] if now == whole else ["exit code 0, and the outputs differ"])
+                        if call != "link":
+                            break  # there were fewer calls
+                        if nth > len(names):
+                            break
+                        continue
+                    case.check(label, [] if code == 1 and len(said) == 1 else [f"exit code {code}: {said}"])
+                    case.check(label, [] if now == old else ["an older output has changed"])
+                    left = [p for p in _hidden(case) if not (name == "resume" and p.endswith(".annslicer-resume"))]
+                    case.check(label, [f"left {p}" for p in left])
+    print(f"{tried} runs with a call that failed")
+
+
+def what_cannot_be_put_back_is_kept_and_named(case):
+    """A disk that turns read-only between the renames: each older and each new output is somewhere, and the line says where."""
+    library, tried = _library(case), 0
+    if library is None:
+        return
+    for name, (args, names) in _jobs(case).items():
+        case.folder("out")
+        _ended(case, args, _env(case))
+        whole = _digests(case, names)
+        for kind, lacks in KINDS.items():
+            for nth in _each(1):
+                _place_old(case, names)
+                old = _digests(case, names)
+                dead = [f"{call}:{nth if call == 'rename' or kind == 'exchange' else 1}+:{errno.EROFS}:out" for call in ("rename", "exchange")]
+                if kind != "exchange":
+                    dead = dead[:1]
+                code, said = _ended(case, args, _env(case, library, ",".join([*dead, *([lacks] if lacks else [])])))
+                said = [line for line in said if "by hand" not in line]  # the staging folder cannot be removed either
+                label, now, there = f"{name}, {kind}, read-only from {nth}", _digests(case, names), _everywhere(case)
+                tried += 1
+                if code == 0:
+                    case.check(label, [] if now == whole else ["exit code 0, and the outputs differ"])
+                    break
+                case.check(label, [] if code == 1 and len(said) == 1 else [f"exit code {code}: {said}"])
+                case.check(label, [f"the older {n} is gone" for n, d in zip(names, old) if d not in there])
+                moved = [n for n, d, a in zip(names, old, now) if d != a]
+                for n, d, w in zip(names, old, whole):
+                    if n in moved:
+                        lost = [p for p in (there.get(d), there.get(w)) if p is None or str(p) not in said[0]]
+                        case.check(label, [f"{n}: {lost} is not in {said}"] if lost else [])
+                if moved:
+                    _ended(case, ("filter", case.work / "inputs" / "a.h5ad", "out/other.h5ad", "--where", "v > 2"), _env(case))
+                    again = _everywhere(case)
+                    case.check(label, [f"the next run removed the older {n}" for n, d in zip(names, old) if d not in again])
+    print(f"{tried} runs on a disk that turned read-only")
+
+
+def runs_killed_at_any_call_leave_whole_outputs(case):
+    """SIGKILL before and after the n-th call of each kind; the next run of something else in the folder clears up."""
+    library, tried = _library(case), 0
+    if library is None:
+        return
+    other = ("filter", case.work / "inputs" / "a.h5ad", "out/other.h5ad", "--where", "v > 2")
+    for name, (args, names) in _jobs(case).items():
+        case.folder("out")
+        _ended(case, args, _env(case))
+        whole = _digests(case, names)
+        for kind, lacks in KINDS.items():
+            for call in ("rename", "exchange", "link", "unlink", "rmdir", "mkdir", "fsync", "flock"):
+                for nth in _each(1, 1000):
+                    ends = []
+                    for when in ("before", "after"):
+                        _place_old(case, names)
+                        old = _digests(case, names)
+                        rules = f"{call}:{nth}:{when}" + (f",{lacks}" if lacks else "")
+                        code, said = _ended(case, args, _env(case, library, rules))
+                        ends.append(code)
+                        label = f"{name}, {kind}, killed {when} {call} {nth}"
+                        tried += 1
+                        if code == 0:
+                            continue
+                        case.check(label, [] if code == -signal.SIGKILL else [f"exit code {code}: {said}"])
+                        if kind != "neither" and not (kind == "links" and name == "zarr"):
+                            now = _digests(case, names)
+                            case.check(label, [f"{n} is neither old nor whole" for n, d, a, w in zip(names, old, now, whole) if d not in (a, w) and a != d and a != w])
+                        code, said = _ended(case, other, _env(case))
+                        now = _digests(case, names)
+                        case.check(label, [f"{n} is neither old nor whole after the next run" for n, a, d, w in zip(names, now, old, whole) if a not in (d, w)])
+                        left = [p for p in _hidden(case) if not (name == "resume" and p.endswith(".annslicer-resume"))]
+                        case.check(label, [f"the next run left {p}" for p in left if not _is_older(case.work / p, old)])
+                        if name == "resume":
+                            code, said = _ended(case, args, _env(case))
+                            case.check(label, [] if code == 0 and _digests(case, names) == whole else [f"resumed: {code} {said}"])
+                    if ends == [0, 0]:
+                        break
+                if kind != "exchange" and call in ("mkdir", "fsync", "flock", "unlink"):
+                    continue
+    print(f"{tried} runs killed at a call")
+
+
+def outputs_are_flushed_before_they_take_their_place(case):
+    """The order of fsync and rename, and the parents of folders that were made."""
+    library = _library(case)
+    if library is None:
+        return
+    a = _inputs(case)
+    for args, names in ((("slice", a, "deep/er/p", "--size", "10"), SHARDS), (("filter", a, "deep/er/f.zarr", "--where", "v > 0.1"), ["f.zarr"])):
+        shutil.rmtree(case.work / "deep", ignore_errors=True)
+        log = case.work / "log"
+        log.unlink(missing_ok=True)
+        code, said = _ended(case, args, _env(case, library, "", ANNSLICER_FAULTS_LOG=str(log)))
+        case.check("run", [] if code == 0 else [f"exit code {code}: {said}"])
+        calls = [line.split(" ") for line in log.read_text().splitlines()]
+        flushed = lambda path: [i for i, c in enumerate(calls) if c[0] == "fsync" and c[1] == str(path)]  # noqa: E731
+        folder = case.work / "deep" / "er"
+        for name in names:
+            renames = [(i, c[1]) for i, c in enumerate(calls) if c[0] in ("rename", "exchange") and c[2] == str(folder / name)]
+            case.check(name, [] if len(renames) == 1 else [f"renamed {renames}"])
+            for at, aside in renames:
+                inner = [aside] + [f"{aside}/{p.relative_to(folder / name)}" for p in (folder / name).rglob("*")]
+                case.check(name, [f"{p} is not flushed before it is renamed" for p in inner if not any(i < at for i in flushed(p))])
+                case.check(name, [] if any(i > at for i in flushed(folder)) else ["its folder is not flushed after"])
+        for made, above in ((folder, folder.parent), (folder.parent, case.work)):
+            at = [i for i, c in enumerate(calls) if c[0] == "mkdir" and c[1] == str(made)]
+            case.check(f"{made}", [] if at and any(i > at[0] for i in flushed(above)) else [f"made at {at}, {above} flushed at {flushed(above)}"])
+
+
+def planted_names_are_passed_over(case):
+    """Links, pipes and folders of others under the names that a run uses: nothing elsewhere is made, cut or removed, nothing waits."""
+    a = _inputs(case)
+    args = ("slice", a, "out/p", "--size", "10", "--resume")
+    mine = case.folder("mine")
+    (mine / "years of work").write_text("data")
+    before = digest(mine)
+    out = case.folder("out")
+    (out / ".p.annslicer-resume").symlink_to(mine)
+    code, said = _ended(case, args, _env(case))
+    case.check("a link to a folder", [] if code == 1 and len(said) == 1 and "not a folder of yours" in said[0] else [f"{code}: {said}"])
+    case.check("a link to a folder", [] if digest(mine) == before else ["its content has changed"])
+    code, said = _ended(case, args[:-1], _env(case))
+    case.check("without --resume", [] if code == 0 and digest(mine) == before else [f"{code}: {said}"])
+    for name, plant in _planted(mine):
+        out = case.folder("out")
+        kept = out / ".p.annslicer-resume"
+        kept.mkdir()
+        plant(kept / ".annslicer-lock")
+        code, said = _ended(case, args, _env(case))
+        case.check(f"{name} for a lock file", [] if code == 1 and len(said) == 1 and "annslicer-lock" in said[0] else [f"{code}: {said}"])
+        for where in ("out", "tmp"):
+            case.folder("out")
+            case.folder("tmp")
+            left = case.work / where / ".annslicer-1-a.tmp"
+            left.mkdir()
+            plant(left / ".annslicer-lock")
+            code, said = _ended(case, ("slice", a, "out/p", "--obs-column", "k", "--csv-file", _table(case)), _env(case))
+            case.check(f"{name} in {where}", [] if code == 0 else [f"{code}: {said}"])
+            case.check(f"{name} in {where}", [] if left.exists() else ["the folder is gone"])
+    case.check("targets", [] if digest(mine) == before else [f"changed: {sorted(p.name for p in mine.iterdir())}"])
+
+
+def _table(case):
+    path = case.work / "t.csv"
+    path.write_text("cell,k\n" + "".join(f"c{i},{i % 3}\n" for i in range(CELLS)))
+    return path
+
+
+def _planted(mine):
+    return (
+        ("a link to a file", lambda at: at.symlink_to(mine / "years of work")),
+        ("a second name of a file", lambda at: os.link(mine / "years of work", at)),
+        ("a link to nothing", lambda at: at.symlink_to(mine / "not there")),
+        ("a pipe", os.mkfifo),
+        ("a folder", Path.mkdir),
+    )
+
+
+def runs_without_scratch_touch_no_tmpdir(case):
+    a = _inputs(case)
+    for label, args in (("slice", ("slice", a, "out/p", "--size", "10")), ("merge", ("merge", "out/m.h5ad", a, a)), ("filter", ("filter", a, "out/f.zarr", "--where", "v > 0.1"))):
+        case.folder("out")
+        code, said = _ended(case, args, _env(case, TMPDIR=str(case.work / "nowhere")))
+        case.check(label, [] if code == 0 and not (case.work / "nowhere").exists() else [f"{code}: {said}"])
+    code, said = _ended(case, ("slice", a, "out/q", "--obs-column", "k", "--csv-file", _table(case), "--tmpdir", "made/for/it"), _env(case))
+    case.check("--tmpdir that is not there", [] if code == 0 and not list((case.work / "made/for/it").iterdir()) else [f"{code}: {said}"])
+
+
+def folders_of_other_users_are_passed_over(case):
+    """Where the test runs as root: what root and another user leave in a shared folder neither stops nor harms the other."""
+    if os.geteuid():
+        print("skipped: not root")
+        return
+    shared, nobody = Path("/tmp") / f"annslicer-two-users-{os.getpid()}", 65534
+    shared.mkdir()
+    try:
+        shared.chmod(0o1777)
+        binary = shared / "annslicer"
+        shutil.copyfile(case.binary, binary)
+        binary.chmod(0o755)
+        shutil.copyfile(_inputs(case), shared / "a.h5ad")
+        (shared / "a.h5ad").chmod(0o644)
+        env = {**os.environ, "TMPDIR": str(shared), "HOME": str(shared)}
+
+        def run(*args, **options):
+            done = subprocess.run([binary, *args], capture_output=True, text=True, cwd=shared, env=env, timeout=120, **options)
+            return done.returncode, [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
+
+        def left(owner, name=".annslicer-1-a.tmp"):
+            folder = shared / name
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            (folder / ".annslicer-lock").write_text("")
+            (folder / "x.h5ad").write_text("half")
+            for path in (folder, *folder.iterdir()):
+                os.chown(path, owner, owner)
+            return folder
+
+        other = {"user": nobody, "group": nobody, "extra_groups": []}
+        for label, owner, options in (("of another user", 0, other), ("of a user, seen by root", nobody, {})):
+            folder = left(owner)
+            folder.chmod(0o777)
+            code, said = run("slice", "a.h5ad", "p", "--size", "10", **options)
+            case.check(label, [] if code == 0 and folder.exists() else [f"exit code {code}: {said}, {sorted(p.name for p in shared.iterdir())}"])
+            for shard in SHARDS:
+                (shared / shard).unlink(missing_ok=True)
+            kept = left(owner, ".q.annslicer-resume")
+            code, said = run("slice", "a.h5ad", "q", "--size", "10", "--resume", **options)
+            case.check(f"kept, {label}", [] if code == 1 and len(said) == 1 and "not a folder of yours" in said[0] and kept.exists() else [f"exit code {code}: {said}"])
+            shutil.rmtree(kept)
+            shutil.rmtree(folder)
+        folder = left(nobody)
+        code, said = run("slice", "a.h5ad", "p", "--size", "10", **other)
+        case.check("of the same user", [] if code == 0 and not folder.exists() else [f"exit code {code}: {said}"])
+    finally:
+        shutil.rmtree(shared)
+
+
+def of_two_runs_that_start_together_one_stops(case):
+    """Also where there are no locks; then both may stop, but not both end well."""
+    library, rounds = _library(case), 12
+    a = _inputs(case)
+    for kind, rules in (("locks", ""), ("no locks", f"flock:1+:{errno.EOPNOTSUPP}")):
+        if rules and library is None:
+            continue
+        for label, args in (("slice", ("slice", a, "out/p", "--size", "10")), ("resume", ("slice", a, "out/p", "--size", "10", "--resume")), ("merge", ("merge", "out/m.h5ad", a, a))):
+            ends = []
+            for _ in range(rounds):
+                case.folder("out")
+                env = _env(case, library if rules else None, rules)
+                runs = [subprocess.Popen([case.binary, *map(str, args)], stderr=subprocess.PIPE, text=True, cwd=case.work, env=env) for _ in range(2)]
+                said = [run.communicate(timeout=120)[1] for run in runs]
+                codes = sorted(run.returncode for run in runs)
+                ends.append(codes)
+                words = ("is writing", ) if kind == "locks" else ("is writing", "ERROR: ")
+                told = [s for run, s in zip(runs, said) if run.returncode and not any(w in s for w in words)]
+                case.check(f"{label}, {kind}", [f"exit codes {codes}: {told}"] if told else [])
+            print(label, kind, {str(e): ends.count(e) for e in ends})
+            # Of runs so short, one may begin when the other has ended.
+            case.check(f"{label}, {kind}", ["both stopped"] if kind == "locks" and [1, 1] in ends else [])
