@@ -166,12 +166,30 @@ impl Checker<'_> {
                 }
             }
         }
+        self.consolidated();
         if self.unlabelled > 0 {
             let what = format!(
                 "Elements without 'encoding-type', as in files of anndata 0.7 and before: {}, the first '{}'",
                 self.unlabelled, self.first_unlabelled
             );
             self.findings.note("", what);
+        }
+    }
+
+    /// Whether a reader of consolidated metadata sees what is looked at here.
+    fn consolidated(&mut self) {
+        if self.above > 0 {
+            return; // that of the whole store
+        }
+        match self.root.metadata_faults() {
+            Err(error) => self.findings.failed("", &error),
+            Ok(faults) => faults.into_iter().for_each(|fault| {
+                if fault.is_error {
+                    self.findings.error(&fault.element, fault.what)
+                } else {
+                    self.findings.note(&fault.element, fault.what)
+                }
+            }),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rustix::fs::{Advice, fadvise};
 
 use super::sync;
@@ -14,7 +14,14 @@ use crate::store::{self, Access, Ledger};
 pub fn verify(path: &Path, ledger: &Ledger) -> Result<()> {
     sync(path).context("Cannot write it to disk")?;
     forget(path);
-    let compare = || ledger.compare(&store::open(path, &Access::default())?);
+    let compare = || {
+        let root = store::open(path, &Access::default())?;
+        ledger.compare(&root)?;
+        match root.metadata_faults()?.first() {
+            None => Ok(()),
+            Some(fault) => bail!("'{}': {}", fault.element, fault.what),
+        }
+    };
     compare().context("--verify found that the disk does not hold what was written to it")
 }
 
@@ -220,5 +227,49 @@ mod tests {
                 "'text' is not as it was written: Its values differ",
             );
         });
+    }
+
+    /// All files below a folder whose names begin with a dot: metadata of version 2.
+    fn metadata(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                metadata(&path, found);
+            } else if path.file_name().unwrap().to_str().unwrap().starts_with('.') {
+                found.push(path);
+            }
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_of_the_metadata_of_a_store_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, ledger) = write(folder.path(), Format::Zarr, Compression::None);
+        let (mut files, mut tried) = (vec![], 0);
+        metadata(&path, &mut files);
+        for file in files {
+            let text = fs::read(&file).unwrap();
+            let meant: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let step = if file.ends_with(".zmetadata") { 41 } else { 11 };
+            for at in (0..text.len()).step_by(step) {
+                let mut flipped = text.clone();
+                flipped[at] ^= 1 << (at % 8);
+                if serde_json::from_slice(&flipped)
+                    .is_ok_and(|json: serde_json::Value| json == meant)
+                {
+                    continue; // white space
+                }
+                fs::write(&file, flipped).unwrap();
+                assert!(
+                    verify(&path, &ledger).is_err(),
+                    "bit of byte {at} of {}",
+                    file.display()
+                );
+                tried += 1;
+            }
+            fs::write(&file, text).unwrap();
+        }
+        verify(&path, &ledger).unwrap();
+        assert!(tried > 60, "{tried}");
     }
 }

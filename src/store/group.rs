@@ -9,6 +9,7 @@ use super::io::append::{Appender, AppenderOf, Noted};
 use super::io::ledger::{self, Ledger};
 use super::leftout::{self, To};
 use super::spec::{ArraySpec, Attrs};
+use super::zarr::Fault;
 use super::{Array, Format, Node, Rows, hdf5, zarr};
 
 /// A folder of named nodes, open for reading or for writing.
@@ -93,6 +94,14 @@ impl Group {
                 }
                 zarr::Node::Array(a) => Node::Array(Array(ArrayOf::Zarr(Box::new(a)))),
             })),
+        }
+    }
+
+    /// Where what its whole store says of its nodes in one place is not what they say themselves.
+    pub fn metadata_faults(&self) -> Result<Vec<Fault>> {
+        match &self.of {
+            GroupOf::Hdf5(_) => Ok(vec![]),
+            GroupOf::Zarr(g) => g.metadata_faults(),
         }
     }
 

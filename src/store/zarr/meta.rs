@@ -1,17 +1,17 @@
 //! The JSON of one node: what `.zarray`, `.zgroup`, `.zattrs` (v2) and `zarr.json` (v3) say.
 //!
-//! Metadata is read from the node's own folder. Consolidated metadata may be stale and is not looked at.
+//! Metadata is read from the node's own folder; consolidated metadata may be stale (see `consolidated`).
 
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
 use crate::store::access::Bounds;
 
 /// The file that makes a folder a node of version 3, and those of version 2.
-const V3: &str = "zarr.json";
+pub const V3: &str = "zarr.json";
 pub const ARRAY: &str = ".zarray";
 pub const GROUP: &str = ".zgroup";
 pub const ATTRS: &str = ".zattrs";
@@ -55,6 +55,7 @@ pub fn load(folder: &Path, bounds: &Bounds) -> Result<Option<Meta>> {
         super::check(bounds, &folder.join(file))?;
     }
     if let Some(json) = read_json(&folder.join(V3))? {
+        ensure_version(folder, &json, 3)?;
         let is_array = match json["node_type"].as_str() {
             Some("array") => true,
             Some("group") => false,
@@ -70,6 +71,7 @@ pub fn load(folder: &Path, bounds: &Bounds) -> Result<Option<Meta>> {
     }
     for (file, is_array) in [(ARRAY, true), (GROUP, false)] {
         if let Some(json) = read_json(&folder.join(file))? {
+            ensure_version(folder, &json, 2)?;
             let attrs = load_attrs(folder)?;
             return Ok(Some(Meta {
                 is_array,
@@ -80,6 +82,16 @@ pub fn load(folder: &Path, bounds: &Bounds) -> Result<Option<Meta>> {
         }
     }
     Ok(None)
+}
+
+fn ensure_version(folder: &Path, json: &Value, version: u8) -> Result<()> {
+    ensure!(
+        json["zarr_format"] == version,
+        "{}: 'zarr_format' is {}, not {version}",
+        folder.display(),
+        json["zarr_format"]
+    );
+    Ok(())
 }
 
 /// The attributes of a node of version 2; none where there is no such file.
@@ -94,7 +106,7 @@ pub fn load_attrs(folder: &Path) -> Result<Map<String, Value>> {
 /// The JSON in a file; `None` where there is no such file.
 pub fn read_json(path: &Path) -> Result<Option<Value>> {
     match std::fs::read(path) {
-        Ok(text) => serde_json::from_slice(&text)
+        Ok(text) => parse(&text)
             .map(Some)
             .with_context(|| format!("{}: not valid JSON", path.display())),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
@@ -102,7 +114,56 @@ pub fn read_json(path: &Path) -> Result<Option<Value>> {
     }
 }
 
+/// The JSON of `text`, in which numbers that JSON lacks may stand as Python writes them: `NaN`, `Infinity`,
+/// `-Infinity`. They become text, as in Zarr's fill values.
+fn parse(text: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(text).or_else(|e| match quoted(text) {
+        Some(quoted) => serde_json::from_slice(&quoted),
+        None => Err(e),
+    })
+}
+
+/// `text` with such words in quotes; none where it has none outside of its strings.
+fn quoted(text: &[u8]) -> Option<Vec<u8>> {
+    let (mut out, mut at, mut in_string, mut found) = (vec![], 0, false, false);
+    while at < text.len() {
+        let words = [&b"NaN"[..], b"Infinity", b"-Infinity"];
+        let word = words.into_iter().find(|word| text[at..].starts_with(word));
+        if let Some(word) = word.filter(|_| !in_string) {
+            out.extend([b"\"", word, b"\""].concat());
+            (at, found) = (at + word.len(), true);
+            continue;
+        }
+        if in_string && text[at] == b'\\' {
+            out.push(text[at]);
+            at += 1;
+        } else if text[at] == b'"' {
+            in_string = !in_string;
+        }
+        out.extend(text.get(at));
+        at += 1;
+    }
+    found.then_some(out)
+}
+
 pub fn write_json(path: &Path, json: &Value) -> Result<()> {
     let text = serde_json::to_vec_pretty(json)?;
     std::fs::write(path, text).with_context(|| format!("Write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_lacks_are_text() {
+        let text = br#"{"a": [NaN, -Infinity,Infinity], "NaN \" \\": "x NaN", "b": 1}"#;
+        let value = json!({"a": ["NaN", "-Infinity", "Infinity"], "NaN \" \\": "x NaN", "b": 1});
+        assert_eq!(parse(text).unwrap(), value);
+        for text in ["{", "{\"NaN\": }", "NaN NaN", "\"\\"] {
+            assert!(parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Groups, names and attributes are the files of the folder itself; zarrs decodes chunks, but for those of `direct`.
 
 mod attrs;
+mod consolidated;
 mod cut;
 mod decoder;
 mod direct;
@@ -21,11 +22,14 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
+use tracing::warn;
 
 pub use self::attrs::value as attr_value;
+pub use self::consolidated::Fault;
 pub use self::read::Array;
 pub use self::write::{Appender, NO_LZF};
 
+use self::consolidated::Consolidated;
 use self::cut::CHUNK_BYTES;
 use super::Rows;
 use super::access::{Access, Bounds, Entered};
@@ -49,6 +53,8 @@ struct Root {
     entered: Entered,
     /// Of the arrays that are written.
     compression: Compression,
+    /// Where the store is read and has it.
+    consolidated: Option<Consolidated>,
 }
 
 pub enum Node {
@@ -66,29 +72,42 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let meta = meta::load(path, &bounds)?
         .context("No Zarr group: it has neither .zgroup nor zarr.json")?;
     ensure!(!meta.is_array, "A single Zarr array, not a group");
-    Ok(root(path, (bounds, access.memory), Compression::None))
+    let consolidated = Consolidated::of(path, &bounds).unwrap_or_else(|e| {
+        warn!("{e:#}; it is not needed here, but other readers want it");
+        None
+    });
+    if let Some(consolidated) = &consolidated {
+        consolidated.compare("", Some(&meta));
+    }
+    let folder = path.to_path_buf();
+    Ok(root(Root {
+        folder,
+        bounds,
+        memory: access.memory,
+        entered: Entered::default(),
+        compression: Compression::None,
+        consolidated,
+    }))
 }
 
 /// Creates the folder `path`, where nothing stands yet.
 pub fn create(path: &Path, compression: Compression) -> Result<Group> {
     std::fs::create_dir(path)?;
     write_group(path)?;
-    let memory = Access::default().memory;
-    Ok(root(path, (Bounds::Anywhere, memory), compression))
+    Ok(root(Root {
+        folder: path.to_path_buf(),
+        bounds: Bounds::Anywhere,
+        memory: Access::default().memory,
+        entered: Entered::default(),
+        compression,
+        consolidated: None,
+    }))
 }
 
-fn root(folder: &Path, (bounds, memory): (Bounds, u64), compression: Compression) -> Group {
-    let folder = folder.to_path_buf();
-    let path = String::new();
+fn root(root: Root) -> Group {
     Group {
-        root: Arc::new(Root {
-            folder,
-            bounds,
-            memory,
-            entered: Entered::default(),
-            compression,
-        }),
-        path,
+        root: Arc::new(root),
+        path: String::new(),
         chunk: CHUNK_BYTES,
     }
 }
@@ -113,7 +132,11 @@ impl Group {
         let below = self.below(path)?;
         let (folder, bounds) = (below.folder(), &self.root.bounds);
         let context = || format!("Open '{}'", below.path);
-        Ok(match meta::load(&folder, bounds).with_context(context)? {
+        let meta = meta::load(&folder, bounds).with_context(context)?;
+        if let Some(consolidated) = &self.root.consolidated {
+            consolidated.compare(&below.path, meta.as_ref());
+        }
+        Ok(match meta {
             None => None,
             Some(meta) if meta.is_array => {
                 let array = Array::open(
@@ -132,6 +155,11 @@ impl Group {
                 Some(Node::Group(below))
             }
         })
+    }
+
+    /// Where the consolidated metadata of the store is not what its nodes say.
+    pub fn metadata_faults(&self) -> Result<Vec<Fault>> {
+        consolidated::faults(&self.root.folder, &self.root.bounds)
     }
 
     pub fn attrs(&self) -> Result<Attrs> {
