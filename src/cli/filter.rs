@@ -105,7 +105,7 @@ impl FilterArgs {
         self.which
             .table
             .drop_unused(self.which.obs_column.is_some());
-        Format::of(&self.input)?;
+        Format::check_input(&self.input)?;
         let format = Format::of(&self.output)?;
         let scratch = Some(self.scratch.parent());
         let options = self

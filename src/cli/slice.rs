@@ -193,7 +193,7 @@ impl SliceRequest {
 impl SliceArgs {
     pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<SliceRequest> {
         self.drop_unused();
-        Format::of(&self.input)?;
+        Format::check_input(&self.input)?;
         let dry_run = self.output.dry_run;
         let scratch = Some(self.scratch.parent());
         Ok(SliceRequest {

@@ -70,14 +70,14 @@ fn write(
     let out = store::create(staged, request.format, options.compression).with_context(context)?;
     let out = out.noted(ledger.clone());
     let flushed = output::flush_while_written(staged);
-    let work = outline.cells() * (outline.arrays.len() as u64).max(1);
-    let progress = session.progress("Merging", work);
+    let progress = session.progress("Merging", outline.cells());
     let open = |at: usize| Input::open(&request.inputs[at], &options.access);
     let write = || -> Result<u64> {
         let sources = &request.sources;
         let mut writer =
             Writer::create(outline, &first, &open, &out, sources, names, scratch_folder)?;
         drop(first);
+        progress.weigh(writer.work());
         for at in 0..request.inputs.len() {
             writer.append(&open(at)?, &progress)?;
         }

@@ -221,8 +221,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub fn progress(&self, what: &str, rows: u64) -> Progress {
-        Progress::new(what, rows, self.options.quiet || self.options.dry_run)
+    pub fn progress(&self, what: &str, cells: u64) -> Progress {
+        let quiet = self.options.quiet || self.options.dry_run;
+        Progress::new(what, cells, quiet, store::moved)
     }
 
     /// Writes the outputs that are not whole, or tells how that would be done.

@@ -18,6 +18,8 @@ pub struct Approach {
     /// Of each leaf, what a row costs and how many elements it has in the mean.
     pub costs: Vec<RowCost>,
     pub means: Vec<f64>,
+    /// Bytes that are read and appended for a row, about.
+    pub moved: f64,
     pub wave: Budget,
     /// Rows that fit one wave, about.
     pub at_once: u64,
@@ -30,6 +32,9 @@ impl Approach {
         let leaves = &selection.leaves;
         let costs: Vec<RowCost> = leaves.iter().map(Leaf::cost).collect::<Result<_>>()?;
         let means: Vec<f64> = leaves.iter().map(Leaf::mean_elements).collect();
+        let each = leaves.iter().zip(&costs).zip(&means);
+        let moved = each.map(|((leaf, cost), mean)| cost.mean(*mean) * leaf.moved_per_byte());
+        let moved = moved.sum();
         let mut wave = request.budget;
         if !selection.csc.is_empty() {
             wave.wave = wave
@@ -65,6 +70,7 @@ impl Approach {
             unpacks: matches!(request.order, Order::Cells(_)) && at_once < total,
             costs,
             means,
+            moved,
             wave,
             at_once,
         })

@@ -164,17 +164,17 @@ impl<'a> Engine<'a> {
         for batch in outputs.chunks(together) {
             let opened = batch.iter().map(|&output| self.open(output, &[], None));
             let mut opened = opened.collect::<Result<Vec<_>>>()?;
+            let (first, last) = (batch[0], batch[batch.len() - 1]);
+            self.begin_step(cuts[last + 1] - cuts[first]);
             let costs = &self.approach.costs;
             self.fill(&mut opened, |at, leaf, writer, place| {
                 let rows = cuts[place.output]..cuts[place.output + 1];
                 writer.append_from(leaf, rows, place.columns_of(leaf), costs[at])
             })?;
             for open in opened {
-                let output = open.place.output;
-                let rows = cuts[output + 1] - cuts[output];
                 self.close(open)?;
-                self.request.progress.add(rows);
             }
+            self.request.progress.end();
         }
         Ok(())
     }
@@ -205,6 +205,7 @@ impl<'a> Engine<'a> {
         let mut blocks: Vec<Block> = vec![];
         while start < total {
             let (end, wave) = self.next_wave(start)?;
+            self.begin_step(end - start);
             let mut old = blocks.into_iter();
             blocks = self
                 .leaves()
@@ -214,10 +215,15 @@ impl<'a> Engine<'a> {
             let bytes: u64 = blocks.iter().map(Block::bytes).sum();
             debug!("Wave: rows {start} to {end} of the order, {bytes} bytes");
             self.write_wave(&mut file, start..end, &wave, &blocks)?;
-            self.request.progress.add(end - start);
+            self.request.progress.end();
             start = end;
         }
         Ok(())
+    }
+
+    fn begin_step(&self, rows: u64) {
+        let bytes = rows as f64 * self.approach.moved;
+        self.request.progress.begin(rows, bytes as u64);
     }
 
     fn leaves(&self) -> &'a [Leaf] {

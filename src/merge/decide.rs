@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::extras::Extras;
 use super::genes::JoinedGenes;
@@ -12,7 +12,8 @@ use super::join::{Join, Joined};
 use super::scan::{Known, Scan};
 use super::shared::Shared;
 use super::stack::{ArrayPlan, Part, Shape};
-use super::{Modes, frames, genes_of};
+use super::{Modes, frames, genes_of, named};
+use crate::report::words::{count, thousands};
 
 pub struct Outline {
     pub inputs: Vec<Known>,
@@ -52,6 +53,7 @@ impl Outline {
             extras: scan.extras,
             modes: scan.modes,
         };
+        outline.tell_genes();
         outline.shared.warn(&outline.genes.joined);
         let mut arrays = scan.arrays;
         for path in kept {
@@ -72,28 +74,51 @@ impl Outline {
             .map(|(path, (scan, _))| (path, scan))
             .chain([("obs".into(), scan.obs)])
             .collect();
-        let squares = scan.squares.iter();
-        lost.extend(squares.map(|path| format!("'{path}' (pairs of cells)")));
+        if !scan.squares.is_empty() {
+            let squares: Vec<String> = scan.squares.iter().cloned().collect();
+            lost.push(format!(
+                "{}, as there are no values between cells of different files (--pairwise keeps the blocks of each \
+                 file)",
+                named(&squares)
+            ));
+        }
         let unlisted = scan.unlisted.iter();
         lost.extend(unlisted.map(|path| format!("'{path}' (not listed in 'column-order')")));
         for (path, agrees) in scan.gene_arrays {
             if agrees {
                 outline.gene_arrays.push(path)
             } else {
-                lost.push(format!("'{path}', which differs between the inputs"))
+                lost.push(format!("'{path}', which differs between the files"))
             }
         }
         if !scan.unknown.is_empty() && outline.inputs.len() > 1 {
-            let names: Vec<String> = scan.unknown.iter().map(|n| format!("'{n}'")).collect();
+            let names: Vec<String> = scan.unknown.iter().cloned().collect();
             warn!(
-                "Only the first input's is kept, where it has one, of {}",
-                names.join(", ")
+                "Elements that anndata does not know, {}, are kept of the first file alone",
+                named(&names)
             );
         }
         if !lost.is_empty() {
-            warn!("Not carried over: {}", lost.join("; "));
+            warn!("Left out: {}", lost.join("; "));
         }
         Ok(outline)
+    }
+
+    /// Says how many genes the inputs have in common, and what may be wrong where those are few.
+    fn tell_genes(&self) {
+        let joined = &self.genes.joined;
+        let [all, any] = [joined.in_all, joined.in_any].map(|n| thousands(n as u64));
+        info!("Genes: {all} in all files, {any} in any");
+        if let Some(reason) = joined.suspicion {
+            let common = match joined.in_all {
+                0 => "No gene is".to_owned(),
+                1 => "Only 1 gene is".to_owned(),
+                n => format!("Only {} are", count(n as u64, "gene")),
+            };
+            let reason =
+                reason.unwrap_or("are they of one species, with the same kind of gene names?");
+            warn!("{common} in all files: {reason}");
+        }
     }
 
     pub fn cells(&self) -> u64 {

@@ -21,7 +21,7 @@ pub struct Input {
 impl Input {
     pub fn open(path: &Path, access: &Access) -> Result<Input> {
         let name = path.display().to_string();
-        Format::of(path)?;
+        Format::check_input(path)?;
         let open = || -> Result<_> {
             let root = store::open(path, access)?;
             let selection = Selection::of(&root)?;

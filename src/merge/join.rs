@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::mismatch;
 use crate::store::spec::Strings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,11 @@ pub struct Joined {
     pub index: Strings,
     /// Whether all files have the same genes in the same order; only then may a name occur twice.
     pub identical: bool,
+    /// Genes that are in all files, and in any.
+    pub in_all: usize,
+    pub in_any: usize,
+    /// Whether so few are in all that something is likely wrong, and what, where the names show it.
+    pub suspicion: Option<Option<&'static str>>,
     /// Whether a gene is new to some file, and whether some file loses one.
     pub fills: bool,
     pub drops: bool,
@@ -141,6 +147,9 @@ impl Joiner {
         if !identical && let Some(twice) = self.twice {
             bail!(twice);
         }
+        let (in_all, in_any) = (self.in_all(), self.genes.len());
+        let suspicion =
+            (!identical && mismatch::is_suspicious(in_all, self.fewest)).then(|| self.reason());
         let first = self.first.1;
         let kept = match self.how {
             _ if identical => first.to_vec(),
@@ -159,7 +168,10 @@ impl Joiner {
         };
         ensure!(
             !kept.is_empty() || self.genes.is_empty(),
-            "No gene is in every input; use --join outer to keep those of any"
+            "No gene is in every input{}; use --join outer to keep those of any",
+            suspicion
+                .flatten()
+                .map_or(String::new(), |reason| format!(": {reason}"))
         );
         let mut places = vec![None; self.genes.len()];
         for (number, at) in kept.iter().zip(0..) {
@@ -169,11 +181,34 @@ impl Joiner {
         Ok(Joined {
             index: names.collect(),
             identical,
+            in_all: if identical { kept.len() } else { in_all },
+            in_any: if identical { kept.len() } else { in_any },
+            suspicion,
             fills: !identical && self.how == Join::Outer && self.fewest < kept.len(),
             drops: !identical && self.how == Join::Inner && self.most > kept.len(),
             numbers: self.numbers,
             places,
         })
+    }
+
+    /// Genes that all files have. The first has all of them.
+    fn in_all(&self) -> usize {
+        let others = self.files - self.alike;
+        let in_all = |number: &&u32| self.genes[**number as usize].files == others;
+        self.first.1.iter().filter(in_all).count()
+    }
+
+    /// What makes the names of the first file differ from those that it lacks, which were numbered after them.
+    fn reason(&self) -> Option<&'static str> {
+        let names: Vec<&[u8]> = self.genes.iter().map(|gene| &*gene.name).collect();
+        let of_first = self
+            .first
+            .1
+            .iter()
+            .max()
+            .map_or(0, |last| *last as usize + 1);
+        let (first, others) = names.split_at(of_first);
+        mismatch::reason(first, others)
     }
 
     fn told_twice(&self, twice: &[u32], file: &str) -> String {

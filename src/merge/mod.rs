@@ -8,6 +8,7 @@ pub mod frames;
 pub mod genes;
 pub mod input;
 pub mod join;
+mod mismatch;
 pub mod names;
 pub mod reindex;
 pub mod scan;

@@ -99,8 +99,18 @@ impl Shared {
             differing.extend(named.map(|(path, _)| path.clone()));
         }
         if !differing.is_empty() {
+            let differ = if differing.len() == 1 {
+                "differs"
+            } else {
+                "differ"
+            };
+            let option = if differing.iter().all(|path| path.starts_with("uns")) {
+                "--uns-merge"
+            } else {
+                "--uns-merge and --var-merge"
+            };
             warn!(
-                "Inputs differ, and only what the first has is kept, of {}",
+                "{} {differ} between the files; of each that of the first file is kept (see {option})",
                 named(&differing)
             );
         }

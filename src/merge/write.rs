@@ -45,6 +45,8 @@ pub struct Writer<'a> {
 struct Merged {
     path: String,
     stack: Stack,
+    /// Bytes of a row in the mean, and 1: what it counts in the progress.
+    weight: u64,
     /// What each input had when it was scanned.
     shapes: Vec<Option<Shape>>,
 }
@@ -119,12 +121,20 @@ impl<'a> Writer<'a> {
         }
         for (path, (plan, shapes)) in outline.arrays {
             writer.arrays.push(Merged {
+                weight: plan.least_bytes(cells) / cells.max(1) + 1,
                 stack: Stack::create(out, &path, plan, cells)?,
                 path,
                 shapes,
             });
         }
         Ok(writer)
+    }
+
+    /// What all arrays are, in the units of the progress.
+    pub fn work(&self) -> u64 {
+        let cells: u64 = self.cells.iter().sum();
+        let weights = self.arrays.iter().map(|array| array.weight);
+        weights.sum::<u64>().saturating_mul(cells)
     }
 
     /// Appends the rows of the next input.
@@ -175,11 +185,13 @@ impl<'a> Writer<'a> {
                 "'{path}' of {} has changed since it was first read",
                 input.name
             );
+            let (rows, units) = (input.rows_of(path), array.weight * input.cells());
+            progress.begin(units, (units as f64 * rows.moved_per_byte()) as u64);
             array
                 .stack
-                .append(input.rows_of(path), map, &self.scratch)
+                .append(rows, map, &self.scratch)
                 .with_context(|| format!("Read {}", input.name))?;
-            progress.add(input.cells());
+            progress.end();
         }
         Ok(())
     }
@@ -234,7 +246,7 @@ fn write_given(given: &[Given], input: &Input, genes: &Joined, out: &Group) -> R
     }
     if !lost.is_empty() {
         warn!(
-            "Not carried over, because its kind cannot be put on other genes: {}",
+            "Left out: {}, which cannot be put on other genes",
             lost.join(", ")
         );
     }

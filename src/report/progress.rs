@@ -1,25 +1,34 @@
 //! How far a run is: a bar on a terminal, elsewhere a log line now and then.
 //!
-//! The bars are in one place so that [`above_bars`] lets log lines scroll by above them.
+//! A run goes step by step, and a step may take minutes: within it, the bytes that were moved so far say how far it is.
+//! A thread of its own looks at that a few times a second. The bars are in one place so that [`above_bars`] lets log
+//! lines scroll by above them.
 
-use std::{
-    sync::{
-        LazyLock,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-use indicatif::{
-    FormattedDuration, HumanCount, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle,
-};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
+
+use super::words::thousands;
 
 /// Drawn on stderr, if that is a terminal.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// How long a run is silent, where there is no terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Between two looks at how far it is.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Before that, or below that share of the work, the time that is left is not told.
+const LEAST_TIME: Duration = Duration::from_secs(2);
+const LEAST_SHARE: f64 = 0.01;
+
+/// Steps of a bar.
+const BAR: u64 = 1000;
 
 /// Runs `write`, which writes to the terminal, with the bars out of the way.
 pub fn above_bars<T>(write: impl FnOnce() -> T) -> T {
@@ -32,98 +41,220 @@ pub fn end_bars() {
     BARS.set_draw_target(ProgressDrawTarget::hidden());
 }
 
-/// The progress of one pass over rows. Dropping it takes the bar away.
+/// The progress of one run over cells. Dropping it takes the bar away.
 pub struct Progress {
-    what: String,
-    total: u64,
-    done: AtomicU64,
-    started: Instant,
-    display: Display,
+    track: Arc<Mutex<Track>>,
+    /// Bytes that this process has moved so far.
+    moved: fn() -> u64,
+    shown: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-enum Display {
-    Nothing,
+/// How far the work is, in units of the caller's.
+struct Track {
+    total: u64,
+    done: u64,
+    /// Units of the step that was begun, the bytes moved before it, and those it will move, about.
+    step: u64,
+    from: u64,
+    bytes: u64,
+}
+
+/// What is shown, and since when.
+struct Display {
+    /// What happens to the cells, as in "Slicing".
+    what: String,
+    cells: u64,
+    started: Instant,
+    how: How,
+}
+
+enum How {
     Bar(ProgressBar),
-    /// The second, counted from the start, of the next log line.
-    Log(AtomicU64),
+    /// When the next log line is due, counted from the start.
+    Log(Duration),
 }
 
 impl Progress {
-    /// Starts the clock for `total_rows`; `what` says what happens to them, as in "Slicing".
-    pub fn new(what: &str, total_rows: u64, quiet: bool) -> Self {
-        let display = match (quiet, BARS.is_hidden()) {
-            (true, _) => Display::Nothing,
-            (false, true) => Display::Log(AtomicU64::new(LOG_INTERVAL.as_secs())),
-            (false, false) => Display::Bar(bar(what, total_rows)),
-        };
+    /// Starts the clock for `cells`; `what` says what happens to them, as in "Slicing". `moved` gives the bytes that
+    /// this process has read and appended so far.
+    pub fn new(what: &str, cells: u64, quiet: bool, moved: fn() -> u64) -> Self {
+        let track = Arc::new(Mutex::new(Track {
+            total: cells,
+            done: 0,
+            step: 0,
+            from: 0,
+            bytes: 0,
+        }));
+        let shown = (!quiet).then(|| {
+            let (end, ended) = channel();
+            let display = Display {
+                what: what.to_owned(),
+                cells,
+                started: Instant::now(),
+                how: if BARS.is_hidden() {
+                    How::Log(LOG_INTERVAL)
+                } else {
+                    How::Bar(bar(what))
+                },
+            };
+            let track = Arc::clone(&track);
+            (
+                end,
+                thread::spawn(move || display.run(&track, moved, &ended)),
+            )
+        });
         Self {
-            what: what.to_owned(),
-            total: total_rows,
-            done: AtomicU64::new(0),
-            started: Instant::now(),
-            display,
+            track,
+            moved,
+            shown,
         }
     }
 
-    /// Counts `rows` more as done. Cheap, from any thread.
-    pub fn add(&self, rows: u64) {
-        let done = self.done.fetch_add(rows, Relaxed) + rows;
-        match &self.display {
-            Display::Nothing => {}
-            Display::Bar(bar) => bar.inc(rows),
-            Display::Log(due) => {
-                let elapsed = self.started.elapsed();
-                if is_due(due, elapsed.as_secs()) {
-                    info!("{}", status(&self.what, done, self.total, elapsed));
-                }
-            }
-        }
+    /// Counts the work in other units than cells: `total` of them.
+    pub fn weigh(&self, total: u64) {
+        self.track().total = total;
+    }
+
+    /// Begins a step of so many units, in which about `bytes` are moved.
+    pub fn begin(&self, units: u64, bytes: u64) {
+        let from = (self.moved)();
+        let mut track = self.track();
+        (track.step, track.from, track.bytes) = (units, from, bytes);
+    }
+
+    /// Ends the step.
+    pub fn end(&self) {
+        let mut track = self.track();
+        track.done += std::mem::take(&mut track.step);
+    }
+
+    fn track(&self) -> MutexGuard<'_, Track> {
+        self.track.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Display::Bar(bar) = &self.display {
-            bar.finish_and_clear();
-            BARS.remove(bar);
+        if let Some((end, thread)) = self.shown.take() {
+            drop(end);
+            let _ = thread.join(); // a display that failed is no failure of the run
         }
     }
 }
 
-/// Whether the line due at second `due` is to be written now, by this thread; sets the next.
-fn is_due(due: &AtomicU64, now: u64) -> bool {
-    let at = due.load(Relaxed);
-    let next = now + LOG_INTERVAL.as_secs();
-    now >= at && due.compare_exchange(at, next, Relaxed, Relaxed).is_ok()
+impl Track {
+    /// The share of the work that is done when `moved` bytes were moved: from 0 to 1.
+    fn share(&self, moved: u64) -> f64 {
+        let within = moved.saturating_sub(self.from) as f64 / self.bytes.max(1) as f64;
+        let done = self.done as f64 + self.step as f64 * within.min(1.0);
+        (done / self.total.max(1) as f64).min(1.0)
+    }
 }
 
-fn bar(what: &str, rows: u64) -> ProgressBar {
-    const TEMPLATE: &str =
-        "{msg} {wide_bar} {human_pos}/{human_len} rows, {rows_per_sec} rows/s, {eta} left";
-    let style = ProgressStyle::with_template(TEMPLATE)
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
-        .with_key(
-            "rows_per_sec",
-            |state: &indicatif::ProgressState, out: &mut dyn std::fmt::Write| {
-                let _ = write!(out, "{}", HumanCount(state.per_sec() as u64));
-            },
-        );
-    let bar = BARS.add(ProgressBar::new(rows)).with_style(style);
-    bar.set_message(what.to_owned());
-    bar.enable_steady_tick(Duration::from_secs(1)); // time left, also while no row is done
+impl Display {
+    /// Until the other end of `ended` is gone.
+    fn run(mut self, track: &Mutex<Track>, moved: fn() -> u64, ended: &Receiver<()>) {
+        let mut share: f64 = 0.0;
+        while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+            let track = track.lock().unwrap_or_else(PoisonError::into_inner);
+            share = share.max(track.share(moved()));
+            drop(track);
+            self.show(share);
+        }
+        if let How::Bar(bar) = &self.how {
+            bar.finish_and_clear();
+            BARS.remove(bar);
+        }
+    }
+
+    fn show(&mut self, share: f64) {
+        let elapsed = self.started.elapsed();
+        let status = Status::of(share, self.cells, elapsed);
+        let line = || format!("{}: {}", self.what, status.long(elapsed));
+        match &mut self.how {
+            How::Bar(bar) => {
+                bar.set_position((share * BAR as f64) as u64);
+                bar.set_message(status.short());
+            }
+            How::Log(due) if elapsed >= *due => {
+                *due = elapsed + LOG_INTERVAL;
+                info!("{}", line());
+            }
+            How::Log(_) => {}
+        }
+    }
+}
+
+fn bar(what: &str) -> ProgressBar {
+    // What does not fit the width of the terminal is left out, from the right.
+    let style = ProgressStyle::with_template("{prefix} [{bar:12}] {wide_msg}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = BARS.add(ProgressBar::new(BAR));
+    bar.set_style(style.progress_chars("#> "));
+    bar.set_prefix(what.to_owned());
     bar
 }
 
-fn status(what: &str, done: u64, total: u64, elapsed: Duration) -> String {
-    let percent = 100 * u128::from(done) / u128::from(total.max(1));
-    let rate = done as f64 / elapsed.as_secs_f64().max(1e-9);
-    let left = total.saturating_sub(done) as f64 / rate;
-    let left = match Duration::try_from_secs_f64(left) {
-        Ok(left) => FormattedDuration(left).to_string(),
-        Err(_) => "unknown time".to_owned(),
-    };
-    let [done, total, rate] = [done, total, rate as u64].map(HumanCount);
-    format!("{what}: {percent}% ({done} of {total} rows), {rate} rows/s, {left} left")
+/// What is told of a run.
+struct Status {
+    percent: u64,
+    done: u64,
+    cells: u64,
+    /// Cells a second.
+    rate: u64,
+    left: Option<Duration>,
+}
+
+impl Status {
+    fn of(share: f64, cells: u64, elapsed: Duration) -> Status {
+        let done = (share * cells as f64) as u64;
+        let seconds = elapsed.as_secs_f64();
+        let is_known = elapsed >= LEAST_TIME && (LEAST_SHARE..1.0).contains(&share);
+        let left = seconds / share.max(LEAST_SHARE) * (1.0 - share);
+        Status {
+            percent: (share * 100.0) as u64,
+            done: done.min(cells),
+            cells,
+            rate: (done as f64 / seconds.max(1e-9)) as u64,
+            left: Duration::try_from_secs_f64(left).ok().filter(|_| is_known),
+        }
+    }
+
+    /// For a bar, what matters most first.
+    fn short(&self) -> String {
+        let left = self.left.map(|left| format!(", {} left", clock(left)));
+        format!(
+            "{}%{}, {} of {} cells",
+            self.percent,
+            left.unwrap_or_default(),
+            thousands(self.done),
+            thousands(self.cells)
+        )
+    }
+
+    /// For a log line.
+    fn long(&self, elapsed: Duration) -> String {
+        let left = self.left.map(|left| format!(", {} left", clock(left)));
+        format!(
+            "{}% ({} of {} cells) after {}, {} cells/s{}",
+            self.percent,
+            thousands(self.done),
+            thousands(self.cells),
+            clock(elapsed),
+            thousands(self.rate),
+            left.unwrap_or_default()
+        )
+    }
+}
+
+/// Minutes and seconds, and hours where there are any: `02:30`, `1:02:30`.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes:02}:{seconds:02}"),
+        hours => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
 }
 
 #[cfg(test)]
@@ -131,33 +262,56 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_line_tells_share_rate_and_time_left() {
-        let line = status("Slicing", 250_000, 1_000_000, Duration::from_secs(50));
-        let expected = "Slicing: 25% (250,000 of 1,000,000 rows), 5,000 rows/s, 00:02:30 left";
+    fn a_log_line_tells_share_times_and_rate() {
+        let elapsed = Duration::from_secs(50);
+        let line = Status::of(0.25, 1_000_000, elapsed).long(elapsed);
+        let expected = "25% (250,000 of 1,000,000 cells) after 00:50, 5,000 cells/s, 02:30 left";
         assert_eq!(line, expected);
     }
 
     #[test]
-    fn no_rows_and_no_time_are_no_surprise() {
-        assert!(status("Merging", 0, 10, Duration::ZERO).ends_with("unknown time left"));
-        assert!(status("Merging", 0, 0, Duration::ZERO).starts_with("Merging: 0%"));
+    fn a_bar_tells_what_matters_most_in_40_columns() {
+        let line = Status::of(0.5, 10, Duration::from_secs(4000)).short();
+        assert_eq!(line, "50%, 1:06:40 left, 5 of 10 cells");
+        let bar = "Slicing [############] ".len();
+        assert!(bar + "50%, 1:06:40 left".len() <= 40);
     }
 
     #[test]
-    fn lines_are_an_interval_apart_and_written_by_one() {
-        let due = AtomicU64::new(30);
-        let written: Vec<_> = (0..200).filter(|&now| is_due(&due, now)).collect();
-        assert_eq!(written, [30, 60, 90, 120, 150, 180]);
+    fn the_time_left_is_told_when_it_is_known() {
+        let left = |share, seconds| Status::of(share, 10, Duration::from_secs(seconds)).left;
+        assert_eq!(left(0.5, 1), None, "at the start");
+        assert_eq!(left(0.001, 60), None, "no 0s left, and no years");
+        assert_eq!(left(1.0, 60), None, "0s left");
+        assert_eq!(left(0.25, 30), Some(Duration::from_secs(90)));
     }
 
     #[test]
-    fn rows_add_up_over_threads() {
-        let progress = Progress::new("Testing", 4000, true);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| (0..1000).for_each(|_| progress.add(1)));
-            }
-        });
-        assert_eq!(progress.done.load(Relaxed), 4000);
+    fn a_step_moves_on_with_the_bytes_and_ends_where_it_must() {
+        let mut track = Track {
+            total: 100,
+            done: 20,
+            step: 40,
+            from: 1000,
+            bytes: 500,
+        };
+        assert_eq!(track.share(1000), 0.2);
+        assert_eq!(track.share(1250), 0.4);
+        assert_eq!(track.share(99_999), 0.6, "more bytes than were thought of");
+        track.bytes = 0;
+        assert_eq!(track.share(1000), 0.2);
+        (track.done, track.step, track.total) = (0, 0, 0);
+        assert_eq!(track.share(0), 0.0, "no cells");
+    }
+
+    #[test]
+    fn steps_add_up() {
+        let progress = Progress::new("Testing", 40, true, || 0);
+        for _ in 0..4 {
+            progress.begin(10, 1);
+            progress.end();
+        }
+        progress.end();
+        assert_eq!(progress.track().share(0), 1.0);
     }
 }

@@ -48,6 +48,13 @@ pub struct RowCost {
     pub element: u64,
 }
 
+impl RowCost {
+    /// Bytes of a row with so many elements.
+    pub fn mean(self, elements: f64) -> f64 {
+        self.fixed as f64 + self.element as f64 * elements
+    }
+}
+
 impl Leaf {
     pub fn rows(&self) -> u64 {
         match &self.source {
@@ -160,6 +167,11 @@ impl Leaf {
             }
             Source::Text(_) | Source::Field(..) | Source::Awkward(_) => 0,
         }
+    }
+
+    /// Bytes that are read and appended for a byte of its rows, about: compressed ones are fewer in their file.
+    pub fn moved_per_byte(&self) -> f64 {
+        if self.unpacked_bytes() > 0 { 1.4 } else { 2.0 }
     }
 
     /// What its rows take in an HDF5 file without compression, at the least: of text, only the references to it.

@@ -12,11 +12,12 @@ mod io;
 mod leftout;
 mod panics;
 pub mod spec;
+mod what;
 mod zarr;
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 
 pub use self::access::Access;
 pub use self::array::{Array, StorageInfo};
@@ -31,7 +32,7 @@ pub use self::io::lanes::{in_lanes, lanes_of};
 pub use self::io::ledger::Ledger;
 pub use self::io::raw::Take;
 pub use self::io::scratch::Scratch;
-pub use self::io::work::work;
+pub use self::io::work::{moved, work};
 pub use self::panics::is_guarded;
 use self::spec::Attrs;
 use crate::codec::compression::Compression;
@@ -60,7 +61,14 @@ pub enum Rows {
 }
 
 /// Opens what stands at `path` by its content: an HDF5 file or a Zarr group (v2 or v3).
+///
+/// # Errors
+/// Of what is another kind of file, one that says what it is and how to convert it.
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
+    open_known(path, access).map_err(|e| what::hint(path).map_or(e, Error::msg))
+}
+
+fn open_known(path: &Path, access: &Access) -> Result<Group> {
     let name = path.display();
     let found = std::fs::metadata(path).with_context(|| format!("Open {name}"))?;
     if found.is_dir() {
@@ -89,6 +97,18 @@ impl Format {
                 path.display()
             ),
         }
+    }
+
+    /// Refuses an input whose name has none of these extensions, and says what it is instead.
+    pub fn check_input(path: &Path) -> Result<()> {
+        if Format::of(path).is_ok() {
+            return Ok(());
+        }
+        bail!(what::hint(path).unwrap_or_else(|| format!(
+            "{}: not a .h5ad or .zarr file. For others, convert first (10x: scanpy.read_10x_h5, loom: \
+             anndata.io.read_loom, .gz: gunzip)",
+            path.display()
+        )))
     }
 
     /// An error where such a file has no such compression.

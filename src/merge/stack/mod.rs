@@ -57,6 +57,15 @@ impl<'a> Input<'a> {
         }
     }
 
+    /// Bytes that are read and appended for a byte of its rows, about.
+    pub fn moved_per_byte(&self) -> f64 {
+        match self {
+            Input::Leaf(leaf) => leaf.moved_per_byte(),
+            Input::Csc(_) => 2.0,
+            Input::Absent(_) => 1.0,
+        }
+    }
+
     fn rows(&self) -> u64 {
         match self {
             Input::Leaf(leaf) => leaf.rows(),

@@ -9,6 +9,7 @@ use super::ahead::read_ahead;
 use super::lanes::{in_lanes, lanes_of};
 use super::ledger::{Ledger, PartialSums, Sum};
 use super::raw::{self, Check, Fill, Take};
+use super::work;
 use crate::store::spec::{ArraySpec, Strings};
 use crate::store::{Array, Buffer, hdf5, zarr};
 
@@ -75,6 +76,7 @@ impl Appender {
         if let Some(noted) = &mut self.noted {
             noted.sum.add(&Sum::of(bytes));
         }
+        work::appended(bytes.len());
         match &mut self.of {
             AppenderOf::Hdf5(a) => a.append(bytes),
             AppenderOf::Zarr(a) => a.append(bytes),
@@ -104,6 +106,7 @@ impl Appender {
                 if noted && !bytes.is_empty() {
                     parts.add(first * row, bytes);
                 }
+                work::appended(bytes.len());
                 write(first, bytes)
             })
         };
@@ -211,6 +214,7 @@ impl Appender {
         if let Some(noted) = &mut self.noted {
             noted.sum.add_texts(strings);
         }
+        work::appended(strings.iter().map(<[u8]>::len).sum());
         match &mut self.of {
             AppenderOf::Hdf5(a) => a.append_strings(strings),
             AppenderOf::Zarr(a) => a.append_strings(strings),

@@ -247,6 +247,8 @@ pub type Take<'a> = &'a (dyn Fn(u64, &[u8]) -> Result<()> + Sync);
 /// Copies `len` bytes from one place to another without taking them into memory. False where the kernel cannot, such as
 /// between some file systems; then nothing counts as copied.
 pub fn transfer(from: &FileSpan, to: &FileSpan, len: u64) -> Result<bool> {
+    /// Bytes of one call: few enough to see how far it is.
+    const STEP: usize = 64 << 20;
     let (mut read, mut written) = (from.at, to.at);
     while written < to.at + len {
         let left = usize::try_from(to.at + len - written).unwrap_or(usize::MAX);
@@ -255,7 +257,7 @@ pub fn transfer(from: &FileSpan, to: &FileSpan, len: u64) -> Result<bool> {
             Some(&mut read),
             to.file,
             Some(&mut written),
-            left.min(1 << 30),
+            left.min(STEP),
         );
         match step {
             Ok(0) => bail!(
@@ -265,6 +267,7 @@ pub fn transfer(from: &FileSpan, to: &FileSpan, len: u64) -> Result<bool> {
             Ok(bytes) => {
                 work::read(bytes);
                 work::written(bytes);
+                work::appended(bytes);
             }
             Err(rustix::io::Errno::INTR) => {}
             // Whatever is wrong, plain reading and writing tells it better.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 static DECODED: AtomicU64 = AtomicU64::new(0);
 static READ: AtomicU64 = AtomicU64::new(0);
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
+static APPENDED: AtomicU64 = AtomicU64::new(0);
 
 /// What was done so far.
 pub struct Work {
@@ -21,6 +22,12 @@ pub fn work() -> Work {
         bytes_read: READ.load(Ordering::Relaxed),
         bytes_written: WRITTEN.load(Ordering::Relaxed),
     }
+}
+
+/// Bytes that were read from files past the libraries and bytes of values that were appended to arrays, so far: what
+/// grows all the time while a run works.
+pub fn moved() -> u64 {
+    READ.load(Ordering::Relaxed) + APPENDED.load(Ordering::Relaxed)
 }
 
 impl fmt::Display for Work {
@@ -43,4 +50,9 @@ pub fn read(bytes: usize) {
 
 pub fn written(bytes: usize) {
     WRITTEN.fetch_add(bytes as u64, Ordering::Relaxed);
+}
+
+/// Counts bytes of values, as they are before they are encoded.
+pub fn appended(bytes: usize) {
+    APPENDED.fetch_add(bytes as u64, Ordering::Relaxed);
 }
