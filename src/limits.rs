@@ -53,6 +53,12 @@ pub const SHARDS: u64 = 1_000_000;
 /// Threads; more only wait for one another.
 pub const THREADS: usize = 1024;
 
+/// Bytes of a line of a table: one with a number for each of a million genes is shorter; of a field of it, or a name in
+/// a list; and fields of a line.
+pub const LINE: usize = 16 << 20;
+pub const FIELD: usize = 1 << 20;
+pub const FIELDS: usize = 1 << 20;
+
 /// Whether `declared` bytes can be what `stored` ones stand for, but for `besides` that were never written.
 pub fn is_stored(declared: u64, stored: u64, besides: u64) -> bool {
     declared <= self::declared(stored, besides)

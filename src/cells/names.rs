@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use tracing::info;
 
 use super::{Obs, listed, trimmed, unpacked};
+use crate::limits;
 use crate::resources::format_size;
 use crate::store::spec::Strings;
 
@@ -80,9 +81,6 @@ impl Names {
     }
 }
 
-/// A name that is longer is none.
-const MOST_OF_LINE: u64 = 1 << 20;
-
 /// The names in a file, one a line, without white space around them; `-` is standard input. The file may be gzip. They may
 /// take `memory` bytes.
 pub fn read(path: &Path, memory: u64) -> Result<Names> {
@@ -94,14 +92,14 @@ pub fn read(path: &Path, memory: u64) -> Result<Names> {
     let (mut names, mut line) = (Names::default(), vec![]);
     for number in 1u64.. {
         line.clear();
-        let mut bounded = (&mut input).take(MOST_OF_LINE);
+        let mut bounded = (&mut input).take(limits::FIELD as u64);
         if bounded.read_until(b'\n', &mut line)? == 0 {
             break;
         }
         ensure!(
-            line.len() < MOST_OF_LINE as usize || line.ends_with(b"\n"),
+            line.len() < limits::FIELD || line.ends_with(b"\n"),
             "Line {number} is longer than {}: it is no list of names, one a line",
-            format_size(MOST_OF_LINE)
+            format_size(limits::FIELD as u64)
         );
         let text = trimmed(&line).with_context(|| format!("Line {number}"))?;
         let text = text.trim_start_matches('\u{feff}'); // the mark some editors put first

@@ -9,13 +9,8 @@ use anyhow::{Result, bail, ensure};
 use csv_core::{ReadRecordResult, Reader, ReaderBuilder};
 
 use super::unpacked;
+use crate::limits;
 use crate::resources::format_size;
-
-/// A line with a number for each of a million genes is shorter.
-const MOST_BYTES: usize = 16 << 20;
-const MOST_COLUMNS: usize = 1 << 20;
-/// A name or a value.
-const MOST_OF_FIELD: usize = 1 << 20;
 
 /// One line at a time of a table whose lines all have as many fields as the first.
 pub struct Lines {
@@ -85,10 +80,10 @@ impl Lines {
     /// Makes room for a longer line.
     fn widen(&mut self) -> Result<()> {
         ensure!(
-            self.fields.len() < MOST_BYTES,
+            self.fields.len() < limits::LINE,
             "Line {} is longer than {}; is a quotation mark missing?",
             self.line,
-            format_size(MOST_BYTES as u64)
+            format_size(limits::LINE as u64)
         );
         self.fields.resize(2 * self.fields.len(), 0);
         Ok(())
@@ -96,7 +91,7 @@ impl Lines {
 
     /// Makes room for more columns in the first line.
     fn add_columns(&mut self) -> Result<()> {
-        let most = self.columns.unwrap_or(MOST_COLUMNS);
+        let most = self.columns.unwrap_or(limits::FIELDS);
         if self.ends.len() > most {
             match self.columns {
                 Some(columns) => bail!(
@@ -125,10 +120,10 @@ impl Lines {
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
         let field = &self.fields[start..self.ends[at]];
         ensure!(
-            field.len() <= MOST_OF_FIELD,
+            field.len() <= limits::FIELD,
             "Line {} has a field of more than {}",
             self.line,
-            format_size(MOST_OF_FIELD as u64)
+            format_size(limits::FIELD as u64)
         );
         Ok(field)
     }

@@ -178,6 +178,12 @@ pub fn print(text: &[u8]) -> Result<()> {
     }
 }
 
+/// The same of text for people, in which names of files and their elements do not steer the terminal.
+pub fn print_text(text: &str) -> Result<()> {
+    let lines: Vec<String> = text.split('\n').map(logging::one_line).collect();
+    print(lines.join("\n").as_bytes())
+}
+
 /// Reads the command line. What is no run is told here, and ends with the exit code: help and version go to stdout, a
 /// usage error is one line.
 pub fn parse() -> Result<Cli, ExitCode> {
@@ -187,7 +193,15 @@ pub fn parse() -> Result<Cli, ExitCode> {
     };
     let is_help = e.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if is_help || !e.use_stderr() {
-        let _ = e.print(); // a reader that has gone, as in `| head -1`, is no error
+        let printed = e.print().and_then(|()| std::io::stdout().flush());
+        // A reader that has gone, as in `| head -1`, is no error.
+        if let Err(e) = printed
+            && e.kind() != ErrorKind::BrokenPipe
+        {
+            logging::init(logging::Settings::default());
+            error!("Cannot write to stdout: {e}");
+            return Err(ExitCode::FAILURE);
+        }
     } else {
         logging::init(logging::Settings::default());
         error!(

@@ -12,6 +12,7 @@ use crate::anndata::columns;
 use crate::anndata::encoding::{Encoding, array_attrs};
 use crate::cli::{self, InfoRequest};
 use crate::limits;
+use crate::report::logging::one_line;
 use crate::resources::{format_size, size_on_disk};
 use crate::rows::sparse;
 use crate::store::spec::{Attr, Attrs, Dtype};
@@ -61,14 +62,13 @@ pub fn run(request: &InfoRequest) -> Result<()> {
         File::open(path, &request.access).with_context(|| format!("Cannot read {}", path.display()))
     };
     let files = request.files.iter().map(open).collect::<Result<Vec<_>>>()?;
-    let text = if request.json {
+    if request.json {
         let files: Vec<_> = files.iter().map(File::json).collect();
-        serde_json::to_string_pretty(&files)? + "\n"
+        cli::print((serde_json::to_string_pretty(&files)? + "\n").as_bytes())
     } else {
         let files: Vec<_> = files.iter().map(File::text).collect();
-        files.join("\n")
-    };
-    cli::print(text.as_bytes())
+        cli::print_text(&files.join("\n"))
+    }
 }
 
 impl File {
@@ -114,7 +114,9 @@ impl File {
         let (disk, memory) = (format_size(self.bytes), format_size(self.memory()));
         let mut text = format!(
             "{}\n{cells} cells × {genes} genes, {disk} on disk, about {memory} in memory\n{}, encoding {}\n\n",
-            self.path, self.format, self.written_by
+            one_line(&self.path),
+            self.format,
+            one_line(&self.written_by)
         );
         for element in &self.elements {
             text += &element.text();

@@ -252,7 +252,7 @@ impl<'a> Session<'a> {
 
     /// Tells the plan of a dry run.
     pub fn print(&self, preview: &Preview) -> Result<()> {
-        cli::print(preview.text().as_bytes())
+        cli::print_text(&preview.text())
     }
 
     /// Notes that an output is whole; `output` counts those of [`Session::staged`].

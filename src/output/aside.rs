@@ -216,8 +216,8 @@ impl Aside {
                 both.any(|name| !of_files || !name.as_bytes().starts_with(b"/"))
             };
             match lock_of_dead(&other, &record) {
-                Some(_) if is_of_use(&other) && !shared(true) => {}
-                Some(_lock) => remove_left(&other),
+                Some(_lock) if is_of_use(&other) && !shared(true) => clear_up(&other, false),
+                Some(_lock) => clear_up(&other, true),
                 None if shared(false) => return Ok(Some((other, record))),
                 None => {}
             }
@@ -329,13 +329,20 @@ fn lives_here(record: &Record) -> bool {
     is_other && !record.is_foreign() && Path::new("/proc").join(&record.process).exists()
 }
 
-/// Removes what a dead run left, which is locked, once what it had set aside is back.
-fn remove_left(folder: &Path) {
+/// Saves older outputs from the folder of a dead run, which is locked, and removes it where that is `all`.
+fn clear_up(folder: &Path, all: bool) {
     let shown = folder.display();
     let kept = folder.with_file_name(new_name(LEFT));
-    match rescue(folder, &kept).and_then(|()| remove_tree(folder, LOCK)) {
-        Ok(()) => debug!("Removed the leftover {shown} of a dead run"),
-        Err(e) => info!("Cannot remove {shown}, which a dead run left: {e}"),
+    let rescued = rescue(folder, &kept);
+    match rescued.and_then(|()| {
+        if all {
+            remove_tree(folder, LOCK)
+        } else {
+            Ok(())
+        }
+    }) {
+        Ok(()) => debug!("Cleared up the leftover {shown} of a dead run"),
+        Err(e) => info!("Cannot clear up {shown}, which a dead run left: {e}"),
     }
 }
 

@@ -116,6 +116,9 @@ pub fn one_line(text: &str) -> String {
     line
 }
 
+/// Characters of a message; what quotes a longer text of a file is cut.
+const MOST: usize = 1 << 16;
+
 /// The form of a line.
 #[derive(Clone, Copy)]
 struct Line {
@@ -153,6 +156,10 @@ where
             write!(out, "{} ", now()?)?;
         }
         let label = self.label(*event.metadata().level());
+        if let Some((end, _)) = message.char_indices().nth(MOST) {
+            message.truncate(end);
+            message.push('…');
+        }
         writeln!(out, "{label}: {}", one_line(&message))
     }
 }

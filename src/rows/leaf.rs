@@ -67,7 +67,7 @@ impl Leaf {
         }
     }
 
-    /// What its rows cost. Text and awkward arrays are sampled at their beginning.
+    /// What its rows cost. Text and awkward arrays are sampled at places all over them.
     pub fn cost(&self) -> Result<RowCost> {
         let fixed = |fixed| RowCost { fixed, element: 0 };
         Ok(match &self.source {
@@ -84,12 +84,13 @@ impl Leaf {
                 element: s.element_bytes(),
             },
             Source::Text(_) | Source::Awkward(_) => {
-                let sample = self.rows().min(256);
-                if sample == 0 {
+                let sample = sample(self.rows());
+                let rows: u64 = sample.iter().map(|range| range.end - range.start).sum();
+                if rows == 0 {
                     return Ok(fixed(0));
                 }
-                let bytes = self.read(std::slice::from_ref(&(0..sample)))?.bytes();
-                fixed(bytes.div_ceil(sample) * 3 / 2 + 16)
+                // Twice what is kept, as it grows by doubling, and the references to it while it is read.
+                fixed(2 * self.read(&sample)?.bytes().div_ceil(rows) + 32)
             }
         })
     }
@@ -283,6 +284,18 @@ impl Leaf {
             Source::SquareSparse(_) | Source::SquareFixed(_)
         )
     }
+}
+
+/// Some of so many rows: a few at each of some places, or all of a few.
+fn sample(rows: u64) -> Vec<Range<u64>> {
+    const PLACES: u64 = 16;
+    const EACH: u64 = 16;
+    let step = rows / PLACES;
+    if step > EACH {
+        let starts = (0..PLACES).map(|place| place * step);
+        return starts.map(|start| start..start + EACH).collect();
+    }
+    (rows > 0).then_some(0..rows).into_iter().collect()
 }
 
 /// An error unless `found` rows are as many as there are cells.

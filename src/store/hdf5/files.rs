@@ -2,6 +2,7 @@
 
 use std::ffi::{CString, OsString};
 use std::fs::File;
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,17 +19,34 @@ use crate::store::io::raw;
 pub fn open(path: &Path) -> Result<Id> {
     ffi::register_filters()?;
     let access = access(H5F_close_degree_t::H5F_CLOSE_WEAK)?;
-    ffi::open_file(&text(path)?, H5F_ACC_RDONLY, &access)
+    uninterrupted(|| ffi::open_file(&text(path)?, H5F_ACC_RDONLY, &access))
 }
 
 /// Creates a file that every reader since HDF5 1.8 opens; fails where something stands.
 pub fn create(path: &Path) -> Result<Id> {
-    ffi::create_file(&text(path)?, H5F_ACC_EXCL, &writing()?)
+    let access = writing()?;
+    uninterrupted(|| ffi::create_file(&text(path)?, H5F_ACC_EXCL, &access))
 }
 
 /// Opens a file for reading and writing.
 pub fn extend(path: &Path) -> Result<Id> {
-    ffi::open_file(&text(path)?, H5F_ACC_RDWR, &writing()?)
+    let access = writing()?;
+    uninterrupted(|| ffi::open_file(&text(path)?, H5F_ACC_RDWR, &access))
+}
+
+/// Tries again what a signal has interrupted, as open(2) of network file systems may be, which the library does not.
+fn uninterrupted(open: impl Fn() -> Result<Id>) -> Result<Id> {
+    let is_interrupted = |e: &anyhow::Error| {
+        let causes = e.chain();
+        let mut causes = causes.filter_map(|cause| cause.downcast_ref::<io::Error>());
+        causes.any(|cause| cause.kind() == io::ErrorKind::Interrupted)
+    };
+    loop {
+        match open() {
+            Err(e) if is_interrupted(&e) => {}
+            opened => return opened,
+        }
+    }
 }
 
 /// A file access list with the plain POSIX driver, so that addresses are positions in the file. The library opens those
