@@ -65,6 +65,17 @@ impl Consolidated {
         }
     }
 
+    /// Warns where one of its nodes is not there, which no list of what is there tells.
+    pub fn look_for_nodes(&self) -> Result<()> {
+        for path in self.nodes.keys() {
+            if !meta::is_node_at(&self.folder.join(path))? {
+                self.compare(path, None);
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn fault(&self, path: &str, meta: Option<&Meta>) -> Option<Fault> {
         let (what, is_error) = match (self.nodes.get(path), meta) {
             (None, None) => return None,

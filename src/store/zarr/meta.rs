@@ -48,6 +48,12 @@ pub fn is_node(path: &Path) -> Result<bool> {
     Ok(false)
 }
 
+/// The same of a path at which nothing may stand.
+pub fn is_node_at(path: &Path) -> Result<bool> {
+    let stands = path.try_exists();
+    Ok(stands.with_context(|| path.display().to_string())? && is_node(path)?)
+}
+
 /// The metadata of the node in `folder`; `None` where there is no node. An error where links lead it, or a file of it,
 /// out of the bounds.
 pub fn load(folder: &Path, bounds: &Bounds) -> Result<Option<Meta>> {

@@ -78,6 +78,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     });
     if let Some(consolidated) = &consolidated {
         consolidated.compare("", Some(&meta));
+        consolidated.look_for_nodes()?;
     }
     let folder = path.to_path_buf();
     Ok(root(Root {
