@@ -66,8 +66,7 @@ pub struct Field {
     pub shape: Vec<u64>,
 }
 
-/// Elements of an array of that shape. Saturates, as all sizes do that a file claims: a shape that no machine holds
-/// stays one.
+/// Elements of an array of that shape; saturates, as all sizes do that a file claims.
 pub fn elements(shape: &[u64]) -> u64 {
     shape.iter().fold(1, |n, &side| n.saturating_mul(side))
 }

@@ -11,6 +11,7 @@ use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
 use super::lanes::{in_lanes, lanes_of};
+use super::runs::{Run, positions, runs};
 use super::{raw, work};
 use crate::store::spec::elements;
 
@@ -29,14 +30,6 @@ pub struct Grid {
 
 /// Buffers as large as a chunk that decoding one takes: as it is stored, and between two filters.
 const ENCODED: u64 = 2;
-
-/// `len` bytes at `chunk` in a chunk's row that belong at `row` in the array's row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Run {
-    chunk: usize,
-    row: usize,
-    len: usize,
-}
 
 /// The last chunk row of a read that ended inside it, kept for the next read.
 #[derive(Default)]
@@ -393,19 +386,6 @@ fn lock(kept: &KeptChunks) -> std::sync::MutexGuard<'_, Option<(u64, Vec<Vec<u8>
         .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Every position of a grid with `counts` cells on each axis, last axis fastest.
-fn positions(counts: &[u64]) -> impl Iterator<Item = Vec<u64>> + '_ {
-    let total = elements(counts);
-    (0..total).map(|mut i| {
-        let mut at = vec![0; counts.len()];
-        for (axis, &n) in counts.iter().enumerate().rev() {
-            at[axis] = i % n;
-            i /= n;
-        }
-        at
-    })
-}
-
 /// How many chunk rows may be decoded at the same time, in a quarter of the memory. An error where one does not fit
 /// half of it, or where its parts are too many to keep a list of.
 fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64) -> Result<usize> {
@@ -429,34 +409,6 @@ fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64)
     Ok(usize::try_from(memory / 4 / each.max(1))
         .unwrap_or(usize::MAX)
         .max(1))
-}
-
-/// The runs of one row that the chunk at `at` holds; `shape` and `chunk` are those of a row.
-fn runs(shape: &[u64], chunk: &[u64], at: &[u64], item: usize) -> Vec<Run> {
-    let origin: Vec<u64> = at.iter().zip(chunk).map(|(a, c)| a * c).collect();
-    let extent: Vec<u64> = (0..shape.len())
-        .map(|d| chunk[d].min(shape[d] - origin[d]))
-        .collect();
-    let Some((&last, outer)) = extent.split_last() else {
-        return vec![Run {
-            chunk: 0,
-            row: 0,
-            len: item,
-        }];
-    };
-    let flat = |dims: &[u64], at: &dyn Fn(usize) -> u64| {
-        (0..dims.len()).fold(0, |n, d| n * dims[d] + at(d)) as usize * item
-    };
-    positions(outer)
-        .map(|within| {
-            let inner = |d: usize| within.get(d).copied().unwrap_or(0);
-            Run {
-                chunk: flat(chunk, &inner),
-                row: flat(shape, &|d| origin[d] + inner(d)),
-                len: last as usize * item,
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]

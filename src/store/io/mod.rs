@@ -8,6 +8,7 @@ pub mod chunks;
 pub mod lanes;
 pub mod ledger;
 pub mod raw;
+pub mod runs;
 pub mod scratch;
 pub mod unpacked;
 pub mod work;

@@ -162,13 +162,6 @@ pub fn check_fill_values(dataset: &Id, values: &[Option<Vec<u8>>]) -> Result<()>
     Ok(())
 }
 
-/// Whether the fill value of a dataset refers to its file: in a copy by the library it would lead nowhere (2.2.0,
-/// `H5Ofill.c`).
-pub fn fills_with_references(dataset: &Id) -> Result<bool> {
-    let found = References::of(&ffi::type_of(dataset)?)?;
-    Ok(!found.is_none() && ffi::has_fill_value(&ffi::creation_list(dataset)?)?)
-}
-
 /// As [`check_dataset`], by the file that holds the dataset.
 pub fn check_values(dataset: &Id) -> Result<()> {
     match heap_of(dataset)? {
