@@ -3,7 +3,7 @@
 //! `ANNSLICER_PYTHON` may name a ready interpreter instead. Where none can be made, tests that need it are skipped; under CI they fail.
 
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -128,8 +128,10 @@ fn keyed(stem: &str, files: &[&str]) -> PathBuf {
     target.join(format!("{stem}-{:016x}", hasher.finish()))
 }
 
-/// Makes the contents of `folder` unless a stamp, written last, says that it is whole.
+/// Makes the contents of `folder` unless a stamp, written last, says that it is whole; one process at a time.
 fn once(folder: &Path, make: impl FnOnce() -> Result<(), String>) -> Result<(), String> {
+    let lock = File::create(folder.with_extension("lock")).map_err(|e| e.to_string())?;
+    lock.lock().map_err(|e| e.to_string())?;
     let stamp = folder.join("complete");
     if !stamp.exists() {
         let _ = fs::remove_dir_all(folder);
