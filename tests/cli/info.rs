@@ -1,26 +1,13 @@
-//! `annslicer info` on a real file, as text and as JSON, and what is printed beside it.
-
-use std::process::{Command, Output};
+//! `annslicer info`, as text and as JSON.
 
 use serde_json::{Value, json};
 
-const PBMC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pbmc.h5ad");
-
-fn run(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_annslicer"));
-    command.args(args).output().unwrap()
-}
-
-fn stdout(args: &[&str]) -> String {
-    let output = run(args);
-    assert!(output.status.success(), "{args:?}: {output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
+use crate::harness::{PBMC, folder, run, stdout};
 
 #[test]
 fn text_fits_a_terminal_and_has_a_line_for_each_element() {
-    let text = stdout(&["info", PBMC]);
-    let wide = |line: &&str| *line != PBMC && line.chars().count() > 80;
+    let text = stdout(folder().path(), "info pbmc.h5ad");
+    let wide = |line: &&str| line.chars().count() > 80;
     assert_eq!(text.lines().find(wide), None);
     for told in [
         "700 cells × 765 genes",
@@ -35,7 +22,8 @@ fn text_fits_a_terminal_and_has_a_line_for_each_element() {
 
 #[test]
 fn json_tells_all_of_each_element() {
-    let files: Value = serde_json::from_str(&stdout(&["info", PBMC, PBMC, "--json"])).unwrap();
+    let files: Value =
+        serde_json::from_str(&stdout(folder().path(), "info pbmc.h5ad pbmc.h5ad --json")).unwrap();
     assert_eq!(files.as_array().unwrap().len(), 2);
     assert_eq!(files[0], files[1]);
     let file = &files[0];
@@ -66,11 +54,9 @@ fn json_tells_all_of_each_element() {
 
 #[test]
 fn what_compression_saves_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let prefix = folder.path().join("p");
-    let prefix = prefix.to_str().unwrap();
-    stdout(&["-q", "slice", PBMC, prefix, "--compression", "gzip"]);
-    let files = stdout(&["info", &format!("{prefix}_shard_0.h5ad"), "--json"]);
+    let folder = folder();
+    stdout(folder.path(), "-q slice pbmc.h5ad p --compression gzip");
+    let files = stdout(folder.path(), "info p_shard_0.h5ad --json");
     let files: Value = serde_json::from_str(&files).unwrap();
     let elements = files[0]["elements"].as_array().unwrap();
     let x = elements.iter().find(|e| e["path"] == "X").unwrap();
@@ -84,26 +70,9 @@ fn what_compression_saves_is_told() {
 
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
-    let output = run(&["info", PBMC, "missing.h5ad"]);
+    let output = run(folder().path(), "info pbmc.h5ad missing.h5ad");
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("missing.h5ad"), "{said}");
-    assert_eq!(run(&["info"]).status.code(), Some(2));
-}
-
-#[test]
-fn completions_and_the_manual_are_printed() {
-    for (shell, word) in [
-        ("bash", "complete -F"),
-        ("zsh", "#compdef"),
-        ("fish", "complete -c"),
-    ] {
-        assert!(stdout(&["completions", shell]).contains(word), "{shell}");
-    }
-    assert!(stdout(&["man"]).contains(".TH annslicer-merge 1"));
-    let folder = tempfile::tempdir().unwrap();
-    let pages = folder.path().join("man1");
-    stdout(&["-q", "man", "--dir", pages.to_str().unwrap()]);
-    let page = std::fs::read_to_string(pages.join("annslicer-slice.1")).unwrap();
-    assert!(page.contains(".TH annslicer-slice 1"));
+    assert_eq!(run(folder().path(), "info").status.code(), Some(2));
 }

@@ -2,25 +2,10 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 
 use hdf5::types::VarLenUnicode;
-use tempfile::TempDir;
 
-const PBMC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pbmc.h5ad");
-
-/// A folder that holds `pbmc.h5ad`.
-fn folder() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    fs::copy(PBMC, folder.path().join("pbmc.h5ad")).unwrap();
-    folder
-}
-
-fn run(folder: &Path, args: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_annslicer"));
-    let args = args.split_whitespace();
-    command.current_dir(folder).args(args).output().unwrap()
-}
+use crate::harness::{PBMC, folder, run};
 
 /// The messages of a run that ends with this code.
 fn said(folder: &Path, args: &str, code: i32) -> String {

@@ -1,20 +1,13 @@
 //! `annslicer check`: files that are sound, and what is said of files that were damaged.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 
 use hdf5::types::VarLenUnicode;
 use hdf5::{File, Group};
 use serde_json::Value;
 use tempfile::TempDir;
 
-const PBMC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pbmc.h5ad");
-
-fn run(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_annslicer"));
-    command.current_dir(folder).args(args).output().unwrap()
-}
+use crate::harness::{PBMC, done, folder, run};
 
 fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
@@ -52,7 +45,7 @@ fn names(values: &mut [VarLenUnicode]) {
 /// Runs `check`, which must find a line that holds `words`, and nothing else of level error.
 fn finds(words: &str, damage: impl Fn(&File)) {
     let folder = damaged(damage);
-    let output = run(folder.path(), &["check", "a.h5ad"]);
+    let output = run(folder.path(), "check a.h5ad");
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(1), "{words}: {said}");
     let errors: Vec<&str> = said.lines().filter(|l| l.contains(": error: ")).collect();
@@ -65,34 +58,19 @@ fn finds(words: &str, damage: impl Fn(&File)) {
 
 #[test]
 fn a_file_of_anndata_is_sound_and_so_are_its_shards() {
-    let folder = tempfile::tempdir().unwrap();
-    let good = |files: &[&str]| {
-        let output = run(folder.path(), &[&["check"], files].concat());
+    let folder = folder();
+    let good = |files: &str| {
+        let output = run(folder.path(), &format!("check {files}"));
         let said = text(&output.stdout);
         assert!(output.status.success() && !said.contains("error"), "{said}");
-        assert_eq!(
-            said.lines().filter(|l| l.contains(": sound")).count(),
-            files.len()
-        );
+        let sound = said.lines().filter(|l| l.contains(": sound")).count();
+        assert_eq!(sound, files.split(' ').count());
     };
-    good(&[PBMC]);
-    assert!(
-        run(
-            folder.path(),
-            &["slice", PBMC, "p", "--size", "400", "--compression", "gzip"]
-        )
-        .status
-        .success()
-    );
-    assert!(
-        run(
-            folder.path(),
-            &["merge", "m.zarr", "p_shard_0.h5ad", "p_shard_1.h5ad"]
-        )
-        .status
-        .success()
-    );
-    good(&["p_shard_0.h5ad", "p_shard_1.h5ad", "m.zarr"]);
+    good("pbmc.h5ad");
+    let slice = "slice pbmc.h5ad p --size 400 --compression gzip";
+    done(folder.path(), slice);
+    done(folder.path(), "merge m.zarr p_shard_0.h5ad p_shard_1.h5ad");
+    good("p_shard_0.h5ad p_shard_1.h5ad m.zarr");
 }
 
 #[test]
@@ -160,7 +138,7 @@ fn what_the_format_allows_is_a_note() {
             v.swap(2, 3);
         });
     });
-    let output = run(folder.path(), &["check", "--json", "a.h5ad"]);
+    let output = run(folder.path(), "check --json a.h5ad");
     assert!(output.status.success(), "{output:?}");
     let files: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(files[0]["sound"], true);
@@ -178,14 +156,14 @@ fn what_the_format_allows_is_a_note() {
 
 #[test]
 fn what_cannot_be_read_is_found_and_the_other_files_are_checked() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let mut bytes = fs::read(PBMC).unwrap();
     let half = bytes.len() / 2;
     bytes[half..half + 4096].fill(0x5a);
     fs::write(folder.path().join("scratched.h5ad"), &bytes).unwrap();
     fs::write(folder.path().join("cut.h5ad"), &bytes[..half]).unwrap();
-    let files = ["missing.h5ad", "cut.h5ad", "scratched.h5ad", PBMC];
-    let output = run(folder.path(), &[&["check", "--json"], &files[..]].concat());
+    let files = "missing.h5ad cut.h5ad scratched.h5ad pbmc.h5ad";
+    let output = run(folder.path(), &format!("check --json {files}"));
     assert_eq!(output.status.code(), Some(1));
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let sound: Vec<_> = (0..4)

@@ -1,14 +1,14 @@
 //! What runs do, by the counts that `--debug` tells at their end: chunks are decoded once, bytes are read once, and
 //! waves keep to the memory that they were given.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use hdf5::types::VarLenUnicode;
 use serde_json::Value;
 use tempfile::TempDir;
 
-const PBMC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pbmc.h5ad");
+use crate::harness::{PBMC, annslicer, stdout};
+
 /// Bytes of a wave where a test wants many.
 const SMALL: u64 = 4 << 20;
 
@@ -23,11 +23,8 @@ struct Work {
 
 /// Runs the program in `folder`, with waves of [`SMALL`] bytes where `small` is set.
 fn run(folder: &Path, args: &str, small: bool) -> Work {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_annslicer"));
-    command
-        .current_dir(folder)
-        .args(args.split(' '))
-        .arg("--debug");
+    let mut command = annslicer(folder, args);
+    command.arg("--debug");
     if small {
         command.args(["--block-bytes", &SMALL.to_string()]);
     }
@@ -63,10 +60,9 @@ fn input(compression: &str) -> TempDir {
 }
 
 /// Chunks of indices and data in the matrices of a file.
-fn chunks(path: PathBuf) -> u64 {
-    let mut info = Command::new(env!("CARGO_BIN_EXE_annslicer"));
-    let told = info.arg("info").arg("--json").arg(path).output().unwrap();
-    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
+fn chunks(folder: &Path, file: &str) -> u64 {
+    let told: Value =
+        serde_json::from_str(&stdout(folder, &format!("info --json {file}"))).unwrap();
     let elements = told[0]["elements"].as_array().unwrap().iter();
     let counts = elements.filter_map(|element| {
         let chunk = element["storage"]["chunk"][0].as_u64()?;
@@ -78,7 +74,7 @@ fn chunks(path: PathBuf) -> u64 {
 #[test]
 fn chunks_are_decoded_once() {
     let folder = input(" --compression gzip");
-    let stored = chunks(folder.path().join("all.h5ad"));
+    let stored = chunks(folder.path(), "all.h5ad");
     assert!(stored > 200, "{stored} chunks");
     // A few more hold indptr, obs and what is copied; merge looks at these twice, to decide and to write.
     let once = stored..stored + 120;
@@ -147,7 +143,7 @@ fn csc_matrices_are_swept_once_whatever_the_number_of_shards() {
     let path = folder.path().join("csc.h5ad");
     let indices = csc(&path);
     // The indices are counted, and then put down with the values; what else is stored is decoded once.
-    let once = chunks(path) + indices;
+    let once = chunks(folder.path(), "csc.h5ad") + indices;
     for (size, order) in [(350, ""), (10, ""), (10, " --shuffle --seed 1")] {
         let args = format!("slice csc.h5ad s --size {size}{order}");
         let work = run(folder.path(), &args, false);
