@@ -24,6 +24,7 @@ pub struct Copy {
 }
 
 impl Copy {
+    /// The node `name` of `parent`, to be written at the path `to`.
     pub fn new(parent: &Group, name: &str, to: &str) -> Copy {
         Copy {
             parent: parent.clone(),
@@ -40,6 +41,7 @@ impl Copy {
     }
 }
 
+/// Copies one node with all below it into `out`, in the current encoding. An error names the node.
 pub fn run(copy: &Copy, out: &Group) -> Result<()> {
     // What anndata does not know keeps even its lack of attributes.
     let known = ["obs", "obsm", "layers", "var", "uns", "varm", "varp", "raw"];

@@ -30,6 +30,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// The encoding of a node. An error only where attributes cannot be read: what is not known is [`Encoding::Unknown`].
     pub fn of(node: &Node) -> Result<Encoding> {
         match node {
             Node::Group(group) => Encoding::of_group(group),
@@ -37,6 +38,7 @@ impl Encoding {
         }
     }
 
+    /// That of a group. Without `encoding-type` the attributes of anndata before 0.7 decide, else it is a dict.
     pub fn of_group(group: &Group) -> Result<Encoding> {
         let attrs = group.attrs()?;
         let Some(kind) = attrs.text("encoding-type") else {
@@ -61,6 +63,7 @@ impl Encoding {
         })
     }
 
+    /// That of an array. Without `encoding-type` its type and shape decide.
     pub fn of_array(array: &Array) -> Result<Encoding> {
         let spec = array.spec();
         Ok(match (&spec.dtype, spec.shape.is_empty()) {

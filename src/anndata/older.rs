@@ -20,12 +20,14 @@ pub struct OldFrame {
     pub columns: Vec<OldColumn>,
 }
 
+/// One column of such a frame.
 pub struct OldColumn {
     pub name: String,
     pub source: ColumnSource,
     pub categories: Option<OldCategories>,
 }
 
+/// Where its values are: an array of a group (0.7), or a field of a compound dataset (before).
 pub enum ColumnSource {
     Array(Array),
     Field(Arc<Array>, Field),
@@ -57,6 +59,7 @@ impl ColumnSource {
         }
     }
 
+    /// Its values, or codes, as rows that can be read.
     pub fn into_source(self) -> Source {
         match self {
             ColumnSource::Array(array) if array.spec().dtype.is_string() => Source::Text(array),

@@ -18,6 +18,7 @@ use anyhow::{Error, Result, anyhow, bail, ensure};
 
 use crate::limits;
 
+/// An expression as it was typed, before it is known which columns there are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
     Or(Box<Expr>, Box<Expr>),
@@ -33,12 +34,14 @@ pub enum Expr {
     Column(String),
 }
 
+/// One side of a comparison.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operand {
     Column(String),
     Literal(Literal),
 }
 
+/// A value as it was typed; the column beside it decides how it is read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Literal {
     /// As it was typed.
@@ -47,6 +50,7 @@ pub enum Literal {
     Bool(bool),
 }
 
+/// `==`, `!=`, `<`, `<=`, `>`, `>=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     Equal,

@@ -28,6 +28,7 @@ pub struct Obs {
 }
 
 impl Obs {
+    /// The obs of a file; an error where it has more cells than can be numbered in 32 bits.
     pub fn open(root: &Group) -> Result<Obs> {
         let frame = Frame::open(root, "obs")?;
         ensure!(

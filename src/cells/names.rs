@@ -22,6 +22,7 @@ pub struct Names {
 }
 
 impl Names {
+    /// How many distinct names there are.
     pub fn len(&self) -> usize {
         self.texts.len()
     }
@@ -32,6 +33,7 @@ impl Names {
         (text + self.texts.ends.capacity() * size_of::<u64>() + slots * size_of::<u32>()) as u64
     }
 
+    /// Name number `number`, which is less than [`len`](Self::len).
     pub fn get(&self, number: usize) -> &[u8] {
         self.texts.get(number)
     }
@@ -51,6 +53,7 @@ impl Names {
         }
     }
 
+    /// The number of a name, or `None`.
     pub fn find(&self, name: &[u8]) -> Option<u32> {
         if self.slots.is_empty() {
             None

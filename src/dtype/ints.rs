@@ -1,6 +1,9 @@
 //! Integers of any width and byte order as u64 and back: indptr, column indices, codes.
 //!
 //! A negative number becomes one that no index reaches, so one comparison finds both.
+//!
+//! anndata writes indptr as int32 or int64 and indices as int32, but other writers use every width, unsigned and
+//! big-endian ones too. Here they become u64, a block at a time, and go back into the type that the output has.
 
 use std::cell::RefCell;
 

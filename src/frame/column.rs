@@ -14,6 +14,7 @@ use crate::rows::ranges::blocks;
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Group, Node};
 
+/// One column, or the index, of a frame. One value for each row: what has more is not a column but belongs in obsm.
 pub struct Column {
     /// Of the group, where there is one.
     pub attrs: Attrs,
@@ -22,6 +23,7 @@ pub struct Column {
     pub kind: ColumnKind,
 }
 
+/// How values are stored; the encodings `array` and `string-array`, `nullable-*`, and `categorical`.
 pub enum ColumnKind {
     Plain,
     /// Values some of which a mask takes away.
@@ -142,6 +144,7 @@ impl Column {
         Ok(self)
     }
 
+    /// Rows, whether they hold values or codes.
     pub fn rows(&self) -> u64 {
         self.values.rows()
     }
@@ -154,6 +157,7 @@ impl Column {
         }
     }
 
+    /// Whether it is categorical and its categories have an order.
     pub fn is_ordered(&self) -> bool {
         matches!(self.kind, ColumnKind::Categorical { ordered: true, .. })
     }
@@ -197,6 +201,7 @@ impl Column {
         Ok(Values { data, missing })
     }
 
+    /// All values, for what is small: categories.
     pub fn read_all(&self) -> Result<Values> {
         self.read(0..self.rows())
     }

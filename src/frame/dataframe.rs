@@ -50,6 +50,7 @@ impl Frame {
         Ok(frame)
     }
 
+    /// Rows, by the index.
     pub fn rows(&self) -> u64 {
         self.rows
     }
@@ -95,6 +96,7 @@ impl Frame {
         self.index.blocks()
     }
 
+    /// The names of the rows, as a column.
     pub fn index_column(&self) -> &Column {
         &self.index
     }

@@ -50,6 +50,7 @@ pub fn keys(values: &Values) -> Vec<u64> {
     present.map(|i| key(values.data.get(i))).collect()
 }
 
+/// A hash of 64 bits: two values of a million share one with a chance of 1 in 37 million.
 pub fn key(value: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(value);

@@ -12,6 +12,7 @@ use super::values::Values;
 use crate::dtype::promote;
 use crate::store::spec::{Attr, Dtype, Kind};
 
+/// The columns of one name, of all inputs that have one.
 #[derive(Default)]
 pub struct Survey {
     /// The types of values or categories, each once, in order of appearance.

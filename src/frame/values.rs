@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use crate::dtype::promote;
 use crate::store::spec::{Dtype, Kind, Strings};
 
+/// Some values of a column, in its order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values {
     pub data: Data,
@@ -13,6 +14,7 @@ pub struct Values {
     pub missing: Vec<bool>,
 }
 
+/// The values themselves; what is under a missing one has no meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     Numbers { dtype: Dtype, bytes: Vec<u8> },
@@ -20,6 +22,7 @@ pub enum Data {
 }
 
 impl Data {
+    /// No values, of the type `dtype`.
     pub fn empty(dtype: &Dtype) -> Data {
         if dtype.is_string() {
             Data::Text(Strings::default())
@@ -39,6 +42,7 @@ impl Data {
         }
     }
 
+    /// How many values there are, missing ones included.
     pub fn len(&self) -> usize {
         match self {
             Data::Numbers { dtype, bytes } => bytes.len() / dtype.size().max(1),
@@ -54,6 +58,7 @@ impl Data {
         }
     }
 
+    /// Appends the bytes of one value, which are those of its type.
     pub fn push(&mut self, value: &[u8]) {
         match self {
             Data::Numbers { bytes, .. } => bytes.extend_from_slice(value),
@@ -79,6 +84,7 @@ impl Values {
         self.missing.push(from.is_missing(i));
     }
 
+    /// Whether value `i` is missing. NaN is not: a float column has no other mark.
     pub fn is_missing(&self, i: usize) -> bool {
         self.missing.get(i).is_some_and(|m| *m)
     }

@@ -1,4 +1,7 @@
 //! Rows of one array in memory, and picking some of them.
+//!
+//! Rows that are scattered over a file are read in the order of the file, which is fast, and picked from the block in
+//! the order of the outputs. A matrix of cells by cells (obsp) is picked by rows and then by the same columns.
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -35,6 +38,7 @@ impl Block {
         }) as u64
     }
 
+    /// The buffer of a block of fixed width, to be used again; an empty one of any other block.
     pub fn into_bytes(self) -> Buffer {
         match self {
             Block::Fixed { bytes, .. } => bytes,
@@ -42,6 +46,7 @@ impl Block {
         }
     }
 
+    /// Rows of the block, whatever a row is made of.
     pub fn rows(&self) -> usize {
         match self {
             Block::Fixed { row, bytes } => bytes.len() / (*row).max(1),
@@ -134,6 +139,7 @@ pub struct CellColumns {
 }
 
 impl CellColumns {
+    /// The cells `rows` of a file of `from` cells, in the order in which they become columns.
     pub fn new(from: u64, rows: &[u32]) -> CellColumns {
         let mut places: Vec<(u32, u32)> = rows.iter().copied().zip(0..).collect();
         places.sort_unstable();

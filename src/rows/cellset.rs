@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+/// Cells of one output or wave. Membership and rank take constant time: a bit, and a count of the bits before it.
 pub struct CellSet {
     /// The first cell of the first word; a multiple of 64.
     first: u32,

@@ -1,4 +1,8 @@
 //! Blocks of rows of a compressed sparse matrix, in memory: pure functions on bytes.
+//!
+//! Indices and values are moved as bytes of their stored width, so every type takes the same code. The order of the
+//! elements in a row stays as it is on disk unless a caller asks for sorted rows: h5ad files hold unsorted rows, and
+//! elements that repeat a column, and both come through.
 
 use std::ops::Range;
 
@@ -22,10 +26,12 @@ pub struct CsrBlock {
 }
 
 impl CsrBlock {
+    /// Rows of the block.
     pub fn rows(&self) -> usize {
         self.ptr.len() - 1
     }
 
+    /// Stored elements of the block, zeros that are stored included.
     pub fn nnz(&self) -> u64 {
         self.ptr.last().copied().unwrap_or(0)
     }

@@ -1,5 +1,8 @@
 //! What lies on the obs axis, one array at a time: a [`Leaf`] is read by rows as a [`Block`], and blocks are appended
 //! to a [`LeafWriter`].
+//!
+//! Each kind of array is read here and written in `writer`. A kind that cannot be read
+//! by a range of rows in bounded memory does not belong here; CSC has its own way, in `csc`.
 
 use std::ops::Range;
 use std::path::Path;
@@ -56,6 +59,7 @@ impl RowCost {
 }
 
 impl Leaf {
+    /// Cells, whatever kind of array it is.
     pub fn rows(&self) -> u64 {
         match &self.source {
             Source::Fixed(a) | Source::Codes(a, _) | Source::Text(a) | Source::SquareFixed(a) => {

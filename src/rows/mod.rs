@@ -1,4 +1,9 @@
 //! Rows of arrays: read by rows as blocks in memory, picked, and appended to new arrays.
+//!
+//! A [`leaf::Leaf`] is an array on disk whose rows are cells, a [`block::Block`] is some of its rows in memory, and a
+//! [`writer::LeafWriter`] is a new array that takes blocks in order. Each kind of array (fixed width, text, sparse,
+//! awkward) has one variant in all three. Values stay the bytes of the file; only offsets and indices are numbers.
+//! Rows in memory are counted in 32 bits, rows of a file in 64.
 
 pub mod awkward;
 pub mod block;

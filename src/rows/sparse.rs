@@ -1,6 +1,9 @@
 //! A sparse matrix on disk: rows read as blocks, blocks appended.
 //!
-//! CSR and CSC are the same three arrays; "row" here means a row of a CSR matrix and a column of a CSC one.
+//! CSR and CSC are the same three arrays (anndata format, "Sparse arrays"); "row" here means a row of a CSR matrix and
+//! a column of a CSC one. `indptr` has one entry more than there are rows, begins at 0 and never decreases; `indices` and
+//! `data` have as many entries as its last. That is checked at the ends when a matrix is opened, and in between as rows
+//! are read, so a damaged indptr is an error before it becomes an address.
 
 use std::ops::Range;
 use std::slice::from_ref;
@@ -13,6 +16,7 @@ use crate::rows::ranges::parts;
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Array, Buffer, Group, Node};
 
+/// Which axis indptr runs along: rows (CSR) or columns (CSC).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SparseFormat {
     Csr,
@@ -110,6 +114,7 @@ impl Sparse {
         }
     }
 
+    /// Stored elements of the whole matrix.
     pub fn nnz(&self) -> u64 {
         self.data.spec().rows()
     }

@@ -73,6 +73,7 @@ impl SparseWriter {
         Ok(writer)
     }
 
+    /// Appends whole rows. Indices and values must have the types that the writer was made with.
     pub fn append(&mut self, block: &CsrBlock) -> Result<()> {
         self.data.append(&block.data)?;
         self.indices.append(&block.indices)?;

@@ -63,6 +63,7 @@ impl LeafWriter {
         })
     }
 
+    /// Appends all rows of a block; an error where it is of another kind than the array.
     pub fn append(&mut self, block: &Block) -> Result<()> {
         match (self, block) {
             (LeafWriter::Array(a), Block::Fixed { bytes, .. }) => a.append(bytes),
@@ -124,6 +125,7 @@ impl LeafWriter {
         }
     }
 
+    /// Writes what is buffered and closes the array, which is whole after this alone.
     pub fn finish(self) -> Result<()> {
         match self {
             LeafWriter::Array(a) => a.finish().map(drop),

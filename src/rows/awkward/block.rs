@@ -1,4 +1,7 @@
 //! Rows of an awkward array in memory: the tree of its form, each node holding just the rows of the block.
+//!
+//! A node has lengths in place of offsets, and a flag in place of an index, so a block needs no number that depends on
+//! where in the file it was. To pick rows of a node is to pick rows of its content.
 
 /// Rows of one node, in memory.
 pub enum AwkwardBlock {
@@ -31,6 +34,7 @@ pub enum AwkwardBlock {
 }
 
 impl AwkwardBlock {
+    /// Bytes that it takes in memory, which are held to the budget.
     pub fn bytes(&self) -> usize {
         match self {
             AwkwardBlock::Plain { bytes, .. } => bytes.len(),
@@ -44,6 +48,7 @@ impl AwkwardBlock {
         }
     }
 
+    /// The rows at `picks`, in that order, repeats allowed; every pick is below [`rows`](Self::rows).
     pub fn pick(&self, picks: &[u32]) -> AwkwardBlock {
         match self {
             AwkwardBlock::Plain { row, bytes } => AwkwardBlock::Plain {
@@ -101,6 +106,7 @@ impl AwkwardBlock {
         }
     }
 
+    /// Rows of this node, which may be more or fewer than those of the array.
     pub fn rows(&self) -> usize {
         match self {
             AwkwardBlock::Plain { row, bytes } => bytes.len() / (*row).max(1),

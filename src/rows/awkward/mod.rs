@@ -21,6 +21,7 @@ use crate::limits;
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Array, Group, Node};
 
+/// An awkward array on disk, open. Its rows are those of the outermost node of the form.
 pub struct Awkward {
     path: String,
     attrs: Attrs,
@@ -51,6 +52,8 @@ struct FormBuffer {
 }
 
 impl Awkward {
+    /// Opens an element of encoding `awkward-array`. An error where its form is not one that can be cut by rows
+    /// (see the head of this file), or a buffer of the form is missing or too short.
     pub fn open(group: &Group) -> Result<Awkward> {
         let path = group.path();
         let open = || -> Result<Awkward> {
@@ -70,6 +73,7 @@ impl Awkward {
         open().with_context(|| format!("Open awkward array '{path}'"))
     }
 
+    /// Rows, by the attribute `length`.
     pub fn rows(&self) -> u64 {
         self.rows
     }
@@ -80,6 +84,8 @@ impl Awkward {
         Ok(form.with_context(|| self.path.clone())?.to_string())
     }
 
+    /// The rows in `ranges` (sorted, disjoint), one range after the other. An error where buffers lead beyond each
+    /// other, or the rows take 4 GiB or more.
     pub fn read(&self, ranges: &[Range<u64>]) -> Result<AwkwardBlock> {
         let read = || {
             let block = self.form.read(ranges)?;
@@ -93,6 +99,7 @@ impl Awkward {
         read().with_context(|| format!("Read '{}'", self.path))
     }
 
+    /// A new array at `path` below `root`, of the same form, which will have `rows` rows.
     pub fn create(&self, root: &Group, path: &str, rows: u64) -> Result<AwkwardWriter> {
         let length = Attr::Bytes {
             dtype: Dtype::INT64,

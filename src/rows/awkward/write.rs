@@ -52,6 +52,7 @@ impl FormBuffer {
     }
 }
 
+/// A new awkward array, open for appending. It is whole after [`finish`](AwkwardWriter::finish) only.
 pub struct AwkwardWriter(pub(super) FormWriter);
 
 pub(super) enum FormWriter {
@@ -74,10 +75,12 @@ pub(super) enum FormWriter {
 }
 
 impl AwkwardWriter {
+    /// Appends rows of an array of the same form.
     pub fn append(&mut self, block: &AwkwardBlock) -> Result<()> {
         self.0.append(block)
     }
 
+    /// Closes all buffers; an error where one cannot be written.
     pub fn finish(self) -> Result<()> {
         self.0.finish()
     }
