@@ -302,7 +302,8 @@ impl Cells {
     }
 }
 
-/// The float16 that is nearest, ties to even (IEEE 754, binary16: 11 bits from 2^-14 on, below it steps of 2^-24).
+/// The float16 that is nearest, ties to even (IEEE 754, binary16: 11 bits from 2^-14 on, below it steps of 2^-24). Crate
+/// `half` looks at the upper bits of a float64 alone, so what lies just beside a tie would go the wrong way.
 fn rounded_to_half(value: f64) -> f64 {
     const OVERFLOW: f64 = 65520.0;
     if value == 0.0 || !value.is_finite() {

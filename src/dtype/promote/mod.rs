@@ -4,6 +4,7 @@
 //! become a float). Only byte order, width and, on the way to floats and complex numbers, the kind change.
 
 use anyhow::{Result, bail, ensure};
+use half::f16;
 use rayon::prelude::*;
 
 use crate::store::spec::{ByteOrder, Dtype, Field, Kind};
@@ -342,7 +343,7 @@ impl Number {
 
     fn float(self, bits: u64) -> f64 {
         match self.size {
-            2 => half(bits as u16),
+            2 => f16::from_bits(bits as u16).to_f64_const(),
             4 => f64::from(f32::from_bits(bits as u32)),
             _ => f64::from_bits(bits),
         }
@@ -352,24 +353,11 @@ impl Number {
     fn float_bits(self, value: f64) -> u64 {
         let bits = value.to_bits();
         match self.size {
-            2 if value == 0.0 => 0,
-            2 => (bits >> 48 & 0x8000) | ((bits >> 52 & 0x7ff) - 1008) << 10 | (bits >> 42 & 0x3ff),
+            2 => u64::from(f16::from_f64_const(value).to_bits()),
             4 => u64::from((value as f32).to_bits()),
             _ => bits,
         }
     }
-}
-
-/// The value of an IEEE 754 binary16.
-fn half(bits: u16) -> f64 {
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x3ff));
-    let value = match exponent {
-        0 => fraction * 2f64.powi(-24),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        _ => (1024.0 + fraction) * 2f64.powi(exponent - 25),
-    };
-    if bits >> 15 == 1 { -value } else { value }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Attributes as JSON, and JSON as attributes.
 
 use anyhow::{Context, Result, bail, ensure};
+use half::f16;
 use serde_json::{Map, Value, json};
 
 use crate::store::spec::{Attr, Attrs, ByteOrder, Dtype, Kind};
@@ -114,7 +115,7 @@ fn number(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<Value> {
         (Kind::Bool, 1) => json!(bits != 0),
         (Kind::Int, 1 | 2 | 4 | 8) => json!(((bits << unused) as i64) >> unused),
         (Kind::Uint, 1 | 2 | 4 | 8) => json!(bits),
-        (Kind::Float, 2) => float(half(bits as u16)),
+        (Kind::Float, 2) => float(f16::from_bits(bits as u16).to_f64_const()),
         (Kind::Float, 4) => float(f32::from_bits(bits as u32).into()),
         (Kind::Float, 8) => float(f64::from_bits(bits)),
         _ => return None,
@@ -127,22 +128,6 @@ fn float(value: f64) -> Value {
         f64::INFINITY => json!("Infinity"),
         f64::NEG_INFINITY => json!("-Infinity"),
         v => json!(v),
-    }
-}
-
-/// A number of IEEE 754's binary16.
-fn half(bits: u16) -> f64 {
-    let fraction = f64::from(bits & 0x3ff) / 1024.0;
-    let magnitude = match i32::from(bits >> 10 & 0x1f) {
-        0 => fraction * 2f64.powi(-14),
-        31 if fraction == 0.0 => f64::INFINITY,
-        31 => f64::NAN,
-        e => (1.0 + fraction) * 2f64.powi(e - 15),
-    };
-    if bits >> 15 == 1 {
-        -magnitude
-    } else {
-        magnitude
     }
 }
 
@@ -213,7 +198,11 @@ mod tests {
             (0x0001, 2f64.powi(-24)),
             (0x7bff, 65504.0),
         ] {
-            assert_eq!(half(bits), value);
+            let bytes = u16::to_le_bytes(bits);
+            assert_eq!(
+                of(Kind::Float, ByteOrder::Little, &bytes),
+                Some(json!(value))
+            );
         }
         assert_eq!(of(Kind::Complex, NATIVE, &[0; 8]), None);
     }
