@@ -1,6 +1,5 @@
 //! The rules of `src/`, held by reading it: which floor uses which, where libraries and `unsafe` may stand.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -82,122 +81,6 @@ fn each_floor_uses_only_floors_below() {
             let below = floor(other).unwrap() < own;
             assert!(below, "{} uses {other}", path.display());
         }
-    }
-}
-
-type Module = Vec<String>;
-
-/// The paths of a tree of names, as after `use`: `a::{b, c::d}` are two.
-fn expanded(tree: &str) -> Vec<Module> {
-    let not_name = |c: char| !c.is_alphanumeric() && c != '_';
-    let (mut stack, mut path, mut found) = (vec![], vec![], vec![]);
-    let (mut rest, mut is_new) = (tree, false);
-    loop {
-        let end = rest.find(not_name).unwrap_or(rest.len());
-        if end > 0 {
-            path.push(rest[..end].to_owned());
-            is_new = true;
-        }
-        rest = &rest[end..];
-        let (next, len) = match rest.as_bytes() {
-            [b':', b':', b'{', ..] => (b'{', 3),
-            [b':', b':', ..] => (b':', 2),
-            [first, ..] => (*first, 1),
-            [] => (b';', 0),
-        };
-        match next {
-            b':' => {}
-            b'{' => stack.push(path.clone()),
-            b',' | b'}' if !stack.is_empty() => {
-                if std::mem::take(&mut is_new) {
-                    found.push(std::mem::take(&mut path));
-                }
-                let before = if next == b'}' {
-                    stack.pop()
-                } else {
-                    stack.last().cloned()
-                };
-                path = before.unwrap_or_default();
-            }
-            b' ' | b'\n' if !stack.is_empty() => {}
-            _ => {
-                if is_new {
-                    found.push(path);
-                }
-                return found;
-            }
-        }
-        rest = &rest[len..];
-    }
-}
-
-/// The files that the code of a module uses, but for those above it, which hold it.
-fn uses(module: &Module, code: &str, known: &BTreeSet<Module>) -> BTreeSet<Module> {
-    let mut found = BTreeSet::new();
-    for start in ["crate::", "super::", "self::"] {
-        for (at, _) in code.match_indices(start) {
-            if code[..at].ends_with([':', '_']) {
-                continue;
-            }
-            for mut path in expanded(&code[at..]) {
-                let mut base = if start == "crate::" {
-                    vec![]
-                } else {
-                    module.clone()
-                };
-                while path.first().is_some_and(|part| part == "super") {
-                    path.remove(0);
-                    base.pop();
-                }
-                base.extend(
-                    path.into_iter()
-                        .filter(|part| part != "crate" && part != "self"),
-                );
-                while !base.is_empty() && !known.contains(&base) {
-                    base.pop();
-                }
-                if !module.starts_with(&base) {
-                    found.insert(base);
-                }
-            }
-        }
-    }
-    found
-}
-
-/// All that is used by what a module uses, and so on.
-fn reached<'a>(
-    from: &'a Module,
-    graph: &'a BTreeMap<Module, BTreeSet<Module>>,
-) -> BTreeSet<&'a Module> {
-    let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
-    while let Some(module) = open.pop() {
-        open.extend(graph[module].iter().filter(|used| seen.insert(*used)));
-    }
-    seen
-}
-
-#[test]
-fn no_files_of_store_use_each_other_in_a_circle() {
-    assert_eq!(expanded("super::a::{self, b::{c, d}}; e").len(), 3);
-    let module = |path: &Path| -> Module {
-        let path = path.with_extension("");
-        let parts = path.iter().map(|part| part.to_str().unwrap().to_owned());
-        parts.filter(|part| part != "mod").collect()
-    };
-    let code: BTreeMap<Module, String> = code().map(|(path, code)| (module(&path), code)).collect();
-    let known = code.keys().cloned().collect();
-    let graph: BTreeMap<Module, _> = code
-        .iter()
-        .map(|(module, code)| (module.clone(), uses(module, code, &known)))
-        .collect();
-    let hdf5 = |name: &str| ["store", "hdf5", name].map(str::to_owned).to_vec();
-    assert!(graph[&hdf5("open")].contains(&hdf5("names")));
-    for module in graph.keys().filter(|module| module[0] == "store") {
-        assert!(
-            !reached(module, &graph).contains(module),
-            "{module:?} uses itself"
-        );
     }
 }
 
