@@ -17,12 +17,7 @@ pub fn check(root: &Group, leaves: &[Leaf], csc: &[(String, Sparse)]) -> Result<
         "It has {genes} genes; at most {} are supported",
         u32::MAX
     );
-    let raw = ["raw/var", "raw.var"]
-        .iter()
-        .find(|path| matches!(root.get(path), Ok(Some(_))))
-        .map(|path| columns::length(root, path))
-        .transpose()
-        .context("Read 'raw/var'")?;
+    let raw = raw_genes(root).context("Read 'raw/var'")?;
     let sparse = csc.iter().map(|(path, m)| (path, m.shape[1]));
     let leaves = leaves.iter().filter_map(|l| Some((&l.path, columns(l)?)));
     for (path, found) in sparse.chain(leaves) {
@@ -51,6 +46,16 @@ pub fn check(root: &Group, leaves: &[Leaf], csc: &[(String, Sparse)]) -> Result<
         }
     }
     Ok(())
+}
+
+/// The genes of raw, wherever an old layout keeps them; `None` where there is no raw.
+fn raw_genes(root: &Group) -> Result<Option<u64>> {
+    for path in ["raw/var", "raw.var"] {
+        if root.get(path)?.is_some() {
+            return columns::length(root, path).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// Columns of a matrix; `None` for what is none.

@@ -104,6 +104,11 @@ fn unpacked<'a>(mut input: impl BufRead + 'a) -> Result<Box<dyn BufRead + 'a>> {
     Ok(Box::new(input))
 }
 
+/// A name as it is compared: without white space around it. Bytes that are no text stay as they are.
+fn trimmed_name(name: &[u8]) -> &[u8] {
+    trimmed(name).map_or(name, str::as_bytes)
+}
+
 /// UTF-8 text without white space around it.
 fn trimmed(bytes: &[u8]) -> Result<&str> {
     let text = std::str::from_utf8(bytes).context("It is not UTF-8 text")?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use tracing::info;
 
-use super::{Obs, listed, trimmed, unpacked};
+use super::{Obs, listed, trimmed, trimmed_name, unpacked};
 use crate::limits;
 use crate::resources::format_size;
 use crate::store::spec::Strings;
@@ -134,7 +134,7 @@ pub fn keep(
         let index = obs.frame.index_rows(rows.clone())?;
         let mask = &mut mask[rows.start as usize..rows.end as usize];
         for (name, keep) in index.iter().zip(mask) {
-            match names.find(name.trim_ascii()) {
+            match names.find(trimmed_name(name)) {
                 Some(number) => found[number as usize] = true,
                 None => *keep = false,
             }
@@ -165,6 +165,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::codec::compression::Compression;
+    use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Strings};
+    use crate::store::{self, Access, Format, Rows};
 
     proptest! {
         #[test]
@@ -184,6 +187,33 @@ mod tests {
                 prop_assert_eq!(table.get(number), name.as_bytes());
             }
         }
+    }
+
+    #[test]
+    fn names_of_cells_are_trimmed_as_those_of_the_list() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5ad");
+        let root = store::create(&path, Format::H5ad, Compression::None).unwrap();
+        let attrs = Attrs::encoding("dataframe", "0.2.0")
+            .with("_index", Attr::Text("_index".into()))
+            .with("column-order", Attr::texts(vec![]));
+        root.create_group("obs", &attrs).unwrap();
+        let attrs = Attrs::encoding("string-array", "0.2.0");
+        let spec = ArraySpec::new(vec![4], Dtype::String);
+        let mut index = root
+            .create_array("obs/_index", &spec, Rows::Known, &attrs)
+            .unwrap();
+        let names = ["a\u{a0}", "\u{2003}b", " c", "d"];
+        let names: Strings = names.iter().map(|name| name.as_bytes()).collect();
+        index.append_strings(&names).unwrap();
+        index.finish().unwrap();
+        root.finish().unwrap();
+        let obs = Obs::open(&store::open(&path, &Access::default()).unwrap()).unwrap();
+        let list = dir.path().join("cells.txt");
+        std::fs::write(&list, "a\n\u{a0}b\nc\u{2003}\n").unwrap();
+        let mut mask = [true; 4];
+        keep(&obs, &list, false, 1 << 20, &mut mask).unwrap();
+        assert_eq!(mask, [true, true, true, false]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use super::session::{Session, Task};
 use crate::cells::{Obs, column, eval, names};
 use crate::cli::{FilterRequest, WhichArgs};
-use crate::extract::Order;
+use crate::extract::{Order, RowSource};
 use crate::resources::format_size;
 use crate::store::Format;
 
@@ -35,7 +35,7 @@ pub fn run(request: FilterRequest) -> Result<()> {
     session.stage()?;
     let task = Task {
         what: "Filtering",
-        from: &request.input,
+        from: request.input.display().to_string(),
         // No cells are the first none of the file.
         order: if rows == 0 || rows == selection.cells {
             Order::AsIs
@@ -48,7 +48,7 @@ pub fn run(request: FilterRequest) -> Result<()> {
         scratch: &scratch,
     };
     session
-        .extract(&mut selection, task)
+        .extract(RowSource::File(&mut selection), task)
         .with_context(context)?;
     if let Some(published) = session.publish(None)? {
         let size = match request.format {

@@ -16,11 +16,10 @@ use crate::cells::csv::{self, Table};
 use crate::cells::{Obs, limit};
 use crate::cli::{self, Options, TableArgs};
 use crate::extract::plan::Budget;
-use crate::extract::{self, Order};
+use crate::extract::{self, Order, RowSource};
 use crate::output::manifest::Manifest;
 use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
-use crate::report::preview::Preview;
 use crate::report::progress::Progress;
 use crate::resources::format_size;
 use crate::store::{self, Format, Group};
@@ -41,11 +40,12 @@ pub struct Session<'a> {
     began: Instant,
 }
 
-/// Rows of one file that are to be written.
+/// Rows that are to be written.
 pub struct Task<'a> {
     /// As in "Slicing".
     pub what: &'a str,
-    pub from: &'a Path,
+    /// What the source is called.
+    pub from: String,
     pub order: Order,
     /// Where each output begins in the order, and the end of the last.
     pub cuts: Vec<u64>,
@@ -196,7 +196,7 @@ impl<'a> Session<'a> {
     }
 
     /// Where the outputs are written that are not whole yet.
-    pub fn staged(&self) -> &[PathBuf] {
+    fn staged(&self) -> &[PathBuf] {
         self.staged.get(self.whole..).unwrap_or_default()
     }
 
@@ -221,19 +221,16 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub fn progress(&self, what: &str, cells: u64) -> Progress {
-        let quiet = self.options.quiet || self.options.dry_run;
-        Progress::new(what, cells, quiet, store::moved)
-    }
-
     /// Writes the outputs that are not whole, or tells how that would be done.
-    pub fn extract(&self, selection: &mut Selection, task: Task) -> Result<()> {
+    pub fn extract(&self, source: RowSource, task: Task) -> Result<()> {
+        let quiet = self.options.quiet || self.options.dry_run;
         let ends = task.cuts.first().zip(task.cuts.last());
-        let progress = self.progress(task.what, ends.map_or(0, |(start, end)| end - start));
+        let cells = ends.map_or(0, |(start, end)| end - start);
+        let progress = Progress::new(task.what, cells, quiet, store::moved);
         let finished = |output: usize| self.finished(output);
         let request = extract::Request {
-            order: task.order,
             cuts: task.cuts,
+            order: task.order,
             outputs: self.staged().to_vec(),
             format: task.format,
             compression: self.options.compression,
@@ -244,19 +241,15 @@ impl<'a> Session<'a> {
             finished: &finished,
         };
         if self.options.dry_run {
-            self.print(&extract::preview(selection, &request, task.from)?)
+            let preview = extract::preview(&source, &request, &task.from)?;
+            cli::print_text(&preview.text())
         } else {
-            extract::run(selection, &request)
+            extract::run(source, &request)
         }
     }
 
-    /// Tells the plan of a dry run.
-    pub fn print(&self, preview: &Preview) -> Result<()> {
-        cli::print_text(&preview.text())
-    }
-
     /// Notes that an output is whole; `output` counts those of [`Session::staged`].
-    pub fn finished(&self, output: usize) -> Result<()> {
+    fn finished(&self, output: usize) -> Result<()> {
         if let (Some(manifest), Some(path)) = (&self.manifest, self.staged().get(output)) {
             manifest.digests().begin(path);
         }

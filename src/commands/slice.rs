@@ -11,9 +11,9 @@ use crate::anndata::select::Selection;
 use crate::cells::Obs;
 use crate::cells::groups::Groups;
 use crate::cli::{Cut, ShardBy, Shuffle, SliceRequest};
-use crate::extract::Order;
 use crate::extract::plan::{self, Budget};
 use crate::extract::sizes::Sizes;
+use crate::extract::{Order, RowSource};
 use crate::limits;
 use crate::output;
 use crate::permutation::{Seed, permutation};
@@ -65,7 +65,7 @@ pub fn run(request: SliceRequest) -> Result<()> {
     }
     let task = Task {
         what: "Slicing",
-        from: &request.input,
+        from: request.input.display().to_string(),
         order: plan.order,
         cuts: plan.cuts,
         format: Format::H5ad,
@@ -73,7 +73,7 @@ pub fn run(request: SliceRequest) -> Result<()> {
         scratch: &scratch,
     };
     session
-        .extract(&mut selection, task)
+        .extract(RowSource::File(&mut selection), task)
         .with_context(context)?;
     if let Some(published) = session.publish(seed.as_ref())? {
         info!(

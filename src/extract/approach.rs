@@ -1,7 +1,5 @@
 //! How much is read at a time, and what a run would do with that.
 
-use std::path::Path;
-
 use anyhow::{Context, Result};
 
 use super::plan::{self, Budget};
@@ -91,8 +89,8 @@ impl Approach {
     }
 }
 
-/// What [`run`](super::run) would do of `from`. Writes nothing.
-pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<Preview> {
+/// What would be done with rows of one file, which is called `from`.
+pub fn preview(selection: &Selection, request: &Request, from: &str) -> Result<Preview> {
     let how = Approach::of(selection, request)?;
     let span = request.span();
     let total = span.end - span.start;
@@ -134,7 +132,7 @@ pub fn preview(selection: &Selection, request: &Request, from: &Path) -> Result<
     let threads = rayon::current_num_threads();
     let all = outputs.iter().map(|o| o.bytes).fold(0, u64::saturating_add);
     Ok(Preview {
-        from: from.display().to_string(),
+        from: from.into(),
         outputs,
         reading,
         memory: plan::memory((how.wave.wave + sweep).min(all), order, threads),

@@ -1,12 +1,16 @@
-//! The one engine behind slice and filter: rows of one input into many outputs, wave by wave.
+//! The engine behind slice, filter and merge: rows of a source into outputs, wave by wave.
+//!
+//! What follows is of one file; [`joined`] says how several are written. Both make their outputs in one way ([`output`]).
 //!
 //! The rows of all outputs form one long sequence. A wave is a part of it that fits the memory budget: its rows are
 //! read in the order of the file, once each, then handed to the outputs in the order of the sequence. A wave may
 //! hold many outputs, or a part of one. A few outputs are open at a time.
 
 mod approach;
+mod joined;
 mod needs;
 mod order;
+mod output;
 pub mod plan;
 pub mod sizes;
 
@@ -18,12 +22,14 @@ use rayon::prelude::*;
 use tracing::{debug, info};
 
 use self::approach::Approach;
-pub use self::approach::preview;
 pub use self::order::{Order, Wave};
+use self::output::{OutputFile, Template};
 use self::plan::Budget;
 use crate::anndata::select::Selection;
 use crate::codec::compression::Compression;
-use crate::output::{self, Flushed, Scratch};
+use crate::merge::joined::JoinedInputs;
+use crate::output::{Scratch, place_of};
+use crate::report::preview::Preview;
 use crate::report::progress::Progress;
 use crate::resources::{self, Need, ensure_room, format_size};
 use crate::rows::block::{Block, CellColumns};
@@ -32,7 +38,7 @@ use crate::rows::csc::Swept;
 use crate::rows::leaf::Leaf;
 use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
-use crate::store::{self, Format, Group, Ledger};
+use crate::store::Format;
 
 /// Which rows go where.
 pub struct Request<'a> {
@@ -53,16 +59,35 @@ pub struct Request<'a> {
     pub finished: &'a dyn Fn(usize) -> Result<()>,
 }
 
-pub fn run(selection: &mut Selection, request: &Request) -> Result<()> {
+/// Where rows come from.
+pub enum RowSource<'a> {
+    File(&'a mut Selection),
+    Joined(Box<JoinedInputs<'a>>),
+}
+
+/// Writes the outputs.
+pub fn run(source: RowSource, request: &Request) -> Result<()> {
     if request.outputs.is_empty() {
         return Ok(());
     }
     let mut needs = vec![];
-    run_in(selection, request, &mut needs).map_err(|e| resources::explain(e, &needs))
+    let done = match source {
+        RowSource::File(selection) => run_file(selection, request, &mut needs),
+        RowSource::Joined(inputs) => joined::run(*inputs, request, &mut needs),
+    };
+    done.map_err(|e| resources::explain(e, &needs))
+}
+
+/// What [`run`] would do of `from`. Writes nothing.
+pub fn preview(source: &RowSource, request: &Request, from: &str) -> Result<Preview> {
+    match source {
+        RowSource::File(selection) => approach::preview(selection, request, from),
+        RowSource::Joined(inputs) => joined::preview(inputs, request, from),
+    }
 }
 
 /// Room for `needs`, once they are known.
-fn run_in(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
+fn run_file(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
     let mut engine = Engine::new(selection, request, needs)?;
     match request.order {
         Order::AsIs => engine.stream(),
@@ -79,26 +104,11 @@ struct Engine<'a> {
     swept: Vec<(&'a str, Swept<'a>)>,
 }
 
-/// What all outputs have in common, as a file to begin each with; it stands beside them for as long.
-struct Template {
-    path: PathBuf,
-    ledger: Option<Ledger>,
-}
-
-impl Drop for Template {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.path); // goes with its folder else
-    }
-}
-
-/// An output that is being written.
+/// An output that takes rows.
 struct Open {
     place: OutputSlot,
-    root: Group,
-    /// What it should hold, where it is to be read back.
-    ledger: Option<Ledger>,
+    file: OutputFile,
     writers: Vec<LeafWriter>,
-    flushed: Flushed,
 }
 
 /// Which output it is.
@@ -129,12 +139,9 @@ impl<'a> Engine<'a> {
         let span = request.span();
         let total = span.end - span.start;
         log_plan(request, total, approach.at_once);
-        let template = write_template(selection, request)?;
-        needs.push(needs::of_outputs(
-            selection,
-            request,
-            template.as_ref().map(|template| template.path.as_path()),
-        )?);
+        let template = Template::write(request, |root| selection.write_skeleton(root))?;
+        let common = template.as_ref().map_or(Ok(0), Template::bytes)?;
+        needs.push(needs::of_outputs(selection, request, common)?);
         needs.push(needs::of_scratch(selection, request, &approach));
         ensure_room(needs)?;
         if approach.unpacks {
@@ -310,23 +317,11 @@ impl<'a> Engine<'a> {
     }
 
     fn create(&self, output: usize, blocks: &[Block], whole: Option<&[u32]>) -> Result<Open> {
-        let request = self.request;
-        let path = &request.outputs[output];
-        let (root, ledger) = match &self.template {
-            Some(template) => {
-                std::fs::copy(&template.path, path)?;
-                let ledger = template.ledger.as_ref().map(Ledger::fork);
-                let root = store::extend(path, request.compression)?;
-                (root.noted(ledger.clone()), ledger)
-            }
-            None => {
-                let ledger = request.verify.then(Ledger::default);
-                let root = store::create(path, request.format, request.compression)?;
-                let root = root.noted(ledger.clone());
-                self.selection.write_skeleton(&root)?;
-                (root, ledger)
-            }
-        };
+        let (request, template) = (self.request, self.template.as_ref());
+        let file = OutputFile::create(&request.outputs[output], request, template)?;
+        if template.is_none() {
+            self.selection.write_skeleton(&file.root)?;
+        }
         let span = request.cuts[output]..request.cuts[output + 1];
         let writers = self
             .leaves()
@@ -337,7 +332,7 @@ impl<'a> Engine<'a> {
                     (Some(picks), Some(block)) => block.count(picks),
                     _ => request.count(leaf, span.clone())?,
                 };
-                LeafWriter::create(leaf, &root, span.end - span.start, count)
+                LeafWriter::create(leaf, &file.root, span.end - span.start, count)
                     .with_context(|| format!("Create '{}'", leaf.path))
             })
             .collect::<Result<Vec<_>>>()?;
@@ -347,10 +342,8 @@ impl<'a> Engine<'a> {
         });
         Ok(Open {
             place: OutputSlot { output, columns },
-            root,
-            ledger,
+            file,
             writers,
-            flushed: output::flush_while_written(path),
         })
     }
 
@@ -362,14 +355,10 @@ impl<'a> Engine<'a> {
             let rows = self.request.cuts[output + 1] - self.request.cuts[output];
             for (path, swept) in &self.swept {
                 swept
-                    .write(output, rows, path, &open.root)
+                    .write(output, rows, path, &open.file.root)
                     .with_context(|| format!("Write '{path}'"))?;
             }
-            open.root.finish()?;
-            drop(open.flushed);
-            if let Some(ledger) = &open.ledger {
-                output::verify(path, ledger)?;
-            }
+            open.file.finish()?;
             (self.request.finished)(output)
         };
         close().with_context(|| writing(path))
@@ -404,7 +393,7 @@ impl<'a> Engine<'a> {
 
 /// What a person is told of an output that is written: the path that it will have.
 fn writing(path: &Path) -> String {
-    format!("Write {}", output::place_of(path).display())
+    format!("Write {}", place_of(path).display())
 }
 
 impl Request<'_> {
@@ -428,29 +417,6 @@ impl Request<'_> {
         }
         Ok(count)
     }
-}
-
-/// The template, where there are many outputs.
-fn write_template(selection: &Selection, request: &Request) -> Result<Option<Template>> {
-    // The last one of a run that is resumed is written as it would have been.
-    let single = request.outputs.len() < 2 && request.span().start == 0;
-    let (Some(output), false, Format::H5ad) = (request.outputs.first(), single, request.format)
-    else {
-        return Ok(None);
-    };
-    let template = Template {
-        // Hidden, as no output is that stands in the same folder.
-        path: output.with_file_name(".template.h5ad"),
-        ledger: request.verify.then(Ledger::default),
-    };
-    let write = || {
-        let root = store::create(&template.path, request.format, request.compression)?;
-        let root = root.noted(template.ledger.clone());
-        selection.write_skeleton(&root)?;
-        root.finish()
-    };
-    write().context("Write what all shards have in common")?;
-    Ok(Some(template))
 }
 
 /// Decodes compressed arrays once, where waves would decode them again and again.

@@ -9,17 +9,14 @@ use super::approach::Approach;
 use super::{Request, plan};
 use crate::anndata::select::Selection;
 use crate::codec::compression::Compression;
+use crate::merge::joined::JoinedInputs;
 use crate::output;
 use crate::resources::Need;
 use crate::store::Format;
 
 /// What the outputs take at the least: of what is compressed, as all of Zarr is, and of what links lead to several
-/// folders, nothing is known.
-pub fn of_outputs(
-    selection: &Selection,
-    request: &Request,
-    template: Option<&Path>,
-) -> Result<Need> {
+/// folders, nothing is known. `common` is what each begins with.
+pub fn of_outputs(selection: &Selection, request: &Request, common: u64) -> Result<Need> {
     let (span, plain) = (request.span(), request.compression == Compression::None);
     let mut bytes = 0u64;
     for leaf in selection.leaves.iter().filter(|_| plain) {
@@ -27,7 +24,6 @@ pub fn of_outputs(
         let rows = span.end - span.start;
         bytes = bytes.saturating_add(plan::data_bytes(&leaf.least_cost(), count, rows));
     }
-    let common = template.map_or(Ok(0), |path| path.metadata().map(|file| file.len()))?;
     let common = common.saturating_mul(request.outputs.len() as u64);
     let places = request.outputs.iter().map(|path| output::place_of(path));
     let folders = places.filter_map(|place| Some(place.parent()?.to_owned()));
@@ -49,4 +45,24 @@ pub fn of_scratch(selection: &Selection, request: &Request, how: &Approach) -> N
         bytes: how.scratch(selection, request),
         what: "Scratch files need (see --tmpdir and --memory-limit)",
     }
+}
+
+/// What the output of joined inputs takes, and what is put down beside it.
+pub fn of_joined(inputs: &JoinedInputs, request: &Request) -> [Need; 2] {
+    let place = request.outputs.first().map(|path| output::place_of(path));
+    let folder = place.as_deref().and_then(Path::parent);
+    let folder = folder.unwrap_or(Path::new("")).to_owned();
+    let plain = (request.format, request.compression) == (Format::H5ad, Compression::None);
+    [
+        Need {
+            folder: folder.clone(),
+            bytes: if plain { inputs.least_bytes() } else { 0 },
+            what: "The output needs",
+        },
+        Need {
+            folder,
+            bytes: inputs.scratch_bytes(),
+            what: "Scratch files beside it need",
+        },
+    ]
 }

@@ -8,6 +8,7 @@ pub mod frames;
 pub mod genes;
 pub mod input;
 pub mod join;
+pub mod joined;
 mod mismatch;
 pub mod names;
 pub mod reindex;
@@ -15,7 +16,6 @@ pub mod scan;
 pub mod shared;
 pub mod sources;
 pub mod stack;
-pub mod write;
 
 use agree::Strategy;
 use join::Join;

@@ -93,6 +93,13 @@ def _delete(path):
     return lambda file: file.__delitem__(path)
 
 
+def _circle(path):
+    def change(file):
+        del file[path]
+        file[path] = h5py.SoftLink(f"/{path}")
+    return change
+
+
 def _shape(path, shape):
     return lambda file: file[path].attrs.__setitem__("shape", shape)
 
@@ -100,6 +107,7 @@ def _shape(path, shape):
 def bad_elements_are_refused(case):
     n, m = 53, 17
     _break(case, "no_var", _delete("var"), "var")
+    _break(case, "raw_var_cannot_be_opened", _circle("raw/var"), "Read 'raw/var'")
     _break(case, "short_column", _change("obs/f4", lambda v: v[:-1]), "obs/f4")
     _break(case, "long_column", _change("obs/i8", lambda v: np.append(v, 1)), "obs/i8")
     _break(case, "short_codes", _change("obs/cat/codes", lambda v: v[:-1]), "obs/cat")

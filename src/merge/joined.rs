@@ -1,6 +1,10 @@
-//! The second pass of a merge: all arrays of the result are open, and take the rows of one input after another.
+//! Several inputs as one source of rows, for the engine: the rows of one input after those of another.
+//!
+//! A first pass looks at every input and decides ([`JoinedInputs`]); in the second all arrays of the result are open and
+//! take the rows of each input ([`JoinedRows`]). One input is open at a time, besides the first.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use tracing::warn;
@@ -8,36 +12,53 @@ use tracing::warn;
 use super::agree::Given;
 use super::decide::Outline;
 use super::extras::Extras;
-use super::frames::{self, Origin};
+use super::frames::{FrameScan, MergedRows, Origin};
 use super::input::Input;
 use super::join::{ColumnMap, Joined};
 use super::names::Names;
 use super::reindex::Reindexed;
+use super::scan::Scan;
 use super::sources::Sources;
 use super::stack::{Shape, Stack};
-use super::{folder_of, genes_of, is_merged};
+use super::{Modes, folder_of, genes_of, is_merged};
 use crate::anndata::copy::{self, Copy};
 use crate::report::progress::Progress;
 use crate::store::spec::{Attrs, Strings};
-use crate::store::{Group, Node};
+use crate::store::{Access, Group, Node};
 
 /// Bytes that all columns of dataframes together hold back for chunks that are not full, and the least for one.
 const COLUMNS: u64 = 48 << 20;
 const LEAST: u64 = 16 << 10;
 
+/// Several inputs that become one source of rows: all are looked at, and what the result will be is decided.
+pub struct JoinedInputs<'a> {
+    outline: Outline,
+    inputs: Inputs<'a>,
+    /// Stays open until what is not along the cells is written.
+    first: Input,
+}
+
+/// The inputs, which are opened one at a time.
+#[derive(Clone, Copy)]
+struct Inputs<'a> {
+    paths: &'a [PathBuf],
+    access: Access,
+    sources: &'a Sources,
+}
+
 /// The result, as far as it is written.
-pub struct Writer<'a> {
-    frames: Vec<(String, frames::MergedRows)>,
+pub struct JoinedRows<'a> {
+    inputs: Inputs<'a>,
+    frames: Vec<(String, MergedRows)>,
     arrays: Vec<Merged>,
     genes: Joined,
     raw_genes: Option<Joined>,
-    sources: &'a Sources,
     names: Names,
     extras: Extras,
     /// Cells of each input when it was scanned.
     cells: Vec<u64>,
     /// Inputs that were appended.
-    inputs: usize,
+    done: usize,
     /// A folder of this run's own.
     scratch: PathBuf,
 }
@@ -51,18 +72,85 @@ struct Merged {
     shapes: Vec<Option<Shape>>,
 }
 
-impl<'a> Writer<'a> {
-    /// Writes what is not along the cells, and creates what is. `first` is the first input, `open` opens
-    /// any.
-    pub fn create(
-        mut outline: Outline,
-        first: &Input,
-        open: &dyn Fn(usize) -> Result<Input>,
-        out: &Group,
+impl Inputs<'_> {
+    fn open(&self, at: usize) -> Result<Input> {
+        let path = self.paths.get(at).context("There is no such input")?;
+        Input::open(path, &self.access)
+    }
+}
+
+impl<'a> JoinedInputs<'a> {
+    /// Looks at all inputs, one after another, some of them twice.
+    ///
+    /// # Errors
+    /// What cannot be put together.
+    pub fn look(
+        paths: &'a [PathBuf],
+        access: Access,
+        modes: Modes,
         sources: &'a Sources,
-        names: Names,
-        scratch: PathBuf,
-    ) -> Result<Writer<'a>> {
+    ) -> Result<JoinedInputs<'a>> {
+        let inputs = Inputs {
+            paths,
+            access,
+            sources,
+        };
+        let first = inputs.open(0)?;
+        let mut scan = Scan::new(modes);
+        scan.add(&first, &first)?;
+        for at in 1..paths.len() {
+            scan.add(&inputs.open(at)?, &first)?;
+        }
+        let mut outline = Outline::of(scan)?;
+        if outline.reopen() {
+            for at in 0..paths.len() {
+                outline.look(&inputs.open(at)?)?;
+            }
+        }
+        Ok(JoinedInputs {
+            outline,
+            inputs,
+            first,
+        })
+    }
+
+    pub fn cells(&self) -> u64 {
+        self.outline.cells()
+    }
+
+    /// What the arrays take in an HDF5 file without compression, at the least.
+    pub fn least_bytes(&self) -> u64 {
+        self.outline.least_bytes()
+    }
+
+    /// About what is put into scratch at a time.
+    pub fn scratch_bytes(&self) -> u64 {
+        self.outline.scratch_bytes()
+    }
+
+    /// About what the result takes without compression, but for matrices of cells by cells. Opens all inputs.
+    pub fn bytes(&self) -> Result<u64> {
+        let mut bytes = self.first.selection.skeleton_bytes()?;
+        for at in 0..self.inputs.paths.len() {
+            let selection = self.inputs.open(at)?.selection;
+            for leaf in selection.leaves.iter().filter(|leaf| !leaf.is_square()) {
+                let (cost, rows) = (leaf.cost()?, leaf.rows());
+                let count = leaf.count(std::slice::from_ref(&(0..rows)))?;
+                bytes += cost.fixed * rows + cost.element * count;
+            }
+            let csc = selection.csc.iter();
+            bytes += csc.map(|(_, m)| m.nnz() * m.element_bytes()).sum::<u64>();
+        }
+        Ok(bytes)
+    }
+
+    /// Writes what is not along the cells, and creates what is; `scratch` is a folder.
+    pub fn create(self, out: &Group, scratch: &Path) -> Result<JoinedRows<'a>> {
+        let JoinedInputs {
+            mut outline,
+            inputs,
+            first,
+        } = self;
         let cells = outline.cells();
         out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
         let of_first = |path: &str| {
@@ -86,48 +174,60 @@ impl<'a> Writer<'a> {
         }
         for (at, given) in outline.shared.given() {
             match at {
-                0 => write_given(&given, first, &genes, out)?,
-                at => write_given(&given, &open(at)?, &genes, out)?,
+                0 => write_given(&given, &first, &genes, out)?,
+                at => write_given(&given, &inputs.open(at)?, &genes, out)?,
             }
         }
         make_folders(out, raw_genes.is_some())?;
-        let mut writer = Writer {
+        let mut rows = JoinedRows {
+            inputs,
             frames: vec![],
             arrays: vec![],
             genes,
             raw_genes,
-            sources,
-            names,
+            names: Names::new(cells, inputs.access.memory / 64, scratch)?,
             extras: outline.extras,
             cells: outline.inputs.iter().map(|input| input.cells).collect(),
-            inputs: 0,
-            scratch,
+            done: 0,
+            scratch: scratch.to_owned(),
         };
-        if let Some(labels) = &writer.sources.labels {
-            writer.extras.forget(&format!("obs/{}", labels.column));
-        }
-        let columns: usize = outline.frames.values().map(frames::FrameScan::width).sum();
-        let each = COLUMNS / (columns as u64 + 1);
-        let small = out.with_chunks_of(each.max(LEAST));
-        for (path, mut frame) in outline.frames {
-            if writer.sources.rename() {
-                frame.rename();
-            }
-            let labels = writer.sources.labels.as_ref();
-            let rows = frame
-                .create(&small, &path, cells, labels.filter(|_| path == "obs"))
-                .with_context(|| format!("Merge '{path}'"))?;
-            writer.frames.push((path, rows));
-        }
+        rows.create_frames(outline.frames, out, cells)?;
         for (path, (plan, shapes)) in outline.arrays {
-            writer.arrays.push(Merged {
+            rows.arrays.push(Merged {
                 weight: plan.least_bytes(cells) / cells.max(1) + 1,
                 stack: Stack::create(out, &path, plan, cells)?,
                 path,
                 shapes,
             });
         }
-        Ok(writer)
+        Ok(rows)
+    }
+}
+
+impl JoinedRows<'_> {
+    fn create_frames(
+        &mut self,
+        frames: BTreeMap<String, FrameScan>,
+        out: &Group,
+        cells: u64,
+    ) -> Result<()> {
+        let labels = self.inputs.sources.labels.as_ref();
+        if let Some(labels) = labels {
+            self.extras.forget(&format!("obs/{}", labels.column));
+        }
+        let columns: usize = frames.values().map(FrameScan::width).sum();
+        let each = COLUMNS / (columns as u64 + 1);
+        let small = out.with_chunks_of(each.max(LEAST));
+        for (path, mut frame) in frames {
+            if self.inputs.sources.rename() {
+                frame.rename();
+            }
+            let merged = frame
+                .create(&small, &path, cells, labels.filter(|_| path == "obs"))
+                .with_context(|| format!("Merge '{path}'"))?;
+            self.frames.push((path, merged));
+        }
+        Ok(())
     }
 
     /// What all arrays are, in the units of the progress.
@@ -137,10 +237,19 @@ impl<'a> Writer<'a> {
         weights.sum::<u64>().saturating_mul(cells)
     }
 
-    /// Appends the rows of the next input.
-    pub fn append(&mut self, input: &Input, progress: &Progress) -> Result<()> {
-        let at = self.inputs;
-        self.inputs += 1;
+    /// Appends the rows of the next input; false where there is none.
+    pub fn append_next(&mut self, progress: &Progress) -> Result<bool> {
+        let at = self.done;
+        if at == self.inputs.paths.len() {
+            return Ok(false);
+        }
+        let input = self.inputs.open(at)?;
+        self.append(at, &input, progress)?;
+        self.done += 1;
+        Ok(true)
+    }
+
+    fn append(&mut self, at: usize, input: &Input, progress: &Progress) -> Result<()> {
         ensure!(
             self.cells.get(at) == Some(&input.cells()),
             "{} has changed since it was first read",
@@ -150,7 +259,7 @@ impl<'a> Writer<'a> {
         let origin = Origin {
             obs: &obs,
             input: at,
-            suffix: self.sources.suffix(at),
+            suffix: self.inputs.sources.suffix(at),
         };
         for (path, rows) in &mut self.frames {
             let frame = if path == "obs" || has.contains(path) {
@@ -196,15 +305,24 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Returns the number of cells whose name is that of another one too. `out` is the result.
-    pub fn finish(self, out: &Group) -> Result<u64> {
+    /// Makes all arrays whole, and warns of cells that have the name of another one. `out` is the result.
+    pub fn finish(self, out: &Group) -> Result<()> {
         for (path, rows) in self.frames {
             rows.finish().with_context(|| format!("Merge '{path}'"))?;
         }
         let mut arrays = self.arrays.into_iter();
         arrays.try_for_each(|array| array.stack.finish())?;
         self.extras.write(out)?;
-        self.names.doubled()
+        let doubled = self.names.doubled()?;
+        let advice = if self.inputs.sources.rename() {
+            "call obs_names_make_unique() on the result or on the inputs"
+        } else {
+            "use --index-unique SEPARATOR to tell the cells of one file from those of another"
+        };
+        if doubled > 0 {
+            warn!("{doubled} cells have a name that is there more than once; {advice}");
+        }
+        Ok(())
     }
 }
 
