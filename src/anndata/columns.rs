@@ -42,6 +42,15 @@ pub fn column_order(frame: &Group) -> Result<Vec<String>> {
     Ok(listed.filter(|name| seen.insert(name.clone())).collect())
 }
 
+/// Whether categories are ordered, by the attribute that says so; false where there is none. An error for what Python
+/// takes neither for true nor for false.
+pub fn is_ordered(ordered: Option<&Attr>) -> Result<bool> {
+    match ordered {
+        None => Ok(false),
+        Some(attr) => attr.is_true().context("Its 'ordered' is no bool"),
+    }
+}
+
 /// Rows of the dataframe `name`.
 pub fn length(root: &Group, name: &str) -> Result<u64> {
     match root.get(name)? {

@@ -8,9 +8,10 @@ use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
 
 use super::encoding::{Encoding, array_attrs};
-use super::older;
+use super::older::ColumnLayout;
+use super::{columns, heal, older};
 use crate::rows::block::Block;
-use crate::rows::leaf::Leaf;
+use crate::rows::leaf::{Leaf, Source};
 use crate::rows::ranges::blocks;
 use crate::rows::writer::LeafWriter;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
@@ -95,7 +96,7 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
     let Some(found) = parent.get(name)? else {
         bail!("It is missing");
     };
-    if is_current(&found)? && parent.copy_verbatim(name, out, to)? {
+    if is_current(&found)? && heal::is_right(&found)? && parent.copy_verbatim(name, out, to)? {
         return Ok(());
     }
     let encoding = Encoding::of(&found)?;
@@ -111,6 +112,9 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
             for name in group.names()? {
                 let path = format!("{to}/{name}");
                 match (plain, group.get(&name)?) {
+                    (_, Some(Node::Array(part))) if is_mended(&encoding, &name, &part) => {
+                        mended(&group, &name, part, out, &path)?
+                    }
                     // The three arrays of a sparse matrix carry no attributes.
                     (true, Some(Node::Array(part))) => {
                         values(&part, out, &path, &part.attrs()?, part.spec().clone())?
@@ -121,6 +125,36 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Whether such a part of a column is read as its rows are, which mends it where that is needed.
+fn is_mended(encoding: &Encoding, name: &str, part: &Array) -> bool {
+    match encoding {
+        Encoding::Categorical => name == "codes" && part.spec().dtype.is_integer(),
+        Encoding::Nullable => name == "mask" && !heal::is_mask(part),
+        _ => false,
+    }
+}
+
+fn mended(column: &Group, name: &str, part: Array, out: &Group, to: &str) -> Result<()> {
+    let attrs = array_attrs(&part)?;
+    let source = match name {
+        "codes" => {
+            let categories = column.get("categories")?;
+            let categories = categories.context("It has no 'categories'")?;
+            Source::Codes(part, columns::column_length(&categories)?)
+        }
+        _ => Source::Mask(part),
+    };
+    let path = to.into();
+    whole_leaf(
+        &Leaf {
+            path,
+            attrs,
+            source,
+        },
+        out,
+    )
 }
 
 /// Whether a node says what it is in today's terms; below such a node everything does.
@@ -169,7 +203,7 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
                 let leaf = Leaf {
                     path: format!("{to}/{}", field.name),
                     attrs: Attrs::encoding("array", "0.2.0"),
-                    source: crate::rows::leaf::Source::Field(array.clone(), field),
+                    source: Source::Field(array.clone(), field),
                 };
                 whole_leaf(&leaf, out)?;
             }
@@ -214,6 +248,10 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
             return out.write_records(to, &spec, &records, &attrs);
         }
     }
+    let mut spec = spec;
+    if heal::is_text(&array)? {
+        spec.dtype = Dtype::String; // of any length, which is UTF-8
+    }
     values(&array, out, to, &attrs, spec)
 }
 
@@ -236,8 +274,11 @@ fn has_foreign_text(records: &[u8], dtype: &Dtype) -> bool {
 fn fixed_text(array: &Array, out: &Group, to: &str, unlabelled: bool) -> Result<()> {
     let shape = &array.spec().shape;
     if !unlabelled {
-        let attrs = array_attrs(array)?;
-        return values(array, out, to, &attrs, array.spec().clone());
+        let (attrs, mut spec) = (array_attrs(array)?, array.spec().clone());
+        if heal::is_text(array)? {
+            spec.dtype = Dtype::String;
+        }
+        return values(array, out, to, &attrs, spec);
     }
     let mut frames = ["obs/", "var/", "raw/var/"].iter();
     let is_list = to.ends_with("/categories") && frames.any(|frame| to.starts_with(frame));
@@ -298,8 +339,15 @@ fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
     out.create_group(to, &frame.attrs)?;
     for column in frame.columns {
         let mut path = format!("{to}/{}", column.name);
-        let mut attrs = column.source.attrs()?;
-        if let Some(categories) = &column.categories {
+        let (source, categories) = match column.layout {
+            ColumnLayout::Old(source, categories) => (source, categories),
+            ColumnLayout::Current(parent) => {
+                node(&parent, &column.name, out, &path)?;
+                continue;
+            }
+        };
+        let mut attrs = source.attrs()?;
+        if let Some(categories) = &categories {
             let ordered = Attr::bool(categories.ordered);
             let group = Attrs::encoding("categorical", "0.2.0").with("ordered", ordered);
             out.create_group(&path, &group)?;
@@ -315,7 +363,7 @@ fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
         let leaf = Leaf {
             path,
             attrs,
-            source: column.source.into_source(),
+            source: source.into_source(),
         };
         whole_leaf(&leaf, out)?;
     }

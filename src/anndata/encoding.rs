@@ -1,7 +1,7 @@
 //! What an element is: `encoding-type` and `encoding-version` as an enum, guessed for files older than the
 //! attributes (anndata 0.5 to 0.7).
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use crate::store::spec::{Attrs, Dtype};
 use crate::store::{Array, Format, Group, Node};
@@ -41,6 +41,10 @@ impl Encoding {
     /// That of a group. Without `encoding-type` the attributes of anndata before 0.7 decide, else it is a dict.
     pub fn of_group(group: &Group) -> Result<Encoding> {
         let attrs = group.attrs()?;
+        for name in ["encoding-type", "encoding-version", "h5sparse_format"] {
+            let is_text = attrs.get(name).is_none_or(|attr| attr.as_text().is_some());
+            ensure!(is_text, "The '{name}' of '{}' is no text", group.path());
+        }
         let Some(kind) = attrs.text("encoding-type") else {
             return Ok(match attrs.text("h5sparse_format") {
                 Some("csc") => Encoding::Csc,

@@ -9,6 +9,8 @@
 pub mod columns;
 pub mod copy;
 pub mod encoding;
+pub mod heal;
 pub mod lengths;
 pub mod older;
+pub mod root;
 pub mod select;

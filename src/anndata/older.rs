@@ -23,8 +23,14 @@ pub struct OldFrame {
 /// One column of such a frame.
 pub struct OldColumn {
     pub name: String,
-    pub source: ColumnSource,
-    pub categories: Option<OldCategories>,
+    pub layout: ColumnLayout,
+}
+
+pub enum ColumnLayout {
+    /// Values, or the codes of categories that lie elsewhere.
+    Old(ColumnSource, Option<OldCategories>),
+    /// The node of its name in this group, as it is today: Muon.jl writes categorical columns so.
+    Current(Group),
 }
 
 /// Where its values are: an array of a group (0.7), or a field of a compound dataset (before).
@@ -137,8 +143,10 @@ fn field_column(array: &Arc<Array>, at: usize, folder: Option<&Group>) -> Result
     };
     Ok(OldColumn {
         name: field.name.clone(),
-        source: ColumnSource::Field(array.clone(), field.clone()),
-        categories,
+        layout: ColumnLayout::Old(
+            ColumnSource::Field(array.clone(), field.clone()),
+            categories,
+        ),
     })
 }
 
@@ -154,14 +162,17 @@ pub fn frame(group: &Group, root: &Group) -> Result<OldFrame> {
 
 /// One column of a frame of `dataframe 0.1.0`.
 pub fn column(group: &Group, root: &Group, name: &str) -> Result<OldColumn> {
-    let array = match group.get(name)? {
-        Some(Node::Array(array)) => array,
-        _ => bail!("'{}' has no column '{name}'", group.path()),
+    let layout = match group.get(name)? {
+        Some(Node::Array(array)) => {
+            let categories = categories(group, root, name, &array)?;
+            ColumnLayout::Old(ColumnSource::Array(array), categories)
+        }
+        Some(Node::Group(_)) => ColumnLayout::Current(group.clone()),
+        None => bail!("'{}' has no column '{name}'", group.path()),
     };
     Ok(OldColumn {
         name: name.into(),
-        categories: categories(group, root, name, &array)?,
-        source: ColumnSource::Array(array),
+        layout,
     })
 }
 
@@ -186,11 +197,12 @@ fn categories(
         if !name.is_empty()
             && let Some(Node::Array(found)) = parent.get(name)?
         {
-            let ordered = found.attrs()?.get("ordered").and_then(Attr::is_true);
+            let ordered = columns::is_ordered(found.attrs()?.get("ordered"));
             return Ok(Some(OldCategories {
                 parent: parent.clone(),
                 name: name.into(),
-                ordered: ordered.unwrap_or(false),
+                ordered: ordered
+                    .with_context(|| format!("The categories of '{}/{name}'", group.path()))?,
             }));
         }
     }
@@ -228,12 +240,11 @@ pub fn categories_in_uns(root: &Group) -> Result<Vec<String>> {
             && let Dtype::Record { .. } = array.spec().dtype
         {
             let frame = record_frame(array, root)?;
-            names.extend(
-                frame
-                    .columns
-                    .into_iter()
-                    .filter_map(|c| Some(c.categories?.name)),
-            );
+            let named = |column: OldColumn| match column.layout {
+                ColumnLayout::Old(_, categories) => Some(categories?.name),
+                ColumnLayout::Current(_) => None,
+            };
+            names.extend(frame.columns.into_iter().filter_map(named));
         }
     }
     Ok(names)

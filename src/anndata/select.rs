@@ -10,7 +10,8 @@ use tracing::warn;
 
 use super::copy::{self, Copy};
 use super::encoding::{Encoding, array_attrs};
-use super::{columns, lengths, older};
+use super::older::ColumnLayout;
+use super::{columns, heal, lengths, older, root};
 use crate::rows::awkward::Awkward;
 use crate::rows::leaf::{Leaf, Source, check_rows};
 use crate::rows::sparse::{Sparse, SparseFormat};
@@ -38,17 +39,8 @@ pub struct Selection {
 impl Selection {
     /// Walks an AnnData file; an error where it has no obs or var, or where lengths disagree with obs.
     pub fn of(root: &Group) -> Result<Selection> {
+        let attrs = root::attrs(root)?;
         let names = root.names()?;
-        for needed in ["obs", "var"] {
-            ensure!(
-                names.iter().any(|n| n == needed),
-                "It has no '{needed}', so it is no AnnData file"
-            );
-        }
-        let mut attrs = Attrs::encoding("anndata", "0.1.0");
-        root.attrs()?
-            .iter()
-            .for_each(|(n, v)| attrs.set(n, v.clone()));
         let mut selection = Selection {
             cells: columns::length(root, "obs")?,
             root: root.clone(),
@@ -101,6 +93,8 @@ impl Selection {
             "raw.var" | "raw.varm" => self.copy(root, name, &name.replace('.', "/")),
             "raw.cat" => Ok(()),
             "uns" => self.uns(root),
+            // JHDF5's folder of the types of its values.
+            _ if holds_types_alone(root.get(name)?)? => Ok(()),
             _ => self.copy(root, name, name),
         }
     }
@@ -251,15 +245,18 @@ impl Selection {
 
     fn old_column(&mut self, column: older::OldColumn, frame: &str) -> Result<()> {
         let to = format!("{frame}/{}", column.name);
-        let Some(categories) = column.categories else {
-            let attrs = column.source.attrs()?;
-            return self.leaf(&to, attrs, column.source.into_source());
+        let (source, categories) = match column.layout {
+            ColumnLayout::Old(source, Some(categories)) => (source, categories),
+            ColumnLayout::Old(source, None) => {
+                return self.leaf(&to, source.attrs()?, source.into_source());
+            }
+            ColumnLayout::Current(parent) => return self.take(&parent, &column.name, &to),
         };
         let attrs =
             Attrs::encoding("categorical", "0.2.0").with("ordered", Attr::bool(categories.ordered));
         self.groups.push((to.clone(), attrs));
         let codes = Attrs::encoding("array", "0.2.0");
-        self.leaf(&format!("{to}/codes"), codes, column.source.into_source())?;
+        self.leaf(&format!("{to}/codes"), codes, source.into_source())?;
         let copy = Copy::new(
             &categories.parent,
             &categories.name,
@@ -335,7 +332,12 @@ impl Selection {
         for name in names {
             let path = format!("{to}/{name}");
             if on_axis.contains(&name.as_str()) {
-                self.take(group, &name, &path)?
+                match group.get(&name)? {
+                    Some(Node::Array(mask)) if name == "mask" && !heal::is_mask(&mask) => {
+                        self.leaf(&path, array_attrs(&mask)?, Source::Mask(mask))?
+                    }
+                    _ => self.take(group, &name, &path)?,
+                }
             } else {
                 self.copy(group, &name, &path)?
             }
@@ -512,4 +514,14 @@ fn labelled(group: &Group, kind: &str) -> Result<Attrs> {
     let mut full = Attrs::encoding(kind, "0.1.0");
     attrs.iter().for_each(|(n, v)| full.set(n, v.clone()));
     Ok(full)
+}
+
+/// Whether a node is a group of named datatypes and nothing else.
+fn holds_types_alone(node: Option<Node>) -> Result<bool> {
+    match node {
+        Some(Node::Group(group)) => {
+            Ok(!group.named_types()?.is_empty() && group.names()?.is_empty())
+        }
+        _ => Ok(false),
+    }
 }

@@ -162,9 +162,7 @@ impl Checker<'_> {
                     let what = format!("It is '{kind}', but its values are {dtype}");
                     self.findings.error(path, what);
                 }
-                if let Source::Fixed(mask) = &mask.source
-                    && mask.spec().dtype.kind() != Some(Kind::Bool)
-                {
+                if let Source::Mask(mask) = &mask.source {
                     let what = format!("Its mask is {}, not bool", mask.spec().dtype);
                     self.findings.error(path, what);
                 }

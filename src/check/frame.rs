@@ -6,6 +6,7 @@ use anyhow::{Context, Error, Result};
 
 use super::{Axis, Checker, Expected, below, is_half};
 use crate::anndata::encoding::Encoding;
+use crate::anndata::older::ColumnLayout;
 use crate::anndata::{columns, older};
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::dataframe::{Frame, MissingName};
@@ -147,8 +148,8 @@ impl Checker<'_> {
     fn old_columns(&mut self, path: &str, frame: older::OldFrame) {
         for column in frame.columns {
             let path = below(path, &column.name);
-            if column.categories.is_none() {
-                continue;
+            if !matches!(column.layout, ColumnLayout::Old(_, Some(_))) {
+                continue; // looked at by itself
             }
             match Column::open_old(column) {
                 Ok(column) => self.codes(&path, &column),
@@ -226,17 +227,7 @@ impl Checker<'_> {
             if frame.rows() != axis.rows() || !self.has_room_for(frame.rows()) {
                 return Ok(false);
             }
-            // pandas compares the types of indexes too.
-            let is_text = frame.index_column().dtype().is_string();
-            if !is_text || frame.has_masked_index() != axis.has_masked_index() {
-                return Ok(true);
-            }
-            for rows in frame.index_blocks()? {
-                if frame.index_rows(rows.clone())? != axis.index_rows(rows)? {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
+            Ok(!frame.has_names_of(&axis)?)
         };
         match differ() {
             Ok(true) => {

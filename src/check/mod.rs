@@ -292,6 +292,10 @@ impl Checker<'_> {
 
     /// The names in a group; none where they cannot be listed.
     fn names(&mut self, group: &Group, path: &str) -> Vec<String> {
+        for name in group.named_types().unwrap_or_default() {
+            let what = "It is a named datatype, with which anndata opens no file";
+            self.findings.error(&below(path, &name), what);
+        }
         group.names().unwrap_or_else(|error| {
             self.findings.failed(path, &error);
             vec![]

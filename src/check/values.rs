@@ -2,11 +2,10 @@
 
 use std::slice::from_ref;
 
-use rayon::prelude::*;
-
 use super::Checker;
+use crate::anndata::heal;
 use crate::rows::ranges::blocks;
-use crate::store::spec::{ArraySpec, Dtype, Strings};
+use crate::store::spec::{ArraySpec, Dtype};
 use crate::store::{Array, Buffer};
 
 /// Bytes that are read at a time.
@@ -24,7 +23,7 @@ impl Checker<'_> {
             return;
         }
         match &spec.dtype {
-            Dtype::String => self.text(path, array),
+            _ if heal::is_text(array).unwrap_or_default() => self.text(path, array),
             Dtype::Record { fields, .. } if spec.dtype.is_record_with_text() => {
                 for rows in blocks(spec.rows(), 64 * fields.len() as u64) {
                     for field in fields {
@@ -62,24 +61,21 @@ impl Checker<'_> {
 
     /// Blocks of text are as large as the texts before let expect.
     fn text(&mut self, path: &str, array: &Array) {
-        let (rows, width) = (array.spec().rows(), array.spec().row_items().max(1));
-        let (mut start, mut step, mut wrong) = (0, 256, 0);
-        let mut first = None;
+        let rows = array.spec().rows();
+        let (mut start, mut step, mut is_ascii) = (0, 256, true);
         while start < rows {
             let end = rows.min(start.saturating_add(step));
             let texts = match array.read_strings(from_ref(&(start..end))) {
                 Ok(texts) => texts,
                 Err(error) => return self.findings.failed(path, &error),
             };
-            let (count, at) = not_utf8(&texts);
-            wrong += count;
-            first = first.or(at.map(|at| start + at as u64 / width));
+            is_ascii &= texts.bytes.is_ascii();
             let row = (texts.bytes.len() as u64 + TEXT * texts.len() as u64) / (end - start);
             step = (BLOCK / row.max(1)).clamp(1, step.saturating_mul(4));
             start = end;
         }
-        if let Some(row) = first {
-            let what = format!("Texts that are not UTF-8: {wrong}, the first in row {row}");
+        if !is_ascii && array.says_ascii() {
+            let what = "It is UTF-8, but its type says ASCII, so anndata does not read it; a slice or merge of it is right";
             self.findings.error(path, what);
         }
     }
@@ -128,14 +124,4 @@ fn row_bytes(spec: &ArraySpec) -> u64 {
         Dtype::String => spec.row_items().saturating_mul(TEXT),
         _ => spec.row_bytes().max(1),
     }
-}
-
-/// How many texts are not UTF-8, and the first of them.
-fn not_utf8(texts: &Strings) -> (u64, Option<usize>) {
-    if texts.bytes.is_ascii() {
-        return (0, None);
-    }
-    let wrong = (0..texts.len()).into_par_iter();
-    let wrong = wrong.filter(|&i| std::str::from_utf8(texts.get(i)).is_err());
-    (wrong.clone().count() as u64, wrong.min())
 }

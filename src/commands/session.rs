@@ -17,6 +17,7 @@ use crate::cells::{Obs, limit};
 use crate::cli::{self, Options, TableArgs};
 use crate::extract::plan::Budget;
 use crate::extract::{self, Order, RowSource};
+use crate::frame::unsound;
 use crate::output::manifest::Manifest;
 use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
@@ -85,6 +86,7 @@ impl<'a> Session<'a> {
         let root = store::open(input, &self.options.access)?;
         let selection = Selection::of(&root)?;
         selection.warn_unlisted();
+        unsound::warn(&root)?;
         Ok((root, selection))
     }
 

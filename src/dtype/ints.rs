@@ -96,6 +96,39 @@ pub fn are_codes(bytes: &[u8], dtype: &Dtype, categories: u64) -> Result<bool> {
     }))
 }
 
+/// Makes -1 of what R stores for a missing integer, -2^31, and of the same as other programs widen it, -2^63. Says
+/// whether there was any.
+pub fn mark_missing(bytes: &mut [u8], dtype: &Dtype) -> Result<bool> {
+    const FOREIGN: [u64; 2] = [i32::MIN as i64 as u64, i64::MIN as u64];
+    if dtype.kind() != Some(Kind::Int) || dtype.size() < 4 {
+        return Ok(false);
+    }
+    Ok(with_reader!(dtype, SIZE, read => {
+        let codes = bytes.par_chunks_exact_mut(SIZE).with_min_len(1 << 14);
+        codes
+            .map(|code| {
+                let foreign = FOREIGN.contains(&read(code));
+                if foreign {
+                    code.fill(0xff);
+                }
+                foreign
+            })
+            .reduce(|| false, |a, b| a | b)
+    }))
+}
+
+/// A byte for each number of a mask, 0 or 1; an error for other numbers.
+pub fn mask(bytes: Vec<u8>, dtype: &Dtype) -> Result<Vec<u8>> {
+    if dtype.kind() == Some(Kind::Bool) {
+        return Ok(bytes);
+    }
+    let flags = read(&bytes, dtype)?.into_par_iter().map(|value| {
+        ensure!(value < 2, "{} where 0 or 1 is expected", value as i64);
+        Ok(value as u8)
+    });
+    flags.collect()
+}
+
 /// The largest value that an integer type holds.
 pub fn capacity(dtype: &Dtype) -> u64 {
     match dtype {
@@ -252,6 +285,46 @@ mod tests {
             bytes[0] = 0xfe;
             assert!(!are_codes(&bytes, &dtype, 3).unwrap());
         }
+    }
+
+    #[test]
+    fn what_r_calls_missing_is_missing() {
+        for (code, size) in [
+            (i64::from(i32::MIN), 4),
+            (i64::from(i32::MIN), 8),
+            (i64::MIN, 8),
+        ] {
+            for order in [ByteOrder::Little, ByteOrder::Big] {
+                let dtype = Dtype::Number {
+                    kind: Kind::Int,
+                    size,
+                    order,
+                };
+                let mut bytes = write(&[0, 2, 1], &dtype).unwrap();
+                assert!(!mark_missing(&mut bytes, &dtype).unwrap());
+                match order {
+                    ByteOrder::Little => bytes[..size].copy_from_slice(&code.to_le_bytes()[..size]),
+                    ByteOrder::Big => {
+                        bytes[..size].copy_from_slice(&code.to_be_bytes()[8 - size..])
+                    }
+                }
+                assert!(mark_missing(&mut bytes, &dtype).unwrap());
+                assert_eq!(read(&bytes, &dtype).unwrap(), [u64::MAX, 2, 1]);
+            }
+        }
+        let unsigned = Dtype::native(Kind::Uint, 8);
+        let mut bytes = write(&[i64::MIN as u64], &unsigned).unwrap();
+        assert!(!mark_missing(&mut bytes, &unsigned).unwrap());
+    }
+
+    #[test]
+    fn a_mask_is_of_0_and_1() {
+        let of = |values: &[u64], dtype: &Dtype| mask(write(values, dtype).unwrap(), dtype);
+        for dtype in [Dtype::native(Kind::Int, 1), Dtype::native(Kind::Uint, 4)] {
+            assert_eq!(of(&[0, 1, 1], &dtype).unwrap(), [0, 1, 1]);
+            assert!(of(&[0, 2], &dtype).is_err());
+        }
+        assert_eq!(mask(vec![1, 0], &Dtype::BOOL).unwrap(), [1, 0]);
     }
 
     #[test]

@@ -68,6 +68,7 @@ fn leaf_rows(leaf: &Leaf, ranges: &[Range<u64>], sizes: &mut [u64]) -> Result<()
             let row = a.spec().row_bytes();
             sizes.iter_mut().for_each(|size| *size += row);
         }
+        Source::Mask(_) => sizes.iter_mut().for_each(|size| *size += 1),
         Source::Awkward(_) => {
             let row = leaf.cost()?.fixed;
             sizes.iter_mut().for_each(|size| *size += row);

@@ -6,12 +6,14 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::values::{Data, Values};
 use crate::anndata::encoding::Encoding;
-use crate::anndata::older;
+use crate::anndata::older::{self, ColumnLayout};
+use crate::anndata::{columns, heal};
 use crate::dtype::ints;
+use crate::report::once::warn_once;
 use crate::rows::block::Block;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::ranges::blocks;
-use crate::store::spec::{Attr, Attrs, Dtype};
+use crate::store::spec::{Attrs, Dtype};
 use crate::store::{Group, Node};
 
 /// One column, or the index, of a frame. One value for each row: what has more is not a column but belongs in obsm.
@@ -51,17 +53,15 @@ impl Column {
         let (part, kind) = match Encoding::of_group(&group)? {
             Encoding::Categorical => {
                 let categories = group.get("categories")?.context("It has no 'categories'")?;
-                let ordered = group.attrs()?.get("ordered").and_then(Attr::is_true);
+                let attrs = group.attrs()?;
+                let ordered = attrs.get("ordered").context("It has no 'ordered'")?;
                 let kind = ColumnKind::Categorical {
                     categories: Box::new(Column::open(categories)?),
-                    ordered: ordered.unwrap_or(false),
+                    ordered: columns::is_ordered(Some(ordered))?,
                 };
                 ("codes", kind)
             }
-            Encoding::Nullable => (
-                "values",
-                ColumnKind::Nullable(array_of(&group, "mask")?.values),
-            ),
+            Encoding::Nullable => ("values", ColumnKind::Nullable(mask_of(&group)?)),
             Encoding::Unknown(name) => {
                 bail!("Its encoding '{name}' cannot be merged; remove the column first")
             }
@@ -77,12 +77,19 @@ impl Column {
 
     /// A column of a frame of an old layout.
     pub fn open_old(column: older::OldColumn) -> Result<Column> {
-        let plain = Column::plain(column.source.into_source())?;
+        let (source, categories) = match column.layout {
+            ColumnLayout::Old(source, categories) => (source, categories),
+            ColumnLayout::Current(parent) => {
+                let node = parent.get(&column.name)?;
+                return Column::open(node.context("It is missing")?);
+            }
+        };
+        let plain = Column::plain(source.into_source())?;
         let Some(older::OldCategories {
             parent,
             name,
             ordered,
-        }) = column.categories
+        }) = categories
         else {
             return Ok(plain);
         };
@@ -97,6 +104,14 @@ impl Column {
     }
 
     fn plain(source: Source) -> Result<Column> {
+        if let Source::Fixed(array) = &source
+            && array.spec().dtype != *array.spec().dtype.as_read()
+        {
+            let (path, dtype) = (array.path(), &array.spec().dtype);
+            warn_once(format!(
+                "'{path}' is {dtype}; its codes are taken, as anndata does"
+            ));
+        }
         let column = Column {
             attrs: Attrs::default(),
             values: Leaf {
@@ -133,9 +148,8 @@ impl Column {
                     found == rows,
                     "Its mask has {found} rows, its values {rows}"
                 );
-                let is_bool =
-                    matches!(&mask.source, Source::Fixed(m) if m.spec().dtype.size() == 1);
-                ensure!(is_bool, "Its mask does not hold bools");
+                let is_mask = matches!(&mask.source, Source::Fixed(_) | Source::Mask(_));
+                ensure!(is_mask, "Its mask does not hold bools");
             }
             ColumnKind::Categorical { .. } => {
                 ensure!(dtype.is_integer(), "Its codes are {dtype}, not integers")
@@ -172,8 +186,8 @@ impl Column {
 
     fn stored(&self) -> &Dtype {
         match &self.values.source {
-            Source::Fixed(array) | Source::Text(array) => &array.spec().dtype,
-            Source::Field(_, field) => &field.dtype,
+            Source::Fixed(array) | Source::Text(array) => array.spec().dtype.as_read(),
+            Source::Field(_, field) => field.dtype.as_read(),
             _ => &Dtype::String,
         }
     }
@@ -209,7 +223,10 @@ impl Column {
     /// The code of each row; `u64::MAX` where it is missing.
     pub fn codes(&self, rows: Range<u64>) -> Result<Vec<u64>> {
         match self.data(rows)? {
-            Data::Numbers { dtype, bytes } => ints::read(&bytes, &dtype),
+            Data::Numbers { dtype, mut bytes } => {
+                ints::mark_missing(&mut bytes, &dtype)?;
+                ints::read(&bytes, &dtype)
+            }
             Data::Text(_) => bail!("Its codes are text"),
         }
     }
@@ -243,4 +260,21 @@ fn array_of(group: &Group, name: &str) -> Result<Column> {
         Some(node @ Node::Array(_)) => Column::open(node),
         _ => bail!("It has no array '{name}'"),
     }
+}
+
+/// The mask of a nullable column.
+fn mask_of(group: &Group) -> Result<Leaf> {
+    let Some(Node::Array(mask)) = group.get("mask")? else {
+        bail!("It has no array 'mask'");
+    };
+    let source = if heal::is_mask(&mask) {
+        Source::Fixed(mask)
+    } else {
+        Source::Mask(mask)
+    };
+    Ok(Leaf {
+        path: String::new(),
+        attrs: Attrs::default(),
+        source,
+    })
 }

@@ -101,6 +101,21 @@ impl Frame {
         &self.index
     }
 
+    /// Whether it has the names of the frame of its axis, in their order; pandas compares the types of indexes too.
+    pub fn has_names_of(&self, axis: &Frame) -> Result<bool> {
+        let is_text = self.index.dtype().is_string();
+        if !is_text || self.rows != axis.rows || self.has_masked_index() != axis.has_masked_index()
+        {
+            return Ok(false);
+        }
+        for rows in self.index_blocks()? {
+            if self.index_rows(rows.clone())? != axis.index_rows(rows)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Whether the index is a nullable-string-array.
     pub fn has_masked_index(&self) -> bool {
         matches!(self.index.kind, ColumnKind::Nullable(_)) && self.index.dtype().is_string()

@@ -11,4 +11,5 @@ pub mod demote;
 pub mod distinct;
 pub mod survey;
 pub mod unify;
+pub mod unsound;
 pub mod values;

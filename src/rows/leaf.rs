@@ -8,10 +8,11 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::awkward::Awkward;
 use super::block::Block;
+use super::healed;
 use super::sparse::Sparse;
 use crate::dtype::ints;
 use crate::store::spec::{Attrs, Field};
@@ -31,6 +32,8 @@ pub enum Source {
     Fixed(Array),
     /// Codes of as many categories; -1 is missing.
     Codes(Array, u64),
+    /// A mask of another type than bool, all 0 and 1.
+    Mask(Array),
     Text(Array),
     /// One field of a compound dataset (frames before anndata 0.7).
     Field(Arc<Array>, Field),
@@ -62,9 +65,11 @@ impl Leaf {
     /// Cells, whatever kind of array it is.
     pub fn rows(&self) -> u64 {
         match &self.source {
-            Source::Fixed(a) | Source::Codes(a, _) | Source::Text(a) | Source::SquareFixed(a) => {
-                a.spec().rows()
-            }
+            Source::Fixed(a)
+            | Source::Codes(a, _)
+            | Source::Mask(a)
+            | Source::Text(a)
+            | Source::SquareFixed(a) => a.spec().rows(),
             Source::Field(a, _) => a.spec().rows(),
             Source::Sparse(s) | Source::SquareSparse(s) => s.rows(),
             Source::Awkward(a) => a.rows(),
@@ -75,7 +80,7 @@ impl Leaf {
     pub fn cost(&self) -> Result<RowCost> {
         let fixed = |fixed| RowCost { fixed, element: 0 };
         Ok(match &self.source {
-            Source::Fixed(a) | Source::Codes(a, _) | Source::SquareFixed(a) => {
+            Source::Fixed(a) | Source::Codes(a, _) | Source::Mask(a) | Source::SquareFixed(a) => {
                 fixed(a.spec().row_bytes())
             }
             Source::Field(_, field) => fixed(
@@ -121,9 +126,10 @@ impl Leaf {
             Ok(())
         };
         match &mut self.source {
-            Source::Fixed(array) | Source::Codes(array, _) | Source::SquareFixed(array) => {
-                unpack(array)
-            }
+            Source::Fixed(array)
+            | Source::Codes(array, _)
+            | Source::Mask(array)
+            | Source::SquareFixed(array) => unpack(array),
             Source::Sparse(s) | Source::SquareSparse(s) => {
                 unpack(&mut s.data)?;
                 unpack(&mut s.indices)?;
@@ -136,7 +142,11 @@ impl Leaf {
     /// The arrays that it is read from, but for awkward ones.
     fn arrays(&self) -> Vec<&Array> {
         match &self.source {
-            Source::Fixed(a) | Source::Codes(a, _) | Source::Text(a) | Source::SquareFixed(a) => {
+            Source::Fixed(a)
+            | Source::Codes(a, _)
+            | Source::Mask(a)
+            | Source::Text(a)
+            | Source::SquareFixed(a) => {
                 vec![a]
             }
             Source::Field(a, _) => vec![a],
@@ -166,7 +176,9 @@ impl Leaf {
             _ => array.spec().row_bytes().saturating_mul(array.spec().rows()),
         };
         match &self.source {
-            Source::Fixed(a) | Source::Codes(a, _) | Source::SquareFixed(a) => bytes(a),
+            Source::Fixed(a) | Source::Codes(a, _) | Source::Mask(a) | Source::SquareFixed(a) => {
+                bytes(a)
+            }
             Source::Sparse(s) | Source::SquareSparse(s) => {
                 bytes(&s.data) + bytes(&s.indices) + bytes(&s.indptr)
             }
@@ -186,6 +198,7 @@ impl Leaf {
         let fixed = |fixed| RowCost { fixed, element: 0 };
         match &self.source {
             Source::Fixed(a) | Source::Codes(a, _) => fixed(a.spec().row_bytes()),
+            Source::Mask(_) => fixed(1),
             Source::Text(a) => fixed(a.spec().row_items().saturating_mul(TEXT)),
             Source::Field(_, field) if field.dtype.is_string() => {
                 fixed(field.items().saturating_mul(TEXT))
@@ -202,9 +215,11 @@ impl Leaf {
     /// How its values are read, for the log.
     pub fn storage(&self) -> String {
         match &self.source {
-            Source::Fixed(a) | Source::Codes(a, _) | Source::Text(a) | Source::SquareFixed(a) => {
-                a.storage()
-            }
+            Source::Fixed(a)
+            | Source::Codes(a, _)
+            | Source::Mask(a)
+            | Source::Text(a)
+            | Source::SquareFixed(a) => a.storage(),
             Source::Field(..) => "Library (a compound dataset)".into(),
             Source::Sparse(s) | Source::SquareSparse(s) => s.data.storage(),
             Source::Awkward(_) => "Awkward buffers".into(),
@@ -224,15 +239,30 @@ impl Leaf {
                 bytes: a.read_over(ranges, old.map_or(Buffer::default(), Block::into_bytes))?,
             },
             Source::Codes(a, categories) => {
-                let bytes = a.read(ranges)?;
+                let (mut bytes, dtype) = (a.read(ranges)?, &a.spec().dtype);
+                let mut right = ints::are_codes(&bytes, dtype, *categories)?;
+                if !right && ints::mark_missing(&mut bytes, dtype)? {
+                    healed::codes(&a.path());
+                    right = ints::are_codes(&bytes, dtype, *categories)?;
+                }
                 ensure!(
-                    ints::are_codes(&bytes, &a.spec().dtype, *categories)?,
+                    right,
                     "A code in '{}' is beyond its {categories} categories",
                     a.path()
                 );
                 Block::Fixed {
                     row: a.spec().row_bytes() as usize,
                     bytes: bytes.into(),
+                }
+            }
+            Source::Mask(a) => {
+                healed::mask(a);
+                let bytes = ints::mask(a.read(ranges)?, &a.spec().dtype);
+                Block::Fixed {
+                    row: 1,
+                    bytes: bytes
+                        .with_context(|| format!("Read '{}'", a.path()))?
+                        .into(),
                 }
             }
             Source::Text(a) => Block::Text {

@@ -10,6 +10,7 @@ pub mod block;
 pub mod cellset;
 pub mod csc;
 pub mod csr;
+mod healed;
 pub mod leaf;
 pub mod ranges;
 pub mod sparse;

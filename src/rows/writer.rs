@@ -33,6 +33,7 @@ impl LeafWriter {
             Source::Fixed(a) | Source::Codes(a, _) => {
                 LeafWriter::Array(array(&a.spec().shape, &a.spec().dtype)?)
             }
+            Source::Mask(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::BOOL)?),
             Source::Text(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::String)?),
             Source::Field(_, field) => {
                 let mut shape = vec![rows];

@@ -125,14 +125,23 @@ impl Array {
     }
 
     /// Reads the rows in `ranges` (sorted, disjoint) of an array of text, fixed width or not (padding is taken
-    /// off), in order of storage: a row of several elements gives as many texts.
+    /// off), in order of storage: a row of several elements gives as many texts. An error where one is not UTF-8.
     pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
         match &self.0 {
             ArrayOf::Hdf5(a) => a.read_strings(ranges),
             ArrayOf::Zarr(a) => a.read_strings(ranges),
             ArrayOf::Unpacked(_) => bail!("It holds no text"),
         }
+        .and_then(in_utf8)
         .with_context(|| format!("Read '{}'", self.path()))
+    }
+
+    /// Whether its type says of its text that it is ASCII.
+    pub fn says_ascii(&self) -> bool {
+        match &self.0 {
+            ArrayOf::Hdf5(a) => a.says_ascii(),
+            _ => false,
+        }
     }
 
     /// Reads the rows in `ranges` of one field of a compound dataset, whose type is of a fixed width.
@@ -150,6 +159,7 @@ impl Array {
             ArrayOf::Hdf5(a) => a.read_field_strings(field, ranges),
             _ => bail!("It is no compound dataset"),
         }
+        .and_then(in_utf8)
         .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
     }
 
@@ -247,4 +257,25 @@ impl Array {
             ArrayOf::Unpacked(_) => 0,
         }
     }
+}
+
+/// An error with the first of the texts that is not UTF-8, whatever their type says.
+fn in_utf8(texts: Strings) -> Result<Strings> {
+    let wrong = |text: &&[u8]| str::from_utf8(text).is_err();
+    if !texts.bytes.is_ascii()
+        && let Some(text) = texts.iter().find(wrong)
+    {
+        bail!(
+            "It holds text that is not UTF-8, the first {}; write it anew as UTF-8",
+            quoted(text)
+        );
+    }
+    Ok(texts)
+}
+
+/// Bytes as Python shows them, the first of many.
+fn quoted(text: &[u8]) -> String {
+    const SHOWN: usize = 60;
+    let dots = if text.len() > SHOWN { "..." } else { "" };
+    format!("b'{}'{dots}", text[..text.len().min(SHOWN)].escape_ascii())
 }

@@ -105,6 +105,14 @@ impl Group {
         }
     }
 
+    /// The names of the named datatypes of HDF5 in it, which are no nodes; anndata opens no file that has any.
+    pub fn named_types(&self) -> Result<Vec<String>> {
+        match &self.of {
+            GroupOf::Hdf5(g) => g.named_types(),
+            GroupOf::Zarr(_) => Ok(vec![]),
+        }
+    }
+
     pub fn attrs(&self) -> Result<Attrs> {
         match &self.of {
             GroupOf::Hdf5(g) => g.attrs(),
@@ -156,6 +164,14 @@ impl Group {
         attrs: &Attrs,
     ) -> Result<Appender> {
         let attrs = &*self.writable(path, attrs, To::New);
+        let spec = &match self.format() {
+            Format::H5ad => spec.clone(),
+            // Zarr has no enumerations.
+            Format::Zarr => ArraySpec {
+                dtype: spec.dtype.as_read().clone(),
+                ..spec.clone()
+            },
+        };
         let of = match &self.of {
             GroupOf::Hdf5(g) => {
                 AppenderOf::Hdf5(Box::new(g.create_array(path, spec, rows, attrs)?))

@@ -1,14 +1,12 @@
 //! Attributes that the format of an output cannot hold. anndata reads none of them: they are left out, with a warning.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail, ensure};
-use tracing::warn;
 
 use super::spec::{Attr, Attrs, Dtype};
 use super::{Format, hdf5, zarr};
+use crate::report::once::warn_once;
 
 /// Whether the node that attributes are for is made with them or is there.
 #[derive(Clone, Copy)]
@@ -28,7 +26,7 @@ pub fn writable<'a>(attrs: &'a Attrs, path: &str, format: Format, to: To) -> Cow
     for (name, attr) in attrs.iter() {
         match cannot(attr) {
             None => kept.set(name, attr.clone()),
-            Some(why) => tell(format!(
+            Some(why) => warn_once(format!(
                 "Attribute '{name}' of '{place}' is left out: {why:#}"
             )),
         }
@@ -62,16 +60,6 @@ fn without_nul(text: impl AsRef<str>) -> Result<()> {
         "HDF5 cannot store text that holds a NUL"
     );
     Ok(())
-}
-
-/// Once: every shard has the attribute.
-fn tell(what: String) {
-    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if !told.contains(&what) {
-        warn!("{what}");
-        told.insert(what);
-    }
 }
 
 #[cfg(test)]

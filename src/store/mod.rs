@@ -13,6 +13,7 @@ mod leftout;
 mod panics;
 pub mod spec;
 mod what;
+mod words;
 mod zarr;
 
 use std::path::Path;
@@ -36,6 +37,7 @@ pub use self::io::work::{moved, work};
 pub use self::panics::is_guarded;
 use self::spec::Attrs;
 use crate::codec::compression::Compression;
+use crate::report::once::warn_once;
 
 pub enum Node {
     Group(Group),
@@ -76,6 +78,9 @@ fn open_known(path: &Path, access: &Access) -> Result<Group> {
         return Ok(Group::from(GroupOf::Zarr(group)));
     }
     let group = hdf5::open(path, access).with_context(|| format!("Open {name}"))?;
+    if !matches!(Format::of(path), Ok(Format::H5ad)) {
+        warn_once(format!("{name} is taken for an .h5ad file, as it is HDF5"));
+    }
     Ok(Group::from(GroupOf::Hdf5(group)))
 }
 
@@ -101,7 +106,7 @@ impl Format {
 
     /// Refuses an input whose name has none of these extensions, and says what it is instead.
     pub fn check_input(path: &Path) -> Result<()> {
-        if Format::of(path).is_ok() {
+        if Format::of(path).is_ok() || hdf5::is_file(path) || zarr::is_store(path) {
             return Ok(());
         }
         bail!(what::hint(path).unwrap_or_else(|| format!(

@@ -51,10 +51,42 @@ pub enum Dtype {
     FixedString { size: usize },
     /// numpy's structured type.
     Record { size: usize, fields: Vec<Field> },
-    /// What only HDF5 can express, as `H5Tencode` gives it: rows are copied, nothing else.
-    Hdf5 { size: usize, encoded: Arc<[u8]> },
+    /// What only HDF5 can express, as `H5Tencode` gives it: rows are copied, nothing else, unless it is an enumeration.
+    Hdf5 {
+        size: usize,
+        encoded: Arc<[u8]>,
+        codes: Option<Box<Codes>>,
+    },
     /// What cannot be read here, and why; the node can still be copied as a whole.
     Unsupported(String),
+}
+
+/// What the values of an enumeration are to readers, who see no names.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Codes {
+    pub dtype: Dtype,
+    /// Its first names, for messages.
+    names: String,
+}
+
+impl Codes {
+    /// Of an enumeration whose values, each with its name, are integers of type `dtype`.
+    pub fn new(dtype: Dtype, members: &[(Option<i128>, String)]) -> Codes {
+        /// Names that a message lists.
+        const NAMES: usize = 4;
+        let shown = members.iter().take(NAMES).map(|(value, name)| match value {
+            Some(value) => format!("{name}={value}"),
+            None => name.clone(),
+        });
+        let mut names: Vec<String> = shown.collect();
+        if members.len() > NAMES {
+            names.push("...".into());
+        }
+        Codes {
+            dtype,
+            names: names.join(", "),
+        }
+    }
 }
 
 /// One field of a [`Dtype::Record`]; `shape` is empty for a scalar.
@@ -133,6 +165,16 @@ impl Dtype {
         }
     }
 
+    /// The type that readers see: of an enumeration, that of its codes.
+    pub fn as_read(&self) -> &Dtype {
+        match self {
+            Dtype::Hdf5 {
+                codes: Some(codes), ..
+            } => &codes.dtype,
+            _ => self,
+        }
+    }
+
     pub fn is_integer(&self) -> bool {
         matches!(self.kind(), Some(Kind::Int | Kind::Uint))
     }
@@ -172,6 +214,9 @@ impl std::fmt::Display for Dtype {
             Dtype::String => write!(f, "string"),
             Dtype::FixedString { size } => write!(f, "S{size}"),
             Dtype::Record { fields, .. } => write!(f, "record of {} fields", fields.len()),
+            Dtype::Hdf5 {
+                codes: Some(codes), ..
+            } => write!(f, "an enumeration ({})", codes.names),
             Dtype::Hdf5 { size, .. } => write!(f, "an HDF5 type of {size} bytes"),
             Dtype::Unsupported(why) => write!(f, "a type that cannot be read: {why}"),
         }
@@ -283,7 +328,6 @@ impl Attr {
         match self {
             Attr::Texts { values, .. } => Some(values.clone()),
             Attr::Bytes { shape, .. } if shape.contains(&0) => Some(vec![]),
-            Attr::Null(_) => Some(vec![]),
             _ => None,
         }
     }
@@ -291,12 +335,10 @@ impl Attr {
     /// The whole numbers of a scalar or array; floats count where they are whole, as readers in Python take them.
     /// `None` for other types and for negative values.
     pub fn as_ints(&self) -> Option<Vec<u64>> {
-        let Attr::Bytes {
-            dtype: Dtype::Number { kind, size, order },
-            bytes,
-            ..
-        } = self
-        else {
+        let Attr::Bytes { dtype, bytes, .. } = self else {
+            return None;
+        };
+        let Dtype::Number { kind, size, order } = dtype.as_read() else {
             return None;
         };
         if !(1..=8).contains(size) {
@@ -305,7 +347,7 @@ impl Attr {
         let values = bytes.chunks_exact(*size);
         let values = values.map(|b| match kind {
             Kind::Float => whole_from(b, *order),
-            _ => u64::try_from(int_from(b, *kind, *order)?).ok(),
+            _ => u64::try_from(integer(b, *kind, *order)?).ok(),
         });
         values.collect()
     }
@@ -328,7 +370,7 @@ impl Attr {
 
 /// A float64 or float32 that is a whole number no smaller than 0.
 fn whole_from(bytes: &[u8], order: ByteOrder) -> Option<u64> {
-    let bits = int_from(bytes, Kind::Uint, order)? as u64;
+    let bits = integer(bytes, Kind::Uint, order)? as u64;
     let value = match bytes.len() {
         8 => f64::from_bits(bits),
         4 => f32::from_bits(bits as u32).into(),
@@ -338,8 +380,8 @@ fn whole_from(bytes: &[u8], order: ByteOrder) -> Option<u64> {
     whole.then_some(value as u64)
 }
 
-/// One integer of up to 8 bytes.
-fn int_from(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<i128> {
+/// One integer of up to 8 bytes; `None` for numbers of other kinds.
+pub fn integer(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<i128> {
     let mut wide = [0u8; 8];
     for (i, &b) in bytes.iter().enumerate() {
         let at = match order {

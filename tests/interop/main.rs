@@ -39,6 +39,7 @@ modules! {
     sources
     unions
     upstream
+    writers
 }
 
 #[test]

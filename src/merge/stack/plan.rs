@@ -45,6 +45,10 @@ impl Shape {
                 dtype: a.spec().dtype.clone(),
                 row: a.spec().shape[1..].to_vec(),
             },
+            Source::Mask(a) => Shape::Dense {
+                dtype: Dtype::BOOL,
+                row: a.spec().shape[1..].to_vec(),
+            },
             Source::Text(a) => Shape::Text {
                 row: a.spec().shape[1..].to_vec(),
             },

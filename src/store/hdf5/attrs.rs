@@ -13,6 +13,7 @@ use super::names::{text, utf8};
 use super::types;
 use super::values::{read_references, texts_of, unpad};
 use crate::store::spec::{Attr, Dtype, Strings, element_count};
+use crate::store::words;
 
 /// Makes a new object keep attributes that are large apart from its header, which tracking their order asks for.
 pub fn large() -> Property<'static> {
@@ -56,6 +57,7 @@ pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
     }
     let count = element_count(&shape)?;
     if !dtype.is_string() {
+        let of = types::in_memory(&of, &dtype)?;
         let bytes = read_bytes(&attr, &of, count, dtype.size())?;
         return Ok(Attr::Bytes {
             dtype,
@@ -202,7 +204,7 @@ pub fn write(object: &Id, name: &str, attr: &Attr) -> Result<()> {
         }
         Attr::Null(dtype) => write_values(object, name, (dtype, None), vec![], &[]),
         Attr::Reference(path) => write_texts(&[], from_ref(path)),
-        Attr::Json(value) => write_texts(&[], &[value.to_string()]),
+        Attr::Json(value) => write_texts(&[], &[words::write(value.to_string())]),
     }
 }
 

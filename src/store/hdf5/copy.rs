@@ -12,7 +12,7 @@ use super::ffi::{self, Id, Property};
 use super::format::heap::Heap;
 use super::guard::claims;
 use super::guard::external::{self, Elsewhere};
-use super::names::{self, text, utf8};
+use super::names::{self, text};
 use super::open::{Object, open};
 use super::{attrs, datasets, links, types};
 use crate::limits;
@@ -57,9 +57,10 @@ impl Plain<'_> {
         if !self.attrs(group)? {
             return Ok(false);
         }
-        let (names, kinds): (Vec<_>, Vec<_>) = ffi::links(group)?.into_iter().unzip();
-        let names = utf8(names)?;
-        if kinds.iter().any(|&kind| kind != H5L_TYPE_HARD as c_int) {
+        let mut kinds = ffi::links(group)?.into_iter().map(|(_, kind)| kind);
+        let all_hard = kinds.all(|kind| kind == H5L_TYPE_HARD as c_int);
+        let (names, types) = links::list(group)?;
+        if !all_hard || !types.is_empty() {
             return Ok(false);
         }
         for name in names {

@@ -1,10 +1,14 @@
 //! Groups, and the names and paths of what is in them.
 
+use std::ffi::{CString, c_int};
+
 use anyhow::Result;
 use hdf5::globals::H5P_GROUP_CREATE;
+use hdf5_sys::h5l::H5L_type_t::H5L_TYPE_HARD;
+use hdf5_sys::h5o::H5O_type_t;
 
 use super::attrs;
-use super::ffi::{self, Id};
+use super::ffi::{self, Id, Info};
 use super::names::{self, text, utf8};
 
 /// The absolute path of an object in its file.
@@ -19,9 +23,18 @@ pub fn path_of(object: &Id) -> String {
         .unwrap_or_default()
 }
 
-/// The names of a group's links, sorted by code point.
-pub fn list(group: &Id) -> Result<Vec<String>> {
-    utf8(ffi::links(group)?.into_iter().map(|(name, _)| name))
+/// The names of a group's links, sorted by code point; those of named datatypes apart, which are no nodes.
+pub fn list(group: &Id) -> Result<(Vec<String>, Vec<String>)> {
+    let (mut nodes, mut types) = (vec![], vec![]);
+    for (name, kind) in ffi::links(group)? {
+        let is_type = kind == H5L_TYPE_HARD as c_int && {
+            let path = CString::new(name.clone())?;
+            Info::at(group, &path, &mut |_, _, _| false)?.kind
+                == H5O_type_t::H5O_TYPE_NAMED_DATATYPE
+        };
+        if is_type { &mut types } else { &mut nodes }.push(name);
+    }
+    Ok((utf8(nodes)?, utf8(types)?))
 }
 
 pub fn create_group(parent: &Id, path: &str, with_large_attrs: bool) -> Result<Id> {

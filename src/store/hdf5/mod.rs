@@ -42,6 +42,7 @@ use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
 use crate::codec::compression::Compression;
+use crate::report::once::warn_once;
 
 /// A group, and the file that it belongs to.
 #[derive(Clone)]
@@ -88,8 +89,15 @@ pub fn is_large(attr: &Attr) -> bool {
     bytes > 64_000
 }
 
+/// Whether a file has the signature of HDF5, whatever its name.
+pub fn is_file(path: &Path) -> bool {
+    let found = File::open(path).map_err(Into::into);
+    matches!(found.and_then(|file| files::superblock(&file)), Ok(Some(_)))
+}
+
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
-    if files::superblock(&File::open(path)?)?.is_none() {
+    let file = File::open(path)?;
+    if files::superblock(&file)?.is_none() {
         bail!("It is neither an HDF5 file nor a Zarr folder, or it is truncated");
     }
     let bounds = if access.follow_external {
@@ -159,7 +167,19 @@ impl Group {
     }
 
     pub fn names(&self) -> Result<Vec<String>> {
-        links::list(&self.id).with_context(|| format!("List '{}'", self.path()))
+        let listed = links::list(&self.id);
+        let (names, types) = listed.with_context(|| format!("List '{}'", self.path()))?;
+        for name in types.iter().filter(|_| self.file.source.is_some()) {
+            let path = join(&self.path, name);
+            warn_once(format!(
+                "'{path}' is a named datatype, which holds no values; copies leave it out"
+            ));
+        }
+        Ok(names)
+    }
+
+    pub fn named_types(&self) -> Result<Vec<String>> {
+        Ok(links::list(&self.id)?.1)
     }
 
     pub fn get(&self, path: &str) -> Result<Option<Node>> {

@@ -10,6 +10,7 @@ use std::slice::from_ref;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail, ensure};
+use hdf5_sys::h5t::H5T_cset_t;
 use tracing::debug;
 
 use super::datasets;
@@ -64,6 +65,11 @@ impl Array {
         self.file.at(&path);
         super::attrs(&self.id, &self.file)
             .with_context(|| format!("Read the attributes of '{path}'"))
+    }
+
+    pub fn says_ascii(&self) -> bool {
+        let says = |of: Id| ffi::charset(&of) == H5T_cset_t::H5T_CSET_ASCII;
+        self.spec.dtype.is_string() && ffi::type_of(&self.id).is_ok_and(says)
     }
 
     pub fn attr_names(&self) -> Result<Vec<String>> {
@@ -265,7 +271,7 @@ impl Array {
             let len = count(rows) as usize * row;
             ensure!(len <= rest.len(), "A read into too few bytes");
             let (head, tail) = rest.split_at_mut(len);
-            values::read_rows(self.dataset()?, rows, head)
+            values::read_rows(self.dataset()?, &self.spec.dtype, rows, head)
                 .with_context(|| format!("Read through the HDF5 library, because of {why}"))?;
             rest = tail;
         }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 
 use super::datasets::{self, RawChunk, RawFilter, StorageClass};
-use super::ffi::{Id, Sources};
+use super::ffi::{self, Id, Sources};
 use super::format::heap;
-use super::{OpenFile, virtual_dataset};
+use super::{OpenFile, types, virtual_dataset};
 use crate::codec::{self, Filter};
 use crate::store::io::chunks::{Grid, KeptChunks};
 use crate::store::io::raw;
@@ -50,6 +50,9 @@ impl Storage {
                 Ok(Storage::Virtual(sources))
             }
             _ if spec.shape.is_empty() || spec.null => by_library("a scalar"),
+            _ if !types::is_as_in_memory(&ffi::type_of(id)?, &spec.dtype)? => {
+                by_library("bools of several bytes")
+            }
             _ if item(spec) == 0 || spec.dtype.is_record_with_text() => {
                 by_library("records with text")
             }

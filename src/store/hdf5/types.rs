@@ -13,7 +13,7 @@ use super::ffi::{self, Id, Property};
 use super::format::heap;
 use super::names::text;
 use crate::limits;
-use crate::store::spec::{ByteOrder, Dtype, Field, Kind};
+use crate::store::spec::{ByteOrder, Codes, Dtype, Field, Kind, integer};
 
 /// What a stored type is.
 pub fn dtype(of: &Id) -> Result<Dtype> {
@@ -30,7 +30,7 @@ pub fn dtype(of: &Id) -> Result<Dtype> {
             _ => if_whole(number(Kind::Int)),
         },
         H5T_class_t::H5T_FLOAT if matches!(size, 2 | 4 | 8) => if_whole(number(Kind::Float)),
-        H5T_class_t::H5T_ENUM => if_whole(Dtype::BOOL),
+        H5T_class_t::H5T_ENUM => return enumerated(of, size),
         H5T_class_t::H5T_STRING if ffi::is_variable_text(of) => Ok(Some(Dtype::String)),
         H5T_class_t::H5T_STRING => Ok(Some(Dtype::FixedString { size })),
         H5T_class_t::H5T_COMPOUND => record(of, size),
@@ -40,6 +40,39 @@ pub fn dtype(of: &Id) -> Result<Dtype> {
         Some(dtype) => Ok(dtype),
         None => opaque(of, size),
     }
+}
+
+/// h5py's rule: an enumeration of exactly FALSE = 0 and TRUE = 1 is a bool, whatever its width, its sign and the order
+/// of its names. Any other is the integers that its values are.
+fn enumerated(of: &Id, size: usize) -> Result<Dtype> {
+    let numbers = dtype(&ffi::base_type(of)?)?;
+    let Dtype::Number { kind, order, .. } = numbers else {
+        return opaque(of, size);
+    };
+    let mut members = vec![];
+    for at in 0..ffi::member_count(of)? {
+        let name = ffi::member_name(of, at)?.to_string_lossy().into_owned();
+        members.push((integer(&ffi::enum_value(of, at)?, kind, order), name));
+    }
+    members.sort();
+    let names = members.iter().map(|(value, name)| (*value, name.as_str()));
+    if names.eq([(Some(0), "FALSE"), (Some(1), "TRUE")]) {
+        return Ok(Dtype::BOOL);
+    }
+    Ok(match opaque(of, size)? {
+        Dtype::Hdf5 { size, encoded, .. } => Dtype::Hdf5 {
+            size,
+            encoded,
+            codes: Some(Box::new(Codes::new(numbers, &members))),
+        },
+        other => other,
+    })
+}
+
+/// Whether values are stored in the bytes that they have in memory: bools are of one byte, and those of wider
+/// enumerations are not.
+pub fn is_as_in_memory(stored: &Id, dtype: &Dtype) -> Result<bool> {
+    Ok(dtype.kind() != Some(Kind::Bool) || ffi::type_size(stored)? == dtype.size())
 }
 
 /// An error where types lie deeper in one another than any in use: whoever walks them does so on the stack, and holds a
@@ -75,13 +108,21 @@ fn record(of: &Id, size: usize) -> Result<Option<Dtype>> {
             }
             _ => (dtype(&member)?, vec![]),
         };
+        let (mut offset, item) = (ffi::member_offset(of, at), ffi::type_size(&member)?);
+        let is_wide_bool = dtype.kind() == Some(Kind::Bool) && shape.is_empty() && item > 1;
+        if is_wide_bool && ffi::order(&member) == H5T_order_t::H5T_ORDER_BE {
+            offset += item - 1; // where the byte stands that is 0 or 1
+        }
+        let items = shape.iter().product::<u64>() as usize;
+        let are_wide_bools = !shape.is_empty() && dtype.size() * items != item;
         let is_texts = dtype == Dtype::String && !shape.is_empty();
-        if is_texts || matches!(dtype, Dtype::Hdf5 { .. } | Dtype::Unsupported(_)) {
+        if is_texts || are_wide_bools || matches!(dtype, Dtype::Hdf5 { .. } | Dtype::Unsupported(_))
+        {
             return Ok(None);
         }
         fields.push(Field {
             name: ffi::member_name(of, at)?.to_string_lossy().into_owned(),
-            offset: ffi::member_offset(of, at),
+            offset,
             dtype,
             shape,
         });
@@ -115,7 +156,11 @@ fn opaque(of: &Id, size: usize) -> Result<Dtype> {
         ));
     }
     let encoded = ffi::encode_type(of)?.into();
-    Ok(Dtype::Hdf5 { size, encoded })
+    Ok(Dtype::Hdf5 {
+        size,
+        encoded,
+        codes: None,
+    })
 }
 
 pub fn has_references(of: &Id) -> bool {
@@ -245,11 +290,14 @@ fn insert(compound: &Id, field: &Field, item: Id) -> Result<()> {
     ffi::insert_member(compound, &text(&field.name)?, field.offset, &member)
 }
 
-/// The type that values have in memory: the stored one, but text as C strings in its character set: the library
-/// converts none to another.
+/// The type that values have in memory: the stored one, but bools of one byte, and text as C strings in its character
+/// set: the library converts none to another.
 pub fn in_memory(stored: &Id, dtype: &Dtype) -> Result<Id> {
     match dtype {
         Dtype::String => variable_text(ffi::charset(stored)),
+        Dtype::Number {
+            kind: Kind::Bool, ..
+        } => of_dtype(dtype),
         _ => Ok(stored.clone()),
     }
 }

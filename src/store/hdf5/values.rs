@@ -30,12 +30,18 @@ pub fn texts_of(texts: &[&CStr]) -> Vec<u8> {
     vec![0; texts.len() * POINTER]
 }
 
-/// Reads rows through the library, as they are stored, into exactly as many bytes.
-pub fn read_rows(dataset: Dataset, rows: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+/// Reads rows of type `dtype` through the library into exactly as many bytes.
+pub fn read_rows(
+    dataset: Dataset,
+    dtype: &Dtype,
+    rows: &[Range<u64>],
+    dst: &mut [u8],
+) -> Result<()> {
     if dst.is_empty() {
         return Ok(());
     }
-    Selected::Rows(dataset, rows).read(&ffi::type_of(dataset.id)?, dst)
+    let of = types::in_memory(&ffi::type_of(dataset.id)?, dtype)?;
+    Selected::Rows(dataset, rows).read(&of, dst)
 }
 
 /// Reads rows of one field of a fixed width; `dst` holds exactly those.

@@ -5,6 +5,7 @@ use half::f16;
 use serde_json::{Map, Value, json};
 
 use crate::store::spec::{Attr, Attrs, ByteOrder, Dtype, Kind};
+use crate::store::words;
 
 pub fn from_json(json: &Map<String, Value>) -> Attrs {
     json.iter().fold(Attrs::default(), |attrs, (name, value)| {
@@ -24,14 +25,16 @@ pub fn add_json(json: &mut Map<String, Value>, attrs: &Attrs) -> Result<()> {
 fn attr(value: &Value) -> Attr {
     match value {
         Value::Null => Attr::Null(Dtype::FLOAT64),
-        Value::String(text) => Attr::Text(text.clone()),
-        Value::Bool(_) | Value::Number(_) => numbers(std::slice::from_ref(value), vec![])
-            .unwrap_or_else(|| Attr::Json(value.clone())),
+        Value::String(text) if words::number(text).is_none() => Attr::Text(text.clone()),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            numbers(std::slice::from_ref(value), vec![])
+                .unwrap_or_else(|| Attr::Json(value.clone()))
+        }
         Value::Array(values) => {
             let texts: Option<Vec<_>> = values.iter().map(|v| v.as_str().map(Into::into)).collect();
-            texts
-                .map(Attr::texts)
-                .or_else(|| numbers(values, vec![values.len() as u64]))
+            numbers(values, vec![values.len() as u64])
+                .filter(|_| !values.is_empty())
+                .or_else(|| texts.map(Attr::texts))
                 .unwrap_or_else(|| Attr::Json(value.clone()))
         }
         Value::Object(_) => Attr::Json(value.clone()),
@@ -48,7 +51,10 @@ fn numbers(values: &[Value], shape: Vec<u64>) -> Option<Attr> {
         .or_else(|| all(Kind::Int, 8, &|v| Some(v.as_i64()?.to_ne_bytes().into())))
         .or_else(|| all(Kind::Uint, 8, &|v| Some(v.as_u64()?.to_ne_bytes().into())))
         .or_else(|| {
-            let float = |v: &Value| v.as_f64().filter(|_| v.is_f64());
+            let float = |v: &Value| match v {
+                Value::String(text) => words::number(text),
+                _ => v.as_f64().filter(|_| v.is_f64()),
+            };
             all(Kind::Float, 8, &|v| Some(float(v)?.to_ne_bytes().into()))
         })?;
     Some(Attr::Bytes {
@@ -68,7 +74,7 @@ pub fn value(attr: &Attr) -> Result<Value> {
             shape,
             bytes,
         } => {
-            let Dtype::Number { kind, size, order } = *dtype else {
+            let Dtype::Number { kind, size, order } = *dtype.as_read() else {
                 bail!("JSON has no values of type {dtype}");
             };
             ensure!(size > 0, "Numbers of no width");
@@ -102,7 +108,7 @@ fn nest(mut values: Vec<Value>, shape: &[u64]) -> Result<Value> {
     }
 }
 
-/// NaN and infinities, which JSON does not have, become text as in Zarr's fill values.
+/// NaN and infinities, which JSON does not have, are [words].
 fn number(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<Value> {
     let mut little = [0; 8];
     little.get_mut(..bytes.len())?.copy_from_slice(bytes);
@@ -123,12 +129,7 @@ fn number(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<Value> {
 }
 
 fn float(value: f64) -> Value {
-    match value {
-        v if v.is_nan() => json!("NaN"),
-        f64::INFINITY => json!("Infinity"),
-        f64::NEG_INFINITY => json!("-Infinity"),
-        v => json!(v),
-    }
+    words::of(value).map_or_else(|| json!(value), Value::String)
 }
 
 #[cfg(test)]
@@ -162,6 +163,7 @@ mod tests {
             Attr::ints(&[3, 5]),
             float(0.1),
             float(-1e300),
+            float(f64::INFINITY),
             big,
             Attr::Null(Dtype::FLOAT64),
             Attr::Json(json!({"a": [1, 2.5, "x"]})),
@@ -190,7 +192,7 @@ mod tests {
         );
         assert_eq!(
             of(Kind::Float, ByteOrder::Little, &f64::NAN.to_le_bytes()),
-            Some(json!("NaN"))
+            Some(json!("\u{fdd0}NaN"))
         );
         for (bits, value) in [
             (0x3c00, 1.0),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value};
 
 use crate::store::access::Bounds;
+use crate::store::words;
 
 /// The file that makes a folder a node of version 3, and those of version 2.
 pub const V3: &str = "zarr.json";
@@ -71,7 +72,7 @@ pub fn load(folder: &Path, bounds: &Bounds) -> Result<Option<Meta>> {
         return Ok(Some(Meta {
             is_array,
             version: 3,
-            json,
+            json: array_json(json),
             attrs,
         }));
     }
@@ -82,7 +83,7 @@ pub fn load(folder: &Path, bounds: &Bounds) -> Result<Option<Meta>> {
             return Ok(Some(Meta {
                 is_array,
                 version: 2,
-                json,
+                json: array_json(json),
                 attrs,
             }));
         }
@@ -109,10 +110,20 @@ pub fn load_attrs(folder: &Path) -> Result<Map<String, Value>> {
     }
 }
 
+/// An array's metadata, in which Zarr has texts for NaN and infinities.
+fn array_json(mut json: Value) -> Value {
+    if let Some(fill) = json.get_mut("fill_value")
+        && let Some(word) = fill.as_str().and_then(words::word)
+    {
+        *fill = word.into();
+    }
+    json
+}
+
 /// The JSON in a file; `None` where there is no such file.
 pub fn read_json(path: &Path) -> Result<Option<Value>> {
     match std::fs::read(path) {
-        Ok(text) => parse(&text)
+        Ok(text) => serde_json::from_slice(&words::read(text))
             .map(Some)
             .with_context(|| format!("{}: not valid JSON", path.display())),
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
@@ -120,56 +131,7 @@ pub fn read_json(path: &Path) -> Result<Option<Value>> {
     }
 }
 
-/// The JSON of `text`, in which numbers that JSON lacks may stand as Python writes them: `NaN`, `Infinity`,
-/// `-Infinity`. They become text, as in Zarr's fill values.
-fn parse(text: &[u8]) -> serde_json::Result<Value> {
-    serde_json::from_slice(text).or_else(|e| match quoted(text) {
-        Some(quoted) => serde_json::from_slice(&quoted),
-        None => Err(e),
-    })
-}
-
-/// `text` with such words in quotes; none where it has none outside of its strings.
-fn quoted(text: &[u8]) -> Option<Vec<u8>> {
-    let (mut out, mut at, mut in_string, mut found) = (vec![], 0, false, false);
-    while at < text.len() {
-        let words = [&b"NaN"[..], b"Infinity", b"-Infinity"];
-        let word = words.into_iter().find(|word| text[at..].starts_with(word));
-        if let Some(word) = word.filter(|_| !in_string) {
-            out.extend([b"\"", word, b"\""].concat());
-            (at, found) = (at + word.len(), true);
-            continue;
-        }
-        if in_string && text[at] == b'\\' {
-            out.push(text[at]);
-            at += 1;
-        } else if text[at] == b'"' {
-            in_string = !in_string;
-        }
-        out.extend(text.get(at));
-        at += 1;
-    }
-    found.then_some(out)
-}
-
 pub fn write_json(path: &Path, json: &Value) -> Result<()> {
-    let text = serde_json::to_vec_pretty(json)?;
+    let text = words::write(serde_json::to_string_pretty(json)?);
     std::fs::write(path, text).with_context(|| format!("Write {}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn numbers_that_json_lacks_are_text() {
-        let text = br#"{"a": [NaN, -Infinity,Infinity], "NaN \" \\": "x NaN", "b": 1}"#;
-        let value = json!({"a": ["NaN", "-Infinity", "Infinity"], "NaN \" \\": "x NaN", "b": 1});
-        assert_eq!(parse(text).unwrap(), value);
-        for text in ["{", "{\"NaN\": }", "NaN NaN", "\"\\"] {
-            assert!(parse(text.as_bytes()).is_err(), "{text}");
-        }
-    }
 }

@@ -62,6 +62,11 @@ pub enum Node {
     Array(Array),
 }
 
+/// Whether a folder has the metadata of a node, whatever its name.
+pub fn is_store(path: &Path) -> bool {
+    meta::is_node(path).unwrap_or_default()
+}
+
 /// Opens the store in folder `path`.
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let bounds = if access.follow_external {

@@ -150,6 +150,7 @@ fn what_zarr_cannot_store_is_named() {
             Dtype::Hdf5 {
                 size: 4,
                 encoded: vec![].into(),
+                codes: None,
             },
             "HDF5",
         ),

@@ -1,0 +1,90 @@
+//! What other programs write that anndata does not open, though its meaning is plain: such nodes are not copied as they
+//! are but value by value, right.
+//!
+//! Text that is UTF-8 while its type says ASCII; codes of -2^31, as R stores missing integers; masks of 0 and 1.
+
+use std::slice::from_ref;
+
+use anyhow::Result;
+
+use super::encoding::Encoding;
+use crate::dtype::ints;
+use crate::rows::ranges::blocks;
+use crate::store::spec::{Dtype, Kind};
+use crate::store::{Array, Group, Node};
+
+/// Whether nothing at or below a node has to be mended.
+pub fn is_right(node: &Node) -> Result<bool> {
+    let group = match node {
+        Node::Array(array) => return Ok(!is_text(array)? || has_right_type(array)?),
+        Node::Group(group) => group,
+    };
+    let right = match Encoding::of_group(group)? {
+        Encoding::Categorical => part(group, "codes", |codes| Ok(!has_foreign_missing(codes)?))?,
+        Encoding::Nullable => part(group, "mask", |mask| Ok(is_mask(mask)))?,
+        _ => true,
+    };
+    if !right {
+        return Ok(false);
+    }
+    for name in group.names()? {
+        if let Some(node) = group.get(&name)?
+            && !is_right(&node)?
+        {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether an array is a mask as anndata reads it.
+pub fn is_mask(array: &Array) -> bool {
+    array.spec().dtype.kind() == Some(Kind::Bool)
+}
+
+/// Whether an array holds text, and not bytes of a fixed width.
+pub fn is_text(array: &Array) -> Result<bool> {
+    let spec = array.spec();
+    Ok(!spec.null
+        && match spec.dtype {
+            Dtype::String => true,
+            Dtype::FixedString { .. } => matches!(
+                array.attrs()?.text("encoding-type"),
+                Some("string" | "string-array")
+            ),
+            _ => false,
+        })
+}
+
+/// Whether the type of text does not say ASCII of what is not. An error for text that is not UTF-8.
+pub fn has_right_type(array: &Array) -> Result<bool> {
+    /// What is guessed for a text.
+    const TEXT: u64 = 64;
+    array.check_declared()?;
+    let mut is_ascii = true;
+    for rows in blocks(array.spec().rows(), TEXT * array.spec().row_items()) {
+        is_ascii &= array.read_strings(from_ref(&rows))?.bytes.is_ascii();
+    }
+    Ok(is_ascii || !array.says_ascii())
+}
+
+fn part(group: &Group, name: &str, is_right: impl FnOnce(&Array) -> Result<bool>) -> Result<bool> {
+    match group.get(name)? {
+        Some(Node::Array(array)) => is_right(&array),
+        _ => Ok(true),
+    }
+}
+
+fn has_foreign_missing(codes: &Array) -> Result<bool> {
+    let spec = codes.spec();
+    if spec.dtype.kind() != Some(Kind::Int) || spec.dtype.size() < 4 {
+        return Ok(false);
+    }
+    codes.check_declared()?;
+    for rows in blocks(spec.rows(), spec.row_bytes()) {
+        if ints::mark_missing(&mut codes.read(from_ref(&rows))?, &spec.dtype)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}

@@ -1,0 +1,79 @@
+//! Warnings of what is copied as it is though anndata does not open a file with it, and whose meaning is not plain.
+
+use anyhow::Result;
+
+use super::column::{Column, ColumnKind};
+use super::dataframe::Frame;
+use super::distinct;
+use crate::anndata::encoding::Encoding;
+use crate::report::once::warn_once;
+use crate::store::{Group, Node};
+
+/// Looks at the columns of obs and var, and at the frames below obsm and varm.
+pub fn warn(root: &Group) -> Result<()> {
+    for (frame, folder) in [("obs", "obsm"), ("var", "varm")] {
+        if let Some(Node::Group(group)) = root.get(frame)? {
+            for name in group.names()? {
+                if let Some(node @ Node::Group(_)) = group.get(&name)? {
+                    categories(&format!("{frame}/{name}"), node)?;
+                }
+            }
+        }
+        if let Some(Node::Group(group)) = root.get(folder)? {
+            for name in group.names()? {
+                names(root, &format!("{folder}/{name}"), frame, &group.get(&name)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// pandas takes no categories that are missing values, or twice there.
+fn categories(path: &str, node: Node) -> Result<()> {
+    let is_categorical = Encoding::of(&node)? == Encoding::Categorical;
+    let Node::Group(group) = &node else {
+        return Ok(());
+    };
+    if !is_categorical {
+        return Ok(());
+    }
+    if group.attrs()?.get("ordered").is_none() {
+        tell(path, "has no 'ordered'");
+        return Ok(());
+    }
+    let ColumnKind::Categorical { categories, .. } = Column::open(node)?.kind else {
+        return Ok(());
+    };
+    let values = categories.read_all()?.comparable()?;
+    let mut keys = distinct::keys(&values);
+    let count = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    if values.missing.contains(&true) {
+        tell(path, "has a missing value among its categories");
+    } else if keys.len() < count {
+        tell(path, "has a category twice");
+    }
+    Ok(())
+}
+
+/// anndata takes no frame along an axis that has other names than the axis.
+fn names(root: &Group, path: &str, axis: &str, node: &Option<Node>) -> Result<()> {
+    let is_frame = match node {
+        Some(node) => matches!(
+            Encoding::of(node)?,
+            Encoding::DataFrame | Encoding::OldDataFrame
+        ),
+        None => false,
+    };
+    if is_frame && !Frame::open(root, path)?.has_names_of(&Frame::open(root, axis)?)? {
+        tell(path, &format!("has other names than {axis}"));
+    }
+    Ok(())
+}
+
+fn tell(path: &str, what: &str) {
+    warn_once(format!(
+        "'{path}' {what}, so anndata will not open what is written; it is copied as it is"
+    ));
+}
