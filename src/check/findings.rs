@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Error;
 
+use crate::store::OverLimit;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// The format forbids it, or it cannot be read.
@@ -34,6 +36,8 @@ pub struct Findings {
     list: Vec<Finding>,
     /// Findings of each level under each node of the root.
     counts: BTreeMap<(String, Level), u64>,
+    /// Whether something takes more memory than there is.
+    pub is_partial: bool,
 }
 
 impl Findings {
@@ -71,11 +75,18 @@ impl Findings {
         self.add(element, Level::Note, what.into());
     }
 
-    /// An error with its causes, without words that only name the element again.
+    /// An error with its causes, without words that only name the element again. What cannot be read in the memory at
+    /// hand is no fault of the file: it is not checked.
     pub fn failed(&mut self, element: &str, error: &Error) {
         let what = format!("{error:#}");
         let named = format!("Read '{element}': ");
-        self.error(element, what.strip_prefix(&named).unwrap_or(&what));
+        let what = what.strip_prefix(&named).unwrap_or(&what);
+        if error.is::<OverLimit>() {
+            self.is_partial = true;
+            self.note(element, format!("It is not checked: {what}"));
+        } else {
+            self.error(element, what);
+        }
     }
 
     pub fn count(&self, level: Level) -> u64 {

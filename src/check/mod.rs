@@ -205,6 +205,7 @@ impl Checker<'_> {
         };
         inner.file();
         (self.nodes, self.values) = (inner.nodes, inner.values);
+        self.findings.is_partial |= inner.findings.is_partial;
         for Finding {
             element,
             level,

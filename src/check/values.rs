@@ -6,7 +6,7 @@ use super::Checker;
 use crate::anndata::heal;
 use crate::rows::ranges::blocks;
 use crate::store::spec::{ArraySpec, Dtype};
-use crate::store::{Array, Buffer};
+use crate::store::{Array, Buffer, OverLimit};
 
 /// Bytes that are read at a time.
 pub const BLOCK: u64 = 8 << 20;
@@ -106,9 +106,8 @@ impl Checker<'_> {
         self.values -= bytes;
         let at_once = row.max(array.chunk_bytes());
         if at_once > self.budget {
-            let what =
-                format!("It can only be read {at_once} bytes at a time; raise --memory-limit");
-            self.findings.error(path, what);
+            let what = format!("It is read {at_once} bytes at a time");
+            self.findings.failed(path, &OverLimit(what).into());
         }
         at_once <= self.budget
     }

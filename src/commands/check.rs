@@ -16,6 +16,8 @@ struct Report {
     path: String,
     errors: u64,
     notes: u64,
+    /// Whether something was not checked, for want of memory.
+    is_partial: bool,
     findings: Vec<Finding>,
 }
 
@@ -50,6 +52,7 @@ impl Report {
                     path,
                     errors: found.count(Level::Error),
                     notes: found.count(Level::Note),
+                    is_partial: found.is_partial,
                     findings: found.into_list(),
                 }
             }
@@ -57,6 +60,7 @@ impl Report {
                 path,
                 errors: 1,
                 notes: 0,
+                is_partial: false,
                 findings: vec![Finding {
                     element: String::new(),
                     level: Level::Error,
@@ -71,6 +75,7 @@ impl Report {
             path,
             errors,
             notes,
+            is_partial,
             ..
         } = self;
         let line = |finding: &Finding| {
@@ -87,6 +92,7 @@ impl Report {
             _ => format!(", {count} {what}s"),
         };
         let mut verdict: String = match errors {
+            0 if *is_partial => "sound as far as it is checked".into(),
             0 => "sound".into(),
             _ => "not sound".to_owned() + &counted(errors, "error"),
         };
@@ -103,6 +109,7 @@ impl Report {
         json!({
             "path": self.path,
             "sound": self.errors == 0,
+            "checked_whole": !self.is_partial,
             "findings": self.findings.iter().map(finding).collect::<Vec<_>>(),
         })
     }

@@ -51,6 +51,19 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// The error of what takes more memory to be read than it may.
+#[derive(Debug)]
+pub struct OverLimit(pub String);
+
+impl fmt::Display for OverLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OverLimit(what) = self;
+        write!(f, "{what}; give a larger --memory-limit")
+    }
+}
+
+impl std::error::Error for OverLimit {}
+
 impl Bounds {
     /// An error of type [`Refused`] where `path` stands outside. What does not exist leads nowhere.
     pub fn check(&self, path: &Path, what: impl FnOnce() -> String) -> Result<()> {

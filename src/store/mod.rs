@@ -20,7 +20,7 @@ use std::path::Path;
 
 use anyhow::{Context, Error, Result, bail, ensure};
 
-pub use self::access::Access;
+pub use self::access::{Access, OverLimit};
 pub use self::array::{Array, StorageInfo};
 pub use self::group::Group;
 use self::group::GroupOf;

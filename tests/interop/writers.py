@@ -412,3 +412,51 @@ def groups_of_zarr_are_known_by_their_metadata(case):
     _plain().write_zarr(table)
     _travels(case, "a table", table)
     _refused_everywhere(case, "SpatialData", store, "SpatialData", "tables/table")
+
+
+# What check says
+
+
+def the_verdict_of_check_does_not_depend_on_memory(case):
+    """anndataR stores a whole array in one chunk."""
+    adata = _plain()
+    adata.obsm["wide"] = np.zeros((CELLS, 1 << 20), "f8")
+
+    def change(file):
+        attrs, values = dict(file["obsm/wide"].attrs), file["obsm/wide"][:]
+        del file["obsm/wide"]
+        file.create_dataset("obsm/wide", data=values, chunks=values.shape, compression="gzip").attrs.update(attrs)
+    source = _file(case, "one_chunk", change, adata)
+    for limit, verdict in (("4GB", "sound"), ("128MiB", "sound as far as it is checked")):
+        done = case.run("check", source, "--memory-limit", limit)
+        said = done.stdout.splitlines()[-1].split(": ")[-1].split(",")[0] if done.stdout else done.stderr
+        case.check(f"one chunk, {limit}", [] if (done.returncode, said) == (0, verdict) else [f"{done.returncode}: {done.stdout}{done.stderr}"])
+
+
+def what_anndata_will_not_open_is_named(case):
+    def categories(values):
+        def change(file):
+            at = dict(file["obs/level/categories"].attrs)
+            del file["obs/level/categories"]
+            file["obs/level/categories"] = values
+            file["obs/level/categories"].attrs.update({**at, "encoding-type": "array"})
+        return change
+
+    def unordered(file):
+        del file["var/kind"].attrs["ordered"]
+
+    def names(file):
+        ad.io.write_elem(file, "obsm/frame", pd.DataFrame({"x": np.arange(CELLS)}, index=[str(i + 1) for i in range(CELLS)]))
+    for label, change, says in (("NaN among categories", categories([1.0, 2.0, np.nan]), "obs/level"), ("a category twice", categories([1.0, 2.0, 1.0]), "obs/level"),
+                                ("no ordered", unordered, "var/kind"), ("other names", names, "obsm/frame")):
+        source = _file(case, "unsound", change)
+        done = case.run("slice", source, case.folder("unsound") / "s", "--size", SIZE)
+        told = [line for line in done.stderr.splitlines() if line.startswith("WARNING") and f"'{says}'" in line and "anndata will not open" in line]
+        case.check(label, [] if done.returncode == 0 and len(told) == 1 else [f"{done.returncode}: {done.stderr}"])
+        case.check(f"{label}: check", [] if case.run("check", source).returncode == 1 else ["says sound"])
+
+
+def archives_are_named(case):
+    archive = case.work / "store.zarr.zip"
+    shutil.make_archive(archive.with_suffix(""), "zip", case.folder("empty").parent, "empty")
+    _refused_everywhere(case, "zip", archive, "zip file")

@@ -7,12 +7,13 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
 use super::lanes::{in_lanes, lanes_of};
 use super::runs::{Run, positions, runs};
 use super::{raw, work};
+use crate::store::access::OverLimit;
 use crate::store::spec::elements;
 
 /// An array cut into chunks of equal shape; those at the upper edges reach beyond the array.
@@ -392,11 +393,11 @@ fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64)
     let bytes = elements(chunk)
         .saturating_mul(elements(counts))
         .saturating_mul(item);
-    ensure!(
-        bytes <= memory / 2,
-        "Chunks of shape {chunk:?} take {bytes} bytes for the same rows, more than half the memory limit of {memory}; \
-         give a larger --memory-limit"
-    );
+    if bytes > memory / 2 {
+        bail!(OverLimit(format!(
+            "Chunks of shape {chunk:?} take {bytes} bytes for the same rows, more than half the memory limit of {memory}"
+        )));
+    }
     let runs = match (&shape[1..], counts) {
         ([.., _], [.., last]) => elements(&shape[1..shape.len() - 1]).saturating_mul(*last),
         _ => 1,
