@@ -14,7 +14,7 @@ use crate::rows::block::Block;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::ranges::blocks;
 use crate::rows::writer::LeafWriter;
-use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
+use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Field, Strings};
 use crate::store::{Array, Format, Group, Node, Rows};
 
 /// One node to be copied.
@@ -210,6 +210,12 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
             return Ok(());
         }
     }
+    if out.format() == Format::Zarr
+        && array.format() == Format::H5ad
+        && let Some((spec, records)) = text_records(&array)?
+    {
+        return out.write_records(to, &spec, &records, &array_attrs(&array)?);
+    }
     let why = match &spec.dtype {
         Dtype::Unsupported(why) => Some(why.as_str()),
         dtype if dtype.is_record_with_text() => Some("its records hold text of any length"),
@@ -253,6 +259,56 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
         spec.dtype = Dtype::String; // of any length, which is UTF-8
     }
     values(&array, out, to, &attrs, spec)
+}
+
+/// Records that hold text of any length, with that at a fixed width. `None` for other arrays, and where records lie in
+/// records.
+fn text_records(array: &Array) -> Result<Option<(ArraySpec, Vec<u8>)>> {
+    let spec = array.spec();
+    let Dtype::Record { fields, .. } = &spec.dtype else {
+        return Ok(None);
+    };
+    let nested = |field: &Field| matches!(field.dtype, Dtype::Record { .. });
+    if !spec.dtype.is_record_with_text() || fields.iter().any(nested) {
+        return Ok(None);
+    }
+    array.check_declared()?;
+    let rows = 0..spec.rows();
+    let all = std::slice::from_ref(&rows);
+    let (mut to, mut columns, mut size) = (vec![], vec![], 0);
+    for field in fields {
+        let (dtype, column) = match field.dtype {
+            Dtype::String => fixed_width(&array.read_field_strings(field, all)?),
+            _ => (field.dtype.clone(), array.read_field(field, all)?),
+        };
+        let width = dtype.size() * field.items() as usize;
+        to.push(Field {
+            offset: size,
+            dtype,
+            ..field.clone()
+        });
+        size += width;
+        columns.push((width, column));
+    }
+    let rows = 0..usize::try_from(spec.rows())?;
+    let records = rows.flat_map(|row| {
+        let fields = columns.iter();
+        fields.flat_map(move |(width, column)| &column[row * width..][..*width])
+    });
+    let records = records.copied().collect();
+    let dtype = Dtype::Record { size, fields: to };
+    Ok(Some((ArraySpec::new(spec.shape.clone(), dtype), records)))
+}
+
+/// Texts as wide as the longest of them, NUL after the shorter ones.
+fn fixed_width(texts: &Strings) -> (Dtype, Vec<u8>) {
+    let size = texts.iter().map(<[u8]>::len).max().unwrap_or(0).max(1);
+    let mut bytes = Vec::with_capacity(texts.len() * size);
+    for text in texts.iter() {
+        bytes.extend(text);
+        bytes.resize(bytes.len() + size - text.len(), 0);
+    }
+    (Dtype::FixedString { size }, bytes)
 }
 
 /// Whether the fixed-width text of some record is not ASCII.

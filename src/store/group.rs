@@ -187,8 +187,8 @@ impl Group {
         Ok(Appender::new(of, noted))
     }
 
-    /// Writes an array of records whose fixed-width text is UTF-8. HDF5 readers take such text for ASCII, so there it
-    /// becomes text of any length.
+    /// Writes an array of records whose fixed-width text is UTF-8. Readers take such text for ASCII, so it becomes text
+    /// of any length in HDF5, and UTF-32 in Zarr.
     pub fn write_records(
         &self,
         path: &str,
@@ -197,17 +197,18 @@ impl Group {
         attrs: &Attrs,
     ) -> Result<()> {
         let attrs = &*self.writable(path, attrs, To::New);
+        if let Some(ledger) = &self.ledger {
+            // Its texts get another width on the way: only that it is there is compared.
+            ledger.attrs(self.path_of(path), attrs);
+        }
         match &self.of {
-            GroupOf::Hdf5(g) => {
-                if let Some(ledger) = &self.ledger {
-                    // Its texts get another width on the way: only that it is there is compared.
-                    ledger.attrs(self.path_of(path), attrs);
-                }
-                g.write_records(path, spec, records, attrs)
-            }
-            GroupOf::Zarr(_) => {
-                let mut array = self.create_array(path, spec, Rows::Known, attrs)?;
-                array.append(records)?;
+            GroupOf::Hdf5(g) => g.write_records(path, spec, records, attrs),
+            GroupOf::Zarr(g) => {
+                let (dtype, records) = zarr::with_utf32(&spec.dtype, records)
+                    .with_context(|| format!("Write '{}'", self.path_of(path)))?;
+                let spec = ArraySpec::new(spec.shape.clone(), dtype);
+                let mut array = g.create_array(path, &spec, Rows::Known, attrs)?;
+                array.append(&records)?;
                 array.finish().map(drop)
             }
         }

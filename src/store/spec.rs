@@ -49,6 +49,9 @@ pub enum Dtype {
     String,
     /// Text of exactly `size` bytes, padded with NUL (numpy's `S`).
     FixedString { size: usize },
+    /// Text of `size` bytes, 4 for each code point in this machine's order (numpy's `U`): so the records of Zarr hold
+    /// text when they are written.
+    Utf32 { size: usize },
     /// numpy's structured type.
     Record { size: usize, fields: Vec<Field> },
     /// What only HDF5 can express, as `H5Tencode` gives it: rows are copied, nothing else, unless it is an enumeration.
@@ -151,6 +154,7 @@ impl Dtype {
         match self {
             Dtype::Number { size, .. }
             | Dtype::FixedString { size }
+            | Dtype::Utf32 { size }
             | Dtype::Record { size, .. }
             | Dtype::Hdf5 { size, .. } => *size,
             Dtype::String | Dtype::Unsupported(_) => 0,
@@ -213,6 +217,7 @@ impl std::fmt::Display for Dtype {
             }
             Dtype::String => write!(f, "string"),
             Dtype::FixedString { size } => write!(f, "S{size}"),
+            Dtype::Utf32 { size } => write!(f, "U{}", size / 4),
             Dtype::Record { fields, .. } => write!(f, "record of {} fields", fields.len()),
             Dtype::Hdf5 {
                 codes: Some(codes), ..

@@ -250,3 +250,49 @@ def options_without_effect_are_warnings(case):
         if case.works(f"{args}", "slice", path, out / "s", *args):
             case.check(f"{args}", [] if f"WARNING: {told} has no effect" in case.stderr else [case.stderr])
     case.check("shards", [] if {p.name for p in out.iterdir()} == {"s_a.h5ad", "s_b.h5ad", "s_shard_0.h5ad"} else [str(list(out.iterdir()))])
+
+
+RECORDS = {"text": [("TNFα", "x", 2.0), ("b", "", 1.0)], "ascii": [("TNF", "x", 2.0), ("b", "yy", 1.0)], "empty": [("", "", 2.0), ("", "", 1.0)]}
+
+
+def records_with_text_pass_between_stores(case):
+    """As scanpy's rank_genes_groups/names; text is UTF-32 to anndata's writer of Zarr, of any length to that of HDF5."""
+    for (name, values), kind, (source, version), suffix in itertools.product(RECORDS.items(), ("U5", "S5", "O"), ((".h5ad", 2), (".zarr", 2), (".zarr", 3)), (".h5ad", ".zarr")):
+        if kind == "S5" and name == "text" or kind == "O" and source == ".zarr":
+            continue
+        records = np.array(values, dtype=[("0", kind), ("1", kind), ("x", "f8")])
+        adata = _adata()
+        adata.uns["rank"] = {"names": records, "scores": np.arange(3.0)}
+        label = f"{name} {kind} {source} {version} to {suffix}"
+        for told, got in _whole(case, label, _write(case, adata, f"in{source}", version), suffix):
+            rank = got.uns["rank"]
+            case.check(told, _same(records.astype([("0", "U5"), ("1", "U5"), ("x", "f8")]), rank["names"]) if "names" in rank else ["it is left out"])
+
+
+def bare_words_in_attributes_of_zarr(case):
+    """NaN and the infinities, as zarr-python writes them, at any depth; text of the same letters is text."""
+    attrs = {"nan": float("nan"), "inf": [float("inf"), 1.5], "deep": {"a": [float("-inf"), {"b": float("nan")}], "text": "NaN, Infinity"}, "word": "NaN", "quote": "a \\\" NaN", "int": 3}
+    for version, consolidated in itertools.product((2, 3), (False, True)):
+        path = _write(case, _adata(), "in.zarr", version)
+        root = zarr.open_group(path, use_consolidated=False, zarr_format=version)
+        for node in (root, root["uns"], root["X"], root["obs"]):
+            node.attrs.update(attrs)
+        if consolidated:
+            zarr.consolidate_metadata(path)
+        else:
+            (path / ".zmetadata").unlink(missing_ok=True)
+        label, out = f"version {version} {consolidated}", case.folder("out")
+        case.check(f"{label}: check", [] if case.run("check", path).returncode == 0 else [case.run("check", path).stdout])
+        for args in (("slice", path, out / "s"), ("merge", out / "m.h5ad", path), ("merge", out / "m.zarr", path), ("filter", path, out / "f.zarr", "--cells", "/dev/null", "--invert")):
+            if not case.works(f"{label} {args[0]}", *args, "--verify"):
+                continue
+            made = args[1] if args[0] == "merge" else args[2]
+            if made.suffix != ".zarr":
+                continue
+            for zipped in (True, False):
+                again = zarr.open_group(made, use_consolidated=zipped)
+                for key in ("", "uns", "X", "obs"):
+                    got = dict((again[key] if key else again).attrs)
+                    got = json.dumps({k: got[k] for k in attrs if k in got}, sort_keys=True)
+                    case.check(f"{label} {args[0]} {key} {zipped}", [] if got == json.dumps(attrs, sort_keys=True) else [got])
+            case.check(label, [] if ad.read_zarr(made).n_obs == N else ["cells"])

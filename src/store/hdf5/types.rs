@@ -196,6 +196,7 @@ pub fn of_dtype(dtype: &Dtype) -> Result<Id> {
                 _ => Ok(of),
             }
         }
+        Dtype::Utf32 { .. } => bail!("HDF5 has no text of type {dtype}"),
         Dtype::Unsupported(why) => bail!("A type that cannot be written: {why}"),
     }
 }

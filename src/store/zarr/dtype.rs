@@ -315,6 +315,11 @@ fn v2_dtype(dtype: &Dtype) -> Result<Value> {
             ZarrType::fixed(*size).context("Zarr cannot store it")?;
             json!(format!("|S{size}"))
         }
+        Dtype::Utf32 { size } => {
+            ZarrType::utf32(*size, NATIVE).context("Zarr cannot store it")?;
+            let order = if NATIVE == ByteOrder::Big { '>' } else { '<' };
+            json!(format!("{order}U{}", size / 4))
+        }
         Dtype::Record { size, fields } => v2_record(*size, fields)?,
         _ => bail!("Zarr cannot store {dtype}"),
     })

@@ -27,6 +27,7 @@ use tracing::warn;
 pub use self::attrs::value as attr_value;
 pub use self::consolidated::Fault;
 pub use self::read::Array;
+pub use self::text::with_utf32;
 pub use self::write::{Appender, NO_LZF};
 
 use self::consolidated::Consolidated;

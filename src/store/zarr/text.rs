@@ -1,9 +1,9 @@
 //! Text of Zarr arrays in memory: of any length, of fixed width, and numpy's `U`.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::dtype::ZarrType;
-use crate::store::spec::ByteOrder;
+use crate::store::spec::{ByteOrder, Dtype, Field};
 
 /// What one text counts for where its size must be guessed, in bytes.
 pub const TEXT_BYTES: usize = 32;
@@ -45,4 +45,56 @@ pub fn utf32_to_utf8(chunk: &mut [u8], element: &ZarrType) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Records with their fixed-width text as numpy's `U`, as wide as the longest has bytes: so anndata stores them.
+pub fn with_utf32(dtype: &Dtype, records: &[u8]) -> Result<(Dtype, Vec<u8>)> {
+    let Dtype::Record { size: old, fields } = dtype else {
+        bail!("{dtype} is no record");
+    };
+    let rows = || records.chunks_exact((*old).max(1));
+    let (mut to, mut size) = (vec![], 0);
+    for field in fields {
+        let mut dtype = field.dtype.clone();
+        if matches!(dtype, Dtype::FixedString { .. }) {
+            let texts = rows().flat_map(|record| texts_of(record, field));
+            let longest = texts.map(<[u8]>::len).max().unwrap_or(0);
+            dtype = Dtype::Utf32 {
+                size: 4 * longest.max(1),
+            };
+        }
+        let offset = size;
+        size += dtype.size() * field.items() as usize;
+        to.push(Field {
+            offset,
+            dtype,
+            ..field.clone()
+        });
+    }
+    let mut out = Vec::with_capacity(rows().len() * size);
+    for record in rows() {
+        for (from, to) in fields.iter().zip(&to) {
+            let Dtype::Utf32 { size: width } = to.dtype else {
+                let bytes = from.dtype.size() * from.items() as usize;
+                out.extend(&record[from.offset..][..bytes]);
+                continue;
+            };
+            for text in texts_of(record, from) {
+                let text = std::str::from_utf8(text);
+                let text =
+                    text.with_context(|| format!("Text of field '{}' is not UTF-8", from.name))?;
+                let end = out.len() + width;
+                out.extend(text.chars().flat_map(|c| u32::from(c).to_ne_bytes()));
+                out.resize(end, 0);
+            }
+        }
+    }
+    Ok((Dtype::Record { size, fields: to }, out))
+}
+
+/// The texts of a field of fixed width in one record, without their padding.
+fn texts_of<'a>(record: &'a [u8], field: &Field) -> impl Iterator<Item = &'a [u8]> {
+    let width = field.dtype.size();
+    let bytes = &record[field.offset..][..width * field.items() as usize];
+    bytes.chunks_exact(width.max(1)).map(unpadded)
 }
