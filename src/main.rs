@@ -35,9 +35,10 @@ mod store;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use crate::cli::Cli;
+use crate::report::failure::Kind;
 use crate::report::logging;
 
 fn main() -> ExitCode {
@@ -51,7 +52,8 @@ fn main() -> ExitCode {
         if store::is_guarded() {
             debug!("A library gave up: {panic}")
         } else {
-            error!("This is a bug, please report it: {panic}")
+            let bug = format!("This is a bug, please report it: {panic}");
+            logging::report_as(Kind::Bug, &bug)
         }
     }));
     for name in unset {
@@ -69,6 +71,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<()> {
+    if cli.messages.error_format == logging::Format::Json {
+        output::end_with_reader()?;
+    }
     let (machine, request) = cli.resolve()?;
     let pool = resources::pool(machine.threads)?;
     store::watch(output::give_up)?;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::encoding::Encoding;
+use crate::report::failure::in_element;
 use crate::store::spec::{Attr, Dtype};
 use crate::store::{Group, Node};
 
@@ -67,7 +68,7 @@ pub fn length(root: &Group, name: &str) -> Result<u64> {
                 check_written(&node)?;
                 column_length(&node)
             };
-            length().with_context(|| format!("Read '{name}/{index}'"))
+            length().with_context(|| in_element("Read", format!("{name}/{index}")))
         }
         None => bail!("It has no '{name}'"),
     }

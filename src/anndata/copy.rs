@@ -10,6 +10,7 @@ use tracing::warn;
 use super::encoding::{Encoding, array_attrs};
 use super::older::ColumnLayout;
 use super::{columns, heal, older};
+use crate::report::failure::in_element;
 use crate::rows::block::Block;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::ranges::blocks;
@@ -50,13 +51,13 @@ pub fn run(copy: &Copy, out: &Group) -> Result<()> {
     if !known && copy.parent.copy_verbatim(&copy.name, out, &copy.to)? {
         return Ok(());
     }
-    node(&copy.parent, &copy.name, out, &copy.to).with_context(|| format!("Copy '{}'", copy.to))
+    node(&copy.parent, &copy.name, out, &copy.to).with_context(|| in_element("Copy", &copy.to))
 }
 
 /// As [`run`], of what may be a field of an old compound folder.
 pub fn element(root: &Group, path: &str, out: &Group, to: &str) -> Result<()> {
     match older::field(root, path, to)? {
-        Some(leaf) => whole_leaf(&leaf, out).with_context(|| format!("Copy '{to}'")),
+        Some(leaf) => whole_leaf(&leaf, out).with_context(|| in_element("Copy", to)),
         None => run(&Copy::new(root, path, to), out),
     }
 }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::columns;
 use super::encoding::Encoding;
+use crate::report::failure::in_element;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::sparse::{self, Sparse};
 use crate::store::{Group, Node};
@@ -83,7 +84,7 @@ fn check_rows(group: &Group, name: &str, genes: u64) -> Result<()> {
         }
         (Encoding::Categorical | Encoding::Nullable, _)
         | (Encoding::Array | Encoding::StringArray, _) => {
-            columns::column_length(&node).with_context(|| format!("Read '{path}'"))?
+            columns::column_length(&node).with_context(|| in_element("Read", &path))?
         }
         _ => return Ok(()),
     };

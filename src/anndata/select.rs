@@ -12,6 +12,7 @@ use super::copy::{self, Copy};
 use super::encoding::{Encoding, array_attrs};
 use super::older::ColumnLayout;
 use super::{columns, heal, lengths, older, root};
+use crate::report::failure::in_element;
 use crate::rows::awkward::Awkward;
 use crate::rows::leaf::{Leaf, Source, check_rows};
 use crate::rows::sparse::{Sparse, SparseFormat};
@@ -62,7 +63,7 @@ impl Selection {
         for name in &names {
             selection
                 .top(root, name)
-                .with_context(|| format!("Read '{name}'"))?;
+                .with_context(|| in_element("Read", name))?;
         }
         lengths::check(root, &selection.leaves, &selection.csc)?;
         Ok(selection)
@@ -305,7 +306,7 @@ impl Selection {
             .get("categories")?
             .with_context(|| format!("'{to}' has no 'categories'"))?;
         let categories = columns::column_length(&categories)
-            .with_context(|| format!("Read '{to}/categories'"))?;
+            .with_context(|| in_element("Read", format!("{to}/categories")))?;
         let Some(Node::Array(codes)) = group.get("codes")? else {
             bail!("'{to}' has no 'codes'");
         };

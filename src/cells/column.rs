@@ -9,6 +9,7 @@ use super::listed;
 use crate::dtype::promote;
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::values::{Data, Values};
+use crate::report::failure::Failure;
 use crate::store::spec::Kind;
 
 /// Takes from `mask` the cells that `column` does not keep. Bools are what they are, numbers yes unless zero, text is
@@ -60,10 +61,10 @@ pub fn keep(column: &Column, name: &str, mask: &mut [bool]) -> Result<()> {
         }
     }
     if !bad.is_empty() {
-        bail!(
-            "Column '{name}' says neither yes nor no: {}; it takes true, false, 1 and 0 in any case",
-            listed(bad.iter().map(String::as_str), bad.len())
-        );
+        let bad = listed(bad.iter().map(String::as_str), bad.len());
+        bail!(Failure::value(format!(
+            "Column '{name}' says neither yes nor no: {bad}; it takes true, false, 1 and 0 in any case"
+        )));
     }
     if missing > 0 {
         warn!("{missing} cells have no value in '{name}', which counts as false");

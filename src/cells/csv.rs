@@ -17,6 +17,7 @@ use crate::dtype::number;
 use crate::frame::unify;
 use crate::frame::values::Data;
 use crate::output::Scratch;
+use crate::report::failure::Failure;
 use crate::resources::format_size;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind};
 use crate::store::{self, Access, Format, Group, Node};
@@ -148,10 +149,12 @@ impl Table<'_> {
             let found = &mut found[cell as usize];
             ensure!(
                 *found == NOT_FOUND || *found == number,
-                "{}: cell '{}' is there twice, with different values of '{}'",
-                line(),
-                cut(name),
-                self.column
+                Failure::value(format!(
+                    "{}: cell '{}' is there twice, with different values of '{}'",
+                    line(),
+                    cut(name),
+                    self.column
+                ))
             );
             *found = number;
             self.ensure_memory(&cells, &names, &values)?;
@@ -175,8 +178,10 @@ impl Table<'_> {
         let bytes = bytes + CELL * cells.len() as u64 + VALUE * values.len() as u64;
         ensure!(
             bytes <= self.memory,
-            "Its names and values take more than --memory-limit {}; give more",
-            format_size(self.memory)
+            Failure::memory(format!(
+                "Its names and values take more than --memory-limit {}; give more",
+                format_size(self.memory)
+            ))
         );
         Ok(())
     }
@@ -189,9 +194,11 @@ impl Table<'_> {
             .map(|n| std::str::from_utf8(names.get(*n as usize)).unwrap_or_default());
         ensure!(
             absent == 0,
-            "{absent} of {} cells are not in it: {}",
-            cells.len(),
-            listed(texts, absent)
+            Failure::value(format!(
+                "{absent} of {} cells are not in it: {}",
+                cells.len(),
+                listed(texts, absent)
+            ))
         );
         let without = having(NO_VALUE).count();
         if without > 0 {
@@ -211,7 +218,8 @@ impl Table<'_> {
         let known: Vec<_> = known.collect::<Result<_>>()?;
         let find = |name: &str| {
             let at = known.iter().position(|k| k == name);
-            at.with_context(|| format!("It has no column '{name}'{}", near(name, &known)))
+            let what = || format!("It has no column '{name}'{}", near(name, &known));
+            at.ok_or_else(|| Failure::key(what()))
         };
         let key = self.join.map_or(Ok(0), find)?;
         let at = find(self.column)?;

@@ -10,6 +10,7 @@ use crate::dtype::ints;
 use crate::frame::categories::{Categories, Union};
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::values::{Data, Values};
+use crate::report::failure::Failure;
 use crate::store::spec::{Dtype, Kind};
 
 /// The categories of a column and how many cells each has.
@@ -54,7 +55,9 @@ impl Groups {
         let categorical = matches!(column.kind, ColumnKind::Categorical { .. });
         ensure!(
             categorical || !matches!(dtype.kind(), Some(Kind::Float | Kind::Complex)),
-            "Column '{name}' is {dtype}; give one that is categorical, text, integer or bool"
+            Failure::value(format!(
+                "Column '{name}' is {dtype}; give one that is categorical, text, integer or bool"
+            ))
         );
         let mut union = Union::default();
         union.add(&column)?;
@@ -108,8 +111,10 @@ impl Groups {
         for value in shared {
             ensure!(
                 self.labels.contains(value),
-                "Column '{name}' has no category '{value}'{}",
-                near(value, &self.labels)
+                Failure::value(format!(
+                    "Column '{name}' has no category '{value}' for --always-include{}",
+                    near(value, &self.labels)
+                ))
             );
         }
         let shared: HashSet<&String> = shared.iter().collect();
@@ -185,9 +190,9 @@ impl Shards {
         let mut seen = HashMap::new();
         for (name, label) in self.names.iter().zip(&self.labels) {
             if let Some(other) = seen.insert(name, label) {
-                bail!(
+                bail!(Failure::value(format!(
                     "Categories '{other}' and '{label}' would both be written to a file of '{name}'; rename one of them"
-                );
+                )));
             }
         }
         Ok(())

@@ -18,6 +18,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::frame::column::Column;
 use crate::frame::dataframe::Frame;
+use crate::report::failure::Failure;
 use crate::store::{Group, Node};
 
 /// The obs of a file, whose columns are opened one at a time.
@@ -62,12 +63,12 @@ impl Obs {
             return Ok(column);
         }
         if name == self.frame.index_name {
-            bail!("'{name}' is the index of obs, not a column of it");
+            bail!(Failure::key(format!(
+                "'{name}' is the index of obs, not a column of it"
+            )));
         }
-        bail!(
-            "obs has no column '{name}'{}",
-            near(name, &self.frame.columns)
-        )
+        let near = near(name, &self.frame.columns);
+        bail!(Failure::key(format!("obs has no column '{name}'{near}")))
     }
 }
 

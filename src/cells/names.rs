@@ -10,6 +10,7 @@ use tracing::info;
 
 use super::{Obs, listed, trimmed, trimmed_name, unpacked};
 use crate::limits;
+use crate::report::failure::Failure;
 use crate::resources::format_size;
 use crate::store::spec::Strings;
 
@@ -155,7 +156,9 @@ pub fn keep(
     if missing_ok {
         info!("{what}")
     } else {
-        bail!("{what}; --missing-ok passes over them")
+        bail!(Failure::key(format!(
+            "{what}; --missing-ok passes over them"
+        )))
     }
     Ok(())
 }

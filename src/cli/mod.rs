@@ -13,13 +13,13 @@ mod slice;
 mod usage;
 mod values;
 
+use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use tracing::error;
 
 use self::check::CheckArgs;
 pub use self::check::CheckRequest;
@@ -34,7 +34,8 @@ pub use self::shared::{Machine, Options, TableArgs};
 pub use self::shell::{ManArgs, completions, write_man};
 use self::slice::SliceArgs;
 pub use self::slice::{Cut, ShardBy, Shuffle, SliceRequest};
-use crate::report::logging;
+use crate::report::failure::Kind;
+use crate::report::logging::{self, Format, Settings};
 
 /// Cut large AnnData files (.h5ad, .zarr) into shards and merge them, out of core
 #[derive(Debug, Parser)]
@@ -59,15 +60,38 @@ pub struct Messages {
     /// Put the time (UTC) before each message
     #[arg(long, global = true, help_heading = "Messages")]
     pub log_time: bool,
+
+    /// The form of messages on stderr: lines of text, or JSON objects for a program that reads them
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Messages",
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t
+    )]
+    pub error_format: Format,
 }
 
 impl Messages {
-    pub fn settings(&self) -> logging::Settings {
-        logging::Settings {
+    pub fn settings(&self) -> Settings {
+        Settings {
             debug: self.debug,
             quiet: self.quiet,
             time: self.log_time,
+            format: self.error_format,
         }
+    }
+}
+
+/// The settings for the message that a command line is wrong: of those that it gives, the form alone.
+fn settings_of_usage(typed: &[OsString]) -> Settings {
+    let together = typed.iter().any(|arg| arg == "--error-format=json");
+    let apart = |pair: &[OsString]| pair[0] == "--error-format" && pair[1] == "json";
+    let wanted = together || typed.windows(2).any(apart);
+    Settings {
+        format: if wanted { Format::Json } else { Format::Text },
+        ..Settings::default()
     }
 }
 
@@ -199,15 +223,13 @@ pub fn parse() -> Result<Cli, ExitCode> {
             && e.kind() != ErrorKind::BrokenPipe
         {
             logging::init(logging::Settings::default());
-            error!("Cannot write to stdout: {e}");
+            logging::report_as(Kind::Io, &format!("Cannot write to stdout: {e}"));
             return Err(ExitCode::FAILURE);
         }
     } else {
-        logging::init(logging::Settings::default());
-        error!(
-            "{}",
-            usage::one_line(&e, &std::env::args_os().collect::<Vec<_>>())
-        );
+        let typed: Vec<_> = std::env::args_os().collect();
+        logging::init(settings_of_usage(&typed));
+        logging::report_as(Kind::Usage, &usage::one_line(&e, &typed));
     }
     Err(ExitCode::from(u8::try_from(e.exit_code()).unwrap_or(2)))
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::check::{self, Finding, Level};
 use crate::cli::{self, CheckRequest};
+use crate::report::failure::{Failure, Kind};
 use crate::report::logging::one_line;
 use crate::resources::size_on_disk;
 use crate::store::{self, Access};
@@ -37,7 +38,8 @@ pub fn run(request: &CheckRequest) -> Result<()> {
         cli::print((serde_json::to_string_pretty(&told)? + "\n").as_bytes())?;
     }
     let files = request.files.len();
-    ensure!(unsound == 0, "Not sound: {unsound} of {files} files");
+    let what = || format!("Not sound: {unsound} of {files} files");
+    ensure!(unsound == 0, Failure(Kind::Unsound, what()));
     Ok(())
 }
 

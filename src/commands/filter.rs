@@ -7,12 +7,13 @@ use super::session::{Session, Task};
 use crate::cells::{Obs, column, eval, names};
 use crate::cli::{FilterRequest, WhichArgs};
 use crate::extract::{Order, RowSource};
+use crate::report::failure::InFile;
 use crate::resources::format_size;
 use crate::store::Format;
 
 pub fn run(request: FilterRequest) -> Result<()> {
     let (input, output) = (request.input.display(), request.output.display());
-    let context = || format!("Cannot filter {input}");
+    let context = || InFile("Cannot filter", request.input.clone());
     let mut session = Session::begin(&request.options, request.reads())?;
     session.name(vec![request.output.clone()])?;
     session.claim(&request.output)?;

@@ -21,6 +21,8 @@ use crate::frame::unsound;
 use crate::output::manifest::Manifest;
 use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
+use crate::report::events;
+use crate::report::failure::{Failure, Kind};
 use crate::report::progress::Progress;
 use crate::resources::format_size;
 use crate::store::{self, Format, Group};
@@ -215,11 +217,14 @@ impl<'a> Session<'a> {
         let limit = self.options.machine.memory;
         match Budget::any_order(limit, rows, rayon::current_num_threads()) {
             Ok(budget) => Ok(self.options.block_bytes.map_or(budget, Budget::exactly)),
-            Err(least) => bail!(
-                "--memory-limit {} is too little for {rows} rows in {whither}; give at least {}",
-                format_size(limit),
-                format_size(least)
-            ),
+            Err(least) => bail!(Failure(
+                Kind::Memory,
+                format!(
+                    "--memory-limit {} is too little for {rows} rows in {whither}; give at least {}",
+                    format_size(limit),
+                    format_size(least)
+                )
+            )),
         }
     }
 
@@ -268,6 +273,7 @@ impl<'a> Session<'a> {
         }
         let mut paths = self.outputs.publish()?;
         paths.truncate(self.named.len());
+        paths.iter().for_each(|path| events::output(path));
         Ok(Some(Published {
             paths,
             seconds: self.began.elapsed().as_secs_f64(),

@@ -17,6 +17,7 @@ use crate::extract::{Order, RowSource};
 use crate::limits;
 use crate::output;
 use crate::permutation::{Seed, permutation};
+use crate::report::failure::InFile;
 use crate::resources::format_size;
 use crate::store::Format;
 
@@ -29,7 +30,7 @@ struct ShardPlan {
 }
 
 pub fn run(request: SliceRequest) -> Result<()> {
-    let context = || format!("Cannot slice {}", request.input.display());
+    let context = || InFile("Cannot slice", request.input.clone());
     let mut session = Session::begin(&request.options, request.reads())?;
     let (root, mut selection) = session.open(&request.input).with_context(context)?;
     let seed = settle_seed(&request, &mut session)?;

@@ -29,6 +29,7 @@ use crate::anndata::select::Selection;
 use crate::codec::compression::Compression;
 use crate::merge::joined::JoinedInputs;
 use crate::output::{Scratch, place_of};
+use crate::report::failure::in_element;
 use crate::report::preview::Preview;
 use crate::report::progress::Progress;
 use crate::resources::{self, Need, ensure_room, format_size};
@@ -196,7 +197,7 @@ impl<'a> Engine<'a> {
             let (place, writers) = (&open.place, &mut open.writers);
             for (at, (leaf, writer)) in leaves.iter().zip(writers).enumerate() {
                 append(at, leaf, writer, place)
-                    .with_context(|| format!("Write '{}'", leaf.path))
+                    .with_context(|| in_element("Write", &leaf.path))
                     .with_context(|| writing(&paths[place.output]))?;
             }
             Ok(())
@@ -333,7 +334,7 @@ impl<'a> Engine<'a> {
                     _ => request.count(leaf, span.clone())?,
                 };
                 LeafWriter::create(leaf, &file.root, span.end - span.start, count)
-                    .with_context(|| format!("Create '{}'", leaf.path))
+                    .with_context(|| in_element("Create", &leaf.path))
             })
             .collect::<Result<Vec<_>>>()?;
         let columns = self.leaves().iter().any(Leaf::is_square).then(|| {
@@ -356,7 +357,7 @@ impl<'a> Engine<'a> {
             for (path, swept) in &self.swept {
                 swept
                     .write(output, rows, path, &open.file.root)
-                    .with_context(|| format!("Write '{path}'"))?;
+                    .with_context(|| in_element("Write", path))?;
             }
             open.file.finish()?;
             (self.request.finished)(output)
@@ -384,7 +385,7 @@ impl<'a> Engine<'a> {
             .map(|(path, matrix)| {
                 info!("Sweeping the columns of '{path}'...");
                 Swept::new(matrix, &targets, outputs, most, || request.scratch.folder())
-                    .with_context(|| format!("Take rows of '{path}'"))
+                    .with_context(|| in_element("Take rows of", path))
                     .map(|swept| (path.as_str(), swept))
             })
             .collect()

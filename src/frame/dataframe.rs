@@ -9,6 +9,7 @@ use super::values::{Data, Values};
 use crate::anndata::columns::{column_order, columns, index_name};
 use crate::anndata::encoding::Encoding;
 use crate::anndata::older;
+use crate::report::failure::in_element;
 use crate::store::spec::{Dtype, Strings};
 use crate::store::{Array, Group, Node};
 
@@ -173,7 +174,7 @@ fn column(root: &Group, path: &str, name: &str) -> Result<Column> {
         Layout::Old(group) => Column::open_old(older::column(&group, root, name)?),
         Layout::Records(array) => Column::open_old(older::record_column(array, root, name)?),
     };
-    open().with_context(|| format!("Column '{path}/{name}'"))
+    open().with_context(|| in_element("Column", format!("{path}/{name}")))
 }
 
 fn texts(values: Values) -> Result<Strings> {

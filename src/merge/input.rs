@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::stack::{self, Shape};
 use crate::anndata::select::Selection;
 use crate::frame::dataframe::Frame;
+use crate::report::failure::InFile;
 use crate::rows::leaf::Leaf;
 use crate::store::spec::Dtype;
 use crate::store::{self, Access, Format, Group, Node};
@@ -27,7 +28,7 @@ impl Input {
             let selection = Selection::of(&root)?;
             Ok((root, selection))
         };
-        let (root, selection) = open().with_context(|| format!("Cannot merge {name}"))?;
+        let (root, selection) = open().with_context(|| InFile("Cannot merge", path.to_owned()))?;
         Ok(Input {
             name,
             root,

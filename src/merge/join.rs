@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::mismatch;
+use crate::report::failure::Failure;
 use crate::store::spec::Strings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,10 +169,12 @@ impl Joiner {
         };
         ensure!(
             !kept.is_empty() || self.genes.is_empty(),
-            "No gene is in every input{}; use --join outer to keep those of any",
-            suspicion
-                .flatten()
-                .map_or(String::new(), |reason| format!(": {reason}"))
+            Failure::value(format!(
+                "No gene is in every input{}; use --join outer to keep those of any",
+                suspicion
+                    .flatten()
+                    .map_or(String::new(), |reason| format!(": {reason}"))
+            ))
         );
         let mut places = vec![None; self.genes.len()];
         for (number, at) in kept.iter().zip(0..) {

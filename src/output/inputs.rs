@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::pattern;
 
+use crate::report::failure::{Failure, Kind};
+
 /// The inputs of a merge, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Inputs {
@@ -32,10 +34,14 @@ pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
         let shown = arg.display();
         match (arg.exists(), pattern::is_pattern(arg)) {
             (true, _) => inputs.paths.push(arg.clone()),
-            (false, false) => bail!("Input {shown} does not exist"),
+            (false, false) => bail!(Failure(
+                Kind::Missing,
+                format!("Input {shown} does not exist")
+            )),
             (false, true) => {
                 let found = matches(arg)?;
-                ensure!(!found.is_empty(), "Pattern {shown} matches no file");
+                let none = || Failure(Kind::Missing, format!("Pattern {shown} matches no file"));
+                ensure!(!found.is_empty(), none());
                 let mut by_number = found.clone();
                 by_number.sort_by(|a, b| natural_order(bytes(a), bytes(b)));
                 if !natural && by_number != found {

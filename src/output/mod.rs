@@ -46,7 +46,7 @@ pub use self::paths::{named_path, overlap, place_of, refuse_overlap, resolve, sh
 use self::place::Output;
 pub use self::scratch::Scratch;
 use self::signals::Registry;
-pub use self::signals::give_up;
+pub use self::signals::{end_with_reader, give_up};
 use self::tree::make_folder;
 use self::turn::Turn;
 use self::unchanged::Stamp;

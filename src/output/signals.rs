@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs, io,
     os::unix::process::CommandExt,
     path::PathBuf,
     process,
@@ -11,15 +11,20 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::FileType;
+use rustix::io::Errno;
 use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ},
+    consts::{SIGHUP, SIGINT, SIGPIPE, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ},
     iterator::Signals,
     low_level,
 };
-use tracing::{debug, error};
+use tracing::debug;
 
 use super::record::LOCK;
 use super::tree::remove_tree;
+use crate::report::failure::Kind;
+use crate::report::logging::report_as;
 use crate::report::progress::end_bars;
 
 /// What a signal must know. Held while outputs are renamed, so that a signal falls before or
@@ -81,7 +86,8 @@ fn stop(signal: i32) {
         return; // of the latter, the write that did not fit tells
     }
     let name = low_level::signal_name(signal).unwrap_or("a signal");
-    end(&registry, &format!("Interrupted by {name}"), 128 + signal);
+    let why = format!("Interrupted by {name}");
+    end(&registry, Kind::Interrupted, &why, 128 + signal);
 }
 
 /// Ends the process with exit code 1, as a signal would, because of what cannot be an error of a function: a call
@@ -89,20 +95,45 @@ fn stop(signal: i32) {
 pub fn give_up(why: &str) {
     let registry = registry();
     if !registry.published {
-        end(&registry, why, 1);
+        end(&registry, Kind::Unreadable, why, 1);
     }
 }
 
-fn end(registry: &Registry, why: &str, code: i32) {
+/// Where stderr is a pipe, ends the process as a signal would as soon as nobody reads it any more: a program that reads
+/// the messages of this one and is killed does not leave it running.
+pub fn end_with_reader() -> Result<()> {
+    let stderr = rustix::fs::fstat(io::stderr()).context("Cannot look at stderr")?;
+    if !FileType::from_raw_mode(stderr.st_mode).is_fifo() {
+        return Ok(());
+    }
+    let wait = || {
+        let stderr = io::stderr();
+        // Asked for no event, it comes back when the pipe has no reader.
+        while poll(&mut [PollFd::new(&stderr, PollFlags::empty())], None) == Err(Errno::INTR) {}
+        let registry = registry();
+        if !registry.published {
+            let why = "Nobody reads the messages any more";
+            end(&registry, Kind::Interrupted, why, 128 + SIGPIPE);
+        }
+    };
+    thread::Builder::new()
+        .name("reader".into())
+        .spawn(wait)
+        .context("Cannot watch for the reader of stderr")?;
+    Ok(())
+}
+
+fn end(registry: &Registry, kind: Kind, why: &str, code: i32) {
     end_bars();
     let folders = &registry.folders;
     folders
         .iter()
         .for_each(|folder| drop(remove_tree(folder, LOCK))); // what is left goes below
-    match registry.kept {
-        0 => error!("{why}; nothing was written"),
-        kept => error!("{why}; {kept} finished outputs are kept for --resume"),
-    }
+    let kept = match registry.kept {
+        0 => "nothing was written".into(),
+        kept => format!("{kept} finished outputs are kept for --resume"),
+    };
+    report_as(kind, &format!("{why}; {kept}"));
     // Other threads still write, and may make the folders anew. They end for certain where another
     // program takes over the process, which also skips the exit handlers of libraries.
     let mut shell = process::Command::new("sh");

@@ -7,7 +7,10 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{Advice, fadvise};
 
 use super::sync;
+use crate::report::failure::{Failure, Kind};
 use crate::store::{self, Access, Ledger};
+
+const DIFFERS: &str = "--verify found that the disk does not hold what was written to it";
 
 /// Flushes what was written aside at `path`, reads it from the disk and compares it with what was meant; an error
 /// names the element that differs.
@@ -22,7 +25,7 @@ pub fn verify(path: &Path, ledger: &Ledger) -> Result<()> {
             Some(fault) => bail!("'{}': {}", fault.element, fault.what),
         }
     };
-    compare().context("--verify found that the disk does not hold what was written to it")
+    compare().context(Failure(Kind::Verify, DIFFERS.into()))
 }
 
 /// Has the kernel drop what it holds of a file, or of all in a folder, in memory, as far as it will.

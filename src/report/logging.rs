@@ -9,6 +9,7 @@ use std::{
     io::{self, ErrorKind, IsTerminal, Write},
 };
 
+use clap::ValueEnum;
 use tracing::{Event, Level, Subscriber, error};
 use tracing_subscriber::{
     fmt::{
@@ -19,7 +20,19 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
+use super::events;
+use super::failure::{Kind, Told};
 use super::progress::above_bars;
+
+/// The form of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line of text for each
+    #[default]
+    Text,
+    /// A JSON object on a line for each, and events, for programs
+    Json,
+}
 
 /// Which messages are written, and how.
 #[derive(Clone, Copy, Default)]
@@ -30,10 +43,14 @@ pub struct Settings {
     pub quiet: bool,
     /// Put the time before each line.
     pub time: bool,
+    pub format: Format,
 }
 
 /// Sends the messages of this process to stderr. The first call in a process counts.
 pub fn init(settings: Settings) {
+    if settings.format == Format::Json {
+        events::want(settings.time);
+    }
     let level = match (settings.debug, settings.quiet) {
         (true, _) => Level::DEBUG,
         (false, false) => Level::INFO,
@@ -61,10 +78,11 @@ fn wants_color() -> bool {
 /// Logs an error with its causes, on one line, and what to do where a limit of the process is the cause.
 pub fn report(err: &anyhow::Error) {
     let said = chain(err);
-    match limit(err, &said) {
-        Some(what) => error!("{said}; {what}"),
-        None => error!("{said}"),
-    }
+    let said = match limit(err, &said) {
+        Some(what) => format!("{said}; {what}"),
+        None => said,
+    };
+    fail(&said, &Told::by(err));
 }
 
 /// The limit of this process (`ulimit`) that made a call fail. Libraries in C tell it in the text of their error.
@@ -84,6 +102,25 @@ fn limit(err: &anyhow::Error, said: &str) -> Option<&'static str> {
         )
     } else {
         None
+    }
+}
+
+/// Logs a failure that is no error of a function: of the command line, by a signal, of the program itself.
+pub fn report_as(kind: Kind, message: &str) {
+    let told = Told {
+        kind,
+        file: None,
+        element: None,
+    };
+    fail(message, &told);
+}
+
+fn fail(message: &str, told: &Told) {
+    if events::are_wanted() {
+        let (file, element) = (told.file.as_deref(), told.element.as_deref());
+        events::failure(told.kind.name(), message, file, element);
+    } else {
+        error!("{message}");
     }
 }
 
@@ -152,14 +189,24 @@ where
     ) -> fmt::Result {
         let mut message = String::new();
         context.format_fields(Writer::new(&mut message), event)?;
-        if self.time {
-            write!(out, "{} ", now()?)?;
-        }
-        let label = self.label(*event.metadata().level());
         if let Some((end, _)) = message.char_indices().nth(MOST) {
             message.truncate(end);
             message.push('…');
         }
+        let level = *event.metadata().level();
+        if events::are_wanted() {
+            let plain = Line {
+                color: false,
+                ..*self
+            };
+            let object =
+                events::Object::new(&plain.label(level).to_lowercase(), "message", &message);
+            return out.write_str(&object.text());
+        }
+        if self.time {
+            write!(out, "{} ", now()?)?;
+        }
+        let label = self.label(level);
         writeln!(out, "{label}: {}", one_line(&message))
     }
 }
@@ -175,7 +222,7 @@ pub fn now() -> Result<String, fmt::Error> {
 }
 
 /// Stderr below which the progress bar stays whole. Nobody listening is no reason to stop.
-struct Stderr;
+pub struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

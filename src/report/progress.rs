@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, elsewhere a log line now and then.
+//! How far a run is: a bar on a terminal, events for a program that reads them, elsewhere a log line now and then.
 //!
 //! A run goes step by step, and a step may take minutes: within it, the bytes that were moved so far say how far it is.
 //! A thread of its own looks at that a few times a second. The bars are in one place so that [`above_bars`] lets log
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing::info;
 
+use super::events;
 use super::words::thousands;
 
 /// Drawn on stderr, if that is a terminal.
@@ -72,6 +73,7 @@ enum How {
     Bar(ProgressBar),
     /// When the next log line is due, counted from the start.
     Log(Duration),
+    Events,
 }
 
 impl Progress {
@@ -91,7 +93,9 @@ impl Progress {
                 what: what.to_owned(),
                 cells,
                 started: Instant::now(),
-                how: if BARS.is_hidden() {
+                how: if events::are_wanted() {
+                    How::Events
+                } else if BARS.is_hidden() {
                     How::Log(LOG_INTERVAL)
                 } else {
                     How::Bar(bar(what))
@@ -155,6 +159,9 @@ impl Display {
     /// Until the other end of `ended` is gone.
     fn run(mut self, track: &Mutex<Track>, moved: fn() -> u64, ended: &Receiver<()>) {
         let mut share: f64 = 0.0;
+        if let How::Events = self.how {
+            self.show(share);
+        }
         while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
             let track = track.lock().unwrap_or_else(PoisonError::into_inner);
             share = share.max(track.share(moved()));
@@ -181,6 +188,10 @@ impl Display {
                 info!("{}", line());
             }
             How::Log(_) => {}
+            How::Events => {
+                let done = (share * self.cells as f64) as u64;
+                events::progress(&self.what, done, self.cells, &line());
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::csr::CsrBlock;
 use crate::dtype::ints;
+use crate::report::failure::in_element;
 use crate::rows::ranges::parts;
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Array, Buffer, Group, Node};
@@ -64,7 +65,7 @@ impl Sparse {
             sparse.check()?;
             Ok(sparse)
         };
-        open().with_context(|| format!("Open sparse matrix '{path}'"))
+        open().with_context(|| in_element("Open sparse matrix", path))
     }
 
     fn check(&self) -> Result<()> {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
+use crate::report::failure::in_element;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::io::buffer::Buffer;
@@ -86,7 +87,7 @@ impl Array {
             ArrayOf::Zarr(a) => a.read_into(ranges, dst),
             ArrayOf::Unpacked(a) => a.read_into(ranges, dst),
         }
-        .with_context(|| format!("Read '{}'", self.path()))
+        .with_context(|| in_element("Read", self.path()))
     }
 
     /// As [`Array::read_into`], into bytes of its own.
@@ -109,7 +110,7 @@ impl Array {
             let room = len.saturating_add(len / 16);
             drop(dst);
             // Fresh memory is zero without being written, so the threads that read touch it first.
-            dst = Buffer::zeros(room).with_context(|| format!("Read '{}'", self.path()))?;
+            dst = Buffer::zeros(room).with_context(|| in_element("Read", self.path()))?;
         }
         dst.set_len(len);
         self.read_into(ranges, &mut dst)?;
@@ -133,7 +134,7 @@ impl Array {
             ArrayOf::Unpacked(_) => bail!("It holds no text"),
         }
         .and_then(in_utf8)
-        .with_context(|| format!("Read '{}'", self.path()))
+        .with_context(|| in_element("Read", self.path()))
     }
 
     /// Whether its type says of its text that it is ASCII.
@@ -171,7 +172,7 @@ impl Array {
             ArrayOf::Zarr(a) => a.each(rows, take),
             ArrayOf::Unpacked(a) => a.each(rows, take).map(|()| true),
         }
-        .with_context(|| format!("Read '{}'", self.path()))
+        .with_context(|| in_element("Read", self.path()))
     }
 
     /// The same array, decoded once into a file in `scratch`, so that any row can be read by itself.

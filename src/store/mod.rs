@@ -37,6 +37,7 @@ pub use self::io::work::{moved, work};
 pub use self::panics::is_guarded;
 use self::spec::Attrs;
 use crate::codec::compression::Compression;
+use crate::report::failure::{Failure, Kind};
 use crate::report::once::warn_once;
 
 pub enum Node {
@@ -72,12 +73,13 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
 
 fn open_known(path: &Path, access: &Access) -> Result<Group> {
     let name = path.display();
-    let found = std::fs::metadata(path).with_context(|| format!("Open {name}"))?;
+    let unreadable = || Failure(Kind::Unreadable, format!("Open {name}"));
+    let found = std::fs::metadata(path).with_context(unreadable)?;
     if found.is_dir() {
-        let group = zarr::open(path, access).with_context(|| format!("Open {name}"))?;
+        let group = zarr::open(path, access).with_context(unreadable)?;
         return Ok(Group::from(GroupOf::Zarr(group)));
     }
-    let group = hdf5::open(path, access).with_context(|| format!("Open {name}"))?;
+    let group = hdf5::open(path, access).with_context(unreadable)?;
     if !matches!(Format::of(path), Ok(Format::H5ad)) {
         warn_once(format!("{name} is taken for an .h5ad file, as it is HDF5"));
     }

@@ -21,6 +21,7 @@ use super::text::TEXT_BYTES;
 use super::{Group, dtype, meta};
 use crate::codec::compression::Compression;
 use crate::codec::{blosc, deflate};
+use crate::report::failure::in_element;
 use crate::store::io::assembly::Assembly;
 use crate::store::io::lanes::Busy;
 use crate::store::io::work;
@@ -198,7 +199,7 @@ impl Appender {
             assembly.put(before + first * row, bytes)
         })?;
         let open = assembly.finish(if given { end } else { before });
-        self.bytes = open.with_context(|| format!("Write '{}'", self.path))?;
+        self.bytes = open.with_context(|| in_element("Write", &self.path))?;
         if given {
             self.items += items;
             self.chunks += end / size as u64;
