@@ -7,6 +7,7 @@ mod check;
 mod filter;
 mod info;
 mod merge;
+mod names;
 mod shared;
 mod shell;
 mod slice;

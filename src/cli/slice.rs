@@ -5,6 +5,7 @@ use std::{num::NonZeroU64, path::PathBuf};
 use anyhow::Result;
 use clap::Args;
 
+use super::names;
 use super::shared::{
     Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, TableArgs, drop_option,
 };
@@ -59,6 +60,17 @@ pub struct SliceArgs {
     /// If the run is stopped, keep the shards that are finished; run the same command again to write only the rest
     #[arg(long, help_heading = "Output")]
     pub resume: bool,
+
+    /// Names of the shards, instead of those that begin with PREFIX: a file with a path a line, in order, or with a NUL
+    /// byte after each; - is standard input
+    #[arg(
+        long,
+        value_name = "FILE",
+        help_heading = "Output",
+        allow_hyphen_values = true
+    )]
+    #[arg(conflicts_with = "resume")]
+    pub names: Option<PathBuf>,
 
     #[command(flatten)]
     pub scratch: ScratchArgs,
@@ -141,6 +153,8 @@ pub struct SliceRequest {
     pub input: PathBuf,
     pub prefix: PathBuf,
     pub by: ShardBy,
+    /// The paths of the shards, in order, where they do not begin with the prefix.
+    pub names: Option<Vec<PathBuf>>,
     pub resume: bool,
     pub options: Options,
 }
@@ -207,6 +221,7 @@ impl SliceArgs {
                 },
                 None => self.order.resolve(),
             },
+            names: self.names.as_deref().map(names::read).transpose()?,
             resume: self.resume && !dry_run,
             options: self.output.settle(&self.read, machine, scratch, quiet),
         })

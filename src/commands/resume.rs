@@ -18,6 +18,7 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         input: _,
         prefix: _,
         by,
+        names: _, // not with --resume
         resume: _,
         options,
     } = request;

@@ -17,7 +17,7 @@ use crate::extract::{Order, RowSource};
 use crate::limits;
 use crate::output;
 use crate::permutation::{Seed, permutation};
-use crate::report::failure::InFile;
+use crate::report::failure::{Failure, InFile};
 use crate::resources::format_size;
 use crate::store::Format;
 
@@ -152,11 +152,27 @@ fn by_size(
     }
     let shards = (0..cuts.len() - 1).map(|i| output::shard_path(&request.prefix, i));
     Ok(ShardPlan {
-        shards: shards.collect(),
+        shards: named(request, shards.collect())?,
         order,
         budget,
         cuts,
     })
+}
+
+/// The paths of the shards: those that were given in place of `usual` ones.
+fn named(request: &SliceRequest, usual: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
+    let Some(names) = &request.names else {
+        return Ok(usual);
+    };
+    let what = || {
+        format!(
+            "--names has {}, but there are {} shards; give one for each",
+            names.len(),
+            usual.len()
+        )
+    };
+    ensure!(names.len() == usual.len(), Failure::value(what()));
+    Ok(names.clone())
 }
 
 /// Where shards begin that hold as many cells as fit `most` bytes, with all that is in every shard.
@@ -215,6 +231,7 @@ fn by_column(
     let paths: Vec<PathBuf> = paths
         .map(|name| output::named_path(&request.prefix, name))
         .collect();
+    let paths = named(request, paths)?;
     for (path, cut) in paths.iter().zip(shards.cuts.windows(2)) {
         let own = cut[1] - cut[0] - shards.shared;
         info!(

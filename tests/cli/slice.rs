@@ -121,3 +121,29 @@ fn a_file_that_may_not_grow_is_an_error_wherever_it_ends() {
         }
     }
 }
+
+#[test]
+fn shards_may_have_names_of_their_own() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("names"), "a.h5ad\nsub/b c.h5ad\n").unwrap();
+    done(path, "slice pbmc.h5ad p --size 400 --names names");
+    done(path, "slice pbmc.h5ad p --size 400");
+    for (own, usual) in [
+        ("a.h5ad", "p_shard_0.h5ad"),
+        ("sub/b c.h5ad", "p_shard_1.h5ad"),
+    ] {
+        assert_eq!(
+            fs::read(path.join(own)).unwrap(),
+            fs::read(path.join(usual)).unwrap()
+        );
+    }
+    let before = names(path);
+    let output = run(path, "slice pbmc.h5ad q --size 100 --names names");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("--names has 2, but there are 7 shards"),
+        "{said}"
+    );
+    assert_eq!(names(path), before);
+}
