@@ -146,7 +146,7 @@ impl Joiner {
     pub fn join(self) -> Result<Joined> {
         let identical = self.identical();
         if !identical && let Some(twice) = self.twice {
-            bail!(twice);
+            bail!(Failure::value(twice));
         }
         let (in_all, in_any) = (self.in_all(), self.genes.len());
         let suspicion =

@@ -1,0 +1,55 @@
+"""Keeping some of the cells of a file."""
+
+from __future__ import annotations
+
+from ._run import Option, StrPath, execute
+
+_RENAMED = {"jobs": "n_jobs"}
+
+
+def filter_h5ad(
+    input_file: StrPath,
+    output_file: StrPath,
+    obs_column: str | None = None,
+    csv_file: StrPath | None = None,
+    join_column: str | None = None,
+    compression: str | None = None,
+    *,
+    where: str | None = None,
+    cells: StrPath | None = None,
+    missing_ok: bool = False,
+    invert: bool = False,
+    n_jobs: int | None = None,
+    memory_limit: int | float | str | None = None,
+    tmpdir: StrPath | None = None,
+    max_categories: int | None = None,
+    verify: bool = False,
+    manifest: StrPath | None = None,
+    follow_external: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Writes the cells for which a column of obs is true, an expression is, or that a file names.
+
+    Of several ways to say which cells, a cell must pass all. With `csv_file` the column is that of a table, which is
+    added to obs.
+
+    Raises AnnslicerError, also as KeyError, ValueError, OSError, FileNotFoundError or MemoryError.
+    """
+    options: dict[str, Option] = {
+        "obs_column": obs_column,
+        "csv_file": csv_file,
+        "join_column": join_column,
+        "compression": compression,
+        "where": where,
+        "cells": cells,
+        "missing_ok": missing_ok,
+        "invert": invert,
+        "jobs": n_jobs,
+        "memory_limit": memory_limit,
+        "tmpdir": tmpdir,
+        "max_categories": max_categories,
+        "verify": verify,
+        "manifest": manifest,
+        "follow_external": follow_external,
+    }
+    execute("filter", [input_file, output_file], options, progress=progress, renamed=_RENAMED)

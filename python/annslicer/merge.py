@@ -1,0 +1,59 @@
+"""Joining files along the cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ._run import Option, StrPath, execute
+
+_RENAMED = {"jobs": "n_jobs", "verify": "validate"}
+
+
+def merge_out_of_core(
+    input_files: Iterable[StrPath],
+    output_file: StrPath,
+    join: str = "outer",
+    validate: bool = False,
+    *,
+    uns_merge: str | None = None,
+    var_merge: str | None = None,
+    pairwise: bool = False,
+    fill_value: float | None = None,
+    natural_sort: bool = False,
+    label: str | None = None,
+    keys: Iterable[str] | None = None,
+    index_unique: str | None = None,
+    compression: str | None = None,
+    max_categories: int | None = None,
+    n_jobs: int | None = None,
+    memory_limit: int | float | str | None = None,
+    manifest: StrPath | None = None,
+    follow_external: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Joins files along the cells into one, whose name ends in .h5ad or .zarr.
+
+    `join` keeps the genes of any file ("outer") or those of every file ("inner"). With `validate` the output is read
+    back from the disk and compared with what was meant, before it takes its place.
+
+    Raises AnnslicerError, also as ValueError, OSError, FileNotFoundError, MemoryError or, of `validate`, RuntimeError.
+    """
+    options: dict[str, Option] = {
+        "join": join,
+        "verify": validate,
+        "uns_merge": uns_merge,
+        "var_merge": var_merge,
+        "pairwise": pairwise,
+        "fill_value": fill_value,
+        "natural_sort": natural_sort,
+        "label": label,
+        "keys": keys,
+        "index_unique": index_unique,
+        "compression": compression,
+        "max_categories": max_categories,
+        "jobs": n_jobs,
+        "memory_limit": memory_limit,
+        "manifest": manifest,
+        "follow_external": follow_external,
+    }
+    execute("merge", [output_file, *input_files], options, progress=progress, renamed=_RENAMED)

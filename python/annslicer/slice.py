@@ -1,0 +1,107 @@
+"""Cutting a file into shards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from ._run import Option, StrPath, execute
+
+_RENAMED = {"size": "shard_size", "jobs": "n_jobs", "names": "output_filenames"}
+_SIZE = 10000
+
+
+def shard_h5ad(
+    input_file: StrPath,
+    output_prefix: StrPath,
+    output_filenames: Iterable[StrPath] | None = None,
+    shard_size: int = _SIZE,
+    shuffle: bool = False,
+    seed: int | None = None,
+    compression: str | None = None,
+    n_jobs: int | None = None,
+    memory_limit: int | float | str | None = None,
+    tmpdir: StrPath | None = None,
+    *,
+    shards: int | None = None,
+    max_bytes: int | str | None = None,
+    max_categories: int | None = None,
+    verify: bool = False,
+    resume: bool = False,
+    manifest: StrPath | None = None,
+    follow_external: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Cuts a file into shards of so many cells, in order or shuffled.
+
+    The shards are PREFIX_shard_0.h5ad, PREFIX_shard_1.h5ad, ..., or have the `output_filenames`, one for each. `shards`
+    and `max_bytes` stand in the place of `shard_size`. A seed gives the order of `numpy.random.default_rng(seed)`.
+
+    Raises AnnslicerError, also as ValueError, OSError, FileNotFoundError or MemoryError.
+    """
+    instead = shards is not None or max_bytes is not None
+    names = None
+    if output_filenames is not None:
+        names = b"".join(os.fsencode(name) + b"\0" for name in output_filenames)
+    options: dict[str, Option] = {
+        "size": None if instead and shard_size == _SIZE else shard_size,
+        "names": None if names is None else "-",
+        "shuffle": shuffle,
+        "seed": seed,
+        "compression": compression,
+        "jobs": n_jobs,
+        "memory_limit": memory_limit,
+        "tmpdir": tmpdir,
+        "shards": shards,
+        "max_bytes": max_bytes,
+        "max_categories": max_categories,
+        "verify": verify,
+        "resume": resume,
+        "manifest": manifest,
+        "follow_external": follow_external,
+    }
+    execute("slice", [input_file, output_prefix], options, stdin=names, progress=progress, renamed=_RENAMED)
+
+
+def shard_by_obs_column(
+    input_file: StrPath,
+    output_prefix: StrPath,
+    obs_column: str,
+    csv_file: StrPath | None = None,
+    join_column: str | None = None,
+    always_include: Iterable[str] | None = None,
+    compression: str | None = None,
+    *,
+    n_jobs: int | None = None,
+    memory_limit: int | float | str | None = None,
+    tmpdir: StrPath | None = None,
+    max_categories: int | None = None,
+    verify: bool = False,
+    resume: bool = False,
+    manifest: StrPath | None = None,
+    follow_external: bool = False,
+    progress: bool | None = None,
+) -> None:
+    """Cuts a file into a shard for each category of a column of obs: PREFIX_CATEGORY.h5ad.
+
+    With `csv_file` the column is that of a table, which is added to obs. Cells of the categories in `always_include` go
+    into every shard.
+
+    Raises AnnslicerError, also as KeyError, ValueError, OSError, FileNotFoundError or MemoryError.
+    """
+    options: dict[str, Option] = {
+        "obs_column": obs_column,
+        "csv_file": csv_file,
+        "join_column": join_column,
+        "always_include": always_include,
+        "compression": compression,
+        "jobs": n_jobs,
+        "memory_limit": memory_limit,
+        "tmpdir": tmpdir,
+        "max_categories": max_categories,
+        "verify": verify,
+        "resume": resume,
+        "manifest": manifest,
+        "follow_external": follow_external,
+    }
+    execute("slice", [input_file, output_prefix], options, progress=progress, renamed=_RENAMED)
