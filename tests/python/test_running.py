@@ -18,7 +18,7 @@ from annslicer import _progress
 from conftest import CELLS
 
 
-def test_messages_are_records_that_come_while_it_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_are_records_that_come_while_it_runs(folder: Path) -> None:
     seen: list[tuple[str, str, bool]] = []
 
     class Notes(logging.Handler):
@@ -26,12 +26,14 @@ def test_messages_are_records_that_come_while_it_runs(folder: Path, monkeypatch:
             seen.append((record.levelname, record.getMessage(), (folder / "a_shard_0.h5ad").exists()))
 
     logger, notes = logging.getLogger("annslicer"), Notes()
-    monkeypatch.setattr(logger, "level", logging.INFO)
+    before = logger.level
+    logger.setLevel(logging.INFO)
     logger.addHandler(notes)
     try:
         annslicer.shard_h5ad("pbmc.h5ad", "a", seed=1)
     finally:
         logger.removeHandler(notes)
+        logger.setLevel(before)
     levels = [level for level, _, _ in seen]
     assert levels[0] == "WARNING" and "seed" in seen[0][1]
     assert seen[1] == ("INFO", f"Total cells: {CELLS}. Generating shards of 10000...", False)

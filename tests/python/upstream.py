@@ -26,11 +26,13 @@ WORDS = {
     "test_obs_shard_sanitized_name_collision_raises",
     "test_output_filenames_too_few_raises",
     "test_invalid_join_raises",
+    "test_duplicate_var_names_raises",
 }
 BEHAVES = {
     "test_csc_input_is_rejected_for_shuffle": "CSC is shuffled too",
     "test_obs_shard_non_categorical_raises": "columns of text do for shards",
     "test_groups_annslicer_does_not_carry_are_dropped_with_a_warning": "obsp, varm, varp and raw are kept",
+    "test_scratch_removed_after_success_and_failure": "a tmpdir that the run has made goes with it",
     "test_shard_h5ad_logs_phases_and_summary": LOGS,
     "test_memory_limit_caps_workers": WORKERS,
     "test_workers_never_exceed_shard_count": WORKERS,
