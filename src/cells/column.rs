@@ -10,6 +10,7 @@ use crate::dtype::promote;
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::values::{Data, Values};
 use crate::report::failure::Failure;
+use crate::report::words::clause;
 use crate::store::spec::Kind;
 
 /// Takes from `mask` the cells that `column` does not keep. Bools are what they are, numbers yes unless zero, text is
@@ -67,10 +68,12 @@ pub fn keep(column: &Column, name: &str, mask: &mut [bool]) -> Result<()> {
         )));
     }
     if missing > 0 {
-        warn!("{missing} cells have no value in '{name}', which counts as false");
+        let cells = clause(missing, "cell", ("has", "have"));
+        warn!("{cells} no value in '{name}', which counts as false");
     }
     if nan > 0 {
-        warn!("{nan} cells are NaN in '{name}', which is not zero and so counts as true");
+        let cells = clause(nan, "cell", ("is", "are"));
+        warn!("{cells} NaN in '{name}', which is not zero and so counts as true");
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use crate::frame::unify;
 use crate::frame::values::Data;
 use crate::output::Scratch;
 use crate::report::failure::Failure;
+use crate::report::words::clause;
 use crate::resources::format_size;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind};
 use crate::store::{self, Access, Format, Group, Node};
@@ -203,7 +204,8 @@ impl Table<'_> {
         let without = having(NO_VALUE).count();
         if without > 0 {
             warn!(
-                "{without} cells have no value in '{}' of {}",
+                "{} no value in '{}' of {}",
+                clause(without as u64, "cell", ("has", "have")),
                 self.column,
                 self.path.display()
             );

@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use rayon::prelude::*;
+use tracing::warn;
 
-use super::Obs;
 use super::expr::{Comparison, Expr, Literal, Operand};
+use super::{Obs, near};
 use crate::dtype::{ints, promote};
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::values::{Data, Values};
@@ -164,6 +165,9 @@ impl Columns<'_> {
         let at = self.open(name)?;
         let opened = &self.opened[at];
         let constant = opened.constant(how, literal)?;
+        if how.is_equality() {
+            opened.warn_of_no_category(&constant);
+        }
         if opened.column.is_ordered() && !how.is_equality() {
             // In the order of the categories, as in pandas, which takes no other value either.
             let place = opened.category(&constant).with_context(|| {
@@ -261,6 +265,21 @@ impl Opened {
             (Some(Kind::Float), 2) => rounded_to_half(float),
             _ => float,
         }))
+    }
+
+    /// Warns of text that is none of the categories, and says what is like it.
+    fn warn_of_no_category(&self, constant: &Constant) {
+        let Some(TypedValues::Texts(known)) = self.categories.as_ref().map(|c| &c.values) else {
+            return;
+        };
+        if let (Constant::Text(text), None) = (constant, self.category(constant)) {
+            let known: Vec<_> = known.iter().map(String::from_utf8_lossy).collect();
+            warn!(
+                "No cell has '{text}' in column '{}'{}",
+                self.name,
+                near(text, &known)
+            );
+        }
     }
 
     /// The code of the category that equals a constant.

@@ -11,6 +11,7 @@ use crate::frame::categories::{Categories, Union};
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::values::{Data, Values};
 use crate::report::failure::Failure;
+use crate::report::words::clause;
 use crate::store::spec::{Dtype, Kind};
 
 /// The categories of a column and how many cells each has.
@@ -130,8 +131,8 @@ impl Groups {
         }
         if self.missing > 0 {
             warn!(
-                "{} cells have no value in '{name}' and are in no shard",
-                self.missing
+                "{} no value in '{name}', and so no shard",
+                clause(self.missing, "cell", ("has", "have"))
             );
         }
         let of_shared: u64 = counted()

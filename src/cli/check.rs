@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
 
 use super::shared::{Machine, MachineArgs, ReadArgs};
+use crate::output;
 use crate::store::Access;
 
 pub const EXAMPLES: &str = "\
@@ -41,13 +43,13 @@ pub struct CheckRequest {
 }
 
 impl CheckArgs {
-    pub fn resolve(self, machine: Machine) -> CheckRequest {
+    pub fn resolve(self, machine: Machine) -> Result<CheckRequest> {
         let budget = machine.memory / 2;
-        CheckRequest {
-            files: self.files,
+        Ok(CheckRequest {
+            files: output::expand_patterns(&self.files)?,
             json: self.json,
             budget,
             access: self.read.access(budget),
-        }
+        })
     }
 }

@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueHint};
 
-use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, TableArgs};
+use super::shared::{
+    Machine, MachineArgs, Options, OutputArgs, ReadArgs, ReplaceArgs, ScratchArgs, TableArgs,
+};
 use crate::cells::expr::Expr;
+use crate::output;
 use crate::store::Format;
 
 pub const EXAMPLES: &str = "\
@@ -36,6 +39,8 @@ pub struct FilterArgs {
     #[command(flatten)]
     pub output_options: OutputArgs,
     #[command(flatten)]
+    pub replace: ReplaceArgs,
+    #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
     pub machine: MachineArgs,
@@ -50,7 +55,7 @@ pub struct FilterArgs {
 #[command(group = ArgGroup::new("which").args(["obs_column", "cells", "expr"]).required(true).multiple(true))]
 pub struct WhichArgs {
     /// Keep the cells for which this column of obs is true; non-zero numbers and the texts true and 1 count as true
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, alias = "o", value_name = "COLUMN")]
     pub obs_column: Option<String>,
 
     /// Keep the cells for which this expression over columns of obs is true. It may use ==, !=, <, <=, >, >=,
@@ -105,15 +110,19 @@ impl FilterArgs {
         self.which
             .table
             .drop_unused(self.which.obs_column.is_some());
-        Format::check_input(&self.input)?;
+        let input = output::one_input(&self.input)?;
+        Format::check_input(&input)?;
         let format = Format::of(&self.output)?;
+        if !self.replace.overwrite {
+            output::refuse_shard(&self.output, &input)?;
+        }
         let scratch = Some(self.scratch.parent());
         let options = self
             .output_options
             .settle(&self.read, machine, scratch, quiet);
         format.allows(options.compression)?;
         Ok(FilterRequest {
-            input: self.input,
+            input,
             output: self.output,
             format,
             which: self.which,

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::Args;
 
 use super::shared::{Machine, ReadArgs};
+use crate::output;
 use crate::store::Access;
 
 pub const EXAMPLES: &str = "\
@@ -37,11 +39,11 @@ pub struct InfoRequest {
 }
 
 impl InfoArgs {
-    pub fn resolve(self, machine: Machine) -> InfoRequest {
-        InfoRequest {
-            files: self.files,
+    pub fn resolve(self, machine: Machine) -> Result<InfoRequest> {
+        Ok(InfoRequest {
+            files: output::expand_patterns(&self.files)?,
             json: self.json,
             access: self.read.access(machine.memory),
-        }
+        })
     }
 }

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::builder::NonEmptyStringValueParser;
 use clap::{ArgGroup, Args, ValueEnum};
 use tracing::warn;
 
-use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs};
+use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ReplaceArgs};
 use crate::merge::agree::Strategy;
 use crate::merge::sources::Sources;
 use crate::merge::{self, Modes};
@@ -44,7 +44,7 @@ pub struct MergeArgs {
     #[command(flatten)]
     pub modes: ModeArgs,
 
-    /// Sort the matches of a pattern by the numbers in them: shard_2 before shard_10
+    /// Sort the files of a pattern by the numbers in their names: shard_2 before shard_10
     #[arg(long, help_heading = "Merging")]
     pub natural_sort: bool,
 
@@ -52,6 +52,8 @@ pub struct MergeArgs {
     pub sources: SourceArgs,
     #[command(flatten)]
     pub output_options: OutputArgs,
+    #[command(flatten)]
+    pub replace: ReplaceArgs,
     #[command(flatten)]
     pub read: ReadArgs,
     #[command(flatten)]
@@ -145,6 +147,8 @@ pub struct MergeRequest {
     pub inputs: Vec<PathBuf>,
     pub modes: Modes,
     pub sources: Sources,
+    /// Whether an output that looks like an input is replaced.
+    pub overwrite: bool,
     pub options: Options,
 }
 
@@ -160,6 +164,11 @@ impl MergeArgs {
                  --natural-sort to order them by number"
             );
         }
+        ensure!(
+            !found.reordered || self.sources.keys.is_empty(),
+            "--natural-sort changes the order of the list that --keys are for; give a quoted pattern, or list the \
+             files in the order of the keys"
+        );
         let SourceArgs {
             label,
             keys,
@@ -172,6 +181,7 @@ impl MergeArgs {
             modes: self.modes.resolve(self.join, options.max_categories),
             sources: Sources::of(label, keys, index_unique, &found.paths)?,
             inputs: found.paths,
+            overwrite: self.replace.overwrite,
             options,
         })
     }

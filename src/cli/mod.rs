@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use serde_json::Value;
 
 use self::check::CheckArgs;
 pub use self::check::CheckRequest;
@@ -169,8 +170,8 @@ impl Cli {
             Command::Slice(args) => Request::Slice(args.resolve(machine, quiet)?),
             Command::Merge(args) => Request::Merge(args.resolve(machine, quiet)?),
             Command::Filter(args) => Request::Filter(args.resolve(machine, quiet)?),
-            Command::Info(args) => Request::Info(args.resolve(machine)),
-            Command::Check(args) => Request::Check(args.resolve(machine)),
+            Command::Info(args) => Request::Info(args.resolve(machine)?),
+            Command::Check(args) => Request::Check(args.resolve(machine)?),
             Command::Completions { shell } => Request::Completions(shell),
             Command::Man(args) => Request::Man(args),
         };
@@ -207,6 +208,11 @@ pub fn print(text: &[u8]) -> Result<()> {
 pub fn print_text(text: &str) -> Result<()> {
     let lines: Vec<String> = text.split('\n').map(logging::one_line).collect();
     print(lines.join("\n").as_bytes())
+}
+
+/// Writes a JSON document to stdout.
+pub fn print_json(value: &Value) -> Result<()> {
+    print((serde_json::to_string_pretty(value)? + "\n").as_bytes())
 }
 
 /// Reads the command line. What is no run is told here, and ends with the exit code: help and version go to stdout, a

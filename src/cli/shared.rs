@@ -35,6 +35,8 @@ pub struct Options {
     pub verify: bool,
     pub manifest: Option<PathBuf>,
     pub dry_run: bool,
+    /// Whether a dry run prints JSON.
+    pub json: bool,
     /// Bytes that are read at a time, whatever the memory: see [`OutputArgs::block_bytes`].
     pub block_bytes: Option<u64>,
     /// Where scratch files go; `None` is beside the output.
@@ -123,6 +125,10 @@ pub struct OutputArgs {
     #[arg(long)]
     pub dry_run: bool,
 
+    /// With --dry-run, print a JSON object, sizes in bytes
+    #[arg(long, requires = "dry_run")]
+    pub json: bool,
+
     /// Bytes that are read at a time, whatever --memory-limit says. For tests and debugging: a small
     /// file is then read in many waves, as a large one is
     #[arg(long, value_name = "N", hide = true, value_parser = positive::<NonZeroU64>)]
@@ -146,11 +152,21 @@ impl OutputArgs {
             verify: self.verify,
             manifest: self.manifest,
             dry_run: self.dry_run,
+            json: self.json,
             block_bytes: self.block_bytes.map(NonZeroU64::get),
             scratch,
             quiet,
         }
     }
+}
+
+/// What an output may replace.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Output")]
+pub struct ReplaceArgs {
+    /// Replace an output that exists and looks like one of the inputs, too
+    #[arg(long)]
+    pub overwrite: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,15 +1,18 @@
 //! The arguments of `slice`.
 
-use std::{num::NonZeroU64, path::PathBuf};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
+use tracing::warn;
 
 use super::names;
 use super::shared::{
     Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, TableArgs, drop_option,
 };
 use super::values::{positive, size};
+use crate::output;
 use crate::permutation::Seed;
 use crate::store::Format;
 
@@ -71,6 +74,10 @@ pub struct SliceArgs {
     )]
     #[arg(conflicts_with = "resume")]
     pub names: Option<PathBuf>,
+
+    /// Remove the shards of an earlier run that this one does not replace: files called PREFIX_shard_N.h5ad
+    #[arg(long, help_heading = "Output", conflicts_with = "names")]
+    pub clean: bool,
 
     #[command(flatten)]
     pub scratch: ScratchArgs,
@@ -156,6 +163,8 @@ pub struct SliceRequest {
     /// The paths of the shards, in order, where they do not begin with the prefix.
     pub names: Option<Vec<PathBuf>>,
     pub resume: bool,
+    /// Whether shards of an earlier run are removed.
+    pub clean: bool,
     pub options: Options,
 }
 
@@ -207,11 +216,19 @@ impl SliceRequest {
 impl SliceArgs {
     pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<SliceRequest> {
         self.drop_unused();
-        Format::check_input(&self.input)?;
+        let input = output::one_input(&self.input)?;
+        Format::check_input(&input)?;
+        let first = match self.by.obs_column {
+            Some(_) => output::named_path(&self.prefix, "VALUE"),
+            None => output::shard_path(&self.prefix, 0),
+        };
+        if self.names.is_none() {
+            warn_of_prefix(&self.prefix, &first, &input);
+        }
         let dry_run = self.output.dry_run;
         let scratch = Some(self.scratch.parent());
         Ok(SliceRequest {
-            input: self.input,
+            input,
             prefix: self.prefix,
             by: match self.by.obs_column {
                 Some(name) => ShardBy::Column {
@@ -223,9 +240,35 @@ impl SliceArgs {
             },
             names: self.names.as_deref().map(names::read).transpose()?,
             resume: self.resume && !dry_run,
+            clean: self.clean,
             options: self.output.settle(&self.read, machine, scratch, quiet),
         })
     }
+}
+
+/// Says what the shards will be called, where the prefix looks like a folder or a file: as in the Python tool, but hardly
+/// as it is meant.
+fn warn_of_prefix(prefix: &Path, first: &Path, input: &Path) {
+    let typed = prefix.to_string_lossy();
+    let folder = typed.trim_end_matches('/');
+    let ends_in_dots = [".", ".."].contains(&folder.rsplit('/').next().unwrap_or_default());
+    let better = if typed.ends_with('/') || ends_in_dots || prefix.is_dir() {
+        let stem = input.file_stem().unwrap_or_default();
+        PathBuf::from(if folder.is_empty() { "/" } else { folder }).join(stem)
+    } else if prefix
+        .extension()
+        .is_some_and(|end| end == "h5ad" || end == "zarr")
+    {
+        prefix.with_extension("")
+    } else {
+        return;
+    };
+    warn!(
+        "The shards are called {} and so on; for {} give the prefix {}",
+        first.display(),
+        output::shard_path(&better, 0).display(),
+        better.display()
+    );
 }
 
 impl OrderArgs {

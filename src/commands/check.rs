@@ -9,8 +9,12 @@ use crate::check::{self, Finding, Level};
 use crate::cli::{self, CheckRequest};
 use crate::report::failure::{Failure, Kind};
 use crate::report::logging::one_line;
+use crate::report::words::count;
 use crate::resources::size_on_disk;
 use crate::store::{self, Access};
+
+/// The version of the objects of `--json`: fields are added within a version.
+const SCHEMA: u32 = 1;
 
 /// What was found in one file.
 struct Report {
@@ -89,10 +93,7 @@ impl Report {
             one_line(&format!("{path}: {level}: {element}{}", finding.what)) + "\n"
         };
         let mut text: String = self.findings.iter().map(line).collect();
-        let counted = |count: &u64, what| match count {
-            1 => format!(", 1 {what}"),
-            _ => format!(", {count} {what}s"),
-        };
+        let counted = |n: &u64, what| format!(", {}", count(*n, what));
         let mut verdict: String = match errors {
             0 if *is_partial => "sound as far as it is checked".into(),
             0 => "sound".into(),
@@ -109,6 +110,7 @@ impl Report {
         let finding =
             |f: &Finding| json!({"element": f.element, "level": f.level.name(), "what": f.what});
         json!({
+            "schema": SCHEMA,
             "path": self.path,
             "sound": self.errors == 0,
             "checked_whole": !self.is_partial,

@@ -8,6 +8,7 @@ use crate::cells::{Obs, column, eval, names};
 use crate::cli::{FilterRequest, WhichArgs};
 use crate::extract::{Order, RowSource};
 use crate::report::failure::InFile;
+use crate::report::words::count;
 use crate::resources::format_size;
 use crate::store::Format;
 
@@ -27,8 +28,9 @@ pub fn run(request: FilterRequest) -> Result<()> {
         .with_context(context)?;
     let rows = kept.len() as u64;
     info!(
-        "Filtering {input}: {} cells in → {rows} cells out → {output}",
-        selection.cells
+        "Filtering {input}: {} in → {} out → {output}",
+        count(selection.cells, "cell"),
+        count(rows, "cell")
     );
     if rows == 0 {
         warn!("No cell is kept: {output} will have none");
@@ -57,6 +59,7 @@ pub fn run(request: FilterRequest) -> Result<()> {
             Format::Zarr => String::new(),
         };
         info!("Filter complete in {:.1} s{size}.", published.seconds);
+        published.tell_growth(rows as f64 / selection.cells.max(1) as f64);
     }
     Ok(())
 }

@@ -13,11 +13,14 @@ use crate::anndata::encoding::{Encoding, array_attrs};
 use crate::cli::{self, InfoRequest};
 use crate::limits;
 use crate::report::logging::one_line;
+use crate::report::words::{count, thousands};
 use crate::resources::{format_size, size_on_disk};
 use crate::rows::sparse;
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{self, Access, Array, Group, Node, StorageInfo};
 
+/// The version of the objects of `--json`: fields are added within a version.
+const SCHEMA: u32 = 1;
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 /// Columns of names, which are indented by their depth.
@@ -98,6 +101,7 @@ impl File {
 
     fn json(&self) -> Value {
         json!({
+            "schema": SCHEMA,
             "path": self.path,
             "format": self.format,
             "written_by": self.written_by,
@@ -109,11 +113,11 @@ impl File {
     }
 
     fn text(&self) -> String {
-        let count = |n: Option<u64>| n.map_or("unknown".into(), |n| n.to_string());
+        let count = |n: Option<u64>| n.map_or("unknown".into(), thousands);
         let [cells, genes] = self.shape.map(count);
         let (disk, memory) = (format_size(self.bytes), format_size(self.memory()));
         let mut text = format!(
-            "{}\n{cells} cells × {genes} genes, {disk} on disk, about {memory} in memory\n{}, encoding {}\n\n",
+            "{}\n{cells} cells × {genes} genes, {disk} on disk, about {memory} in memory\n{}, {}\n\n",
             one_line(&self.path),
             self.format,
             one_line(&self.written_by)
@@ -128,18 +132,25 @@ impl File {
 /// Which anndata wrote a file, by the encodings that its releases brought.
 fn written_by(root: &Group) -> Result<String> {
     let attrs = root.attrs()?;
+    if let (Some("anndata"), Some(version)) =
+        (attrs.text("encoding-type"), attrs.text("encoding-version"))
+    {
+        return Ok(format!(
+            "AnnData format {version} (written by anndata 0.8 or later)"
+        ));
+    }
     if let (Some(kind), Some(version)) =
         (attrs.text("encoding-type"), attrs.text("encoding-version"))
     {
-        return Ok(format!("{kind} {version} of anndata 0.8 or later"));
+        return Ok(format!("format '{kind}' {version}"));
     }
     Ok(match root.get("obs") {
-        Ok(Some(Node::Array(_))) => "compound frames of anndata 0.6 or earlier",
+        Ok(Some(Node::Array(_))) => "compound frames (written by anndata 0.6 or earlier)",
         Ok(Some(Node::Group(obs))) => match Encoding::of_group(&obs)? {
-            Encoding::OldDataFrame => "dataframe 0.1.0 of anndata 0.7",
-            _ => "not named at the root",
+            Encoding::OldDataFrame => "dataframe 0.1.0 (written by anndata 0.7)",
+            _ => "AnnData format not named at the root",
         },
-        _ => "unknown: it has no obs",
+        _ => "no AnnData format: it has no obs",
     }
     .into())
 }
@@ -377,12 +388,12 @@ impl ElementInfo {
         }
         let mut told: Vec<String> = vec![];
         let by = |shape: &[u64]| {
-            let sizes: Vec<_> = shape.iter().map(u64::to_string).collect();
+            let sizes: Vec<_> = shape.iter().copied().map(thousands).collect();
             sizes.join(" × ")
         };
         told.extend(self.shape.iter().filter(|s| !s.is_empty()).map(|s| by(s)));
-        told.extend(self.nonzeros.map(|n| format!("{n} non-zeros")));
-        told.extend(self.categories.map(|n| format!("{n} categories")));
+        told.extend(self.nonzeros.map(|n| count(n, "non-zero")));
+        told.extend(self.categories.map(|n| count(n, "category")));
         let chunk = self.layout.chunk.as_ref();
         let cut =
             chunk.filter(|chunk| self.nonzeros.is_some() || self.shape.as_ref() != Some(*chunk));
@@ -440,12 +451,12 @@ mod tests {
             "  counts ",
             "csr_matrix",
             "float32",
-            "1000000 × 30000",
+            "1,000,000 × 30,000",
             "25%",
         ] {
             assert!(text.contains(told), "{text}");
         }
-        assert_eq!(text.lines().count(), 2, "{text}");
+        assert_eq!(text.lines().count(), 3, "{text}");
     }
 
     #[test]

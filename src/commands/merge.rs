@@ -3,13 +3,19 @@
 //! All inputs are looked at first, so that what cannot be put together is refused before a byte is written. Then the
 //! engine writes their rows as those of one source.
 
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::session::{Session, Task};
+use crate::anndata::columns;
 use crate::cli::MergeRequest;
 use crate::extract::{Order, RowSource};
 use crate::merge::joined::JoinedInputs;
+use crate::output;
+use crate::report::words::{count, thousands};
+use crate::store::{self, Access};
 
 pub fn run(request: MergeRequest) -> Result<()> {
     let (files, output) = (request.inputs.len(), &request.output);
@@ -17,17 +23,23 @@ pub fn run(request: MergeRequest) -> Result<()> {
     let mut session = Session::begin(options, request.inputs.clone())?;
     session.name(vec![output.clone()])?;
     session.claim(output)?;
-    info!("Merging {files} files into {}...", output.display());
+    let inputs = count(files as u64, "file");
+    info!("Merging {inputs} into {}...", output.display());
+    warn_of_missing(&request.inputs);
     let (paths, sources) = (&request.inputs, &request.sources);
     let inputs = JoinedInputs::look(paths, options.access, request.modes, sources)?;
     let cells = inputs.cells();
+    if !request.overwrite {
+        let again = || cells_of(output, &options.access) == Some(cells);
+        output::refuse_forgotten(output, paths, again)?;
+    }
     session.stage()?;
     let scratch = session.scratch()?;
     let task = Task {
         what: "Merging",
         from: match request.typed.as_slice() {
             [one] => one.display().to_string(),
-            many => format!("{} inputs", many.len()),
+            many => count(many.len() as u64, "input"),
         },
         order: Order::AsIs,
         cuts: vec![0, cells],
@@ -41,7 +53,28 @@ pub fn run(request: MergeRequest) -> Result<()> {
     if let Some(published) = session.publish(None)? {
         let placed = published.paths.first().unwrap_or(output).display();
         let seconds = published.seconds;
-        info!("Merged {cells} cells of {files} files into {placed} in {seconds:.1} s.");
+        info!(
+            "Merged {} of {} into {placed} in {seconds:.1} s.",
+            count(cells, "cell"),
+            count(files as u64, "file")
+        );
+        published.tell_growth(1.0);
     }
     Ok(())
+}
+
+/// The cells of a file, if it can be read.
+fn cells_of(path: &Path, access: &Access) -> Option<u64> {
+    columns::length(&store::open(path, access).ok()?, "obs").ok()
+}
+
+/// Warns where shards of one prefix are not all there.
+fn warn_of_missing(inputs: &[PathBuf]) {
+    if let Some((first, last, missing)) = output::missing_shards(inputs) {
+        let numbers = match missing {
+            1 => format!("number {first} is"),
+            n => format!("{} between {first} and {last} are", thousands(n)),
+        };
+        warn!("The inputs are shards of one prefix, of which {numbers} not among them");
+    }
 }

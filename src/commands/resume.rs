@@ -20,6 +20,7 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         by,
         names: _, // not with --resume
         resume: _,
+        clean: _,
         options,
     } = request;
     let Options {
@@ -30,6 +31,7 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         verify,
         manifest: _,
         dry_run: _,
+        json: _,
         block_bytes: _,
         scratch: _,
         quiet: _,

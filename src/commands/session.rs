@@ -4,27 +4,31 @@
 //! the record of a run that may be resumed as soon as it is whole, and all take their places together. A dry run goes
 //! the same way, but makes no folder, and prints a plan where the others write.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use serde_json::Value;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::anndata::select::Selection;
 use crate::cells::csv::{self, Table};
 use crate::cells::{Obs, limit};
 use crate::cli::{self, Options, TableArgs};
+use crate::codec::compression::Compression;
 use crate::extract::plan::Budget;
 use crate::extract::{self, Order, RowSource};
 use crate::frame::unsound;
-use crate::output::manifest::Manifest;
+use crate::output::manifest::{Facts, Manifest};
 use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
 use crate::report::events;
 use crate::report::failure::{Failure, Kind};
+use crate::report::logging;
 use crate::report::progress::Progress;
-use crate::resources::format_size;
+use crate::report::words::{count, thousands};
+use crate::resources::{format_size, size_on_disk};
 use crate::store::{self, Format, Group};
 
 pub struct Session<'a> {
@@ -41,6 +45,12 @@ pub struct Session<'a> {
     whole: usize,
     manifest: Option<Manifest>,
     began: Instant,
+    /// The same as text.
+    started: String,
+    /// The category of each output, where there is one for each of a column.
+    values: Vec<String>,
+    /// Shards of an earlier run that are there beside the outputs.
+    older: Vec<PathBuf>,
 }
 
 /// Rows that are to be written.
@@ -61,6 +71,10 @@ pub struct Task<'a> {
 /// Outputs that have taken their places.
 pub struct Published {
     pub paths: Vec<PathBuf>,
+    /// Bytes of the inputs.
+    read: u64,
+    /// Whether the outputs are without compression.
+    plain: bool,
     /// Since the run began.
     pub seconds: f64,
 }
@@ -80,6 +94,9 @@ impl<'a> Session<'a> {
             whole: 0,
             manifest: None,
             began,
+            started: logging::now()?,
+            values: vec![],
+            older: vec![],
         })
     }
 
@@ -142,6 +159,45 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Says which category of a column each output is of.
+    pub fn name_values(&mut self, values: Vec<String>) {
+        self.values = values;
+    }
+
+    /// Looks for shards of an earlier run, called `prefix` and a number as the outputs are. They are removed when the
+    /// outputs take their places if `clean` is set.
+    pub fn find_older(&mut self, prefix: &Path, clean: bool) {
+        self.older = output::older_shards(prefix, &self.named);
+        if clean && !self.options.dry_run {
+            self.older.iter().for_each(|path| self.outputs.remove(path));
+        }
+        self.tell_older(clean);
+    }
+
+    fn tell_older(&self, clean: bool) {
+        let (Some(first), Some(last)) = (self.older.first(), self.older.last()) else {
+            return;
+        };
+        let names = match self.older.len() {
+            1 => first.display().to_string(),
+            _ => format!("{} to {}", first.display(), last.display()),
+        };
+        let shards = count(self.older.len() as u64, "older shard");
+        if clean {
+            info!("--clean: {shards} of this prefix go with this run: {names}");
+        } else {
+            let remain = if self.older.len() == 1 {
+                "remains"
+            } else {
+                "remain"
+            };
+            warn!(
+                "{shards} of this prefix {remain}, which a pattern would merge too: {names}; --clean removes what a \
+                 run does not replace"
+            );
+        }
+    }
+
     /// Makes the staging folders of the outputs, once the inputs are known to be sound.
     ///
     /// # Errors
@@ -180,16 +236,20 @@ impl<'a> Session<'a> {
 
     /// Goes on where a run of the same `identity` ended. Returns how many outputs it has kept, from the first.
     pub fn resume(&mut self, identity: &Value) -> Result<usize> {
-        let (before, count) = (self.outputs.kept(), self.outputs.count());
+        let (before, all) = (self.outputs.kept(), self.outputs.count());
         self.whole = self.outputs.start(identity)?;
         match (before, self.whole) {
             (0, _) => {}
             (_, 0) => info!(
-                "Resuming: none of {before} kept shards are of this input and these options, all {count} are written"
+                "Resuming: none of {} is of this input and these options, all {} are written",
+                count(before as u64, "kept shard"),
+                thousands(all as u64)
             ),
             (_, whole) => info!(
-                "Resuming: {whole} of {count} shards are kept, {} are written",
-                count - whole
+                "Resuming: {} of {} are kept, {} are written",
+                thousands(whole as u64),
+                count(all as u64, "shard"),
+                thousands((all - whole) as u64)
             ),
         }
         if let Some(manifest) = &self.manifest {
@@ -220,8 +280,9 @@ impl<'a> Session<'a> {
             Err(least) => bail!(Failure(
                 Kind::Memory,
                 format!(
-                    "--memory-limit {} is too little for {rows} rows in {whither}; give at least {}",
+                    "--memory-limit {} is too little for {} in {whither}; give at least {}",
                     format_size(limit),
+                    count(rows, "cell"),
                     format_size(least)
                 )
             )),
@@ -249,7 +310,11 @@ impl<'a> Session<'a> {
         };
         if self.options.dry_run {
             let preview = extract::preview(&source, &request, &task.from)?;
-            cli::print_text(&preview.text())
+            if self.options.json {
+                cli::print_json(&preview.json())
+            } else {
+                cli::print_text(&preview.text())
+            }
         } else {
             extract::run(source, &request)
         }
@@ -269,19 +334,64 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         if let Some(manifest) = self.manifest {
-            manifest.write(&mut self.outputs, seed)?;
+            let facts = Facts {
+                seed,
+                started: &self.started,
+                seconds: self.began.elapsed().as_secs_f64(),
+                values: &self.values,
+            };
+            manifest.write(&mut self.outputs, &facts)?;
         }
         let mut paths = self.outputs.publish()?;
         paths.truncate(self.named.len());
         paths.iter().for_each(|path| events::output(path));
         Ok(Some(Published {
+            read: bytes_of(&self.inputs),
+            plain: self.options.compression == Compression::None
+                && !paths
+                    .iter()
+                    .any(|path| path.extension() == Some(OsStr::new("zarr"))),
             paths,
             seconds: self.began.elapsed().as_secs_f64(),
         }))
     }
 }
 
+/// Bytes of files and stores, together.
+fn bytes_of(paths: &[PathBuf]) -> u64 {
+    let sizes = paths.iter().filter_map(|path| size_on_disk(path).ok());
+    sizes.fold(0, u64::saturating_add)
+}
+
 impl Published {
+    /// Says how much larger outputs without compression are than the inputs, of whose cells they hold this `share`.
+    pub fn tell_growth(&self, share: f64) {
+        /// Outputs smaller than that are mostly what is in every file.
+        const LEAST: u64 = 1 << 20;
+        let expected = (self.read as f64 * share) as u64;
+        let written = bytes_of(&self.paths);
+        if self.plain && written >= LEAST && written / 2 > expected {
+            let [written, expected] = [written, expected].map(format_size);
+            info!(
+                "Without compression: {written} from {expected}; --compression gzip writes about {expected}"
+            );
+        }
+    }
+
+    /// The first and the last output, each with its size, as in `a (1.0 GB) to b (0.5 GB)`.
+    pub fn ends(&self) -> String {
+        let told = |path: &PathBuf| {
+            let size = size_on_disk(path).unwrap_or(0);
+            format!("{} ({})", path.display(), format_size(size))
+        };
+        match (self.paths.first(), self.paths.last()) {
+            (Some(first), Some(last)) if first != last => {
+                format!("{} to {}", told(first), told(last))
+            }
+            (first, _) => first.map(told).unwrap_or_default(),
+        }
+    }
+
     /// Bytes of the outputs that are files.
     pub fn bytes(&self) -> u64 {
         let files = self.paths.iter();

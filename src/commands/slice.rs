@@ -18,6 +18,7 @@ use crate::limits;
 use crate::output;
 use crate::permutation::{Seed, permutation};
 use crate::report::failure::{Failure, InFile};
+use crate::report::words::{clause, count, thousands};
 use crate::resources::format_size;
 use crate::store::Format;
 
@@ -27,6 +28,8 @@ struct ShardPlan {
     budget: Budget,
     cuts: Vec<u64>,
     shards: Vec<PathBuf>,
+    /// The category of each, where they are by a column.
+    values: Vec<String>,
 }
 
 pub fn run(request: SliceRequest) -> Result<()> {
@@ -56,7 +59,11 @@ pub fn run(request: SliceRequest) -> Result<()> {
     let mut plan = plan.with_context(context)?;
     let shards = plan.shards.len();
     session.name(plan.shards)?;
+    session.name_values(plan.values);
     session.stage()?;
+    if request.names.is_none() {
+        session.find_older(&request.prefix, request.clean);
+    }
     if shards == 0 {
         none_to_write(&request)?;
     }
@@ -77,11 +84,17 @@ pub fn run(request: SliceRequest) -> Result<()> {
         .extract(RowSource::File(&mut selection), task)
         .with_context(context)?;
     if let Some(published) = session.publish(seed.as_ref())? {
+        let names = match published.ends() {
+            ends if ends.is_empty() => ends,
+            ends => format!(": {ends}"),
+        };
         info!(
-            "All {shards} shards successfully created in {:.1} s ({} written).",
+            "All {} successfully created in {:.1} s ({} written){names}.",
+            count(shards as u64, "shard"),
             published.seconds,
             format_size(published.bytes())
         );
+        published.tell_growth(1.0);
     }
     Ok(())
 }
@@ -126,19 +139,23 @@ fn by_size(
 ) -> Result<ShardPlan> {
     let cells = selection.cells;
     let (how, least) = match cut {
-        Cut::Size(size) => (format!("shards of {size}"), cells.div_ceil(*size)),
+        Cut::Size(size) => (
+            format!("shards of {}", thousands(*size)),
+            cells.div_ceil(*size),
+        ),
         Cut::Parts(shards) => {
-            let how = format!("{shards} shards of about equal size");
+            let how = format!("{} of about equal size", count(shards.get(), "shard"));
             (how, shards.get().min(cells))
         }
         Cut::Bytes(bytes) => (format!("shards of up to {}", format_size(*bytes)), 0),
     };
-    info!("Total cells: {cells}. Generating {how}...");
+    info!("Total cells: {}. Generating {how}...", thousands(cells));
     let (order, budget) = order(session, seed, cells)?;
     ensure!(
         least <= limits::SHARDS,
-        "That makes {least} shards; make them larger, {} are the most",
-        limits::SHARDS
+        "That makes {}; make them larger, {} are the most",
+        count(least, "shard"),
+        thousands(limits::SHARDS)
     );
     let cuts = match cut {
         Cut::Size(size) => plan::cuts_by_size(cells, *size),
@@ -148,7 +165,11 @@ fn by_size(
     if let Cut::Parts(wanted) = cut
         && wanted.get() > cells
     {
-        warn!("There are {cells} cells, too few for {wanted} shards: each gets one");
+        warn!(
+            "There are {}, too few for {}: each gets one",
+            count(cells, "cell"),
+            count(wanted.get(), "shard")
+        );
     }
     let shards = (0..cuts.len() - 1).map(|i| output::shard_path(&request.prefix, i));
     Ok(ShardPlan {
@@ -156,6 +177,7 @@ fn by_size(
         order,
         budget,
         cuts,
+        values: vec![],
     })
 }
 
@@ -200,7 +222,8 @@ fn cuts_by_bytes(selection: &Selection, order: &Order, most: u64) -> Result<Vec<
     if larger > 0 {
         let most = format_size(most);
         warn!(
-            "{larger} cells are larger than --max-bytes {most} allows; each gets a shard of its own"
+            "{} larger than --max-bytes {most} allows; each gets a shard of its own",
+            clause(larger as u64, "cell", ("is", "are"))
         );
     }
     Ok(cuts)
@@ -216,16 +239,18 @@ fn by_column(
 ) -> Result<ShardPlan> {
     let groups = Groups::of(obs.column(name)?, name)?;
     let shards = groups.shards(name, always_include)?;
-    let count = shards.labels.len() as u64;
+    let values = shards.labels.len() as u64;
     ensure!(
-        count <= limits::SHARDS,
-        "'{name}' has {count} values, each of which would be a shard; {} are the most",
-        limits::SHARDS
+        values <= limits::SHARDS,
+        "'{name}' has {}, each of which would be a shard; {} are the most",
+        count(values, "value"),
+        thousands(limits::SHARDS)
     );
     let total = shards.cuts.last().copied().unwrap_or(0);
     info!(
-        "Total cells: {}. Generating {count} shards by '{name}'...",
-        obs.frame.rows()
+        "Total cells: {}. Generating {} by '{name}'...",
+        thousands(obs.frame.rows()),
+        count(values, "shard")
     );
     let paths = shards.names.iter();
     let paths: Vec<PathBuf> = paths
@@ -235,9 +260,10 @@ fn by_column(
     for (path, cut) in paths.iter().zip(shards.cuts.windows(2)) {
         let own = cut[1] - cut[0] - shards.shared;
         info!(
-            "  Writing {} ({own} cells + {} always-include)...",
+            "  Writing {} ({} + {} always-include)...",
             path.display(),
-            shards.shared
+            count(own, "cell"),
+            thousands(shards.shared)
         );
     }
     let budget = session.any_order(total, "all shards")?;
@@ -250,6 +276,7 @@ fn by_column(
         budget,
         cuts: shards.cuts,
         shards: paths,
+        values: shards.labels,
     })
 }
 

@@ -6,6 +6,7 @@ use super::plan::{self, Budget};
 use super::{Order, Request};
 use crate::anndata::select::Selection;
 use crate::report::preview::{Planned, Preview};
+use crate::report::words::count;
 use crate::resources::format_size;
 use crate::rows::csc::scratch_bytes;
 use crate::rows::leaf::{Leaf, RowCost};
@@ -119,9 +120,11 @@ pub fn preview(selection: &Selection, request: &Request, from: &str) -> Result<P
         Order::AsIs => ("in the order of the file, block by block".into(), 0),
         Order::Cells(_) | Order::Sorted(_) => {
             let waves = total.div_ceil(how.at_once.max(1));
-            let plural = if waves == 1 { "wave" } else { "waves" };
             let size = format_size(how.wave.wave);
-            (format!("in {waves} {plural} of up to {size}"), total)
+            (
+                format!("in {} of up to {size}", count(waves, "pass")),
+                total,
+            )
         }
     };
     let sweep = if selection.csc.is_empty() {

@@ -32,6 +32,7 @@ use crate::output::{Scratch, place_of};
 use crate::report::failure::in_element;
 use crate::report::preview::Preview;
 use crate::report::progress::Progress;
+use crate::report::words::count;
 use crate::resources::{self, Need, ensure_room, format_size};
 use crate::rows::block::{Block, CellColumns};
 use crate::rows::cellset::CellSet;
@@ -433,14 +434,16 @@ fn unpack(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
 }
 
 fn log_plan(request: &Request, total: u64, at_once: u64) {
-    let (outputs, threads) = (request.outputs.len(), rayon::current_num_threads());
+    let [cells, files] =
+        [(total, "cell"), (request.outputs.len() as u64, "file")].map(|(n, noun)| count(n, noun));
+    let threads = count(rayon::current_num_threads() as u64, "thread");
     if matches!(request.order, Order::AsIs) {
-        info!("Plan: {outputs} outputs, {total} rows in the order of the file, {threads} threads");
+        info!("Writing {cells} into {files}, in the order of the input ({threads})");
         return;
     }
     info!(
-        "Plan: {outputs} outputs, {total} rows in {} waves of up to {}, {threads} threads",
-        total.div_ceil(at_once.max(1)),
+        "Writing {cells} into {files}, in {} (memory up to {}, {threads})",
+        count(total.div_ceil(at_once.max(1)), "pass"),
         format_size(request.budget.wave),
     );
 }

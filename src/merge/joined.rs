@@ -22,7 +22,9 @@ use super::sources::Sources;
 use super::stack::{Shape, Stack};
 use super::{Modes, folder_of, genes_of, is_merged};
 use crate::anndata::copy::{self, Copy};
+use crate::output;
 use crate::report::progress::Progress;
+use crate::report::words::clause;
 use crate::store::spec::{Attrs, Strings};
 use crate::store::{Access, Group, Node};
 
@@ -314,13 +316,16 @@ impl JoinedRows<'_> {
         arrays.try_for_each(|array| array.stack.finish())?;
         self.extras.write(out)?;
         let doubled = self.names.doubled()?;
-        let advice = if self.inputs.sources.rename() {
+        let advice = if output::are_shards(self.inputs.paths) {
+            "is a shard given twice, or are shards of an earlier run among them?"
+        } else if self.inputs.sources.rename() {
             "call obs_names_make_unique() on the result or on the inputs"
         } else {
-            "use --index-unique SEPARATOR to tell the cells of one file from those of another"
+            "if that is meant, --index-unique - adds the file's name to each; if not, is a file given twice?"
         };
         if doubled > 0 {
-            warn!("{doubled} cells have a name that is there more than once; {advice}");
+            let cells = clause(doubled, "cell", ("has", "have"));
+            warn!("{cells} the name of another cell; {advice}");
         }
         Ok(())
     }

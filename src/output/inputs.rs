@@ -1,4 +1,4 @@
-//! Which files a merge reads, and in which order.
+//! Which files a run reads, and in which order.
 
 use std::{
     cmp::Ordering,
@@ -8,20 +8,23 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 
 use super::pattern;
-
 use crate::report::failure::{Failure, Kind};
+use crate::report::words::count;
 
 /// The inputs of a merge, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Inputs {
     pub paths: Vec<PathBuf>,
-    /// The patterns whose matches come in another order than that of the numbers in their names.
+    /// The patterns, and lists as a shell makes them of a pattern, whose files come in another order than that of the
+    /// numbers in their names.
     pub orders_differ: Vec<String>,
+    /// Whether a list was put in the order of numbers.
+    pub reordered: bool,
 }
 
 /// Turns paths and glob patterns into paths. One that exists as typed is itself; the matches of
 /// a pattern come in code-point order as from Python's `sorted(glob.glob(..))`, or, if `natural`,
-/// with numbers compared as numbers.
+/// with numbers compared as numbers. So does a list that is in code-point order: a shell has made it of a pattern.
 ///
 /// # Errors
 /// A path that is missing, a pattern that matches nothing or cannot be read.
@@ -29,29 +32,105 @@ pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
     let mut inputs = Inputs {
         paths: Vec::new(),
         orders_differ: Vec::new(),
+        reordered: false,
     };
+    let mut list = vec![];
     for arg in args {
         let shown = arg.display();
         match (arg.exists(), pattern::is_pattern(arg)) {
-            (true, _) => inputs.paths.push(arg.clone()),
+            (true, _) => list.push(arg.clone()),
             (false, false) => bail!(Failure(
                 Kind::Missing,
                 format!("Input {shown} does not exist")
             )),
             (false, true) => {
-                let found = matches(arg)?;
-                let none = || Failure(Kind::Missing, format!("Pattern {shown} matches no file"));
-                ensure!(!found.is_empty(), none());
-                let mut by_number = found.clone();
-                by_number.sort_by(|a, b| natural_order(bytes(a), bytes(b)));
-                if !natural && by_number != found {
-                    inputs.orders_differ.push(shown.to_string());
-                }
-                inputs.paths.extend(if natural { by_number } else { found });
+                inputs.add_list(std::mem::take(&mut list), natural);
+                inputs.add(arg, matches(arg)?, natural);
             }
         }
     }
+    inputs.add_list(list, natural);
     Ok(inputs)
+}
+
+/// Turns patterns into paths, numbers compared as numbers, and keeps the rest, whether it exists or not.
+///
+/// # Errors
+/// A pattern that matches nothing or cannot be read.
+pub fn expand_patterns(args: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut paths = vec![];
+    for arg in args {
+        if pattern::is_pattern(arg) && !arg.exists() {
+            paths.extend(by_number(&matches(arg)?));
+        } else {
+            paths.push(arg.clone());
+        }
+    }
+    Ok(paths)
+}
+
+/// The one file that is typed, or that a pattern matches.
+///
+/// # Errors
+/// A pattern that matches none or several.
+pub fn one_input(typed: &Path) -> Result<PathBuf> {
+    if typed.exists() || !pattern::is_pattern(typed) {
+        return Ok(typed.to_owned());
+    }
+    let (mut found, pattern) = (matches(typed)?, typed.display());
+    match (found.pop(), found.len()) {
+        (Some(one), 0) => Ok(one),
+        (_, others) => bail!(
+            "Pattern {pattern} matches {}, and one is taken; merge them first: annslicer merge OUTPUT '{pattern}'",
+            count(others as u64 + 1, "file")
+        ),
+    }
+}
+
+impl Inputs {
+    /// Adds the files of a pattern.
+    fn add(&mut self, pattern: &Path, found: Vec<PathBuf>, natural: bool) {
+        let by_number = by_number(&found);
+        if natural {
+            self.paths.extend(by_number);
+            return;
+        }
+        if by_number != found {
+            self.orders_differ.push(pattern.display().to_string());
+        }
+        self.paths.extend(found);
+    }
+
+    /// Adds files that were listed.
+    fn add_list(&mut self, list: Vec<PathBuf>, natural: bool) {
+        let is_of_shell = list
+            .windows(2)
+            .all(|pair| bytes(&pair[0]) < bytes(&pair[1]));
+        let by_number = by_number(&list);
+        match (
+            list.first().zip(list.last()),
+            is_of_shell && by_number != list,
+        ) {
+            (Some(_), true) if natural => {
+                self.reordered = true;
+                self.paths.extend(by_number);
+                return;
+            }
+            (Some((first, last)), true) => {
+                let list = format!("the list from {} to {}", first.display(), last.display());
+                self.orders_differ.push(list);
+            }
+            _ => {}
+        }
+        self.paths.extend(list);
+    }
+}
+
+/// The same paths, with numbers in them compared as numbers.
+fn by_number(paths: &[PathBuf]) -> Vec<PathBuf> {
+    let mut sorted = paths.to_vec();
+    sorted.sort_by(|a, b| natural_order(bytes(a), bytes(b)));
+    sorted
 }
 
 fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
@@ -59,6 +138,8 @@ fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
     let mut found = pattern::matches(pattern).with_context(|| {
         format!("Input {shown} neither exists nor is a pattern that can be read")
     })?;
+    let none = || Failure(Kind::Missing, format!("Pattern {shown} matches no file"));
+    ensure!(!found.is_empty(), none());
     // A path's own order goes by components; Python sorts its text.
     found.sort_by(|a: &PathBuf, b| bytes(a).cmp(bytes(b)));
     Ok(found)
@@ -153,6 +234,42 @@ mod tests {
         assert_eq!(inputs.orders_differ, [args[0].to_str().unwrap()]);
         let inputs = expand_inputs(&args, true).unwrap();
         assert!(inputs.orders_differ.is_empty());
+    }
+
+    #[test]
+    fn a_list_that_a_shell_made_is_a_pattern_and_any_other_stays() {
+        let dir = folder(&["s_1", "s_2", "s_10"]);
+        let list = |names: [&str; 3]| names.map(|name| dir.path().join(name));
+        let of_shell = list(["s_1", "s_10", "s_2"]);
+        let inputs = expand_inputs(&of_shell, false).unwrap();
+        assert_eq!(
+            (&inputs.paths[..], inputs.orders_differ.len()),
+            (&of_shell[..], 1)
+        );
+        let inputs = expand_inputs(&of_shell, true).unwrap();
+        assert_eq!(inputs.paths, list(["s_1", "s_2", "s_10"]));
+        assert!(inputs.reordered && inputs.orders_differ.is_empty());
+        for typed in [list(["s_10", "s_1", "s_2"]), list(["s_1", "s_2", "s_10"])] {
+            for natural in [false, true] {
+                let inputs = expand_inputs(&typed, natural).unwrap();
+                assert_eq!(inputs.paths, typed);
+                assert!(!inputs.reordered && inputs.orders_differ.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn one_file_may_be_a_pattern_that_matches_one() {
+        let dir = folder(&["a1", "a2", "b"]);
+        let one = |name: &str| one_input(&dir.path().join(name));
+        assert_eq!(one("b*").unwrap(), dir.path().join("b"));
+        assert_eq!(one("c").unwrap(), dir.path().join("c"));
+        let said = one("a*").unwrap_err().to_string();
+        assert!(
+            said.contains("matches 2 files") && said.contains("annslicer merge OUTPUT"),
+            "{said}"
+        );
+        assert!(one("c*").is_err());
     }
 
     #[test]

@@ -15,7 +15,23 @@ use crate::anndata::columns;
 use crate::anndata::encoding::Encoding;
 use crate::output;
 use crate::permutation::Seed;
+use crate::resources::peak_memory;
 use crate::store::{self, Access, Group, Node};
+
+/// The version of what a manifest holds: fields are added within a version, never renamed or removed.
+const SCHEMA: u32 = 1;
+
+/// What is told of a run beside its files.
+pub struct Facts<'a> {
+    /// Of a shuffle.
+    pub seed: Option<&'a Seed>,
+    /// When it began.
+    pub started: &'a str,
+    /// Since then.
+    pub seconds: f64,
+    /// The category that each output is of, where they are by a column.
+    pub values: &'a [String],
+}
 
 pub struct Manifest {
     path: PathBuf,
@@ -65,16 +81,17 @@ impl Manifest {
     }
 
     /// Adds the manifest to the outputs, all of which are whole.
-    pub fn write(self, outputs: &mut Outputs, seed: Option<&Seed>) -> Result<()> {
+    pub fn write(self, outputs: &mut Outputs, facts: &Facts) -> Result<()> {
         let digests = self.digests.finish()?;
         let (mut made, mut limits, mut rows) = (vec![], vec![], 0);
-        for (path, aside) in outputs.written() {
+        for (at, (path, aside)) in outputs.written().enumerate() {
             let root = store::open(aside, &Access::default())?;
             let cells = columns::length(&root, "obs")?;
             rows += cells;
             limits.push(rows);
             made.push(json!({
                 "path": path.to_string_lossy(),
+                "value": facts.values.get(at),
                 "rows": cells,
                 "nonzeros": nonzeros(&root)?,
                 "bytes": stamp(aside)?.bytes,
@@ -83,9 +100,13 @@ impl Manifest {
         }
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
         let manifest = json!({
+            "schema": SCHEMA,
             "version": env!("CARGO_PKG_VERSION"),
             "command": command.collect::<Vec<_>>(),
-            "seed": seed.map(seed_value),
+            "started": facts.started,
+            "seconds": facts.seconds,
+            "peak_memory_bytes": peak_memory(),
+            "seed": facts.seed.map(seed_value),
             "inputs": self.inputs,
             "outputs": made,
             "limits": limits,

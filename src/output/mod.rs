@@ -17,6 +17,7 @@ mod place;
 mod plain;
 mod record;
 mod scratch;
+mod siblings;
 mod signals;
 mod tree;
 mod turn;
@@ -39,18 +40,22 @@ use tracing::{info, warn};
 use self::aside::Aside;
 pub use self::flush::{Flushed, flush_while_written};
 use self::flush::{sync, sync_entry};
-pub use self::inputs::expand_inputs;
+pub use self::inputs::{expand_inputs, expand_patterns, one_input};
 use self::kept::Kept;
 use self::paths::check_replaceable;
 pub use self::paths::{named_path, overlap, place_of, refuse_overlap, resolve, shard_path};
 use self::place::Output;
 pub use self::scratch::Scratch;
+pub use self::siblings::{
+    are_shards, missing_shards, older_shards, refuse_forgotten, refuse_shard,
+};
 use self::signals::Registry;
 pub use self::signals::{end_with_reader, give_up};
 use self::tree::make_folder;
 use self::turn::Turn;
 use self::unchanged::Stamp;
 pub use self::verify::verify;
+use crate::report::words::clause;
 
 /// The outputs of one run. Dropping it removes what is not published.
 pub struct Outputs {
@@ -59,6 +64,8 @@ pub struct Outputs {
     /// Folders that were made for them, the outermost first.
     made: Vec<PathBuf>,
     outputs: Vec<Output>,
+    /// What is removed when they stand in their places.
+    stale: Vec<PathBuf>,
     taken: HashSet<PathBuf>,
     /// What the outputs are made of.
     inputs: Vec<Stamp>,
@@ -74,6 +81,7 @@ impl Outputs {
             asides: BTreeMap::new(),
             made: Vec::new(),
             outputs: Vec::new(),
+            stale: Vec::new(),
             taken: HashSet::new(),
             inputs: Vec::new(),
             kept: None,
@@ -261,6 +269,11 @@ impl Outputs {
         outputs.map(|output| (output.shown.as_path(), output.now()))
     }
 
+    /// Removes the file at `path` as soon as all outputs stand in their places.
+    pub fn remove(&mut self, path: &Path) {
+        self.stale.push(path.to_owned());
+    }
+
     /// Flushes all outputs to disk and puts them in their places, in the order they were asked
     /// for; returns their paths. If one cannot be placed, all that stood there before stands
     /// there again; where that fails too, the error says what is where, and nothing is removed.
@@ -287,6 +300,10 @@ impl Outputs {
             return Err(self.roll_back(e, &mut registry));
         }
         registry.published = true;
+        for path in &self.stale {
+            std::fs::remove_file(path)
+                .unwrap_or_else(|e| warn!("Cannot remove {}: {e}", path.display()));
+        }
         for aside in self.asides.values() {
             place::end(&aside.path)
                 .unwrap_or_else(|e| warn!("Cannot clear up {}: {e}", aside.path.display()));
@@ -401,7 +418,10 @@ impl Outputs {
         let _ = kept.write(); // what cannot be noted is written again
         self.asides.values().for_each(|aside| kept.tell(aside));
         if kept.count() > 0 {
-            info!("{} finished outputs are kept for --resume", kept.count());
+            info!(
+                "{} kept for --resume",
+                clause(kept.count() as u64, "finished output", ("is", "are"))
+            );
         }
     }
 }

@@ -26,6 +26,7 @@ use super::tree::remove_tree;
 use crate::report::failure::Kind;
 use crate::report::logging::report_as;
 use crate::report::progress::end_bars;
+use crate::report::words::clause;
 
 /// What a signal must know. Held while outputs are renamed, so that a signal falls before or
 /// after.
@@ -131,7 +132,10 @@ fn end(registry: &Registry, kind: Kind, why: &str, code: i32) {
         .for_each(|folder| drop(remove_tree(folder, LOCK))); // what is left goes below
     let kept = match registry.kept {
         0 => "nothing was written".into(),
-        kept => format!("{kept} finished outputs are kept for --resume"),
+        kept => {
+            let kept = clause(kept as u64, "finished output", ("is", "are"));
+            format!("{kept} kept for --resume")
+        }
     };
     report_as(kind, &format!("{why}; {kept}"));
     // Other threads still write, and may make the folders anew. They end for certain where another

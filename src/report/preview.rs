@@ -3,6 +3,9 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use serde_json::{Value, json};
+
+use super::words::{count, thousands};
 use crate::resources::format_size;
 
 /// A run that is planned. Bytes are estimates without compression.
@@ -23,26 +26,50 @@ pub struct Planned {
     pub bytes: u64,
 }
 
+/// The version of the object that [`Preview::json`] gives: fields are added within a version.
+const SCHEMA: u32 = 1;
+
 impl Preview {
+    /// The same for a program, sizes in bytes.
+    pub fn json(&self) -> Value {
+        let outputs = self.outputs.iter().map(|output| {
+            json!({
+                "path": output.path.to_string_lossy(),
+                "rows": output.rows,
+                "bytes": output.bytes,
+            })
+        });
+        json!({
+            "schema": SCHEMA,
+            "from": self.from,
+            "outputs": outputs.collect::<Vec<_>>(),
+            "reading": self.reading,
+            "memory_bytes": self.memory,
+            "scratch_bytes": self.scratch,
+            "threads": self.threads,
+        })
+    }
+
     pub fn text(&self) -> String {
         let rows: u64 = self.outputs.iter().map(|o| o.rows).sum();
-        let count = match self.outputs.len() {
-            1 => "1 file".to_string(),
-            n => format!("{n} files"),
-        };
-        let mut text = format!("Plan: {rows} cells of {} into {count}\n\n", self.from);
+        let files = count(self.outputs.len() as u64, "file");
+        let mut text = format!(
+            "Plan: {} of {} into {files}\n\n",
+            count(rows, "cell"),
+            self.from
+        );
         let mut line = |cells: &str, bytes: &str, file: &str| {
             let _ = writeln!(text, "{cells:>12}  {bytes:>8}  {file}");
         };
         line("cells", "size", "file");
         for output in &self.outputs {
-            let (cells, size) = (output.rows.to_string(), format_size(output.bytes));
+            let (cells, size) = (thousands(output.rows), format_size(output.bytes));
             line(&cells, &size, &output.path.to_string_lossy());
         }
         if self.outputs.len() > 1 {
             let bytes = self.outputs.iter().map(|o| o.bytes);
             let bytes = bytes.fold(0, u64::saturating_add);
-            line(&rows.to_string(), &format_size(bytes), "in all");
+            line(&thousands(rows), &format_size(bytes), "in all");
         }
         let scratch = match self.scratch {
             0 => "none".into(),
@@ -71,7 +98,7 @@ mod tests {
         Preview {
             from: "atlas.h5ad".into(),
             outputs: planned.collect(),
-            reading: "in 3 waves of up to 2.0 GB".into(),
+            reading: "in 3 passes of up to 2.0 GB".into(),
             memory: 2_500_000_000,
             scratch: 12_300_000_000,
             threads: 8,
@@ -85,14 +112,14 @@ mod tests {
             ("out/atlas_shard_1.h5ad", 40, 812),
         ]);
         let expected = "\
-Plan: 1000040 cells of atlas.h5ad into 2 files
+Plan: 1,000,040 cells of atlas.h5ad into 2 files
 
        cells      size  file
-     1000000    9.3 GB  out/atlas_shard_0.h5ad
+   1,000,000    9.3 GB  out/atlas_shard_0.h5ad
           40     812 B  out/atlas_shard_1.h5ad
-     1000040    9.3 GB  in all
+   1,000,040    9.3 GB  in all
 
-reading  in 3 waves of up to 2.0 GB
+reading  in 3 passes of up to 2.0 GB
 memory   about 2.5 GB
 scratch  12 GB
 threads  8
@@ -100,6 +127,8 @@ threads  8
 Sizes are estimates without compression. Nothing was written.
 ";
         assert_eq!(plan.text(), expected);
+        assert_eq!(plan.json()["outputs"][1]["bytes"], 812);
+        assert_eq!(plan.json()["schema"], 1);
         assert!(expected.lines().all(|line| line.chars().count() <= 80));
     }
 

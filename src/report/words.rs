@@ -24,6 +24,12 @@ pub fn count(n: u64, noun: &str) -> String {
     }
 }
 
+/// The same with a verb, given for one and for many: `1 cell has`, `1,400 cells have`.
+pub fn clause(n: u64, noun: &str, verbs: (&str, &str)) -> String {
+    let verb = if n == 1 { verbs.0 } else { verbs.1 };
+    format!("{} {verb}", count(n, noun))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +56,8 @@ mod tests {
         assert_eq!(count(1400, "cell"), "1,400 cells");
         assert_eq!(count(2, "pass"), "2 passes");
         assert_eq!(count(1, "category"), "1 category");
+        assert_eq!(clause(1, "cell", ("has", "have")), "1 cell has");
+        assert_eq!(clause(2000, "cell", ("has", "have")), "2,000 cells have");
         assert_eq!(count(3, "category"), "3 categories");
     }
 }

@@ -87,6 +87,12 @@ fn cgroup_limit_files(proc_self_cgroup: &str) -> Vec<PathBuf> {
     files
 }
 
+/// The most memory that this process has had, in bytes, where the kernel tells.
+pub fn peak_memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    kib_field(&status, "VmHWM:")
+}
+
 /// Bytes available according to `/proc/meminfo`; the total on kernels that do not say.
 fn meminfo_free(text: &str) -> Option<u64> {
     kib_field(text, "MemAvailable:").or_else(|| kib_field(text, "MemTotal:"))

@@ -11,8 +11,8 @@ fn text_fits_a_terminal_and_has_a_line_for_each_element() {
     assert_eq!(text.lines().find(wide), None);
     for told in [
         "700 cells × 765 genes",
-        "anndata 0.1.0",
-        "700 × 765, 174400 non-zeros",
+        "AnnData format 0.1.0",
+        "700 × 765, 174,400 non-zeros",
         "10 categories",
         "rank_genes_groups",
     ] {

@@ -35,7 +35,7 @@ fn a_dry_run_tells_the_plan_and_makes_nothing() {
         ),
         (
             "slice pbmc.h5ad new/p --shuffle --manifest m.json",
-            "in 1 wave of up to",
+            "in 1 pass of up to",
         ),
         (
             "filter pbmc.h5ad new/f.zarr --where n_genes<0",
@@ -43,7 +43,7 @@ fn a_dry_run_tells_the_plan_and_makes_nothing() {
         ),
         (
             "merge new/m.h5ad pbmc.h5ad pbmc.h5ad",
-            "1400 cells of 2 inputs into 1 file",
+            "1,400 cells of 2 inputs into 1 file",
         ),
     ];
     for (args, told) in runs {

@@ -332,7 +332,7 @@ def bad_choices_of_cells_are_refused(case):
             (by("--obs-column", "share"), "'share' is float64"), (by("--obs-column", "kind", "--always-include", "B sell"), "'B sell'", "'B cell'"),
             (by("--obs-column", "grp", "--csv-file", table), "3 of 53 cells", "'cell 50 é'", "short.csv"), (by("--obs-column", "grp", "--csv-file", twice), "twice.csv", "cell 3 é", "Line 55"),
             (by("--obs-column", "grq", "--csv-file", table), "no column 'grq'", "'grp'"), (by("--obs-column", "grp", "--csv-file", table, "--join-column", "x"), "no column 'x'", "'id'"),
-            (by("--obs-column", "grp", "--csv-file", out / "none.csv"), "none.csv"), (by("--max-bytes", "10"), "--max-bytes"), (("filter", source, source, "--where", "flag"), "input"),
+            (by("--obs-column", "grp", "--csv-file", out / "none.csv"), "none.csv"), (by("--max-bytes", "10B"), "--max-bytes"), (("filter", source, source, "--where", "flag"), "input"),
             (("filter", source, out / "o.loom", "--where", "flag"), "o.loom")):
         _refused(case, " ".join(map(str, args[2:])), args, *words)
     for args, *words in (

@@ -96,7 +96,7 @@ def a_dry_run_tells_what_is_written_then(case):
         case.check(label, [] if len(made) == len(lines) else [done.stdout])
         for (rows, size, unit, name), output in zip(lines, made):
             want = corpus.read(output).n_obs
-            case.check(f"{label}: {output.name}", [] if int(rows) == want and name.endswith(output.name) else [f"{rows} {name}, want {want}"])
+            case.check(f"{label}: {output.name}", [] if int(rows.replace(",", "")) == want and name.endswith(output.name) else [f"{rows} {name}, want {want}"])
             told = float(size) * {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9}[unit]
             near = path != big or 0.7 < told / output.stat().st_size < 1.3
             case.check(f"{label}: {output.name}", [] if near else [f"{told} bytes, want {output.stat().st_size}"])

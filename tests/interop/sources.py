@@ -83,7 +83,7 @@ def merge_counts_doubled_names(case):
     parts = [part(3, 4, GENES[0]), part(3, 6, GENES[0]), part(4, 5, GENES[0])]
     for options, count in ((["--label", "batch"], 8), (["--index-unique", "-"], 0), (["--memory-limit", "64MiB"], 8)):
         if _sources(case, " ".join(options), parts, options) is not None:
-            said = [line for line in case.stderr.splitlines() if "more than once" in line]
+            said = [line for line in case.stderr.splitlines() if "name of another cell" in line]
             case.check(" ".join(options), [] if [f" {count} " in line for line in said] == [True] * bool(count) else [f"{case.stderr}"])
 
 

@@ -1,0 +1,240 @@
+//! What the name of an output tells of others: the shards of one run are called `PREFIX_shard_N.h5ad`.
+//!
+//! By it slips are seen that would lose data: an output that was forgotten, so that the first shard stands in its place,
+//! and shards of an earlier run that a pattern would take too.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+
+const SHARD: &str = "_shard_";
+
+/// The prefix and the number of a file that is called like a shard.
+fn shard_of(path: &Path) -> Option<(PathBuf, u64)> {
+    let stem = path.file_stem()?.to_str()?;
+    let (prefix, number) = stem.rsplit_once(SHARD)?;
+    Some((path.with_file_name(prefix), canonical(number)?))
+}
+
+/// A number as this program writes it.
+fn canonical(digits: &str) -> Option<u64> {
+    let number: u64 = digits.parse().ok()?;
+    (number.to_string() == digits).then_some(number)
+}
+
+/// Whether all are called like shards of one prefix.
+pub fn are_shards(paths: &[PathBuf]) -> bool {
+    let mut prefixes = paths.iter().map(|path| Some(shard_of(path)?.0));
+    let first = prefixes.next().flatten();
+    first.is_some() && prefixes.all(|prefix| prefix == first)
+}
+
+/// Numbers between the least and the greatest that shards of one prefix lack: `(first, last, how many)`.
+pub fn missing_shards(paths: &[PathBuf]) -> Option<(u64, u64, u64)> {
+    if !are_shards(paths) {
+        return None;
+    }
+    let mut numbers: Vec<u64> = paths
+        .iter()
+        .filter_map(|path| Some(shard_of(path)?.1))
+        .collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    // The first shard is that of number 0.
+    let pairs = numbers.iter().scan(0, |next, &number| {
+        let gap = (*next, number);
+        *next = number + 1;
+        Some(gap)
+    });
+    let gaps: Vec<(u64, u64)> = pairs.filter(|(from, to)| from < to).collect();
+    let count = gaps.iter().map(|(from, to)| to - from).sum();
+    Some((gaps.first()?.0, gaps.last()?.1 - 1, count))
+}
+
+/// Shards of this prefix that none of the `outputs` replaces, by number.
+pub fn older_shards(prefix: &Path, outputs: &[PathBuf]) -> Vec<PathBuf> {
+    let first = super::shard_path(prefix, 0);
+    let Some((wanted, _)) = shard_of(&first) else {
+        return vec![];
+    };
+    let folder = first
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let entries = fs::read_dir(folder.unwrap_or(Path::new(".")));
+    let new: HashSet<&OsStr> = outputs.iter().filter_map(|path| path.file_name()).collect();
+    let entries = entries.into_iter().flatten().flatten();
+    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let mut found: Vec<(u64, PathBuf)> = files
+        .map(|entry| first.with_file_name(entry.file_name()))
+        .filter(|path| path.extension() == first.extension())
+        .filter(|path| path.file_name().is_some_and(|name| !new.contains(name)))
+        .filter_map(|path| {
+            shard_of(&path)
+                .filter(|(prefix, _)| *prefix == wanted)
+                .map(|of| (of.1, path))
+        })
+        .collect();
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Refuses an output of a merge that exists and looks like one of the inputs: the output was forgotten, and a shell put
+/// the first match of a pattern in its place. `again` says whether it looks like the result of this same command.
+pub fn refuse_forgotten(output: &Path, inputs: &[PathBuf], again: impl Fn() -> bool) -> Result<()> {
+    if !output.exists() {
+        return Ok(());
+    }
+    let of = |path: &Path| shard_of(path).map(|(prefix, _)| prefix);
+    let own = of(output);
+    let pattern = if own.is_some() && inputs.iter().any(|input| of(input) == own) {
+        own.map(|prefix| format!("{}{SHARD}*", prefix.display()))
+    } else {
+        listed(output, inputs).filter(|_| !again())
+    };
+    let Some(pattern) = pattern else {
+        return Ok(());
+    };
+    let end = output.extension().unwrap_or_default().to_string_lossy();
+    bail!(
+        "Output {} exists and looks like one of the inputs. The output comes first: annslicer merge OUTPUT \
+         '{pattern}.{end}'; or give --overwrite to replace it",
+        output.display()
+    )
+}
+
+/// Refuses an output of a filter that is a shard of the run that the input is of.
+pub fn refuse_shard(output: &Path, input: &Path) -> Result<()> {
+    let prefix = |path| shard_of(path).map(|(prefix, _)| prefix);
+    let is_shard = prefix(output).is_some() && prefix(output) == prefix(input);
+    ensure!(
+        !(is_shard && output.exists()),
+        "Output {} exists and is a shard like the input. filter takes one input: annslicer filter {} OUTPUT; or \
+         give --overwrite to replace it",
+        output.display(),
+        input.display()
+    );
+    Ok(())
+}
+
+/// The start that all names have in common, where output and inputs are in order as a shell puts them.
+fn listed(output: &Path, inputs: &[PathBuf]) -> Option<String> {
+    let all: Vec<&str> = [output]
+        .into_iter()
+        .chain(inputs.iter().map(PathBuf::as_path))
+        .map(Path::to_str)
+        .collect::<Option<_>>()?;
+    let is_alike =
+        |path: &PathBuf| path.parent() == output.parent() && path.extension() == output.extension();
+    if !all.is_sorted() || !inputs.iter().all(is_alike) {
+        return None;
+    }
+    let (first, last) = (all.first()?, all.last()?);
+    let common = first
+        .bytes()
+        .zip(last.bytes())
+        .take_while(|(a, b)| a == b)
+        .count();
+    // In order, so that what the first and the last have in common all have.
+    let end = first.get(..common)?.rfind('_')?;
+    let name = first[..end].rsplit('/').next()?;
+    (!name.is_empty()).then(|| format!("{}_*", &first[..end]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(names: &[&str]) -> Vec<PathBuf> {
+        names.iter().map(PathBuf::from).collect()
+    }
+
+    #[test]
+    fn names_of_shards_tell_prefix_and_number() {
+        assert_eq!(
+            shard_of(Path::new("out/p_shard_12.h5ad")),
+            Some(("out/p".into(), 12))
+        );
+        assert_eq!(
+            shard_of(Path::new("a_shard_1_shard_2.h5ad")),
+            Some(("a_shard_1".into(), 2))
+        );
+        for other in [
+            "p_shard_.h5ad",
+            "p_shard_01.h5ad",
+            "p_shard_1x.h5ad",
+            "p.h5ad",
+            "shard_1.h5ad",
+        ] {
+            assert_eq!(shard_of(Path::new(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn gaps_between_shards_are_found() {
+        let of = |names: &[&str]| missing_shards(&paths(names));
+        assert_eq!(of(&["p_shard_0.h5ad", "p_shard_1.h5ad"]), None);
+        assert_eq!(of(&["p_shard_4.h5ad", "p_shard_1.h5ad"]), Some((0, 3, 3)));
+        assert_eq!(of(&["p_shard_1.h5ad", "q_shard_3.h5ad"]), None);
+        assert_eq!(of(&["a.h5ad"]), None);
+    }
+
+    #[test]
+    fn older_shards_are_those_of_the_very_pattern() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for name in [
+            "p_shard_0",
+            "p_shard_2",
+            "p_shard_10",
+            "p_shard_07",
+            "p_shard_x",
+            "p_all",
+            "pp_shard_3",
+        ] {
+            fs::write(at(&format!("{name}.h5ad")), "").unwrap();
+        }
+        fs::write(at("p_shard_4.h5ad.bak"), "").unwrap();
+        fs::create_dir(at("p_shard_5.h5ad")).unwrap();
+        let older = older_shards(&at("p"), &[at("p_shard_0.h5ad")]);
+        assert_eq!(older, [at("p_shard_2.h5ad"), at("p_shard_10.h5ad")]);
+    }
+
+    #[test]
+    fn a_forgotten_output_is_refused_and_the_same_command_again_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let all = |names: &[&str]| names.iter().map(|name| at(name)).collect::<Vec<_>>();
+        for name in ["p_shard_0.h5ad", "d_A.h5ad", "whole.h5ad", "d_all.h5ad"] {
+            fs::write(at(name), "").unwrap();
+        }
+        let refused = |output: &str, inputs: &[&str], again| {
+            refuse_forgotten(&at(output), &all(inputs), || again).is_err()
+        };
+        assert!(refused("p_shard_0.h5ad", &["p_shard_1.h5ad"], true));
+        assert!(refused("d_A.h5ad", &["d_B.h5ad", "d_C.h5ad"], false));
+        assert!(
+            !refused("d_A.h5ad", &["d_B.h5ad", "d_C.h5ad"], true),
+            "the same command again"
+        );
+        assert!(
+            !refused("d_all.h5ad", &["d_B.h5ad"], false),
+            "not in the order of a shell"
+        );
+        assert!(!refused("whole.h5ad", &["x_shard_0.h5ad"], false));
+        assert!(
+            !refused("p_shard_9.h5ad", &["p_shard_1.h5ad"], false),
+            "it does not exist"
+        );
+        let said = refuse_forgotten(&at("d_A.h5ad"), &all(&["d_B.h5ad"]), || false);
+        let said = said.unwrap_err().to_string();
+        assert!(
+            said.contains(&format!("merge OUTPUT '{}'", at("d_*.h5ad").display())),
+            "{said}"
+        );
+        assert!(refuse_shard(&at("p_shard_0.h5ad"), &at("p_shard_1.h5ad")).is_err());
+        assert!(refuse_shard(&at("d_A.h5ad"), &at("d_B.h5ad")).is_ok());
+    }
+}
