@@ -57,7 +57,7 @@ def bad_files_are_refused(case):
     _both(case, "empty", folder / "empty.h5ad")
     (folder / "folder.zarr").mkdir()
     _both(case, "not Zarr", folder / "folder.zarr")
-    shutil.copyfile(good, folder / "wrong.loom")
+    (folder / "wrong.loom").write_text("neither HDF5 nor Zarr")
     _both(case, "wrong extension", folder / "wrong.loom")
     (folder / "cut.h5ad").write_bytes(good.read_bytes()[:good.stat().st_size // 2])
     _both(case, "truncated", folder / "cut.h5ad")
