@@ -25,8 +25,8 @@ use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
 use crate::report::events;
 use crate::report::failure::{Failure, Kind};
-use crate::report::logging;
 use crate::report::progress::Progress;
+use crate::report::terminal;
 use crate::report::words::{count, thousands};
 use crate::resources::{format_size, size_on_disk};
 use crate::store::{self, Format, Group};
@@ -94,7 +94,7 @@ impl<'a> Session<'a> {
             whole: 0,
             manifest: None,
             began,
-            started: logging::now()?,
+            started: terminal::now()?,
             values: vec![],
             older: vec![],
         })

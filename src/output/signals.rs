@@ -25,7 +25,7 @@ use super::record::LOCK;
 use super::tree::remove_tree;
 use crate::report::failure::Kind;
 use crate::report::logging::report_as;
-use crate::report::progress::end_bars;
+use crate::report::terminal::end_bars;
 use crate::report::words::clause;
 
 /// What a signal must know. Held while outputs are renamed, so that a signal falls before or

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use serde_json::{Map, Value, json};
 
-use super::logging::{Stderr, now};
+use super::terminal::{Stderr, now};
 
 /// The version of the format, in each line.
 const VERSION: u32 = 1;

@@ -6,23 +6,19 @@
 
 use std::{
     env, fmt,
-    io::{self, ErrorKind, IsTerminal, Write},
+    io::{self, ErrorKind, IsTerminal},
 };
 
 use clap::ValueEnum;
 use tracing::{Event, Level, Subscriber, error};
 use tracing_subscriber::{
-    fmt::{
-        FmtContext, FormatEvent, FormatFields,
-        format::Writer,
-        time::{FormatTime, SystemTime},
-    },
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     registry::LookupSpan,
 };
 
 use super::events;
 use super::failure::{Kind, Told};
-use super::progress::above_bars;
+use super::terminal::{Stderr, now};
 
 /// The form of messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -211,32 +207,9 @@ where
     }
 }
 
-/// The time in seconds, as `2026-03-01T17:05:09Z`.
-pub fn now() -> Result<String, fmt::Error> {
-    let mut time = String::new();
-    SystemTime.format_time(&mut Writer::new(&mut time))?;
-    Ok(format!(
-        "{}Z",
-        time.split(['.', 'Z']).next().unwrap_or_default()
-    ))
-}
-
-/// Stderr below which the progress bar stays whole. Nobody listening is no reason to stop.
-pub struct Stderr;
-
-impl Write for Stderr {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _ = above_bars(|| io::stderr().write_all(line));
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::sync::{Arc, Mutex};
 
     use anyhow::{Context, anyhow};

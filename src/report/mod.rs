@@ -6,4 +6,5 @@ pub mod logging;
 pub mod once;
 pub mod preview;
 pub mod progress;
+pub mod terminal;
 pub mod words;

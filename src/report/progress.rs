@@ -1,22 +1,19 @@
 //! How far a run is: a bar on a terminal, events for a program that reads them, elsewhere a log line now and then.
 //!
 //! A run goes step by step, and a step may take minutes: within it, the bytes that were moved so far say how far it is.
-//! A thread of its own looks at that a few times a second. The bars are in one place so that [`above_bars`] lets log
-//! lines scroll by above them.
+//! A thread of its own looks at that a few times a second.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use tracing::info;
 
 use super::events;
+use super::terminal;
 use super::words::thousands;
-
-/// Drawn on stderr, if that is a terminal.
-static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// How long a run is silent, where there is no terminal.
 const LOG_INTERVAL: Duration = Duration::from_secs(30);
@@ -30,17 +27,6 @@ const LEAST_SHARE: f64 = 0.01;
 
 /// Steps of a bar.
 const BAR: u64 = 1000;
-
-/// Runs `write`, which writes to the terminal, with the bars out of the way.
-pub fn above_bars<T>(write: impl FnOnce() -> T) -> T {
-    BARS.suspend(write)
-}
-
-/// Takes all bars away, for good.
-pub fn end_bars() {
-    let _ = BARS.clear();
-    BARS.set_draw_target(ProgressDrawTarget::hidden());
-}
 
 /// The progress of one run over cells. Dropping it takes the bar away.
 pub struct Progress {
@@ -95,7 +81,7 @@ impl Progress {
                 started: Instant::now(),
                 how: if events::are_wanted() {
                     How::Events
-                } else if BARS.is_hidden() {
+                } else if terminal::is_hidden() {
                     How::Log(LOG_INTERVAL)
                 } else {
                     How::Bar(bar(what))
@@ -170,7 +156,7 @@ impl Display {
         }
         if let How::Bar(bar) = &self.how {
             bar.finish_and_clear();
-            BARS.remove(bar);
+            terminal::remove(bar);
         }
     }
 
@@ -200,7 +186,7 @@ fn bar(what: &str) -> ProgressBar {
     // What does not fit the width of the terminal is left out, from the right.
     let style = ProgressStyle::with_template("{prefix} [{bar:12}] {wide_msg}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = BARS.add(ProgressBar::new(BAR));
+    let bar = terminal::add(ProgressBar::new(BAR));
     bar.set_style(style.progress_chars("#> "));
     bar.set_prefix(what.to_owned());
     bar
