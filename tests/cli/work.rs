@@ -99,7 +99,8 @@ fn chunks_are_decoded_once() {
         );
     }
     let work = run(folder.path(), "slice again.zarr s --size 3000", false);
-    assert!(work.chunks < 120, "{} larger chunks of Zarr", work.chunks);
+    // Text that is copied is read once more than values are: first it is seen to be UTF-8.
+    assert!(work.chunks < 160, "{} larger chunks of Zarr", work.chunks);
 }
 
 /// Makes X of a copy of the example a CSC matrix in small compressed chunks; returns how many its indices take.
