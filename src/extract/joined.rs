@@ -1,6 +1,7 @@
 //! Outputs of several inputs, joined: the rows of one input after those of another, as they are stored where that can be.
 
 use anyhow::{Result, ensure};
+use tracing::warn;
 
 use super::output::OutputFile;
 use super::{Request, needs, plan};
@@ -20,8 +21,11 @@ pub fn run(inputs: JoinedInputs, request: &Request, needs: &mut Vec<Need>) -> Re
     let mut rows = inputs.create(&output.root, &request.scratch.folder()?)?;
     request.progress.weigh(rows.work());
     while rows.append_next(request.progress)? {}
-    rows.finish(&output.root)?;
+    let warning = rows.finish(&output.root)?;
     output.finish()?;
+    if let Some(warning) = warning {
+        warn!("{warning}");
+    }
     (request.finished)(0)
 }
 

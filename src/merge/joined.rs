@@ -307,8 +307,9 @@ impl JoinedRows<'_> {
         Ok(())
     }
 
-    /// Makes all arrays whole, and warns of cells that have the name of another one. `out` is the result.
-    pub fn finish(self, out: &Group) -> Result<()> {
+    /// Makes all arrays whole. `out` is the result. Returns a warning for when it stands, where cells have the name of
+    /// another one.
+    pub fn finish(self, out: &Group) -> Result<Option<String>> {
         for (path, rows) in self.frames {
             rows.finish().with_context(|| format!("Merge '{path}'"))?;
         }
@@ -323,11 +324,8 @@ impl JoinedRows<'_> {
         } else {
             "if that is meant, --index-unique - adds the file's name to each; if not, is a file given twice?"
         };
-        if doubled > 0 {
-            let cells = clause(doubled, "cell", ("has", "have"));
-            warn!("{cells} the name of another cell; {advice}");
-        }
-        Ok(())
+        let cells = clause(doubled, "cell", ("has", "have"));
+        Ok((doubled > 0).then(|| format!("{cells} the name of another cell; {advice}")))
     }
 }
 
