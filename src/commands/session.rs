@@ -17,14 +17,13 @@ use crate::cells::csv::{self, Table};
 use crate::cells::{Obs, limit};
 use crate::cli::{self, Options, TableArgs};
 use crate::codec::compression::Compression;
-use crate::extract::plan::Budget;
+use crate::extract::plan::{self, Budget};
 use crate::extract::{self, Order, RowSource};
 use crate::frame::unsound;
 use crate::output::manifest::{Facts, Manifest};
 use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
 use crate::report::events;
-use crate::report::failure::{Failure, Kind};
 use crate::report::progress::Progress;
 use crate::report::terminal;
 use crate::report::words::{count, thousands};
@@ -272,21 +271,22 @@ impl<'a> Session<'a> {
             .map_or_else(budget, Budget::exactly)
     }
 
-    /// The memory for `rows` rows in another order than the file's; `whither` is told where it is too little.
-    pub fn any_order(&self, rows: u64, whither: &str) -> Result<Budget> {
-        let limit = self.options.machine.memory;
-        match Budget::any_order(limit, rows, rayon::current_num_threads()) {
-            Ok(budget) => Ok(self.options.block_bytes.map_or(budget, Budget::exactly)),
-            Err(least) => bail!(Failure(
-                Kind::Memory,
-                format!(
-                    "--memory-limit {} is too little for {} in {whither}; give at least {}",
-                    format_size(limit),
-                    count(rows, "cell"),
-                    format_size(least)
-                )
-            )),
+    /// The memory for `rows` rows in another order than the file's. A limit below the least is a warning.
+    pub fn any_order(&self, rows: u64) -> Budget {
+        let (limit, threads) = (self.options.machine.memory, rayon::current_num_threads());
+        if let Some(bytes) = self.options.block_bytes {
+            return Budget::exactly(bytes);
         }
+        let least = plan::least(rows, threads);
+        if limit < least {
+            warn!(
+                "--memory-limit {} is too little for {} in another order; {}, the least, is used",
+                format_size(limit),
+                count(rows, "cell"),
+                format_size(least)
+            );
+        }
+        Budget::any_order(limit, rows, threads)
     }
 
     /// Writes the outputs that are not whole, or tells how that would be done.

@@ -266,7 +266,7 @@ fn by_column(
             thousands(shards.shared)
         );
     }
-    let budget = session.any_order(total, "all shards")?;
+    let budget = session.any_order(total);
     let order = groups.order(&shards)?;
     Ok(ShardPlan {
         order: match paths.len() {
@@ -285,7 +285,7 @@ fn order(session: &Session, seed: Option<&Seed>, cells: u64) -> Result<(Order, B
     let Some(seed) = seed else {
         return Ok((Order::AsIs, session.in_order()));
     };
-    let budget = session.any_order(cells, "random order")?;
+    let budget = session.any_order(cells);
     info!("Shuffle enabled (seed={seed}).");
     Ok((Order::Cells(permutation(seed, cells)?), budget))
 }

@@ -1,6 +1,7 @@
 //! How much is read at a time, and what a run would do with that.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
+use tracing::warn;
 
 use super::plan::{self, Budget};
 use super::{Order, Request};
@@ -54,13 +55,16 @@ impl Approach {
                 let span = request.span();
                 held += Targets::listed_bytes(selection.cells, span.end - span.start);
             }
-            wave = wave.beside(held).with_context(|| {
-                format!(
-                    "Its chunks, and places in CSC matrices, take {}, which leaves too little memory for rows in \
-                     another order; give a larger --memory-limit or a smaller --jobs",
-                    format_size(held)
-                )
-            })?;
+            let (left, lacking) = wave.beside(held);
+            if lacking > 0 {
+                warn!(
+                    "Chunks of the input, and places in CSC matrices, take {} beside the rows: {} more than \
+                     --memory-limit allows are used",
+                    format_size(held),
+                    format_size(lacking)
+                );
+            }
+            wave = left;
         }
         let span = request.span();
         let total = span.end - span.start;

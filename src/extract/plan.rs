@@ -36,16 +36,14 @@ impl Budget {
         }
     }
 
-    /// For rows in any order: `cells` of them are held as an order of 4 bytes each. `Err` holds the least limit
-    /// that would do.
-    pub fn any_order(limit: u64, cells: u64, threads: usize) -> Result<Budget, u64> {
+    /// For rows in any order: `cells` of them are held as an order of 4 bytes each. `limit` is [`least`] or more: what
+    /// is below counts as that.
+    pub fn any_order(limit: u64, cells: u64, threads: usize) -> Budget {
         let held = memory(0, cells, threads);
-        match limit.checked_sub(held) {
-            Some(wave) if wave >= LEAST => Ok(Budget {
-                wave,
-                sweep: wave / 2,
-            }),
-            _ => Err(held + LEAST),
+        let wave = limit.saturating_sub(held).max(LEAST);
+        Budget {
+            wave,
+            sweep: wave / 2,
         }
     }
 
@@ -57,10 +55,12 @@ impl Budget {
         }
     }
 
-    /// What is left for rows where chunks take so many bytes; `None` if that is too little.
-    pub fn beside(self, chunks: u64) -> Option<Budget> {
-        let wave = self.wave.checked_sub(chunks.saturating_sub(DECODING))?;
-        (wave >= LEAST.min(self.wave)).then_some(Budget { wave, ..self })
+    /// What is left for rows where chunks take so many bytes, and how many bytes it lacks of the least, which it then is.
+    pub fn beside(self, chunks: u64) -> (Budget, u64) {
+        let least = LEAST.min(self.wave);
+        let taken = chunks.saturating_sub(DECODING).saturating_add(least);
+        let wave = self.wave.saturating_sub(taken).saturating_add(least);
+        (Budget { wave, ..self }, taken.saturating_sub(self.wave))
     }
 
     /// For tests: waves as small as wanted.
@@ -102,6 +102,11 @@ pub fn data_bytes(cost: &RowCost, count: u64, rows: u64) -> u64 {
 /// What a process of so many threads takes that holds a wave of so many bytes and an order of so many rows.
 pub fn memory(wave: u64, order: u64, threads: usize) -> u64 {
     BASE + THREAD * threads as u64 + wave + 4 * order
+}
+
+/// The least memory in which so many rows are put in any order.
+pub fn least(order: u64, threads: usize) -> u64 {
+    memory(LEAST, order, threads)
 }
 
 /// How many threads may work in so much memory, two at the least: half of it is for waves, and half of what is left of
@@ -179,15 +184,26 @@ mod tests {
 
     #[test]
     fn a_shuffle_needs_room_for_its_order() {
-        assert!(Budget::any_order(256 << 20, 1_000_000, 4).is_ok());
-        let least = Budget::any_order(256 << 20, 100_000_000, 4).unwrap_err();
-        assert_eq!(
-            Budget::any_order(least, 100_000_000, 4),
-            Ok(Budget {
-                wave: LEAST,
-                sweep: LEAST / 2
-            })
-        );
+        assert!(least(1_000_000, 4) < 256 << 20);
+        let (cells, limit) = (100_000_000, least(100_000_000, 4));
+        let smallest = Budget {
+            wave: LEAST,
+            sweep: LEAST / 2,
+        };
+        for limit in [limit, limit / 2, 1] {
+            assert_eq!(Budget::any_order(limit, cells, 4), smallest);
+        }
+        assert_eq!(Budget::any_order(limit + 10, cells, 4).wave, LEAST + 10);
+    }
+
+    #[test]
+    fn chunks_beside_the_rows_leave_the_least() {
+        let budget = Budget::exactly(2 * LEAST);
+        assert_eq!(budget.beside(DECODING), (budget, 0));
+        let (left, lacking) = budget.beside(DECODING + LEAST / 2);
+        assert_eq!((left.wave, lacking), (LEAST + LEAST / 2, 0));
+        let (left, lacking) = budget.beside(DECODING + 3 * LEAST);
+        assert_eq!((left.wave, lacking), (LEAST, 2 * LEAST));
     }
 
     #[test]
@@ -195,7 +211,7 @@ mod tests {
         assert!((8..64).contains(&threads_in(256 << 20)));
         for limit in [1, 128 << 20, 256 << 20, 2 << 30] {
             let threads = threads_in(limit);
-            assert!(threads == 2 || Budget::any_order(limit, 1_000_000, threads).is_ok());
+            assert!(threads == 2 || least(1_000_000, threads) <= limit);
         }
     }
 
