@@ -213,9 +213,10 @@ impl Bench {
             }
             Tool => {
                 let tool = self.tool.as_ref()?.display();
-                let jobs: &[&str] = match args.starts_with("slice") {
-                    true => &[" -j 1", " -j 2"],
-                    false => &[""],
+                let jobs: &[&str] = if args.starts_with("slice") {
+                    &[" -j 1", " -j 2"]
+                } else {
+                    &[""]
                 };
                 let commands = jobs.iter().map(|jobs| format!("'{tool}' {args}{jobs}"));
                 ("Python".into(), commands.collect())

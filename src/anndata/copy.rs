@@ -223,21 +223,15 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
         _ => None,
     };
     if let Some(why) = why {
-        if parent.copy_verbatim(name, out, to)? {
-            // The library has copied the attributes that the array has.
-            return if unlabelled {
-                out.set_attrs(to, &array_attrs(&array)?)
-            } else {
-                Ok(())
-            };
+        if !parent.copy_verbatim(name, out, to)? {
+            return leave_out(&array, to, why);
         }
-        // Of Zarr no type is known that anndata writes and this program does not read.
-        ensure!(
-            array.format() != Format::Zarr || array.spec().dtype.is_record_with_text(),
-            "It cannot be read: {why}; remove it from the input"
-        );
-        warn!("'{to}' is left out: it cannot be converted between formats: {why}");
-        return Ok(());
+        // The library has copied the attributes that the array has.
+        return if unlabelled {
+            out.set_attrs(to, &array_attrs(&array)?)
+        } else {
+            Ok(())
+        };
     }
     if matches!(spec.dtype, Dtype::FixedString { .. }) && (unlabelled || spec.shape.is_empty()) {
         return fixed_text(&array, out, to, unlabelled);
@@ -260,6 +254,17 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
         spec.dtype = Dtype::String; // of any length, which is UTF-8
     }
     values(&array, out, to, &attrs, spec)
+}
+
+/// Names an array that cannot be converted to another format.
+fn leave_out(array: &Array, to: &str, why: &str) -> Result<()> {
+    // Of Zarr no type is known that anndata writes and this program does not read.
+    ensure!(
+        array.format() != Format::Zarr || array.spec().dtype.is_record_with_text(),
+        "It cannot be read: {why}; remove it from the input"
+    );
+    warn!("'{to}' is left out: it cannot be converted between formats: {why}");
+    Ok(())
 }
 
 /// Records that hold text of any length, with that at a fixed width. `None` for other arrays, and where records lie in

@@ -62,6 +62,18 @@ impl Checker<'_> {
                 _ => self.child(group, path, name, Expected::Column(len)),
             }
         }
+        self.unlisted(path, group, &columns);
+        if matches!(Encoding::of_group(group), Ok(Encoding::OldDataFrame)) {
+            match older::frame(group, self.root) {
+                Ok(frame) => self.old_columns(path, frame),
+                Err(error) => self.findings.failed(path, &error),
+            }
+        }
+        self.names_as_expected(path, group, place);
+    }
+
+    /// What lies in a frame without being one of its `columns`.
+    fn unlisted(&mut self, path: &str, group: &Group, columns: &[String]) {
         for name in self.names(group, path) {
             let folder = format!("{name}/");
             if columns.iter().any(|c| *c == name || c.starts_with(&folder)) {
@@ -73,12 +85,10 @@ impl Checker<'_> {
             }
             self.child(group, path, &name, Expected::Any);
         }
-        if matches!(Encoding::of_group(group), Ok(Encoding::OldDataFrame)) {
-            match older::frame(group, self.root) {
-                Ok(frame) => self.old_columns(path, frame),
-                Err(error) => self.findings.failed(path, &error),
-            }
-        }
+    }
+
+    /// Whether the names of a frame are those that its place in the file asks for.
+    fn names_as_expected(&mut self, path: &str, group: &Group, place: Expected) {
         match place {
             Expected::Frame(_) => self.index(path),
             Expected::Rows(Some(axis)) => self.names_of(path, axis),

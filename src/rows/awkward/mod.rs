@@ -11,7 +11,7 @@ use std::error::Error;
 use std::fmt::{Display, Formatter};
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 pub use self::block::AwkwardBlock;
@@ -205,6 +205,16 @@ fn check_parameters(form: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Why a node of a form is not read: awkward makes an array of it, or does not either.
+fn unknown_form(class: &str) -> anyhow::Error {
+    let stem = class.trim_end_matches(|c: char| "U_".contains(c) || c.is_ascii_digit());
+    if CLASSES.contains(&stem) {
+        UnknownForm(class.into()).into()
+    } else {
+        anyhow!("its form holds '{class}', of which awkward makes no array")
+    }
+}
+
 impl Form {
     fn open(group: &Group, form: &Value, rows: u64, depth: usize) -> Result<Form> {
         ensure!(
@@ -272,14 +282,7 @@ impl Form {
                 Form::Record(vec![])
             }
             "UnmaskedArray" => Form::Through(inner(rows)?),
-            other => {
-                let stem = other.trim_end_matches(|c: char| "U_".contains(c) || c.is_ascii_digit());
-                ensure!(
-                    CLASSES.contains(&stem),
-                    "its form holds '{other}', of which awkward makes no array"
-                );
-                return Err(UnknownForm(other.into()).into());
-            }
+            other => bail!(unknown_form(other)),
         })
     }
 

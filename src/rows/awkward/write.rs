@@ -86,6 +86,21 @@ impl AwkwardWriter {
     }
 }
 
+/// The index of an option: where each value that is present lies, -1 for others. `end` counts those that are present.
+fn option_index(present: &[bool], end: &mut u64, dtype: &Dtype) -> Result<Vec<u8>> {
+    let missing = vec![0xff; dtype.size()];
+    let mut bytes = Vec::with_capacity(present.len() * dtype.size());
+    for &is in present {
+        if is {
+            bytes.extend(ints::write(&[*end], dtype)?);
+        } else {
+            bytes.extend(&missing);
+        }
+        *end += u64::from(is);
+    }
+    Ok(bytes)
+}
+
 impl FormWriter {
     fn append(&mut self, block: &AwkwardBlock) -> Result<()> {
         match (self, block) {
@@ -132,18 +147,8 @@ impl FormWriter {
                     content: inner,
                 },
             ) => {
-                let missing = vec![0xff; dtype.size()];
-                let mut bytes = Vec::with_capacity(present.len() * dtype.size());
-                for &is in present {
-                    if is {
-                        bytes.extend(ints::write(&[*end], dtype)?)
-                    } else {
-                        bytes.extend(&missing)
-                    }
-                    *end += u64::from(is);
-                }
                 debug_assert_eq!(inner.rows(), present.iter().filter(|&&p| p).count());
-                index.append(&bytes)?;
+                index.append(&option_index(present, end, dtype)?)?;
                 content.append(inner)
             }
             (
