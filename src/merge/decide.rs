@@ -216,8 +216,10 @@ impl Outline {
             }
             _ => true,
         };
-        let mut pairs = self.inputs.windows(2).zip(shapes.windows(2));
-        match pairs.find(|(_, shapes)| !alike(&shapes[0], &shapes[1])) {
+        let differ = |a: &Option<Shape>, b: &Option<Shape>| a.is_some() && b.is_some() && a != b;
+        let pairs = || self.inputs.windows(2).zip(shapes.windows(2));
+        let unlike = pairs().find(|(_, shapes)| !alike(&shapes[0], &shapes[1]));
+        match unlike.or_else(|| pairs().find(|(_, shapes)| differ(&shapes[0], &shapes[1]))) {
             Some((inputs, _)) => format!("{} with that of {}", inputs[1].name, inputs[0].name),
             None => "the inputs".into(),
         }

@@ -296,3 +296,35 @@ def bare_words_in_attributes_of_zarr(case):
                     got = json.dumps({k: got[k] for k in attrs if k in got}, sort_keys=True)
                     case.check(f"{label} {args[0]} {key} {zipped}", [] if got == json.dumps(attrs, sort_keys=True) else [got])
             case.check(label, [] if ad.read_zarr(made).n_obs == N else ["cells"])
+
+
+AWKWARD = {
+    "options": ([1, None], [1, 2]), "ints and floats": ([[1, 2], []], [[1.5], [2.5, 3.5]]), "a field more": ([{"x": 1}, {"x": 2}], [{"x": 3, "y": "a"}, {"x": 4, "y": "b"}]),
+    "ragged and regular": ([[1], [2, 3]], np.array([[1, 2], [3, 4]])), "nested options": ([[{"a": 1, "b": None}], []], [[{"a": 2, "b": "x"}], [{"a": None, "b": "y"}]]),
+    "empty and filled": ([[], []], [[1], [2, 3]]), "bools and ints": ([[True], []], [[2], [3]]), "options both": ([None, 1], [2, None]), "text and none": ([None, None], ["a", "b"]), "int widths": (np.array([1, 2], "i1"), np.array([3, 4], "i8")),
+}
+
+
+def awkward_arrays_of_differing_forms_are_merged(case):
+    """As `awkward.concatenate` merges them, but that fields which a file lacks are missing; what cannot be merged names both files."""
+    for (name, values), order, suffix in itertools.product(AWKWARD.items(), (1, -1), (".h5ad", ".zarr")):
+        arrays = [ak.Array(v) if not isinstance(v, np.ndarray) else ak.from_numpy(v, regulararray=True) for v in values][::order]
+        parts = [_adata(2, p) for p in "xy"]
+        for part, array in zip(parts, arrays):
+            part.obsm["aw"] = array
+        paths = [_write(case, p, f"{'in' if i == 0 else 'other'}.h5ad") for i, p in enumerate(parts)]
+        out, label = case.folder("out") / f"m{suffix}", f"{name} {order} {suffix}"
+        if case.works(label, "merge", out, *paths):
+            want = ad.concat(parts, join="outer").obsm["aw"].to_list()
+            if name == "a field more":
+                want = [{"x": None, "y": None} | row for row in want]  # a union to awkward, of which rows cannot be taken
+            got = corpus.read(out).obsm["aw"].to_list()
+            case.check(label, [] if got == want else [f"{got}, want {want}"])
+            if made := case.slice(label, out, "--size", "3"):
+                case.check(f"{label}: sliced", [] if sum((corpus.read(p).obsm["aw"].to_list() for p in made), []) == got else ["differs"])
+            case.check(f"{label}: check", [] if case.run("check", out).returncode == 0 else [case.run("check", out).stdout])
+    parts = [_adata(2, p) for p in "xy"]
+    parts[0].obsm["aw"], parts[1].obsm["aw"] = ak.Array(["a", "b"]), ak.Array([[1.5], []])
+    paths = [_write(case, p, f"{'in' if i == 0 else 'other'}.h5ad") for i, p in enumerate(parts)]
+    done = case.run("merge", case.work / "m.h5ad", *paths)
+    case.check("unmergeable", [] if done.returncode == 1 and all(p.name in done.stderr for p in paths) and "obsm/aw" in done.stderr else [done.stderr])

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::{ArrayPlan, Shape, fill};
 use crate::dtype::{ints, promote};
 use crate::merge::join::ColumnMap;
+use crate::rows::awkward;
 use crate::rows::block::Block;
 use crate::rows::csr::CsrBlock;
 use crate::store::Buffer;
@@ -146,7 +147,11 @@ impl<'a> Converter<'a> {
             (ArrayPlan::Text { row }, Block::Text { strings, .. }, Shape::Text { row: from }) => {
                 Ok(self.texts(strings, from, row))
             }
-            (ArrayPlan::Awkward, block, _) => Ok(block),
+            (ArrayPlan::Awkward(None), block, _) => Ok(block),
+            (ArrayPlan::Awkward(Some(to)), Block::Awkward(block), Shape::Awkward(form)) => {
+                let from = awkward::Type::of(&serde_json::from_str(form)?)?;
+                Ok(Block::Awkward(from.fit(block, to)?))
+            }
             _ => bail!("A block of another kind than the merged array"),
         }
     }

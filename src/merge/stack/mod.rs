@@ -95,7 +95,10 @@ impl Stack {
             ArrayPlan::Sparse { spec, count, .. } => Some(LeafWriter::Sparse(
                 SparseWriter::create(out, path, spec, *count)?,
             )),
-            ArrayPlan::Awkward => None,
+            ArrayPlan::Awkward(None) => None,
+            ArrayPlan::Awkward(Some(united)) => {
+                Some(LeafWriter::Awkward(united.create(out, path, rows)?))
+            }
         };
         Ok(Stack {
             plan,
@@ -222,7 +225,7 @@ impl Stack {
                     writer.append(&Block::Sparse(fill::columns(&empty, columns, value)?))?;
                 }
             }
-            ArrayPlan::Text { .. } | ArrayPlan::Awkward => {
+            ArrayPlan::Text { .. } | ArrayPlan::Awkward(_) => {
                 ensure!(rows == 0, "Rows without values cannot be written")
             }
         }

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::fill;
 use crate::dtype::{ints, promote};
+use crate::rows::awkward;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::sparse::{Sparse, SparseFormat, SparseSpec};
 use crate::rows::sparse_writer::Count;
@@ -104,7 +105,8 @@ pub enum ArrayPlan {
     Text {
         row: Vec<u64>,
     },
-    Awkward,
+    /// As the first input has it, or of a type that holds all of theirs.
+    Awkward(Option<Box<awkward::Type>>),
 }
 
 impl ArrayPlan {
@@ -143,11 +145,8 @@ impl ArrayPlan {
                 })
             }
             Shape::Awkward(_) => {
-                ensure!(
-                    known.iter().all(|s| s == first) && !absent,
-                    "Awkward arrays of different forms cannot be put together"
-                );
-                Ok(ArrayPlan::Awkward)
+                ensure!(!absent, "Rows without an awkward array cannot be put to it");
+                ArrayPlan::awkward(&known)
             }
             _ => ArrayPlan::dense(&known, width, missing.then(|| fill.unwrap_or(f64::NAN))),
         }
@@ -167,7 +166,7 @@ impl ArrayPlan {
                 };
                 count.saturating_mul(element as u64)
             }
-            ArrayPlan::Text { .. } | ArrayPlan::Awkward => 0,
+            ArrayPlan::Text { .. } | ArrayPlan::Awkward(_) => 0,
         }
     }
 
@@ -183,6 +182,25 @@ impl ArrayPlan {
             fill: None,
             diagonal: true,
         })
+    }
+
+    fn awkward(known: &[&Shape]) -> Result<ArrayPlan> {
+        if known.windows(2).all(|pair| pair[0] == pair[1]) {
+            return Ok(ArrayPlan::Awkward(None));
+        }
+        let united = known
+            .iter()
+            .try_fold(awkward::Type::Empty, |united, shape| {
+                let Shape::Awkward(form) = shape else {
+                    bail!("Awkward arrays and other kinds cannot be put together");
+                };
+                united.united(awkward::Type::of(&serde_json::from_str(form)?)?)
+            });
+        let united = united.context(
+            "Awkward arrays of these forms cannot be put together; remove the array from one of the inputs, or give \
+             both the same type",
+        )?;
+        Ok(ArrayPlan::Awkward(Some(Box::new(united))))
     }
 
     fn dense(known: &[&Shape], width: Option<u64>, missing: Option<f64>) -> Result<ArrayPlan> {

@@ -5,6 +5,7 @@
 //! when the array is opened, before a byte is written.
 
 mod block;
+mod unite;
 mod write;
 
 use std::error::Error;
@@ -15,6 +16,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 
 pub use self::block::AwkwardBlock;
+pub use self::unite::Type;
 pub use self::write::AwkwardWriter;
 use crate::dtype::ints;
 use crate::limits;
