@@ -336,9 +336,8 @@ def bad_choices_of_cells_are_refused(case):
             (("filter", source, out / "o.loom", "--where", "flag"), "o.loom")):
         _refused(case, " ".join(map(str, args[2:])), args, *words)
     for args, *words in (
-            (by("--always-include", "a"), "--obs-column"), (by("--csv-file", table), "--obs-column"), (by("--obs-column", "kind", "--join-column", "id"), "--csv-file"),
-            (by("--obs-column", "kind", "--size", "5"), "--size"), (by("--obs-column", "kind", "--shuffle"), "--shuffle"), (by("--size", "5", "--shards", "2"), "--shards"), (by("--max-bytes", "5GB", "--shards", "2"), "--shards"),
-            (by("--shards", "0"), "--shards"), (by("--max-bytes", "many"), "--max-bytes"), (keep(), "--where"), (keep("--where", "flag", "--missing-ok"), "--cells"), (keep("--where", "flag", "--csv-file", table), "--obs-column")):
+            (by("--size", "5", "--shards", "2"), "--shards"), (by("--max-bytes", "5GB", "--shards", "2"), "--shards"), (by("--shards", "0"), "--shards"), (by("--max-bytes", "many"), "--max-bytes"),
+            (keep(), "--where"), (keep("--where", "flag", "--missing-ok"), "--cells")):
         _refused(case, " ".join(map(str, args[2:])), args, *words, code=2)
     adata = objects.small()
     adata.obs["clash"] = pd.Categorical(np.array(["a b", "a+b"], object)[np.arange(adata.n_obs) % 2])

@@ -190,6 +190,7 @@ impl Group {
         if !open::exists(&self.id, path, bounds).with_context(context)? {
             return Ok(None);
         }
+        self.file.spread.close_sources();
         let node = open::open(&self.id, path, bounds).with_context(context)?;
         Ok(Some(match node {
             open::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),

@@ -74,6 +74,14 @@ impl Spread {
         }
     }
 
+    /// Closes the sources that stay open. Call it before a source may be opened by other ways: the library (2.2.0) keeps
+    /// in a dataset that is open twice the address of the file that it was opened in last, and follows it when that one
+    /// is closed (`H5D_get_create_plist`, fill values that are text).
+    pub fn close_sources(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clear();
+    }
+
     /// Calls `read` for whatever holds some of the values of a dataset that are at the places `file` and belong to the
     /// places `memory`. `depth`: of how many datasets it is a source.
     fn read(

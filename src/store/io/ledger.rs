@@ -14,6 +14,7 @@ use crc32fast::Hasher;
 use rayon::prelude::*;
 
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Kind, NATIVE, Strings};
+use crate::store::words;
 use crate::store::{Array, Buffer, Format, Group, Node, zarr};
 
 /// The checksum of consecutive values: of their bytes and, where they are text, of their lengths.
@@ -306,7 +307,7 @@ fn sum_fields(array: &Array, rows: &Range<u64>, sum: &mut Sum) -> Result<()> {
 fn said(attr: &Attr) -> Option<String> {
     Some(match zarr::attr_value(attr).ok()? {
         serde_json::Value::String(text) => text,
-        value => value.to_string(),
+        value => words::write(value.to_string()),
     })
 }
 
