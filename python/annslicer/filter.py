@@ -25,6 +25,7 @@ def filter_h5ad(
     max_categories: int | None = None,
     verify: bool = False,
     manifest: StrPath | None = None,
+    overwrite: bool = False,
     follow_external: bool = False,
     progress: bool | None = None,
 ) -> None:
@@ -50,6 +51,7 @@ def filter_h5ad(
         "max_categories": max_categories,
         "verify": verify,
         "manifest": manifest,
+        "overwrite": overwrite,
         "follow_external": follow_external,
     }
     execute("filter", [input_file, output_file], options, progress=progress, renamed=_RENAMED)

@@ -28,6 +28,7 @@ def merge_out_of_core(
     n_jobs: int | None = None,
     memory_limit: int | float | str | None = None,
     manifest: StrPath | None = None,
+    overwrite: bool = False,
     follow_external: bool = False,
     progress: bool | None = None,
 ) -> None:
@@ -54,6 +55,7 @@ def merge_out_of_core(
         "jobs": n_jobs,
         "memory_limit": memory_limit,
         "manifest": manifest,
+        "overwrite": overwrite,
         "follow_external": follow_external,
     }
     execute("merge", [output_file, *input_files], options, progress=progress, renamed=_RENAMED)

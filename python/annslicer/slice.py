@@ -28,6 +28,7 @@ def shard_h5ad(
     max_categories: int | None = None,
     verify: bool = False,
     resume: bool = False,
+    clean: bool = False,
     manifest: StrPath | None = None,
     follow_external: bool = False,
     progress: bool | None = None,
@@ -57,6 +58,7 @@ def shard_h5ad(
         "max_categories": max_categories,
         "verify": verify,
         "resume": resume,
+        "clean": clean,
         "manifest": manifest,
         "follow_external": follow_external,
     }

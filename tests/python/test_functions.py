@@ -36,7 +36,7 @@ SIGNATURES = {
 }  # fmt: skip
 
 # Options that the functions have no arguments for: they are about messages and plans.
-OF_MESSAGES = {"help", "debug", "quiet", "log_time", "error_format", "dry_run"}
+OF_MESSAGES = {"help", "debug", "quiet", "log_time", "error_format", "dry_run", "json"}
 
 
 @pytest.mark.parametrize("function", SIGNATURES, ids=lambda f: f.__name__)

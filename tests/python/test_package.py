@@ -159,7 +159,7 @@ def test_the_package_is_typed_and_has_its_version() -> None:
 def test_the_sdist_builds(tmp_path: Path) -> None:
     """As `pip install .` in a clone: its sources, and what cargo built before, whose dependencies are the same."""
     maturin = Path(sys.executable).with_name("maturin")
-    _run(maturin, "sdist", "--quiet", "--manifest-path", ROOT / "Cargo.toml", "--out", tmp_path)
+    _run(maturin, "sdist", "--manifest-path", ROOT / "Cargo.toml", "--out", tmp_path)
     (sdist,) = tmp_path.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}

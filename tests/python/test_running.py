@@ -36,7 +36,7 @@ def test_messages_are_records_that_come_while_it_runs(folder: Path) -> None:
         logger.setLevel(before)
     levels = [level for level, _, _ in seen]
     assert levels[0] == "WARNING" and "seed" in seen[0][1]
-    assert seen[1] == ("INFO", f"Total cells: {CELLS}. Generating shards of 10000...", False)
+    assert seen[1] == ("INFO", f"Total cells: {CELLS}. Generating shards of 10,000...", False)
     assert seen[-1][1].startswith("All 1 shards") and seen[-1][2]
 
 
