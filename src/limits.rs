@@ -47,6 +47,9 @@ pub const TURNING: u64 = 20_000_000_000;
 /// Parts of an expression that lie in one another: it is parsed on the stack.
 pub const EXPRESSION: usize = 100;
 
+/// Chunks in a Zarr shard: its index, 16 bytes for each, is in memory while it is written.
+pub const SHARD_CHUNKS: u64 = 1 << 20;
+
 /// Files that one run makes, which file systems still bear in one folder.
 pub const SHARDS: u64 = 1_000_000;
 

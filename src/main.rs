@@ -38,7 +38,7 @@ use anyhow::Result;
 use tracing::{debug, warn};
 
 use crate::cli::Cli;
-use crate::report::failure::Kind;
+use crate::report::failure::{self, Kind};
 use crate::report::logging;
 
 fn main() -> ExitCode {
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             logging::report(&e);
-            ExitCode::FAILURE
+            ExitCode::from(failure::exit_code(&e))
         }
     }
 }

@@ -215,14 +215,18 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
         && array.format() == Format::H5ad
         && let Some((spec, records)) = text_records(&array)?
     {
-        return out.write_records(to, &spec, &records, &array_attrs(&array)?);
+        return match out.refuses(&spec) {
+            Some(why) => leave_out(&array, to, &why),
+            None => out.write_records(to, &spec, &records, &array_attrs(&array)?),
+        };
     }
     let why = match &spec.dtype {
-        Dtype::Unsupported(why) => Some(why.as_str()),
-        dtype if dtype.is_record_with_text() => Some("its records hold text of any length"),
+        Dtype::Unsupported(why) => Some(why.clone()),
+        dtype if dtype.is_record_with_text() => Some("its records hold text of any length".into()),
+        Dtype::Record { .. } => out.refuses(&spec),
         _ => None,
     };
-    if let Some(why) = why {
+    if let Some(why) = &why {
         if !parent.copy_verbatim(name, out, to)? {
             return leave_out(&array, to, why);
         }
@@ -260,7 +264,7 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
 fn leave_out(array: &Array, to: &str, why: &str) -> Result<()> {
     // Of Zarr no type is known that anndata writes and this program does not read.
     ensure!(
-        array.format() != Format::Zarr || array.spec().dtype.is_record_with_text(),
+        array.format() != Format::Zarr || !matches!(array.spec().dtype, Dtype::Unsupported(_)),
         "It cannot be read: {why}; remove it from the input"
     );
     warn!("'{to}' is left out: it cannot be converted between formats: {why}");

@@ -12,7 +12,6 @@ use tracing::{info, warn};
 use super::names::Names;
 use super::table::Lines;
 use super::{Obs, cut, listed, near, trimmed};
-use crate::codec::compression::Compression;
 use crate::dtype::number;
 use crate::frame::unify;
 use crate::frame::values::Data;
@@ -21,7 +20,7 @@ use crate::report::failure::Failure;
 use crate::report::words::clause;
 use crate::resources::format_size;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind};
-use crate::store::{self, Access, Format, Group, Node};
+use crate::store::{self, Access, Container, Group, Node};
 
 /// The table and the columns of it that count.
 pub struct Table<'a> {
@@ -244,7 +243,7 @@ impl Joined {
             _ => 4,
         };
         let path: PathBuf = scratch.join("joined.h5ad");
-        let root = store::create(&path, Format::H5ad, Compression::None)?;
+        let root = store::create(&path, Container::H5AD)?;
         let attrs = Attrs::encoding("categorical", "0.2.0").with("ordered", Attr::bool(false));
         root.create_group("column", &attrs)?;
         let mut all = unify::array(
@@ -365,13 +364,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::compression::Compression;
     use crate::store::Rows;
     use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
 
     /// A store with two cells, c1 and c2.
     fn cells(path: &Path) -> Group {
-        let root = store::create(path, Format::Zarr, Compression::None).unwrap();
+        let root = store::create(path, Container::ZARR).unwrap();
         let none = Attr::Texts {
             shape: vec![0],
             values: vec![],

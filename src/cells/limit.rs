@@ -4,10 +4,9 @@ use anyhow::{Context, Result};
 
 use super::Obs;
 use crate::anndata::select::Selection;
-use crate::codec::compression::Compression;
 use crate::frame::demote::Demoted;
 use crate::output::Scratch;
-use crate::store::{self, Access, Format};
+use crate::store::{self, Access, Container};
 
 /// Makes plain values of the columns that have more than `most` categories. They are written to
 /// `scratch`, and from there it is as if the file had them. Without `scratch` it is only said what they become.
@@ -24,7 +23,7 @@ pub fn categories(
     }
     let folder = scratch.map(Scratch::folder).transpose()?;
     let path = folder.map(|folder| folder.join("demoted.h5ad"));
-    let create = |path| store::create(path, Format::H5ad, Compression::None);
+    let create = |path| store::create(path, Container::H5AD);
     let out = path.as_deref().map(create).transpose()?;
     for (at, (name, _)) in beyond.iter().enumerate() {
         let context = || format!("Column 'obs/{name}'");

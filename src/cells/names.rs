@@ -168,9 +168,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::compression::Compression;
     use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Strings};
-    use crate::store::{self, Access, Format, Rows};
+    use crate::store::{self, Access, Container, Rows};
 
     proptest! {
         #[test]
@@ -196,7 +195,7 @@ mod tests {
     fn names_of_cells_are_trimmed_as_those_of_the_list() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5ad");
-        let root = store::create(&path, Format::H5ad, Compression::None).unwrap();
+        let root = store::create(&path, Container::H5AD).unwrap();
         let attrs = Attrs::encoding("dataframe", "0.2.0")
             .with("_index", Attr::Text("_index".into()))
             .with("column-order", Attr::texts(vec![]));

@@ -88,7 +88,6 @@ pub struct WhichArgs {
 pub struct FilterRequest {
     pub input: PathBuf,
     pub output: PathBuf,
-    pub format: Format,
     pub which: WhichArgs,
     pub options: Options,
 }
@@ -112,19 +111,17 @@ impl FilterArgs {
             .drop_unused(self.which.obs_column.is_some());
         let input = output::one_input(&self.input)?;
         Format::check_input(&input)?;
-        let format = Format::of(&self.output)?;
         if !self.replace.overwrite {
             output::refuse_shard(&self.output, &input)?;
         }
+        let container = self.output_options.container(Format::of(&self.output)?)?;
         let scratch = Some(self.scratch.parent());
         let options = self
             .output_options
-            .settle(&self.read, machine, scratch, quiet);
-        format.allows(options.compression)?;
+            .settle(container, &self.read, machine, scratch, quiet);
         Ok(FilterRequest {
             input,
             output: self.output,
-            format,
             which: self.which,
             options,
         })

@@ -141,7 +141,6 @@ pub enum Join {
 /// What `merge` is asked, resolved.
 pub struct MergeRequest {
     pub output: PathBuf,
-    pub format: Format,
     /// As typed, patterns among them.
     pub typed: Vec<PathBuf>,
     pub inputs: Vec<PathBuf>,
@@ -154,9 +153,10 @@ pub struct MergeRequest {
 
 impl MergeArgs {
     pub fn resolve(self, machine: Machine, quiet: bool) -> Result<MergeRequest> {
-        let format = Format::of(&self.output)?;
-        let options = self.output_options.settle(&self.read, machine, None, quiet);
-        format.allows(options.compression)?;
+        let container = self.output_options.container(Format::of(&self.output)?)?;
+        let options = self
+            .output_options
+            .settle(container, &self.read, machine, None, quiet);
         let found = output::expand_inputs(&self.inputs, self.natural_sort)?;
         for pattern in &found.orders_differ {
             warn!(
@@ -176,7 +176,6 @@ impl MergeArgs {
         } = self.sources;
         Ok(MergeRequest {
             output: self.output,
-            format,
             typed: self.inputs,
             modes: self.modes.resolve(self.join, options.max_categories),
             sources: Sources::of(label, keys, index_unique, &found.paths)?,

@@ -14,8 +14,8 @@ use crate::store::Format;
 /// a line break. `-` is standard input.
 ///
 /// # Errors
-/// A file that cannot be read, and a path that ends in .zarr.
-pub fn read(path: &Path) -> Result<Vec<PathBuf>> {
+/// A file that cannot be read, and a path that ends as another format does.
+pub fn read(path: &Path, format: Format) -> Result<Vec<PathBuf>> {
     let context = || format!("Cannot read --names {}", path.display());
     let mut text = vec![];
     if path == Path::new("-") {
@@ -25,10 +25,17 @@ pub fn read(path: &Path) -> Result<Vec<PathBuf>> {
     }
     let names = split(&text);
     for name in &names {
+        let (other, is_format) = (Format::of(name).ok(), Format::of(name).ok() == Some(format));
         ensure!(
-            !matches!(Format::of(name), Ok(Format::Zarr)),
-            "--names has {}, but shards are .h5ad files",
-            name.display()
+            is_format || (format == Format::H5ad && other.is_none()),
+            "--names has {}, but shards are .{} {}; see --format",
+            name.display(),
+            format.name(),
+            if format == Format::H5ad {
+                "files"
+            } else {
+                "stores"
+            }
         );
     }
     Ok(names)
@@ -67,11 +74,16 @@ mod tests {
     }
 
     #[test]
-    fn zarr_is_no_shard() {
+    fn names_end_as_the_format_does() {
         let folder = tempfile::tempdir().unwrap();
         let list = folder.path().join("names");
         fs::write(&list, "a.h5ad\nb.zarr").unwrap();
-        let error = read(&list).unwrap_err().to_string();
-        assert_eq!(error, "--names has b.zarr, but shards are .h5ad files");
+        let error = read(&list, Format::H5ad).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "--names has b.zarr, but shards are .h5ad files; see --format"
+        );
+        let error = read(&list, Format::Zarr).unwrap_err().to_string();
+        assert!(error.contains("a.h5ad, but shards are .zarr"), "{error}");
     }
 }

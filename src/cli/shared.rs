@@ -4,16 +4,18 @@ use std::ffi::OsStr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
+use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, TypedValueParser};
-use clap::{Args, ValueHint};
+use clap::{Args, ValueEnum, ValueHint};
 use tracing::warn;
 
-use super::values::{memory, most_categories, positive};
+use super::values::{memory, most_categories, positive, size};
 use crate::codec::compression::Compression;
 use crate::extract::plan;
 use crate::limits;
+use crate::report::failure::Failure;
 use crate::resources::{self, default_memory_limit};
-use crate::store::Access;
+use crate::store::{Access, Container, Format, ZarrVersion};
 
 /// What a run may use.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,7 @@ pub struct Options {
     pub machine: Machine,
     /// How inputs are opened.
     pub access: Access,
-    pub compression: Compression,
+    pub container: Container,
     /// Above this a categorical column of obs becomes plain values.
     pub max_categories: u64,
     pub verify: bool,
@@ -101,10 +103,25 @@ impl ReadArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
-    /// Compress the arrays: gzip (fast, files about as large as h5py's default), gzip:1 to gzip:9, or lzf [default:
-    /// none]
+    /// Compress the arrays: gzip (fast, files about as large as h5py's default), gzip:1 to gzip:9, or none; .h5ad also
+    /// has lzf, Zarr has lz4, and zstd, or zstd:1 to zstd:22 [default: none in .h5ad, lz4 in Zarr]
     #[arg(long, value_name = "FILTER", value_parser = Filters, hide_possible_values = true)]
     pub compression: Option<Compression>,
+
+    /// Cells in a chunk of X, layers, obsm, obsp and raw; of a sparse matrix, N times the elements that a cell has in the
+    /// mean [default: chunks of about 2 MiB in Zarr, 256 KiB in .h5ad, which has none without --compression]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
+    pub chunk_cells: Option<NonZeroU64>,
+
+    /// Version of Zarr to write: 2, which every anndata reads, or 3, for anndata 0.11 and later [default: 2, or 3 with
+    /// --zarr-shard-size]
+    #[arg(long, value_name = "VERSION", value_enum, hide_possible_values = true)]
+    pub zarr_format: Option<ZarrFormat>,
+
+    /// Put the chunks of an array together in Zarr shards, files of up to SIZE before compression, as 1GB
+    #[arg(long, value_name = "SIZE", value_parser = size, allow_hyphen_values = true)]
+    pub zarr_shard_size: Option<u64>,
 
     /// Store a categorical column of obs that has more categories as numbers, or as text; 0 is no
     /// limit
@@ -136,9 +153,46 @@ pub struct OutputArgs {
 }
 
 impl OutputArgs {
+    /// What an output of `format` is.
+    ///
+    /// # Errors
+    /// Options that do not go together.
+    pub fn container(&self, format: Format) -> Result<Container> {
+        let (version, shard) = (self.zarr_format, self.zarr_shard_size);
+        let of_zarr = [
+            ("--zarr-format", version.is_some()),
+            ("--zarr-shard-size", shard.is_some()),
+        ];
+        if let Some((option, _)) = of_zarr.into_iter().find(|(_, is_given)| *is_given)
+            && format != Format::Zarr
+        {
+            bail!(Failure::usage(format!(
+                "{option} is of Zarr: slice writes it with --format zarr, merge and filter where the output ends in .zarr"
+            )));
+        }
+        if version == Some(ZarrFormat::V2) && shard.is_some() {
+            let what = "--zarr-shard-size needs --zarr-format 3: version 2 has no Zarr shards";
+            bail!(Failure::usage(what.into()));
+        }
+        let container = Container {
+            format,
+            compression: self.compression,
+            chunk_cells: self.chunk_cells.map(NonZeroU64::get),
+            zarr_version: match (version, shard) {
+                (Some(ZarrFormat::V3), _) | (None, Some(_)) => ZarrVersion::V3,
+                _ => ZarrVersion::V2,
+            },
+            zarr_shard: shard,
+        };
+        let checked = container.check();
+        checked.map_err(|why| Failure::usage(why.to_string()))?;
+        Ok(container)
+    }
+
     /// `quiet`: no progress is shown.
     pub fn settle(
         self,
+        container: Container,
         read: &ReadArgs,
         machine: Machine,
         scratch: Option<PathBuf>,
@@ -147,7 +201,7 @@ impl OutputArgs {
         Options {
             machine,
             access: read.access(machine.memory),
-            compression: self.compression.unwrap_or_default(),
+            container,
             max_categories: self.max_categories,
             verify: self.verify,
             manifest: self.manifest,
@@ -158,6 +212,15 @@ impl OutputArgs {
             quiet,
         }
     }
+}
+
+/// A version of Zarr, as it is typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ZarrFormat {
+    #[value(name = "2")]
+    V2,
+    #[value(name = "3")]
+    V3,
 }
 
 /// What an output may replace.

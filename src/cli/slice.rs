@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tracing::warn;
 
 use super::names;
@@ -37,6 +37,9 @@ EXAMPLES
   Categories in every shard, however many there are
       annslicer slice pbmc.h5ad out/pbmc --max-categories 0
 
+  Zarr stores with chunks of 64 cells, in few files
+      annslicer slice pbmc.h5ad out/pbmc --format zarr --chunk-cells 64 --zarr-shard-size 1GB
+
   A shard for each perturbation, each with the controls too: out/screen_TP53.h5ad, ...
       annslicer slice screen.h5ad out/screen --obs-column gene --always-include non-targeting";
 
@@ -53,6 +56,10 @@ pub struct SliceArgs {
     pub order: OrderArgs,
     #[command(flatten)]
     pub by: ByArgs,
+    /// What shards are: .h5ad files or .zarr stores
+    #[arg(long, value_enum, default_value_t, help_heading = "Output")]
+    pub format: ShardFormat,
+
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -75,12 +82,29 @@ pub struct SliceArgs {
     #[arg(conflicts_with = "resume")]
     pub names: Option<PathBuf>,
 
-    /// Remove the shards of an earlier run that this one does not replace: files called PREFIX_shard_N.h5ad
+    /// Remove the shards of an earlier run that this one does not replace: files called PREFIX_shard_N.h5ad, or .zarr
     #[arg(long, help_heading = "Output", conflicts_with = "names")]
     pub clean: bool,
 
     #[command(flatten)]
     pub scratch: ScratchArgs,
+}
+
+/// What shards are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ShardFormat {
+    #[default]
+    H5ad,
+    Zarr,
+}
+
+impl ShardFormat {
+    fn format(self) -> Format {
+        match self {
+            ShardFormat::H5ad => Format::H5ad,
+            ShardFormat::Zarr => Format::Zarr,
+        }
+    }
 }
 
 /// Which cells go into which shard.
@@ -218,14 +242,16 @@ impl SliceArgs {
         self.drop_unused();
         let input = output::one_input(&self.input)?;
         Format::check_input(&input)?;
+        let format = self.format.format();
         let first = match self.by.obs_column {
-            Some(_) => output::named_path(&self.prefix, "VALUE"),
-            None => output::shard_path(&self.prefix, 0),
+            Some(_) => output::named_path(&self.prefix, "VALUE", format),
+            None => output::shard_path(&self.prefix, 0, format),
         };
         if self.names.is_none() {
-            warn_of_prefix(&self.prefix, &first, &input);
+            warn_of_prefix(&self.prefix, &first, &input, format);
         }
         let dry_run = self.output.dry_run;
+        let container = self.output.container(format)?;
         let scratch = Some(self.scratch.parent());
         Ok(SliceRequest {
             input,
@@ -238,17 +264,22 @@ impl SliceArgs {
                 },
                 None => self.order.resolve(),
             },
-            names: self.names.as_deref().map(names::read).transpose()?,
+            names: {
+                let names = self.names.as_deref();
+                names.map(|path| names::read(path, format)).transpose()?
+            },
             resume: self.resume && !dry_run,
             clean: self.clean,
-            options: self.output.settle(&self.read, machine, scratch, quiet),
+            options: self
+                .output
+                .settle(container, &self.read, machine, scratch, quiet),
         })
     }
 }
 
 /// Says what the shards will be called, where the prefix looks like a folder or a file: as in the Python tool, but hardly
 /// as it is meant.
-fn warn_of_prefix(prefix: &Path, first: &Path, input: &Path) {
+fn warn_of_prefix(prefix: &Path, first: &Path, input: &Path, format: Format) {
     let typed = prefix.to_string_lossy();
     let folder = typed.trim_end_matches('/');
     let ends_in_dots = [".", ".."].contains(&folder.rsplit('/').next().unwrap_or_default());
@@ -266,7 +297,7 @@ fn warn_of_prefix(prefix: &Path, first: &Path, input: &Path) {
     warn!(
         "The shards are called {} and so on; for {} give the prefix {}",
         first.display(),
-        output::shard_path(&better, 0).display(),
+        output::shard_path(&better, 0, format).display(),
         better.display()
     );
 }

@@ -86,7 +86,7 @@ fn bad_values_are_usage_errors_on_one_line_that_name_the_option() {
         ("--jobs 0", "'--jobs <N>'"),
         ("-j -2", "'-2'"),
         ("--shuffle --seed -1", "'--seed <N>'"),
-        ("--compression zstd", "gzip:1 to gzip:9, and lzf"),
+        ("--compression lz5", "gzip:1 to gzip:9, and lzf"),
         ("--memory-limit -4GB", "'-4GB'"),
         ("--memory-limit lots", "'--memory-limit <SIZE>'"),
         ("--memory-limit 8", "that is 8 bytes; did you mean 8GB?"),

@@ -46,7 +46,6 @@ pub fn run(request: FilterRequest) -> Result<()> {
             Order::Sorted(kept)
         },
         cuts: vec![0, rows],
-        format: request.format,
         budget: session.in_order(),
         scratch: &scratch,
     };
@@ -54,7 +53,7 @@ pub fn run(request: FilterRequest) -> Result<()> {
         .extract(RowSource::File(&mut selection), task)
         .with_context(context)?;
     if let Some(published) = session.publish(None)? {
-        let size = match request.format {
+        let size = match request.options.container.format {
             Format::H5ad => format!(" ({} written)", format_size(published.bytes())),
             Format::Zarr => String::new(),
         };

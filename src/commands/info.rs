@@ -482,10 +482,10 @@ mod tests {
     fn a_zarr_store_tells_its_layout_and_size() {
         use crate::codec::compression::Compression;
         use crate::store::spec::ArraySpec;
-        use crate::store::{Format, Rows};
+        use crate::store::{Container, Rows};
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.zarr");
-        let root = store::create(&path, Format::Zarr, Compression::Gzip(1)).unwrap();
+        let root = store::create(&path, Container::ZARR.compressed(Compression::Gzip(1))).unwrap();
         let spec = ArraySpec::new(vec![4, 3], Dtype::FLOAT64);
         let mut x = root
             .create_array("X", &spec, Rows::Known, &Attrs::default())

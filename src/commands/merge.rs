@@ -43,7 +43,6 @@ pub fn run(request: MergeRequest) -> Result<()> {
         },
         order: Order::AsIs,
         cuts: vec![0, cells],
-        format: request.format,
         budget: session.in_order(),
         scratch: &scratch,
     };

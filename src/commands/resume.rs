@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::cli::{Cut, Options, ShardBy, SliceRequest, TableArgs};
 use crate::output;
 use crate::permutation::Seed;
+use crate::store::Container;
 
 /// Everything that decides what is in the shards: the version, the inputs by path and by `fingerprints` that were taken
 /// before they were opened, the options. What changes no shard (threads, memory, folders) is left out by name, so that
@@ -26,7 +27,7 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
     let Options {
         machine: _,
         access,
-        compression,
+        container,
         max_categories,
         verify,
         manifest: _,
@@ -36,6 +37,13 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         scratch: _,
         quiet: _,
     } = options;
+    let Container {
+        format,
+        compression,
+        chunk_cells,
+        zarr_version,
+        zarr_shard,
+    } = container;
     let inputs = request.reads().into_iter().zip(fingerprints);
     let inputs = inputs.map(|(path, at)| json!({"path": place(&path), "fingerprint": at}));
     json!({
@@ -45,7 +53,11 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         "shards": by_identity(by),
         "seed": seed.map(ToString::to_string),
         "max_categories": max_categories,
-        "compression": compression.to_string(),
+        "format": format.name(),
+        "compression": compression.map(|c| c.to_string()),
+        "chunk_cells": chunk_cells,
+        "zarr_format": zarr_version.number(),
+        "zarr_shard_size": zarr_shard,
         "verify": verify,
     })
 }

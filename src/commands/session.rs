@@ -4,7 +4,6 @@
 //! the record of a run that may be resumed as soon as it is whole, and all take their places together. A dry run goes
 //! the same way, but makes no folder, and prints a plan where the others write.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -16,7 +15,6 @@ use crate::anndata::select::Selection;
 use crate::cells::csv::{self, Table};
 use crate::cells::{Obs, limit};
 use crate::cli::{self, Options, TableArgs};
-use crate::codec::compression::Compression;
 use crate::extract::plan::{self, Budget};
 use crate::extract::{self, Order, RowSource};
 use crate::frame::unsound;
@@ -28,7 +26,7 @@ use crate::report::progress::Progress;
 use crate::report::terminal;
 use crate::report::words::{count, thousands};
 use crate::resources::{format_size, size_on_disk};
-use crate::store::{self, Format, Group};
+use crate::store::{self, Group};
 
 pub struct Session<'a> {
     pub options: &'a Options,
@@ -61,7 +59,6 @@ pub struct Task<'a> {
     pub order: Order,
     /// Where each output begins in the order, and the end of the last.
     pub cuts: Vec<u64>,
-    pub format: Format,
     pub budget: Budget,
     /// A folder of this run's own.
     pub scratch: &'a Scratch,
@@ -166,7 +163,7 @@ impl<'a> Session<'a> {
     /// Looks for shards of an earlier run, called `prefix` and a number as the outputs are. They are removed when the
     /// outputs take their places if `clean` is set.
     pub fn find_older(&mut self, prefix: &Path, clean: bool) {
-        self.older = output::older_shards(prefix, &self.named);
+        self.older = output::older_shards(prefix, &self.named, self.options.container.format);
         if clean && !self.options.dry_run {
             self.older.iter().for_each(|path| self.outputs.remove(path));
         }
@@ -300,8 +297,7 @@ impl<'a> Session<'a> {
             cuts: task.cuts,
             order: task.order,
             outputs: self.staged().to_vec(),
-            format: task.format,
-            compression: self.options.compression,
+            container: self.options.container,
             budget: task.budget,
             scratch: task.scratch,
             progress: &progress,
@@ -347,10 +343,7 @@ impl<'a> Session<'a> {
         paths.iter().for_each(|path| events::output(path));
         Ok(Some(Published {
             read: bytes_of(&self.inputs),
-            plain: self.options.compression == Compression::None
-                && !paths
-                    .iter()
-                    .any(|path| path.extension() == Some(OsStr::new("zarr"))),
+            plain: self.options.container.is_plain(),
             paths,
             seconds: self.began.elapsed().as_secs_f64(),
         }))

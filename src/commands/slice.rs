@@ -20,7 +20,6 @@ use crate::permutation::{Seed, permutation};
 use crate::report::failure::{Failure, InFile};
 use crate::report::words::{clause, count, thousands};
 use crate::resources::format_size;
-use crate::store::Format;
 
 /// Which cells go into which shard, and the memory to work in.
 struct ShardPlan {
@@ -76,7 +75,6 @@ pub fn run(request: SliceRequest) -> Result<()> {
         from: request.input.display().to_string(),
         order: plan.order,
         cuts: plan.cuts,
-        format: Format::H5ad,
         budget: plan.budget,
         scratch: &scratch,
     };
@@ -171,7 +169,8 @@ fn by_size(
             count(wanted.get(), "shard")
         );
     }
-    let shards = (0..cuts.len() - 1).map(|i| output::shard_path(&request.prefix, i));
+    let format = request.options.container.format;
+    let shards = (0..cuts.len() - 1).map(|i| output::shard_path(&request.prefix, i, format));
     Ok(ShardPlan {
         shards: named(request, shards.collect())?,
         order,
@@ -252,9 +251,10 @@ fn by_column(
         thousands(obs.frame.rows()),
         count(values, "shard")
     );
+    let format = request.options.container.format;
     let paths = shards.names.iter();
     let paths: Vec<PathBuf> = paths
-        .map(|name| output::named_path(&request.prefix, name))
+        .map(|name| output::named_path(&request.prefix, name, format))
         .collect();
     let paths = named(request, paths)?;
     for (path, cut) in paths.iter().zip(shards.cuts.windows(2)) {

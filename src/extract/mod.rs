@@ -26,7 +26,6 @@ pub use self::order::{Order, Wave};
 use self::output::{OutputFile, Template};
 use self::plan::Budget;
 use crate::anndata::select::Selection;
-use crate::codec::compression::Compression;
 use crate::merge::joined::JoinedInputs;
 use crate::output::{Scratch, place_of};
 use crate::report::failure::in_element;
@@ -40,7 +39,7 @@ use crate::rows::csc::Swept;
 use crate::rows::leaf::Leaf;
 use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
-use crate::store::Format;
+use crate::store::Container;
 
 /// Which rows go where.
 pub struct Request<'a> {
@@ -49,8 +48,7 @@ pub struct Request<'a> {
     pub cuts: Vec<u64>,
     /// Where each output is written.
     pub outputs: Vec<PathBuf>,
-    pub format: Format,
-    pub compression: Compression,
+    pub container: Container,
     pub budget: Budget,
     /// A folder of this run's own.
     pub scratch: &'a Scratch,

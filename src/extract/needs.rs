@@ -8,7 +8,6 @@ use anyhow::Result;
 use super::approach::Approach;
 use super::{Request, plan};
 use crate::anndata::select::Selection;
-use crate::codec::compression::Compression;
 use crate::merge::joined::JoinedInputs;
 use crate::output;
 use crate::resources::Need;
@@ -17,7 +16,7 @@ use crate::store::Format;
 /// What the outputs take at the least: of what is compressed, as all of Zarr is, and of what links lead to several
 /// folders, nothing is known. `common` is what each begins with.
 pub fn of_outputs(selection: &Selection, request: &Request, common: u64) -> Result<Need> {
-    let (span, plain) = (request.span(), request.compression == Compression::None);
+    let (span, plain) = (request.span(), request.container.is_plain());
     let mut bytes = 0u64;
     for leaf in selection.leaves.iter().filter(|_| plain) {
         let count = request.count(leaf, span.clone())?;
@@ -29,7 +28,7 @@ pub fn of_outputs(selection: &Selection, request: &Request, common: u64) -> Resu
     let folders = places.filter_map(|place| Some(place.parent()?.to_owned()));
     let mut folders: BTreeSet<PathBuf> = folders.collect();
     Ok(Need {
-        bytes: match (request.format, folders.len()) {
+        bytes: match (request.container.format, folders.len()) {
             (Format::H5ad, 1) => bytes.saturating_add(common),
             _ => 0,
         },
@@ -52,7 +51,7 @@ pub fn of_joined(inputs: &JoinedInputs, request: &Request) -> [Need; 2] {
     let place = request.outputs.first().map(|path| output::place_of(path));
     let folder = place.as_deref().and_then(Path::parent);
     let folder = folder.unwrap_or(Path::new("")).to_owned();
-    let plain = (request.format, request.compression) == (Format::H5ad, Compression::None);
+    let plain = request.container.is_plain();
     [
         Need {
             folder: folder.clone(),

@@ -33,11 +33,11 @@ impl OutputFile {
         let (root, ledger) = match template {
             Some(template) => {
                 std::fs::copy(&template.path, path)?;
-                let root = store::extend(path, request.compression)?;
+                let root = store::extend(path, request.container)?;
                 (root, template.ledger.as_ref().map(Ledger::fork))
             }
             None => {
-                let root = store::create(path, request.format, request.compression)?;
+                let root = store::create(path, request.container)?;
                 (root, request.verify.then(Ledger::default))
             }
         };
@@ -66,7 +66,8 @@ impl Template {
     ) -> Result<Option<Template>> {
         // The last one of a run that is resumed is written as it would have been.
         let single = request.outputs.len() < 2 && request.span().start == 0;
-        let (Some(output), false, Format::H5ad) = (request.outputs.first(), single, request.format)
+        let (Some(output), false, Format::H5ad) =
+            (request.outputs.first(), single, request.container.format)
         else {
             return Ok(None);
         };
@@ -76,7 +77,7 @@ impl Template {
             ledger: request.verify.then(Ledger::default),
         };
         let write = || {
-            let root = store::create(&template.path, request.format, request.compression)?;
+            let root = store::create(&template.path, request.container)?;
             let root = root.noted(template.ledger.clone());
             skeleton(&root)?;
             root.finish()

@@ -210,9 +210,8 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::compression::Compression;
     use crate::store::spec::{ArraySpec, Attrs, Dtype};
-    use crate::store::{Access, Format, Rows, create};
+    use crate::store::{Access, Container, Rows, create};
 
     /// The paths that are kept of inputs whose numbers in uns are given by path; a path that ends in / is an empty
     /// folder.
@@ -221,7 +220,7 @@ mod tests {
         let mut tree = Tree::default();
         for (at, values) in inputs.iter().enumerate() {
             let path = dir.path().join(format!("{at}.h5ad"));
-            let root = create(&path, Format::H5ad, Compression::default()).unwrap();
+            let root = create(&path, Container::H5AD).unwrap();
             root.create_group("uns", &Attrs::encoding("dict", "0.1.0"))
                 .unwrap();
             for (name, value) in *values {

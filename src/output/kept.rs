@@ -144,14 +144,27 @@ impl Kept {
 }
 
 impl Finished {
+    /// Of a Zarr store, the bytes and the latest time of all in it.
     fn of_file(name: &str, path: &Path) -> io::Result<Finished> {
         let file = fs::symlink_metadata(path)?;
-        Ok(Finished {
+        let mut finished = Finished {
             name: name.to_owned(),
             inode: file.ino(),
-            size: file.len(),
-            time: (file.mtime(), file.mtime_nsec()),
-        })
+            size: 0,
+            time: (0, 0),
+        };
+        finished.add(path)?;
+        Ok(finished)
+    }
+
+    fn add(&mut self, path: &Path) -> io::Result<()> {
+        let file = fs::symlink_metadata(path)?;
+        self.time = self.time.max((file.mtime(), file.mtime_nsec()));
+        if !file.is_dir() {
+            self.size += file.len();
+            return Ok(());
+        }
+        fs::read_dir(path)?.try_for_each(|entry| self.add(&entry?.path()))
     }
 
     fn json(&self) -> Value {

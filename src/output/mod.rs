@@ -269,7 +269,7 @@ impl Outputs {
         outputs.map(|output| (output.shown.as_path(), output.now()))
     }
 
-    /// Removes the file at `path` as soon as all outputs stand in their places.
+    /// Removes the file or store at `path` as soon as all outputs stand in their places.
     pub fn remove(&mut self, path: &Path) {
         self.stale.push(path.to_owned());
     }
@@ -301,8 +301,13 @@ impl Outputs {
         }
         registry.published = true;
         for path in &self.stale {
-            std::fs::remove_file(path)
-                .unwrap_or_else(|e| warn!("Cannot remove {}: {e}", path.display()));
+            let is_folder = path.is_dir();
+            let removed = if is_folder {
+                std::fs::remove_dir_all(path)
+            } else {
+                std::fs::remove_file(path)
+            };
+            removed.unwrap_or_else(|e| warn!("Cannot remove {}: {e}", path.display()));
         }
         for aside in self.asides.values() {
             place::end(&aside.path)

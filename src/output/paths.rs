@@ -10,15 +10,17 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// The path of shard `i`: `{prefix}_shard_{i}.h5ad`.
-pub fn shard_path(prefix: &Path, i: usize) -> PathBuf {
-    named_path(prefix, &format!("shard_{i}"))
+use crate::store::Format;
+
+/// The path of shard `i`: `{prefix}_shard_{i}.h5ad`, or `.zarr`.
+pub fn shard_path(prefix: &Path, i: usize, format: Format) -> PathBuf {
+    named_path(prefix, &format!("shard_{i}"), format)
 }
 
-/// The path of the shard called `name`: `{prefix}_{name}.h5ad`.
-pub fn named_path(prefix: &Path, name: &str) -> PathBuf {
+/// The path of the shard called `name`: `{prefix}_{name}.h5ad`, or `.zarr`.
+pub fn named_path(prefix: &Path, name: &str, format: Format) -> PathBuf {
     let mut path = OsString::from(prefix);
-    path.push(format!("_{name}.h5ad"));
+    path.push(format!("_{name}.{}", format.name()));
     path.into()
 }
 
@@ -134,7 +136,7 @@ mod tests {
     #[test]
     fn shards_are_numbered() {
         assert_eq!(
-            shard_path(Path::new("out/p.x"), 10),
+            shard_path(Path::new("out/p.x"), 10, Format::H5ad),
             Path::new("out/p.x_shard_10.h5ad")
         );
     }

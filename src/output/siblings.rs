@@ -1,14 +1,16 @@
-//! What the name of an output tells of others: the shards of one run are called `PREFIX_shard_N.h5ad`.
+//! What the name of an output tells of others: the shards of one run are called `PREFIX_shard_N.h5ad`, or `.zarr`.
 //!
 //! By it slips are seen that would lose data: an output that was forgotten, so that the first shard stands in its place,
 //! and shards of an earlier run that a pattern would take too.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, DirEntry};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
+
+use crate::store::{self, Format};
 
 const SHARD: &str = "_shard_";
 
@@ -54,9 +56,9 @@ pub fn missing_shards(paths: &[PathBuf]) -> Option<(u64, u64, u64)> {
     Some((gaps.first()?.0, gaps.last()?.1 - 1, count))
 }
 
-/// Shards of this prefix that none of the `outputs` replaces, by number.
-pub fn older_shards(prefix: &Path, outputs: &[PathBuf]) -> Vec<PathBuf> {
-    let first = super::shard_path(prefix, 0);
+/// Shards of this prefix and format that none of the `outputs` replaces, by number.
+pub fn older_shards(prefix: &Path, outputs: &[PathBuf], format: Format) -> Vec<PathBuf> {
+    let first = super::shard_path(prefix, 0, format);
     let Some((wanted, _)) = shard_of(&first) else {
         return vec![];
     };
@@ -66,7 +68,13 @@ pub fn older_shards(prefix: &Path, outputs: &[PathBuf]) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.unwrap_or(Path::new(".")));
     let new: HashSet<&OsStr> = outputs.iter().filter_map(|path| path.file_name()).collect();
     let entries = entries.into_iter().flatten().flatten();
-    let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
+    let is_shard = |entry: &DirEntry| match format {
+        Format::H5ad => entry.file_type().is_ok_and(|kind| kind.is_file()),
+        Format::Zarr => {
+            entry.file_type().is_ok_and(|kind| kind.is_dir()) && store::is_zarr(&entry.path())
+        }
+    };
+    let files = entries.filter(is_shard);
     let mut found: Vec<(u64, PathBuf)> = files
         .map(|entry| first.with_file_name(entry.file_name()))
         .filter(|path| path.extension() == first.extension())
@@ -198,8 +206,14 @@ mod tests {
         }
         fs::write(at("p_shard_4.h5ad.bak"), "").unwrap();
         fs::create_dir(at("p_shard_5.h5ad")).unwrap();
-        let older = older_shards(&at("p"), &[at("p_shard_0.h5ad")]);
+        let older = older_shards(&at("p"), &[at("p_shard_0.h5ad")], Format::H5ad);
         assert_eq!(older, [at("p_shard_2.h5ad"), at("p_shard_10.h5ad")]);
+        for name in ["p_shard_3.zarr", "p_shard_4.zarr"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        fs::write(at("p_shard_4.zarr/.zgroup"), "{}").unwrap();
+        let older = older_shards(&at("p"), &[], Format::Zarr);
+        assert_eq!(older, [at("p_shard_4.zarr")], "of folders, only stores");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::*;
+use crate::store::Format;
 
 fn write(outputs: &mut Outputs, path: &Path, text: &str) {
     fs::write(outputs.aside(path).unwrap(), text).unwrap();
@@ -181,7 +182,9 @@ fn two_runs_do_not_write_the_same_output() {
 fn resumable(dir: &Path, run: &str, ends_after: usize) -> (usize, Option<Vec<PathBuf>>) {
     let mut outputs = Outputs::new().unwrap();
     outputs.resume(&dir.join("p")).unwrap();
-    let shards: Vec<_> = (0..3).map(|i| shard_path(&dir.join("p"), i)).collect();
+    let shards: Vec<_> = (0..3)
+        .map(|i| shard_path(&dir.join("p"), i, Format::H5ad))
+        .collect();
     let asides: Vec<_> = shards.iter().map(|p| outputs.aside(p).unwrap()).collect();
     let kept = outputs.start(&Value::from(run)).unwrap();
     for (i, aside) in asides.iter().enumerate().take(ends_after).skip(kept) {
@@ -228,9 +231,17 @@ fn another_run_or_a_changed_output_begins_anew() {
     assert_eq!(fs::read(dir.path().join("p_shard_0.h5ad")).unwrap(), b"y");
     resumable(dir.path(), "z", 1);
     let mut plain = Outputs::new().unwrap();
-    write(&mut plain, &shard_path(&dir.path().join("q"), 0), "q");
+    write(
+        &mut plain,
+        &shard_path(&dir.path().join("q"), 0, Format::H5ad),
+        "q",
+    );
     assert!(first.exists(), "an output of another prefix leaves it");
-    write(&mut plain, &shard_path(&dir.path().join("p"), 0), "anew");
+    write(
+        &mut plain,
+        &shard_path(&dir.path().join("p"), 0, Format::H5ad),
+        "anew",
+    );
     assert!(!first.exists(), "a run of the same outputs does not resume");
 }
 

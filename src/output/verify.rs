@@ -44,7 +44,7 @@ mod tests {
     use super::*;
     use crate::codec::compression::Compression;
     use crate::store::spec::{ArraySpec, Attr, Attrs, ByteOrder, Dtype, Kind, Strings};
-    use crate::store::{Array, Format, Group, Node, Rows};
+    use crate::store::{Array, Container, Format, Group, Node, Rows};
 
     /// Values that stand nowhere else in a file.
     fn values() -> Vec<u8> {
@@ -65,12 +65,8 @@ mod tests {
     }
 
     /// Writes a file in every way that there is: appended, filled, from another array, text, growing, copied whole.
-    fn write(
-        folder: &Path,
-        format: Format,
-        compression: Compression,
-    ) -> (std::path::PathBuf, Ledger) {
-        let name = match format {
+    fn write(folder: &Path, container: Container) -> (std::path::PathBuf, Ledger) {
+        let name = match container.format {
             Format::H5ad => "a.h5ad",
             Format::Zarr => "a.zarr",
         };
@@ -88,13 +84,13 @@ mod tests {
             let spec = ArraySpec::new(vec![rows], dtype.clone());
             root.create_array(path, &spec, known, &attrs).unwrap()
         };
-        let from = store::create(&source, format, compression).unwrap();
+        let from = store::create(&source, container).unwrap();
         let mut given = list(&from, "uns/given", &little, 4096, Rows::Known);
         given.append(&bytes).unwrap();
         given.finish().unwrap();
         from.finish().unwrap();
         let from = store::open(&source, &Access::default()).unwrap();
-        let root = store::create(&path, format, compression).unwrap();
+        let root = store::create(&path, container).unwrap();
         let root = root.noted(Some(ledger.clone()));
         root.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))
             .unwrap();
@@ -123,17 +119,17 @@ mod tests {
         (path, ledger)
     }
 
-    fn all(check: impl Fn(Format, Compression)) {
-        check(Format::H5ad, Compression::None);
-        check(Format::H5ad, Compression::Gzip(1));
-        check(Format::Zarr, Compression::None);
+    fn all(check: impl Fn(Container)) {
+        check(Container::H5AD);
+        check(Container::H5AD.compressed(Compression::Gzip(1)));
+        check(Container::ZARR);
     }
 
     #[test]
     fn what_was_written_is_what_was_meant() {
-        all(|format, compression| {
+        all(|container| {
             let folder = tempfile::tempdir().unwrap();
-            let (path, ledger) = write(folder.path(), format, compression);
+            let (path, ledger) = write(folder.path(), container);
             verify(&path, &ledger).unwrap();
         });
     }
@@ -141,7 +137,7 @@ mod tests {
     #[test]
     fn one_flipped_bit_of_any_array_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, ledger) = write(folder.path(), Format::H5ad, Compression::None);
+        let (path, ledger) = write(folder.path(), Container::H5AD);
         let file = File::options().read(true).write(true).open(&path).unwrap();
         let mut content = vec![0; file.metadata().unwrap().len() as usize];
         file.read_exact_at(&mut content, 0).unwrap();
@@ -167,9 +163,9 @@ mod tests {
 
     #[test]
     fn values_in_another_place_and_other_faults_are_named() {
-        all(|format, compression| {
+        all(|container| {
             let folder = tempfile::tempdir().unwrap();
-            let (path, ledger) = write(folder.path(), format, compression);
+            let (path, ledger) = write(folder.path(), container);
             let other = folder.path().join("other");
             fs::create_dir(&other).unwrap();
             let fails = |change: &dyn Fn(&Ledger, &Group), words: &str| {
@@ -178,7 +174,7 @@ mod tests {
                     ledger.fork(),
                     other.join(words.replace([' ', '/', '\''], "_")),
                 );
-                let root = store::create(&scratch, format, compression).unwrap();
+                let root = store::create(&scratch, container).unwrap();
                 change(&meant, &root.noted(Some(meant.clone())));
                 let error = format!("{:#}", verify(&path, &meant).unwrap_err());
                 assert!(error.contains(words), "{error}");
@@ -247,7 +243,7 @@ mod tests {
     #[test]
     fn a_flipped_bit_of_the_metadata_of_a_store_is_found() {
         let folder = tempfile::tempdir().unwrap();
-        let (path, ledger) = write(folder.path(), Format::Zarr, Compression::None);
+        let (path, ledger) = write(folder.path(), Container::ZARR);
         let (mut files, mut tried) = (vec![], 0);
         metadata(&path, &mut files);
         for file in files {

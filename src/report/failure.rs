@@ -70,6 +70,14 @@ impl Kind {
     }
 }
 
+/// What the process ends with.
+pub fn exit_code(error: &Error) -> u8 {
+    match Kind::of(error) {
+        Kind::Usage => 2,
+        _ => 1,
+    }
+}
+
 /// A sentence that knows what kind of failure it tells of.
 #[derive(Debug)]
 pub struct Failure(pub Kind, pub String);
@@ -92,6 +100,11 @@ pub fn in_element(doing: &'static str, path: impl Display) -> InElement {
 }
 
 impl Failure {
+    /// Of options that do not go together.
+    pub fn usage(what: String) -> Failure {
+        Failure(Kind::Usage, what)
+    }
+
     /// Of a name that the command line gives, and a file does not have.
     pub fn key(what: String) -> Failure {
         Failure(Kind::Key, what)

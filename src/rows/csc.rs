@@ -420,10 +420,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::codec::compression::Compression;
     use crate::rows::sparse::{SparseFormat, SparseSpec};
     use crate::store::spec::{Attrs, Kind};
-    use crate::store::{self, Access, Format, Node};
+    use crate::store::{self, Access, Container, Node};
 
     /// The bytes of the value at a place of a column.
     fn value(at: usize) -> u8 {
@@ -433,7 +432,7 @@ mod tests {
     /// A CSC matrix of `rows` rows, whose columns hold the rows of `columns`, written and opened.
     fn matrix(folder: &std::path::Path, rows: u64, columns: &[Vec<u64>]) -> Sparse {
         let path = folder.join("m.h5ad");
-        let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+        let out = store::create(&path, Container::H5AD).unwrap();
         let spec = SparseSpec {
             layout: SparseFormat::Csc,
             shape: [rows, columns.len() as u64],
@@ -516,7 +515,7 @@ mod tests {
             let outputs = cuts.len() - 1;
             let swept = Swept::new(&matrix, &targets, outputs, most, || Ok(folder.path().into())).unwrap();
             let path = folder.path().join("o.h5ad");
-            let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+            let out = store::create(&path, Container::H5AD).unwrap();
             for (output, cut) in cuts.windows(2).enumerate() {
                 let cells = &order[cut[0] as usize..cut[1] as usize];
                 let want: Vec<Vec<(u64, u8)>> = columns.iter().map(|column| {

@@ -54,15 +54,33 @@ impl SparseWriter {
             SparseFormat::Csc => spec.shape[1],
         };
         let [of_data, of_indices, of_indptr] = &*spec.part_attrs;
-        let list = |name: &str, dtype: &Dtype, len, rows, attrs: &Attrs| {
+        let (cells, mean) = (spec.shape[0].max(1) as f64, most as f64);
+        let element = (spec.data.size() + spec.indices.size()) as f64;
+        let ends = (rows + 1) as f64 * indptr_type.size() as f64;
+        let elements_of = node.along_cells(mean / cells, (mean * element + ends) / cells);
+        let list = |node: &Group, name: &str, dtype: &Dtype, len, rows, attrs: &Attrs| {
             let spec = ArraySpec::new(vec![len], dtype.clone());
             node.create_array(name, &spec, rows, attrs)
         };
         let mut writer = SparseWriter {
             path: path.into(),
-            data: list("data", &spec.data, nnz, elements, of_data)?,
-            indices: list("indices", &spec.indices, nnz, elements, of_indices)?,
-            indptr: list("indptr", &indptr_type, rows + 1, Rows::Known, of_indptr)?,
+            data: list(&elements_of, "data", &spec.data, nnz, elements, of_data)?,
+            indices: list(
+                &elements_of,
+                "indices",
+                &spec.indices,
+                nnz,
+                elements,
+                of_indices,
+            )?,
+            indptr: list(
+                &node,
+                "indptr",
+                &indptr_type,
+                rows + 1,
+                Rows::Known,
+                of_indptr,
+            )?,
             indptr_type,
             written: 0,
             rows,

@@ -27,6 +27,7 @@ impl LeafWriter {
                 *first = rows;
             }
             let spec = ArraySpec::new(shape, dtype.clone());
+            let root = root.for_matrix(&spec);
             root.create_array(&leaf.path, &spec, Rows::Known, &leaf.attrs)
         };
         Ok(match &leaf.source {

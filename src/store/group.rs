@@ -143,6 +143,40 @@ impl Group {
         Group::from(of).noted(self.ledger.clone())
     }
 
+    /// The same group, whose new arrays are along the cells: each cell has `rows` of their rows in the mean, and those of
+    /// all arrays of its matrix take `bytes`. Chunks and Zarr shards hold as many cells as the container says.
+    pub fn along_cells(&self, rows: f64, bytes: f64) -> Group {
+        let container = match &self.of {
+            GroupOf::Hdf5(g) => g.container(),
+            GroupOf::Zarr(g) => g.container(),
+        };
+        let rows_of = |cells: u64| ((cells as f64 * rows) as u64).max(1);
+        let chunk = container.chunk_cells.map(rows_of);
+        let fit = |shard: u64| rows_of(((shard as f64 / bytes.max(1.0)) as u64).max(1));
+        let shard = container.zarr_shard.map(fit);
+        let of = match &self.of {
+            GroupOf::Hdf5(g) => GroupOf::Hdf5(g.with_rows(chunk)),
+            GroupOf::Zarr(g) => GroupOf::Zarr(g.with_rows(chunk, shard)),
+        };
+        Group::from(of).noted(self.ledger.clone())
+    }
+
+    /// The same for one array whose rows are cells: a matrix is cut by cells, a column as any other array.
+    pub fn for_matrix(&self, spec: &ArraySpec) -> Group {
+        if spec.shape.len() < 2 {
+            return self.clone();
+        }
+        self.along_cells(1.0, spec.row_bytes() as f64)
+    }
+
+    /// Why its format cannot hold such an array; `None` where it can.
+    pub fn refuses(&self, spec: &ArraySpec) -> Option<String> {
+        match &self.of {
+            GroupOf::Hdf5(_) => None,
+            GroupOf::Zarr(g) => g.check(spec).err().map(|why| why.to_string()),
+        }
+    }
+
     /// Sets attributes of the node at `path` (this group where it is empty); those of the same names are replaced.
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
         let attrs = &*self.writable(path, attrs, To::Old);

@@ -6,6 +6,7 @@
 
 mod access;
 mod array;
+mod container;
 mod group;
 mod hdf5;
 mod io;
@@ -18,10 +19,11 @@ mod zarr;
 
 use std::path::Path;
 
-use anyhow::{Context, Error, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail};
 
 pub use self::access::{Access, OverLimit};
 pub use self::array::{Array, StorageInfo};
+pub use self::container::{Container, ZarrVersion};
 pub use self::group::Group;
 use self::group::GroupOf;
 pub use self::hdf5::guard::watch::watch;
@@ -36,7 +38,6 @@ pub use self::io::scratch::Scratch;
 pub use self::io::work::{moved, work};
 pub use self::panics::is_guarded;
 use self::spec::Attrs;
-use crate::codec::compression::Compression;
 use crate::report::failure::{Failure, Kind};
 use crate::report::once::warn_once;
 
@@ -94,6 +95,14 @@ pub enum Format {
 }
 
 impl Format {
+    /// As the command line calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::H5ad => "h5ad",
+            Format::Zarr => "zarr",
+        }
+    }
+
     /// An error for any extension but `.h5ad`, `.h5` and `.zarr`.
     pub fn of(path: &Path) -> Result<Format> {
         match path.extension().and_then(|e| e.to_str()) {
@@ -117,30 +126,26 @@ impl Format {
             path.display()
         )))
     }
+}
 
-    /// An error where such a file has no such compression.
-    pub fn allows(self, compression: Compression) -> Result<()> {
-        ensure!(
-            self != Format::Zarr || compression != Compression::Lzf,
-            zarr::NO_LZF
-        );
-        Ok(())
-    }
+/// Whether a folder is a Zarr store, whatever its name.
+pub fn is_zarr(path: &Path) -> bool {
+    zarr::is_store(path)
 }
 
 /// Creates a file (or a folder) at `path`, where nothing stands yet; the root group gets no attributes.
-pub fn create(path: &Path, format: Format, compression: Compression) -> Result<Group> {
-    format.allows(compression)?;
+pub fn create(path: &Path, container: Container) -> Result<Group> {
+    container.check()?;
     let context = || format!("Create {}", path.display());
-    Ok(Group::from(match format {
-        Format::H5ad => GroupOf::Hdf5(hdf5::create(path, compression).with_context(context)?),
-        Format::Zarr => GroupOf::Zarr(zarr::create(path, compression).with_context(context)?),
+    Ok(Group::from(match container.format {
+        Format::H5ad => GroupOf::Hdf5(hdf5::create(path, container).with_context(context)?),
+        Format::Zarr => GroupOf::Zarr(zarr::create(path, container).with_context(context)?),
     }))
 }
 
 /// Opens an HDF5 file that this program made, to add to it.
-pub fn extend(path: &Path, compression: Compression) -> Result<Group> {
-    let group = hdf5::extend(path, compression);
+pub fn extend(path: &Path, container: Container) -> Result<Group> {
+    let group = hdf5::extend(path, container);
     Ok(Group::from(GroupOf::Hdf5(
         group.with_context(|| format!("Open {}", path.display()))?,
     )))

@@ -24,6 +24,7 @@ modules! {
     cells
     checking
     concat
+    containers
     fuzz
     hostile
     huge

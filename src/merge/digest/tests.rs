@@ -1,13 +1,12 @@
 use super::*;
-use crate::codec::compression::Compression;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Kind};
-use crate::store::{Access, Format, Rows, create};
+use crate::store::{Access, Container, Format, Rows, create};
 
 /// A file for each set of nodes; `write` gets its root.
 fn file(dir: &tempfile::TempDir, name: &str, write: impl Fn(&Group)) -> Group {
     let path = dir.path().join(name);
     let format = Format::of(&path).unwrap();
-    let root = create(&path, format, Compression::default()).unwrap();
+    let root = create(&path, Container::of(format)).unwrap();
     write(&root);
     root.finish().unwrap();
     crate::store::open(&path, &Access::default()).unwrap()

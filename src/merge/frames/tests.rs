@@ -6,14 +6,13 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::*;
-use crate::codec::compression::Compression;
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::unify;
 use crate::frame::values::Values;
 use crate::merge::genes::Genes;
 use crate::merge::join::Join;
 use crate::store::spec::{Attr, Attrs, ByteOrder, Dtype, Kind};
-use crate::store::{self, Access, Format};
+use crate::store::{self, Access, Container};
 
 /// What a test writes as one column.
 #[derive(Clone, Debug)]
@@ -105,7 +104,7 @@ fn write_frame(out: &Group, path: &str, index: (&str, &[&'static str]), columns:
 
 fn file(folder: &Path, name: &str, fill: impl Fn(&Group)) -> Group {
     let path = folder.join(name);
-    let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+    let out = store::create(&path, Container::H5AD).unwrap();
     fill(&out);
     out.finish().unwrap();
     store::open(&path, &Access::default()).unwrap()
@@ -152,7 +151,7 @@ fn merge_obs(inputs: &[(usize, &Columns)]) -> Result<(TempDir, Group), String> {
     }
     let parts: Vec<Option<&Frame>> = frames.iter().map(Some).collect();
     let path = folder.path().join("out.h5ad");
-    let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+    let out = store::create(&path, Container::H5AD).unwrap();
     rows(&parts, &frames, &out, "obs").map_err(|e| format!("{e:#}"))?;
     out.finish().unwrap();
     Ok((folder, store::open(&path, &Access::default()).unwrap()))
@@ -469,7 +468,7 @@ fn what_changes_between_the_passes_is_an_error() {
         scan.add(&frame(&format!("a{at}"), 2, &before), 2).unwrap();
         let now = frame(&format!("b{at}"), rows, &after);
         let path = folder.path().join(format!("out{at}"));
-        let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+        let out = store::create(&path, Container::H5AD).unwrap();
         let mut written = scan.create(&out, "obs", 2, None).unwrap();
         let (obs, input, suffix) = (&now, 0, "");
         let origin = Origin { obs, input, suffix };
@@ -512,7 +511,7 @@ fn the_index_keeps_a_name_that_all_agree_on() {
         };
         let frames = [fill("a", one, a), fill("b", two, b)];
         let path = folder.path().join("out");
-        let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+        let out = store::create(&path, Container::H5AD).unwrap();
         let parts = [Some(&frames[0]), Some(&frames[1])];
         let written = rows(&parts, &frames, &out, "obs");
         let Some(index) = index else {
@@ -553,7 +552,7 @@ fn an_input_without_the_frame_gives_its_names_and_missing_values() {
     ];
     let frame = Frame::open(&a, "obsm/f").unwrap();
     let path = folder.path().join("out");
-    let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+    let out = store::create(&path, Container::H5AD).unwrap();
     rows(&[Some(&frame), None], &obs, &out, "obsm/f").unwrap();
     out.finish().unwrap();
     let root = store::open(&path, &Access::default()).unwrap();
@@ -579,7 +578,7 @@ fn a_gene_takes_each_value_from_the_first_that_has_both() {
     });
     let merge = |join| {
         let path = folder.path().join(format!("{join:?}"));
-        let out = store::create(&path, Format::H5ad, Compression::None).unwrap();
+        let out = store::create(&path, Container::H5AD).unwrap();
         let mut genes = Genes::new(join, false);
         for frame in &frames {
             genes.add(frame, "file").unwrap();

@@ -81,7 +81,8 @@ impl Stack {
             let mut shape = vec![rows];
             shape.extend(row);
             let spec = ArraySpec::new(shape, dtype.clone());
-            out.create_array(path, &spec, Rows::Known, attrs)
+            out.for_matrix(&spec)
+                .create_array(path, &spec, Rows::Known, attrs)
                 .map(LeafWriter::Array)
         };
         let writer = match &plan {

@@ -1,6 +1,5 @@
 //! Writing chunks: rows are gathered to whole ones, which the pool encodes and the library takes as they are.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
@@ -9,6 +8,7 @@ use rayon::prelude::*;
 use super::ffi::{self, Id};
 use crate::codec::{self, Filter};
 use crate::store::io::assembly::Assembly;
+use crate::store::io::order::InOrder;
 use crate::store::io::{raw, work};
 use crate::store::spec::ArraySpec;
 
@@ -20,46 +20,6 @@ pub struct ChunkWriter {
     open: Vec<u8>,
     /// Rows that went into chunks.
     written: u64,
-}
-
-/// What comes in about the order of its numbers, put into it.
-struct InOrder<T> {
-    next: u64,
-    /// Those that came before their turn; `None` for what was not kept.
-    waiting: BTreeMap<u64, Option<T>>,
-    kept: usize,
-}
-
-impl<T> Default for InOrder<T> {
-    fn default() -> InOrder<T> {
-        InOrder {
-            next: 0,
-            waiting: BTreeMap::new(),
-            kept: 0,
-        }
-    }
-}
-
-impl<T> InOrder<T> {
-    /// Most that wait: the next goes on at once, for memory counts more than order.
-    const MOST: usize = 64;
-
-    fn take(&mut self, number: u64, what: T, put: impl Fn(u64, &T) -> Result<()>) -> Result<()> {
-        let waits = number > self.next && self.kept < Self::MOST;
-        if !waits {
-            put(number, &what)?;
-        }
-        self.kept += usize::from(waits);
-        self.waiting.insert(number, waits.then_some(what));
-        while let Some(what) = self.waiting.remove(&self.next) {
-            if let Some(what) = what {
-                put(self.next, &what)?;
-                self.kept -= 1;
-            }
-            self.next += 1;
-        }
-        Ok(())
-    }
 }
 
 impl ChunkWriter {
@@ -121,8 +81,9 @@ impl ChunkWriter {
         let order = Mutex::new(InOrder::default());
         let write = |chunk: u64, bytes: &[u8]| {
             let encoded = self.encoded(bytes)?;
+            let len = encoded.1.len();
             let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
-            order.take(chunk, encoded, |chunk, (mask, bytes)| {
+            order.take(chunk, encoded, len, |chunk, (mask, bytes)| {
                 self.write_chunk(id, self.written + chunk * self.chunk[0], *mask, bytes)
             })
         };
@@ -186,32 +147,5 @@ impl ChunkWriter {
             ffi::set_extent(id, &spec.shape)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::*;
-
-    #[test]
-    fn numbers_are_put_in_order_while_few_wait() {
-        let most = InOrder::<()>::MOST as u64;
-        for count in [most, 2 * most] {
-            let (put, mut order) = (RefCell::new(vec![]), InOrder::default());
-            for number in (1..=count).chain([0]) {
-                let seen = |number, _: &u64| {
-                    put.borrow_mut().push(number);
-                    Ok(())
-                };
-                order.take(number, number, seen).unwrap();
-            }
-            let mut put = put.into_inner();
-            assert_eq!(put.is_sorted(), count == most);
-            put.sort_unstable();
-            assert!(put.into_iter().eq(0..=count));
-            assert!(order.waiting.is_empty() && order.kept == 0);
-        }
     }
 }

@@ -38,10 +38,9 @@ use self::guard::{external, watch};
 pub use self::read::Array;
 use self::virtual_dataset::Spread;
 pub use self::write::Appender;
-use super::Rows;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
-use crate::codec::compression::Compression;
+use super::{Container, Rows};
 use crate::report::once::warn_once;
 
 /// A group, and the file that it belongs to.
@@ -51,15 +50,16 @@ pub struct Group {
     file: Arc<OpenFile>,
     /// As it was walked, through whatever links.
     path: String,
-    /// The most raw bytes of a chunk of an array that is written.
+    /// The most raw bytes of a chunk of an array that is written, and its rows, where those are given.
     chunk: u64,
+    rows: Option<u64>,
 }
 
 /// What all nodes of one opened file share.
 struct OpenFile {
     /// Until it is closed.
     id: Option<Id>,
-    compression: Compression,
+    container: Container,
     bounds: Bounds,
     /// Reads its virtual datasets.
     spread: Arc<Spread>,
@@ -109,7 +109,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let source = path.to_string_lossy().into_owned();
     watch::at(&source, "");
     watch::limit(access.memory);
-    Group::root(files::open(path)?, Compression::None, limits, Some(source))
+    Group::root(files::open(path)?, Container::H5AD, limits, Some(source))
 }
 
 /// For files of this program's own.
@@ -117,19 +117,19 @@ fn anywhere() -> (Bounds, u64) {
     (Bounds::Anywhere, Access::default().memory)
 }
 
-pub fn create(path: &Path, compression: Compression) -> Result<Group> {
-    Group::root(files::create(path)?, compression, anywhere(), None)
+pub fn create(path: &Path, container: Container) -> Result<Group> {
+    Group::root(files::create(path)?, container, anywhere(), None)
 }
 
 /// Opens a file that [`create`] made, to add to it.
-pub fn extend(path: &Path, compression: Compression) -> Result<Group> {
-    Group::root(files::extend(path)?, compression, anywhere(), None)
+pub fn extend(path: &Path, container: Container) -> Result<Group> {
+    Group::root(files::extend(path)?, container, anywhere(), None)
 }
 
 impl Group {
     fn root(
         file: Id,
-        compression: Compression,
+        container: Container,
         (bounds, memory): (Bounds, u64),
         source: Option<String>,
     ) -> Result<Group> {
@@ -138,7 +138,7 @@ impl Group {
         };
         let file = Arc::new(OpenFile {
             id: Some(file),
-            compression,
+            container,
             spread: Arc::new(Spread::new(bounds.clone())),
             bounds,
             memory,
@@ -152,6 +152,7 @@ impl Group {
             file,
             path,
             chunk,
+            rows: None,
         })
     }
 
@@ -160,6 +161,18 @@ impl Group {
             chunk: bytes.min(write::CHUNK),
             ..self.clone()
         }
+    }
+
+    /// The same group, whose new arrays are cut into chunks of so many rows.
+    pub fn with_rows(&self, rows: Option<u64>) -> Group {
+        Group {
+            rows,
+            ..self.clone()
+        }
+    }
+
+    pub fn container(&self) -> &Container {
+        &self.file.container
     }
 
     pub fn path(&self) -> String {

@@ -55,8 +55,8 @@ impl Appender {
         if growing && let Some(first) = spec.shape.first_mut() {
             *first = 0;
         }
-        let filters = filters(group.file.compression, &spec.dtype);
-        let chunk = chunk_shape(&spec, growing, !filters.is_empty(), group.chunk);
+        let filters = filters(group.file.container.compression(), &spec.dtype);
+        let chunk = chunk_shape(&spec, growing, !filters.is_empty(), group);
         let raw_bytes = elements(chunk.as_deref().unwrap_or_default()) * spec.dtype.size() as u64;
         let encoded = filters
             .iter()
@@ -270,7 +270,7 @@ impl Appender {
 fn filters(compression: Compression, dtype: &Dtype) -> Vec<Filter> {
     let mut filters = vec![];
     match compression {
-        Compression::None => return filters,
+        Compression::None | Compression::Lz4 | Compression::Zstd(_) => return filters,
         Compression::Gzip(level) => {
             if dtype.is_integer() && dtype.size() > 1 {
                 filters.push(Filter::Shuffle(dtype.size()));
@@ -282,9 +282,11 @@ fn filters(compression: Compression, dtype: &Dtype) -> Vec<Filter> {
     filters
 }
 
-/// The chunks of a new dataset: whole rows of about `bytes`. `None` where it is stored in one piece.
-fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool, bytes: u64) -> Option<Vec<u64>> {
-    if spec.shape.is_empty() || spec.null || !(growing || filtered) {
+/// The chunks of a new dataset: whole rows, of the group's number or bytes. `None` where it is stored in one piece.
+fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool, group: &Group) -> Option<Vec<u64>> {
+    /// Bytes of the largest chunk: HDF5 has none of 4 GiB, and one is encoded in memory.
+    const MOST: u64 = 256 << 20;
+    if spec.shape.is_empty() || spec.null || !(growing || filtered || group.rows.is_some()) {
         return None;
     }
     if !growing && spec.shape.contains(&0) {
@@ -297,7 +299,8 @@ fn chunk_shape(spec: &ArraySpec, growing: bool, filtered: bool, bytes: u64) -> O
         .max(16 * usize::from(spec.dtype == Dtype::String)) as u64;
     let row = spec.row_items().saturating_mul(item).max(1);
     let mut chunk: Vec<u64> = spec.shape.iter().map(|&d| d.max(1)).collect();
-    let rows = (bytes / row).max(1);
+    let rows = group.rows.unwrap_or(group.chunk / row);
+    let rows = rows.clamp(1, (MOST / row).max(1));
     chunk[0] = if growing { rows } else { rows.min(chunk[0]) };
     Some(chunk)
 }

@@ -251,7 +251,7 @@ mod tests {
     use super::*;
     use crate::codec::compression::Compression;
     use crate::store::spec::{Attrs, Dtype};
-    use crate::store::{Access, Format, Node, Rows, create, open};
+    use crate::store::{Access, Container, Node, Rows, create, open};
 
     /// What it makes of rows from one of ways to append.
     fn append(to: &mut Appender, from: &Array, bytes: &[u8], rows: Range<u64>, way: u8) {
@@ -282,6 +282,8 @@ mod tests {
         .unwrap();
     }
 
+    const PACKED: Container = Container::H5AD.compressed(Compression::Gzip(1));
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         /// In whatever order their parts come.
@@ -290,16 +292,15 @@ mod tests {
             ways in prop::collection::vec((0u8..5, 0u64..4000), 1..6),
             width in 1u64..4,
             growing: bool,
-            (format, packed) in prop_oneof![Just((Format::H5ad, false)), Just((Format::H5ad, true)), Just((Format::Zarr, true))],
+            to in prop::sample::select(vec![Container::H5AD, PACKED, Container::ZARR.compressed(Compression::Gzip(1))]),
             source_packed: bool,
         ) {
             let dir = tempfile::tempdir().unwrap();
-            let pack = |is| if is { Compression::Gzip(1) } else { Compression::None };
             let count: u64 = ways.iter().map(|(_, rows)| rows).sum();
             let spec = ArraySpec::new(vec![count, width], Dtype::INT64);
             let bytes: Vec<u8> = (0..count * width).flat_map(|i| (i * i).to_le_bytes()).collect();
             let source = dir.path().join("s.h5ad");
-            let root = create(&source, Format::H5ad, pack(source_packed)).unwrap();
+            let root = create(&source, if source_packed { PACKED } else { Container::H5AD }).unwrap();
             let mut from = root.create_array("a", &spec, Rows::Known, &Attrs::default()).unwrap();
             from.append(&bytes).unwrap();
             from.finish().unwrap();
@@ -308,7 +309,7 @@ mod tests {
             let Some(Node::Array(from)) = root.get("a").unwrap() else { panic!() };
 
             let path = dir.path().join("t");
-            let root = create(&path, format, pack(packed)).unwrap().with_chunks_of(10_000);
+            let root = create(&path, to).unwrap().with_chunks_of(10_000);
             let rows = if growing { Rows::Growing } else { Rows::Known };
             let mut to = root.create_array("a", &spec, rows, &Attrs::default()).unwrap();
             let mut start = 0;
@@ -327,20 +328,20 @@ mod tests {
     #[test]
     fn more_or_fewer_rows_than_announced_are_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        for (name, format) in [("a.h5ad", Format::H5ad), ("a.zarr", Format::Zarr)] {
-            for compression in [Compression::None, Compression::Gzip(1)] {
-                let path = dir.path().join(format!("{compression:?}{name}"));
-                let root = create(&path, format, compression).unwrap();
-                let spec = ArraySpec::new(vec![5], Dtype::INT64);
-                let mut to = root
-                    .create_array("a", &spec, Rows::Known, &Attrs::default())
-                    .unwrap();
-                let give = |rows: u64| {
-                    move |write: Take| (0..rows).try_for_each(|i| write(i, &[0; 8])).map(|()| true)
-                };
-                assert!(to.append_parts(6, give(6)).is_err());
-                assert!(to.append_parts(2, give(1)).is_err());
-            }
+        for (at, container) in [Container::H5AD, PACKED, Container::ZARR]
+            .into_iter()
+            .enumerate()
+        {
+            let root = create(&dir.path().join(at.to_string()), container).unwrap();
+            let spec = ArraySpec::new(vec![5], Dtype::INT64);
+            let mut to = root
+                .create_array("a", &spec, Rows::Known, &Attrs::default())
+                .unwrap();
+            let give = |rows: u64| {
+                move |write: Take| (0..rows).try_for_each(|i| write(i, &[0; 8])).map(|()| true)
+            };
+            assert!(to.append_parts(6, give(6)).is_err());
+            assert!(to.append_parts(2, give(1)).is_err());
         }
     }
 }

@@ -7,6 +7,7 @@ pub mod buffer;
 pub mod chunks;
 pub mod lanes;
 pub mod ledger;
+pub mod order;
 pub mod raw;
 pub mod runs;
 pub mod scratch;

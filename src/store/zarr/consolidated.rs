@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use tracing::warn;
 
 use super::meta::{self, ARRAY, ATTRS, CONSOLIDATED, GROUP, Meta, V3};
+use crate::store::ZarrVersion;
 use crate::store::access::Bounds;
 
 /// The key of version 3, and of what zarr-python 3 adds to groups of version 2.
@@ -219,6 +220,66 @@ fn version_3(folder: &Path, bounds: &Bounds) -> Result<Option<BTreeMap<String, V
         .map(|(path, said)| (path.clone(), plain(said.clone())));
     let root = (String::new(), plain(json.clone()));
     Ok(Some(nodes.chain([root]).collect()))
+}
+
+/// Writes that of the store in `folder`, whose nodes are all there.
+pub fn write(folder: &Path, version: ZarrVersion) -> Result<()> {
+    let mut nodes = Map::new();
+    let (file, json) = match version {
+        ZarrVersion::V2 => {
+            collect_v2(folder, "", &mut nodes)?;
+            let json = json!({"zarr_consolidated_format": 1, "metadata": nodes});
+            (folder.join(CONSOLIDATED), json)
+        }
+        ZarrVersion::V3 => {
+            collect_v3(folder, "", &mut nodes)?;
+            let file = folder.join(V3);
+            let mut root = meta::read_json(&file)?.context("The root is not there")?;
+            root[KEY] = inline(nodes);
+            (file, root)
+        }
+    };
+    meta::write_json(&file, &json)
+}
+
+/// As zarr-python has it in `zarr.json`; the specification has none yet.
+fn inline(nodes: Map<String, Value>) -> Value {
+    json!({"kind": "inline", "must_understand": false, "metadata": nodes})
+}
+
+/// Collects the files of the node in `folder`, whose path is `prefix`, and of all below it.
+fn collect_v2(folder: &Path, prefix: &str, nodes: &mut Map<String, Value>) -> Result<()> {
+    for file in [GROUP, ARRAY, ATTRS] {
+        if let Some(json) = meta::read_json(&folder.join(file))? {
+            nodes.insert(format!("{prefix}{file}"), json);
+        }
+    }
+    if nodes.contains_key(&format!("{prefix}{ARRAY}")) {
+        return Ok(());
+    }
+    for name in super::names(folder)? {
+        collect_v2(&folder.join(&name), &format!("{prefix}{name}/"), nodes)?;
+    }
+    Ok(())
+}
+
+/// Collects what the nodes below `folder` say, whose path is `prefix`.
+fn collect_v3(folder: &Path, prefix: &str, nodes: &mut Map<String, Value>) -> Result<()> {
+    for name in super::names(folder)? {
+        let (below, path) = (folder.join(&name), format!("{prefix}{name}"));
+        let node = meta::read_json(&below.join(V3))?;
+        let mut node = node.with_context(|| format!("'{path}' is of another version"))?;
+        let is_group = node["node_type"] == "group";
+        if is_group {
+            // zarr-python has it so: of the groups below only the root says what is in them.
+            node[KEY] = inline(Map::new());
+        }
+        nodes.insert(path.clone(), node);
+        if is_group {
+            collect_v3(&below, &format!("{path}/"), nodes)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

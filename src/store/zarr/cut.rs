@@ -5,10 +5,13 @@ use std::ops::Range;
 use anyhow::{Context, Result};
 
 use super::dtype::items;
+use crate::limits;
 use crate::store::Rows;
 
 /// Bytes of a chunk before compression: small enough to fetch a few rows, large enough for few files.
 pub const CHUNK_BYTES: u64 = 2 << 20;
+/// A chunk is encoded in memory: none is larger, whatever is asked.
+const MAX_CHUNK_BYTES: u64 = 256 << 20;
 /// Rows of more bytes are cut into several chunks.
 pub const MAX_ROW_BYTES: u64 = 64 << 20;
 
@@ -20,15 +23,40 @@ pub struct Cut {
     pub items: usize,
     /// Elements that lie one after another before the numbers of the axes before `axis` change.
     run: usize,
+    /// Chunks of a file, along `axis`: more than 1 are a Zarr shard.
+    pub per_file: u64,
+}
+
+/// How large chunks and files are to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Bytes of a chunk.
+    pub chunk: u64,
+    /// Rows of a chunk, whatever their bytes.
+    pub rows: Option<u64>,
+    /// Bytes of a Zarr shard.
+    pub shard: Option<u64>,
+    /// Rows of a Zarr shard, whatever their bytes.
+    pub shard_rows: Option<u64>,
+}
+
+impl Sizes {
+    /// Chunks of useful size, each in a file of its own.
+    pub const DEFAULT: Sizes = Sizes {
+        chunk: CHUNK_BYTES,
+        rows: None,
+        shard: None,
+        shard_rows: None,
+    };
 }
 
 impl Cut {
-    /// Chunks of about `chunk_bytes`; rows of more than `max_row_bytes` are cut. `item` is the bytes of an element.
+    /// Rows of more than `max_row_bytes` are cut. `item` is the bytes of an element.
     pub fn new(
         shape: &[u64],
         rows: Rows,
         item: usize,
-        chunk_bytes: u64,
+        sizes: &Sizes,
         max_row_bytes: u64,
     ) -> Result<Cut> {
         let step = |axis: usize| {
@@ -41,12 +69,21 @@ impl Cut {
             .unwrap_or(last);
         let mut chunk: Vec<u64> = shape.iter().map(|&d| d.max(1)).collect();
         chunk.iter_mut().take(axis).for_each(|n| *n = 1);
+        let mut per_file = 1;
         if let Some(n) = chunk.get_mut(axis) {
             let most = match rows {
                 Rows::Growing if axis == 0 => u64::MAX,
                 _ => *n,
             };
-            *n = (chunk_bytes / step(axis)).clamp(1, most);
+            let whole_rows = |rows: Option<u64>| rows.filter(|_| axis == 0);
+            let by_bytes = sizes.chunk / step(axis);
+            let wanted = whole_rows(sizes.rows).unwrap_or(by_bytes);
+            *n = wanted.clamp(1, most.min(MAX_CHUNK_BYTES / step(axis)).max(1));
+            if let Some(bytes) = sizes.shard {
+                let by_bytes = bytes / step(axis);
+                let wanted = whole_rows(sizes.shard_rows).unwrap_or(by_bytes) / *n;
+                per_file = wanted.clamp(1, most.div_ceil(*n).min(limits::SHARD_CHUNKS));
+            }
         }
         let count = items(&chunk).and_then(|n| usize::try_from(n).ok());
         let run = match axis {
@@ -59,6 +96,7 @@ impl Cut {
             axis,
             items,
             run,
+            per_file,
         })
     }
 
@@ -77,20 +115,48 @@ impl Cut {
         pieces
     }
 
-    /// The file name of the `n`th chunk.
-    pub fn key(&self, mut n: u64, shape: &[u64]) -> String {
+    /// Where the `n`th chunk stands in the grid of chunks.
+    fn place(&self, mut n: u64, shape: &[u64]) -> Vec<u64> {
         let mut at = vec![0; self.chunk.len()];
         for axis in (1..=self.axis).rev() {
             let count = shape[axis].div_ceil(self.chunk[axis]);
             at[axis] = n % count;
             n /= count;
         }
-        match at.first_mut() {
-            Some(first) => *first = n,
-            None => return "0".into(),
+        if let Some(first) = at.first_mut() {
+            *first = n;
         }
-        let names: Vec<String> = at.iter().map(u64::to_string).collect();
-        names.join(".")
+        at
+    }
+
+    /// The file of the `n`th chunk, by its place in the grid of files.
+    pub fn file(&self, n: u64, shape: &[u64]) -> Vec<u64> {
+        let mut at = self.place(n, shape);
+        if let Some(along) = at.get_mut(self.axis) {
+            *along /= self.per_file;
+        }
+        at
+    }
+
+    /// Which chunk of its file the `n`th is, and how many chunks come into that file. The number of rows is not looked
+    /// at where they are `growing`.
+    pub fn in_file(&self, n: u64, shape: &[u64], growing: bool) -> (u64, u64) {
+        let along = self.place(n, shape).get(self.axis).copied().unwrap_or(0);
+        let first = along - along % self.per_file;
+        let all = match shape.get(self.axis) {
+            Some(len) if !(growing && self.axis == 0) => len.div_ceil(self.chunk[self.axis]),
+            _ => u64::MAX,
+        };
+        (along - first, self.per_file.min(all - first))
+    }
+
+    /// The shape of what a file holds.
+    pub fn file_shape(&self) -> Vec<u64> {
+        let mut shape = self.chunk.clone();
+        if let Some(along) = shape.get_mut(self.axis) {
+            *along *= self.per_file;
+        }
+        shape
     }
 }
 
@@ -101,7 +167,7 @@ mod tests {
     #[test]
     fn chunks_have_a_useful_size() {
         let cut = |shape: &[u64], rows| {
-            Cut::new(shape, rows, 4, CHUNK_BYTES, MAX_ROW_BYTES)
+            Cut::new(shape, rows, 4, &Sizes::DEFAULT, MAX_ROW_BYTES)
                 .unwrap()
                 .chunk
         };

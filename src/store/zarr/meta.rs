@@ -49,6 +49,17 @@ pub fn is_node(path: &Path) -> Result<bool> {
     Ok(false)
 }
 
+/// Whether a folder is a group.
+pub fn is_group(folder: &Path) -> Result<bool> {
+    let is_v3 =
+        || Ok(read_json(&folder.join(V3))?.is_some_and(|json| json["node_type"] == "group"));
+    if folder.join(GROUP).is_file() {
+        Ok(true)
+    } else {
+        is_v3()
+    }
+}
+
 /// The same of a path at which nothing may stand.
 pub fn is_node_at(path: &Path) -> Result<bool> {
     let stands = path.try_exists();

@@ -1,19 +1,23 @@
-//! Zarr stores in folders: versions 2 and 3 are read, version 2 is written.
+//! Zarr stores in folders, of versions 2 and 3.
 //!
 //! Groups, names and attributes are the files of the folder itself; zarrs decodes chunks, but for those of `direct`.
 
 mod attrs;
+mod codec;
 mod consolidated;
 mod cut;
 mod decoder;
+mod describe;
 mod direct;
 mod dtype;
 mod meta;
 mod read;
 mod read_text;
+mod shards;
 mod text;
 mod write;
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -28,22 +32,21 @@ pub use self::attrs::value as attr_value;
 pub use self::consolidated::Fault;
 pub use self::read::Array;
 pub use self::text::with_utf32;
-pub use self::write::{Appender, NO_LZF};
+pub use self::write::Appender;
 
 use self::consolidated::Consolidated;
-use self::cut::CHUNK_BYTES;
-use super::Rows;
+use self::cut::Sizes;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attrs};
-use crate::codec::compression::Compression;
+use super::{Container, Rows, ZarrVersion};
 
 /// A group of a store.
 #[derive(Clone)]
 pub struct Group {
     root: Arc<Root>,
     path: String,
-    /// The most bytes of a chunk of an array that is written, before it is encoded.
-    chunk: u64,
+    /// Of arrays that are written.
+    sizes: Sizes,
 }
 
 struct Root {
@@ -52,8 +55,8 @@ struct Root {
     /// What the chunks of one read may take.
     memory: u64,
     entered: Entered,
-    /// Of the arrays that are written.
-    compression: Compression,
+    /// How arrays are written.
+    container: Container,
     /// Where the store is read and has it.
     consolidated: Option<Consolidated>,
 }
@@ -92,39 +95,61 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
         bounds,
         memory: access.memory,
         entered: Entered::default(),
-        compression: Compression::None,
+        container: Container::ZARR,
         consolidated,
     }))
 }
 
 /// Creates the folder `path`, where nothing stands yet.
-pub fn create(path: &Path, compression: Compression) -> Result<Group> {
+pub fn create(path: &Path, container: Container) -> Result<Group> {
     std::fs::create_dir(path)?;
-    write_group(path)?;
+    write_group(path, container.zarr_version)?;
     Ok(root(Root {
         folder: path.to_path_buf(),
         bounds: Bounds::Anywhere,
         memory: Access::default().memory,
         entered: Entered::default(),
-        compression,
+        container,
         consolidated: None,
     }))
 }
 
 fn root(root: Root) -> Group {
     Group {
+        sizes: Sizes {
+            shard: root.container.zarr_shard,
+            ..Sizes::DEFAULT
+        },
         root: Arc::new(root),
         path: String::new(),
-        chunk: CHUNK_BYTES,
     }
 }
 
 impl Group {
     pub fn with_chunks_of(&self, bytes: u64) -> Group {
-        Group {
-            chunk: bytes.min(CHUNK_BYTES),
-            ..self.clone()
-        }
+        let mut group = self.clone();
+        group.sizes.chunk = bytes.min(group.sizes.chunk);
+        group
+    }
+
+    /// The same group, whose new arrays have so many rows in a chunk, and in a Zarr shard, as far as that is given.
+    pub fn with_rows(&self, chunk: Option<u64>, shard: Option<u64>) -> Group {
+        let mut group = self.clone();
+        (group.sizes.rows, group.sizes.shard_rows) = (chunk, shard);
+        group
+    }
+
+    pub fn container(&self) -> &Container {
+        &self.root.container
+    }
+
+    /// An error where no array of its version is such.
+    pub fn check(&self, spec: &ArraySpec) -> Result<()> {
+        describe::check(self.version(), spec)
+    }
+
+    fn version(&self) -> ZarrVersion {
+        self.root.container.zarr_version
     }
 
     pub fn path(&self) -> String {
@@ -181,9 +206,9 @@ impl Group {
         for name in path.split('/') {
             folder.push(name);
             match std::fs::create_dir(&folder) {
-                Ok(()) => write_group(&folder)?,
+                Ok(()) => write_group(&folder, self.version())?,
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                    let is_group = folder.join(meta::GROUP).is_file();
+                    let is_group = meta::is_group(&folder)?;
                     ensure!(
                         is_group,
                         "Create group '{}': {} is not a group",
@@ -203,7 +228,7 @@ impl Group {
             "" => self.clone(),
             _ => self.below(path)?,
         };
-        set_attrs(&node.folder(), attrs)
+        set_attrs(&node.folder(), self.version(), attrs)
             .with_context(|| format!("Write the attributes of '{}'", node.path))
     }
 
@@ -221,9 +246,10 @@ impl Group {
             self.create_group(parent, &Attrs::default())?;
         }
         let context = || format!("Create array '{}'", array.path);
-        let out = Appender::new(&array, spec, rows).with_context(context)?;
+        let mut json = Map::new();
+        attrs::add_json(&mut json, attrs).with_context(context)?;
+        let out = Appender::new(&array, spec, rows, json).with_context(context)?;
         std::fs::create_dir(&folder).with_context(context)?;
-        set_attrs(&folder, attrs).with_context(context)?;
         Ok(out)
     }
 
@@ -233,7 +259,7 @@ impl Group {
         let target = to.below(new_name)?;
         let meta = meta::load(&source.folder(), &self.root.bounds)?;
         let meta = meta.with_context(|| format!("There is no '{}'", source.path))?;
-        if meta.version != 2 {
+        if meta.version != 2 || to.version() != ZarrVersion::V2 {
             return Ok(false);
         }
         if let Some((parent, _)) = new_name.rsplit_once('/') {
@@ -247,10 +273,7 @@ impl Group {
     }
 
     pub fn finish(self) -> Result<()> {
-        let mut nodes = Map::new();
-        consolidate(&self.folder(), "", &mut nodes)?;
-        let json = json!({"zarr_consolidated_format": 1, "metadata": nodes});
-        meta::write_json(&self.folder().join(meta::CONSOLIDATED), &json)
+        consolidated::write(&self.folder(), self.version())
     }
 
     fn folder(&self) -> PathBuf {
@@ -280,7 +303,7 @@ impl Group {
         };
         Ok(Group {
             root: self.root.clone(),
-            chunk: self.chunk,
+            sizes: self.sizes,
             path,
         })
     }
@@ -309,17 +332,46 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-fn write_group(folder: &Path) -> Result<()> {
-    meta::write_json(&folder.join(meta::GROUP), &json!({"zarr_format": 2}))
+fn write_group(folder: &Path, version: ZarrVersion) -> Result<()> {
+    match version {
+        ZarrVersion::V2 => meta::write_json(&folder.join(meta::GROUP), &json!({"zarr_format": 2})),
+        ZarrVersion::V3 => {
+            let group = json!({"zarr_format": 3, "node_type": "group", "attributes": {}});
+            meta::write_json(&folder.join(meta::V3), &group)
+        }
+    }
 }
 
-fn set_attrs(folder: &Path, attrs: &Attrs) -> Result<()> {
-    let mut json = meta::load_attrs(folder)?;
-    attrs::add_json(&mut json, attrs)?;
-    if json.is_empty() {
+fn set_attrs(folder: &Path, version: ZarrVersion, attrs: &Attrs) -> Result<()> {
+    if *attrs == Attrs::default() {
         return Ok(());
     }
-    meta::write_json(&folder.join(meta::ATTRS), &Value::Object(json))
+    match version {
+        ZarrVersion::V2 => {
+            let mut json = meta::load_attrs(folder)?;
+            attrs::add_json(&mut json, attrs)?;
+            meta::write_json(&folder.join(meta::ATTRS), &Value::Object(json))
+        }
+        ZarrVersion::V3 => {
+            let file = folder.join(meta::V3);
+            let mut node = meta::read_json(&file)?.context("The node is not there")?;
+            let mut json = node["attributes"].as_object().cloned().unwrap_or_default();
+            attrs::add_json(&mut json, attrs)?;
+            node["attributes"] = Value::Object(json);
+            meta::write_json(&file, &node)
+        }
+    }
+}
+
+/// Creates a file, and the folders below that of its array: version 3 has some for each axis.
+fn create_file(path: &Path) -> std::io::Result<File> {
+    match File::create(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            File::create(path)
+        }
+        created => created,
+    }
 }
 
 /// An error where a file or folder of a store is a symbolic link, or lies below one, that leads out of it.
@@ -370,22 +422,6 @@ fn copy_folder(
             .with_context(|| format!("{} to {}", from.display(), to.display()))?;
         Ok(())
     })
-}
-
-/// Collects the metadata of the node in `folder`, whose path is `prefix`, and of all below it.
-fn consolidate(folder: &Path, prefix: &str, nodes: &mut Map<String, Value>) -> Result<()> {
-    for file in [meta::GROUP, meta::ARRAY, meta::ATTRS] {
-        if let Some(json) = meta::read_json(&folder.join(file))? {
-            nodes.insert(format!("{prefix}{file}"), json);
-        }
-    }
-    if nodes.contains_key(&format!("{prefix}{}", meta::ARRAY)) {
-        return Ok(());
-    }
-    for name in names(folder)? {
-        consolidate(&folder.join(&name), &format!("{prefix}{name}/"), nodes)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

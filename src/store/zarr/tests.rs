@@ -6,11 +6,11 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
-use crate::store::Format;
+use crate::codec::compression::Compression;
 use crate::store::spec::{Attr, ByteOrder, Dtype, Field, Kind, NATIVE, Strings};
 
 fn store(dir: &tempfile::TempDir, name: &str) -> Group {
-    create(&dir.path().join(name), Compression::None).unwrap()
+    create(&dir.path().join(name), Container::ZARR).unwrap()
 }
 
 fn put(group: &Group, path: &str, dtype: Dtype, rows: u64, bytes: &[u8]) {
@@ -178,7 +178,8 @@ fn what_zarr_cannot_store_is_named() {
             .unwrap();
         assert!(format!("{error:#}").contains(name), "{error:#}");
     }
-    let error = Format::Zarr.allows(Compression::Lzf).unwrap_err();
+    let lzf = Container::ZARR.compressed(Compression::Lzf);
+    let error = lzf.check().unwrap_err();
     assert!(error.to_string().contains("gzip"));
 }
 

@@ -1,89 +1,31 @@
-//! Writing arrays of Zarr version 2, which every anndata reads, with the metadata that anndata writes.
+//! Writing arrays of Zarr.
 //!
-//! A chunk is a run of consecutive elements, so a stream of rows is cut without being rearranged. Chunks are
-//! encoded and written in the thread pool; `.zarray`, which makes the array exist, is written last.
+//! A chunk is a run of consecutive elements, so a stream of rows is cut without being rearranged. Chunks are encoded and
+//! written in the thread pool, each to a file of its own or to a Zarr shard; the metadata, which make the array exist,
+//! are written last.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::Write;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use rustix::fs::Advice;
-use serde_json::{Value, json};
-use zarrs::array::codec::{BloscCodec, BloscCompressor, BloscShuffleMode};
-use zarrs::array::{BytesToBytesCodecTraits, CodecOptions};
+use serde_json::{Map, Value};
 
+use super::codec::Codec;
 use super::cut::{Cut, MAX_ROW_BYTES};
+use super::describe::{self, Description};
+use super::shards::{Shards, Slot};
 use super::text::TEXT_BYTES;
-use super::{Group, dtype, meta};
-use crate::codec::compression::Compression;
-use crate::codec::{blosc, deflate};
+use super::{Group, create_file, dtype, meta};
 use crate::report::failure::in_element;
 use crate::store::io::assembly::Assembly;
 use crate::store::io::lanes::Busy;
 use crate::store::io::work;
 use crate::store::spec::{ArraySpec, Dtype, Strings};
-use crate::store::{Rows, Take};
-
-/// What encodes chunks.
-enum Codec {
-    /// As zarr-python and anndata do by default: lz4 at level 5 after shuffling bytes.
-    Blosc(BloscCodec),
-    Gzip(u8),
-}
-
-impl Codec {
-    /// `item` is the bytes of one element, or 1.
-    fn new(compression: Compression, item: usize) -> Result<Codec> {
-        Ok(match compression {
-            Compression::Gzip(level) => Codec::Gzip(level),
-            Compression::Lzf => bail!(NO_LZF),
-            Compression::None => {
-                let level = 5u8
-                    .try_into()
-                    .map_err(|l| anyhow!("Blosc has no level {l}"))?;
-                let shuffle = BloscShuffleMode::Shuffle;
-                Codec::Blosc(BloscCodec::new(
-                    BloscCompressor::LZ4,
-                    level,
-                    None,
-                    shuffle,
-                    Some(item),
-                )?)
-            }
-        })
-    }
-
-    fn json(&self) -> Value {
-        match self {
-            Codec::Blosc(_) => {
-                json!({"id": "blosc", "cname": "lz4", "clevel": 5, "shuffle": 1, "blocksize": 0})
-            }
-            Codec::Gzip(level) => json!({"id": "gzip", "level": level}),
-        }
-    }
-
-    fn encode(&self, chunk: Cow<[u8]>) -> Result<Vec<u8>> {
-        match self {
-            Codec::Blosc(codec) => {
-                blosc::keep_heap_whole();
-                let options = CodecOptions::default().with_concurrent_target(1);
-                Ok(codec.encode(chunk, &options)?.into_owned())
-            }
-            Codec::Gzip(level) => {
-                let mut out = vec![];
-                deflate::gzip(&chunk, (*level).into(), &mut out)?;
-                Ok(out)
-            }
-        }
-    }
-}
-
-pub const NO_LZF: &str =
-    "Zarr has no lzf: give --compression gzip, or no --compression for Zarr's own default (blosc)";
+use crate::store::{Rows, Take, ZarrVersion};
 
 /// The threads that encode and write a chunk, which takes its size again, and half of that meanwhile.
 static WRITING: Busy = Busy::new();
@@ -93,11 +35,14 @@ const WRITERS: usize = 8;
 pub struct Appender {
     folder: PathBuf,
     path: String,
+    version: ZarrVersion,
     spec: ArraySpec,
     rows: Rows,
-    zarray: Value,
+    attrs: Map<String, Value>,
     codec: Codec,
     cut: Cut,
+    /// Where files hold many chunks.
+    shards: Option<Shards>,
     /// The start of a chunk that is not complete.
     bytes: Vec<u8>,
     texts: Strings,
@@ -112,16 +57,27 @@ impl Appender {
     }
 
     /// For the array at `place`, whose folder is made before the first chunk is written.
-    pub(super) fn new(place: &Group, spec: &ArraySpec, rows: Rows) -> Result<Appender> {
+    pub(super) fn new(
+        place: &Group,
+        spec: &ArraySpec,
+        rows: Rows,
+        attrs: Map<String, Value>,
+    ) -> Result<Appender> {
+        let container = &place.root.container;
+        let (version, folder) = (container.zarr_version, place.folder());
+        describe::check(version, spec)?;
         let item = match spec.dtype {
             Dtype::String => TEXT_BYTES,
             _ => spec.dtype.size(),
         };
+        let cut = Cut::new(&spec.shape, rows, item, &place.sizes, MAX_ROW_BYTES)?;
         Ok(Appender {
-            zarray: dtype::describe(spec)?,
-            codec: Codec::new(place.root.compression, spec.dtype.size().max(1))?,
-            cut: Cut::new(&spec.shape, rows, item, place.chunk, MAX_ROW_BYTES)?,
-            folder: place.folder(),
+            version,
+            attrs,
+            codec: Codec::new(container.compression(), spec.dtype.size().max(1))?,
+            shards: (cut.per_file > 1).then(|| Shards::new(&folder)),
+            cut,
+            folder,
             path: place.path(),
             spec: spec.clone(),
             rows,
@@ -265,15 +221,46 @@ impl Appender {
         if !self.bytes.is_empty() {
             let chunk = self.cut.items * self.spec.dtype.size();
             self.write(1, |_| padded(&self.bytes, chunk))?;
+            self.chunks += 1;
         }
         if self.texts.len() > 0 {
             self.write(1, |_| self.vlen(0..self.texts.len()))?;
+            self.chunks += 1;
         }
-        self.zarray["shape"] = json!(self.spec.shape);
-        self.zarray["chunks"] = json!(self.cut.chunk);
-        self.zarray["compressor"] = self.codec.json();
-        meta::write_json(&self.folder.join(meta::ARRAY), &self.zarray)?;
+        self.describe(growing)?;
         Ok(rows)
+    }
+
+    /// Ends what is not full and writes the metadata.
+    fn describe(&mut self, growing: bool) -> Result<()> {
+        let shards = self.shards.take();
+        let is_sharded = shards.is_some();
+        let is_short = growing && self.cut.axis == 0 && self.chunks <= self.cut.per_file;
+        if is_short {
+            self.cut.per_file = self.chunks.max(1);
+        }
+        if let Some(shards) = shards {
+            shards.finish(is_short.then_some(self.cut.per_file))?;
+        }
+        let shard = is_sharded.then(|| self.cut.file_shape());
+        let description = Description {
+            spec: &self.spec,
+            chunk: &self.cut.chunk,
+            shard: shard.as_deref(),
+            codec: &self.codec,
+        };
+        match self.version {
+            ZarrVersion::V2 => {
+                if !self.attrs.is_empty() {
+                    let attrs = Value::Object(std::mem::take(&mut self.attrs));
+                    meta::write_json(&self.folder.join(meta::ATTRS), &attrs)?;
+                }
+                meta::write_json(&self.folder.join(meta::ARRAY), &description.v2()?)
+            }
+            ZarrVersion::V3 => {
+                meta::write_json(&self.folder.join(meta::V3), &description.v3(&self.attrs)?)
+            }
+        }
     }
 
     /// An error when more elements come than were announced.
@@ -307,18 +294,29 @@ impl Appender {
 
     /// Encodes and writes chunk `number`.
     fn write_chunk(&self, number: u64, chunk: Cow<[u8]>) -> Result<()> {
-        let key = self.cut.key(number, &self.spec.shape);
+        let file = self.cut.file(number, &self.spec.shape);
+        let key = describe::key(self.version, &file);
         let write = || -> Result<()> {
             let bytes = self.codec.encode(chunk)?;
+            if let Some(shards) = &self.shards {
+                return shards.put(number, self.slot(number, key.clone()), bytes);
+            }
             work::written(bytes.len());
-            let mut file = File::create(self.folder.join(&key))?;
+            let mut file = create_file(&self.folder.join(&key))?;
             file.write_all(&bytes)?;
             // A hint, so that what flushes the folder at the end waits less: the kernel begins to write what is dirty.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
             Ok(())
         };
         let written = WRITING.with(write);
-        written.with_context(|| format!("Write chunk {key} of '{}'", self.path))
+        written.with_context(|| format!("Write chunk {number}, in {key}, of '{}'", self.path))
+    }
+
+    fn slot(&self, number: u64, key: String) -> Slot {
+        let growing = self.rows == Rows::Growing;
+        let (at, come) = self.cut.in_file(number, &self.spec.shape, growing);
+        let of = self.cut.per_file;
+        Slot { key, at, of, come }
     }
 
     /// A chunk of text as numcodecs' `vlen-utf8` stores it: the number of texts, then for each its bytes and the
@@ -353,14 +351,19 @@ fn padded(piece: &[u8], chunk: usize) -> Result<Cow<'_, [u8]>> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::slice::from_ref;
+    use std::sync::Arc;
 
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
-    use crate::store::Access;
+    use crate::codec::compression::Compression;
     use crate::store::spec::{Attrs, Kind, NATIVE};
+    use crate::store::zarr::cut::Sizes;
     use crate::store::zarr::{Array, Node, create, open};
+    use crate::store::{Access, Container};
 
     fn array(group: &Group, name: &str) -> Array {
         match group.get(name).unwrap() {
@@ -369,30 +372,64 @@ mod tests {
         }
     }
 
+    /// All of the array `a` as zarrs reads it.
+    fn by_zarrs(path: &Path) -> Vec<u8> {
+        let store = Arc::new(zarrs::filesystem::FilesystemStore::new(path).unwrap());
+        let array = zarrs::array::Array::open(store, "/a").unwrap();
+        let all = array.subset_all();
+        let bytes: zarrs::array::ArrayBytes = array.retrieve_array_subset(&all).unwrap();
+        bytes.into_fixed().unwrap().into_owned()
+    }
+
     /// An appender that cuts an array into small chunks.
     fn small(group: &Group, spec: &ArraySpec, rows: Rows) -> Appender {
         let mut out = group
             .create_array("a", spec, rows, &Attrs::default())
             .unwrap();
         let item = spec.dtype.size().max(1);
-        out.cut = Cut::new(&spec.shape, rows, item, 12, 20).unwrap();
+        let sizes = Sizes {
+            chunk: 12,
+            ..group.sizes
+        };
+        out.cut = Cut::new(&spec.shape, rows, item, &sizes, 20).unwrap();
+        out.shards = (out.cut.per_file > 1).then(|| Shards::new(&out.folder));
         out
     }
 
+    /// Zarr of either version, with Zarr shards of a few chunks, or without.
+    fn containers() -> impl Strategy<Value = Container> {
+        let compression = prop::sample::select(vec![
+            Compression::None,
+            Compression::Gzip(1),
+            Compression::Lz4,
+            Compression::Zstd(3),
+        ]);
+        let shard = prop::option::of(1u64..80);
+        (compression, shard, any::<bool>()).prop_map(|(compression, zarr_shard, v3)| Container {
+            zarr_shard,
+            zarr_version: if v3 || zarr_shard.is_some() {
+                ZarrVersion::V3
+            } else {
+                ZarrVersion::V2
+            },
+            ..Container::ZARR.compressed(compression)
+        })
+    }
+
     proptest! {
+        /// zarrs and this program read what is written.
         #[test]
         fn any_shape_comes_back(
             shape in prop::collection::vec(1u64..7, 1..4),
             size in prop::sample::select(vec![1usize, 2, 4]),
             batches in prop::collection::vec(0u64..4, 8),
             growing: bool,
-            gzip: bool,
+            container in containers(),
         ) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a.zarr");
-            let compression = if gzip { Compression::Gzip(1) } else { Compression::None };
             let rows = if growing { Rows::Growing } else { Rows::Known };
-            let group = create(&path, compression).unwrap();
+            let group = create(&path, container).unwrap();
             let mut spec = ArraySpec::new(shape.clone(), Dtype::native(Kind::Uint, size));
             let bytes: Vec<u8> = (0..shape[0] * spec.row_bytes()).map(|i| i as u8).collect();
             if growing {
@@ -411,7 +448,8 @@ mod tests {
             prop_assert_eq!(&array.spec().shape, &shape);
             let mut back = vec![0; bytes.len()];
             array.read_into(from_ref(&(0..shape[0])), &mut back).unwrap();
-            prop_assert_eq!(back, bytes);
+            prop_assert_eq!(&back, &bytes);
+            prop_assert_eq!(by_zarrs(&path), bytes);
         }
 
         #[test]
@@ -420,10 +458,11 @@ mod tests {
             texts in prop::collection::vec("[a😀é]{0,3}", 216),
             batches in prop::collection::vec(0usize..4, 8),
             growing: bool,
+            container in containers(),
         ) {
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("a.zarr");
-            let group = create(&path, Compression::None).unwrap();
+            let group = create(&path, container).unwrap();
             let spec = ArraySpec::new(shape, Dtype::String);
             let growing = growing && !spec.shape.is_empty();
             let rows = if growing { Rows::Growing } else { Rows::Known };
@@ -451,7 +490,7 @@ mod tests {
     #[test]
     fn what_is_not_as_announced_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let group = create(&dir.path().join("a.zarr"), Compression::None).unwrap();
+        let group = create(&dir.path().join("a.zarr"), Container::ZARR).unwrap();
         let spec = ArraySpec::new(vec![3, 2], Dtype::native(Kind::Int, 2));
         let new = |name, rows| {
             group
@@ -478,7 +517,7 @@ mod tests {
     #[test]
     fn a_growing_array_of_one_chunk_is_not_padded() {
         let dir = tempfile::tempdir().unwrap();
-        let group = create(&dir.path().join("a.zarr"), Compression::None).unwrap();
+        let group = create(&dir.path().join("a.zarr"), Container::ZARR).unwrap();
         let dtype = Dtype::Number {
             kind: Kind::Float,
             size: 8,

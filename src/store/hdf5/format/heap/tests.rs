@@ -9,11 +9,11 @@ use crate::codec::compression::Compression;
 use crate::store::hdf5::read::Array;
 use crate::store::hdf5::{Node, create, open};
 use crate::store::spec::{ArraySpec, Attrs, Dtype};
-use crate::store::{Access, Rows};
+use crate::store::{Access, Container, Rows};
 
 /// A file with `texts` in the array `t`, appended `step` at a time.
-fn write(path: &Path, texts: &[String], step: usize, compression: Compression) {
-    let root = create(path, compression).unwrap();
+fn write(path: &Path, texts: &[String], step: usize, container: Container) {
+    let root = create(path, container).unwrap();
     let spec = ArraySpec::new(vec![texts.len() as u64], Dtype::String);
     let mut array = root
         .create_array("t", &spec, Rows::Known, &Attrs::default())
@@ -51,11 +51,11 @@ proptest! {
         let path = folder.path().join("f.h5ad");
         let mut texts = texts;
         texts.extend(long.iter().map(|&n| "x".repeat(n)));
-        let compression = match level {
-            0 => Compression::None,
-            level => Compression::Gzip(level),
+        let container = match level {
+            0 => Container::H5AD,
+            level => Container::H5AD.compressed(Compression::Gzip(level)),
         };
-        write(&path, &texts, step, compression);
+        write(&path, &texts, step, container);
         let array = array(&path);
         let all = 0..texts.len() as u64;
         prop_assert_eq!(array.read_heap(std::slice::from_ref(&all)).unwrap(), strings(&texts));
