@@ -21,6 +21,12 @@ impl Seed {
     pub fn random() -> Seed {
         Seed(vec![rand::random()])
     }
+
+    /// 256 bits that the seed is hashed to.
+    pub fn key(&self) -> [u8; 32] {
+        let words = seed_sequence(&self.0);
+        std::array::from_fn(|i| words[i / 4].to_le_bytes()[i % 4])
+    }
 }
 
 impl FromStr for Seed {

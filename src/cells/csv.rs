@@ -3,24 +3,23 @@
 //! The table is streamed. What is held is the names of the cells and a code for each. The column is written to a
 //! scratch file as a categorical one, and from there it is as if the input had it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use tracing::{info, warn};
 
 use super::names::Names;
 use super::table::Lines;
-use super::{Obs, cut, listed, near, trimmed};
+use super::{Obs, added, cut, listed, near, trimmed};
 use crate::dtype::number;
-use crate::frame::unify;
 use crate::frame::values::Data;
 use crate::output::Scratch;
 use crate::report::failure::Failure;
 use crate::report::words::clause;
 use crate::resources::format_size;
-use crate::store::spec::{Attr, Attrs, Dtype, Kind};
-use crate::store::{self, Access, Container, Group, Node};
+use crate::store::Group;
+use crate::store::spec::Dtype;
 
 /// The table and the columns of it that count.
 pub struct Table<'a> {
@@ -40,24 +39,45 @@ const MISSING: [&str; 19] = [
 const NO_VALUE: u32 = u32::MAX;
 const NOT_FOUND: u32 = u32::MAX - 1;
 
+/// Those of `columns` that the table has beside the names of cells; where it has none, the first, for which there is an
+/// error then.
+pub fn columns_of<'c>(
+    table: &Path,
+    join: Option<&str>,
+    columns: &[&'c str],
+) -> Result<Vec<&'c str>> {
+    let context = || format!("Cannot read --csv-file {}", table.display());
+    let mut lines = Lines::open(table).with_context(context)?;
+    lines.advance().with_context(context)?;
+    let fields = (0..lines.count()).map(|at| lines.field(at).map(<[u8]>::to_vec));
+    let fields = fields.collect::<Result<Vec<_>>>().with_context(context)?;
+    let key = join
+        .map(str::as_bytes)
+        .or(fields.first().map(Vec::as_slice));
+    let mut found = vec![];
+    for &column in columns {
+        let has = fields.iter().any(|field| field == column.as_bytes());
+        if has && key != Some(column.as_bytes()) && !found.contains(&column) {
+            found.push(column);
+        }
+    }
+    if found.is_empty() {
+        found.extend(columns.first());
+    }
+    Ok(found)
+}
+
 /// Adds the column to `obs`; returns where it lies.
 ///
 /// # Errors
 /// A cell that the table does not have, or has with two values.
 pub fn join(obs: &mut Obs, table: &Table, scratch: &Scratch) -> Result<Group> {
     let column = table.column;
-    ensure!(
-        !column.contains('/'),
-        "Column '{column}' cannot be added to obs: its name has a '/'"
-    );
-    ensure!(
-        column != obs.frame.index_name,
-        "Column '{column}' cannot be added to obs, whose index has that name"
-    );
+    added::check_name(obs, column)?;
     let context = || format!("Cannot read --csv-file {}", table.path.display());
     let group = table
         .read(obs)
-        .and_then(|read| read.write(&scratch.folder()?))
+        .and_then(|read| read.write(&scratch.folder()?.join(format!("{}.h5ad", obs.added()))))
         .with_context(context)?;
     if obs.frame.columns.iter().any(|name| name == column) {
         info!(
@@ -234,50 +254,14 @@ impl Table<'_> {
 }
 
 impl Joined {
-    /// Writes the column as anndata would.
-    fn write(&self, scratch: &Path) -> Result<Group> {
+    /// Writes the column to the file at `path`.
+    fn write(&self, path: &Path) -> Result<Group> {
         let (categories, rank) = categories(&self.values, self.kinds);
-        let size = match categories.len() {
-            0..0x7f => 1,
-            0x7f..0x7fff => 2,
-            _ => 4,
+        let code = |name: &u32| match self.found[*name as usize] {
+            NO_VALUE => super::NONE,
+            number => rank[number as usize],
         };
-        let path: PathBuf = scratch.join("joined.h5ad");
-        let root = store::create(&path, Container::H5AD)?;
-        let attrs = Attrs::encoding("categorical", "0.2.0").with("ordered", Attr::bool(false));
-        root.create_group("column", &attrs)?;
-        let mut all = unify::array(
-            &root,
-            "column/categories",
-            categories.len() as u64,
-            &categories.dtype(),
-        )?;
-        match &categories {
-            Data::Numbers { bytes, .. } => all.append(bytes)?,
-            Data::Text(strings) => all.append_strings(strings)?,
-        }
-        all.finish()?;
-        let dtype = Dtype::native(Kind::Int, size);
-        let mut codes = unify::array(&root, "column/codes", self.cells.len() as u64, &dtype)?;
-        for cells in self.cells.chunks(1 << 20) {
-            let code = |name: &u32| match self.found[*name as usize] {
-                NO_VALUE => -1i32,
-                number => rank[number as usize] as i32,
-            };
-            let bytes = cells.iter().map(code);
-            let bytes: Vec<u8> = match size {
-                1 => bytes.map(|c| c as u8).collect(),
-                2 => bytes.flat_map(|c| (c as i16).to_ne_bytes()).collect(),
-                _ => bytes.flat_map(i32::to_ne_bytes).collect(),
-            };
-            codes.append(&bytes)?;
-        }
-        codes.finish()?;
-        root.finish()?;
-        match store::open(&path, &Access::default())?.get("column")? {
-            Some(Node::Group(group)) => Ok(group),
-            _ => bail!("{} is gone", path.display()),
-        }
+        added::categorical(path, &categories, self.cells.iter().map(code))
     }
 }
 
@@ -364,8 +348,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::Rows;
     use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
+    use crate::store::{self, Container, Node, Rows};
 
     /// A store with two cells, c1 and c2.
     fn cells(path: &Path) -> Group {

@@ -1,247 +1,249 @@
-//! The cells of each category of a column, as shards: what `slice --obs-column` cuts.
+//! `--split-by`: whole groups of cells to parts, as near to what each part should have as groups allow.
+//!
+//! Groups are taken in a random order, and each goes to the part that lacks most. The last [`LAST`] of them are tried in
+//! every way, the most promising first, and the way that leaves the fewest cells in a wrong part is kept; the search
+//! ends after [`STEPS`] steps. So up to a dozen groups in three parts are as near as any way to deal them, and many
+//! groups are within a few cells.
 
-use std::collections::{HashMap, HashSet};
-
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, ensure};
 use tracing::warn;
 
-use super::{listed, near};
-use crate::dtype::ints;
-use crate::frame::categories::{Categories, Union};
-use crate::frame::column::{Column, ColumnKind};
-use crate::frame::values::{Data, Values};
+use super::NONE;
+use super::key::Key;
+use super::random::Random;
 use crate::report::failure::Failure;
-use crate::report::words::clause;
-use crate::store::spec::{Dtype, Kind};
+use crate::report::words::{clause, count};
 
-/// The categories of a column and how many cells each has.
-pub struct Groups {
-    column: Column,
-    categories: Categories,
-    /// The category of each code of the column; `None` where it is not categorical.
-    map: Option<Vec<i32>>,
-    labels: Vec<String>,
-    counts: Vec<u64>,
-    missing: u64,
-}
+/// Groups that are tried in every way.
+const LAST: usize = 16;
+/// A part that one of them is tried in is a step.
+const STEPS: u32 = 1 << 20;
 
-/// One shard for each of some categories.
-pub struct Shards {
-    /// The category of each.
-    pub labels: Vec<String>,
-    /// The part of the file's name that tells the category.
-    pub names: Vec<String>,
-    /// Where each begins in the order, and the end of the last.
-    pub cuts: Vec<u64>,
-    /// How many cells are in every shard.
-    pub shared: u64,
-    places: Vec<Destination>,
-}
-
-/// Where the cells of a category go.
-#[derive(Clone, Copy)]
-enum Destination {
-    Nowhere,
-    Everywhere,
-    Shard(usize),
-}
-
-impl Groups {
-    /// Counts the cells of each category; of a column that is not categorical, of each value in order of appearance.
-    ///
-    /// # Errors
-    /// A column of floats.
-    pub fn of(column: Column, name: &str) -> Result<Groups> {
-        let dtype = column.dtype();
-        let categorical = matches!(column.kind, ColumnKind::Categorical { .. });
-        ensure!(
-            categorical || !matches!(dtype.kind(), Some(Kind::Float | Kind::Complex)),
-            Failure::value(format!(
-                "Column '{name}' is {dtype}; give one that is categorical, text, integer or bool"
-            ))
+/// The part of each cell, where part `i` should have `wanted[i]` cells. Cells without a value are one group.
+///
+/// # Errors
+/// Fewer groups than parts.
+pub fn deal(key: Key, wanted: &[u32], random: &mut Random) -> Result<Vec<u32>> {
+    let (mut sizes, missing) = key.counts();
+    sizes.push(missing);
+    if missing > 0 {
+        warn!(
+            "{} no value in '{}'; they stay together",
+            clause(missing, "cell", ("has", "have")),
+            key.name
         );
-        let mut union = Union::default();
-        union.add(&column)?;
-        let categories = union.unite(&dtype)?;
-        let map = categories.map(&column)?;
-        let labels: Values = categories.values().clone().into();
-        let labels = labels.cast(&Dtype::String)?.data;
-        let labels = (0..labels.len()).map(|i| String::from_utf8_lossy(labels.get(i)).into_owned());
-        let labels: Vec<String> = labels.collect();
-        let mut groups = Groups {
-            counts: vec![0; labels.len()],
-            missing: 0,
-            labels,
-            categories,
-            map,
-            column,
+    }
+    let groups: Vec<u32> = random.order(sizes.len() as u32);
+    let groups = groups
+        .into_iter()
+        .filter(|group| sizes[*group as usize] > 0);
+    let groups: Vec<usize> = groups.map(|group| group as usize).collect();
+    ensure!(
+        groups.len() >= wanted.len(),
+        Failure::value(format!(
+            "Column '{}' has {}, too few for {} parts of whole groups",
+            key.name,
+            count(groups.len() as u64, "value"),
+            wanted.len()
+        ))
+    );
+    let ordered: Vec<u64> = groups.iter().map(|group| sizes[*group]).collect();
+    let wanted: Vec<u64> = wanted.iter().map(|n| u64::from(*n)).collect();
+    let mut part_of = vec![NONE; sizes.len()];
+    for (group, part) in groups.iter().zip(nearest(&ordered, &wanted)) {
+        part_of[*group] = part as u32;
+    }
+    let last = sizes.len() - 1;
+    let mut codes = key.codes;
+    for code in &mut codes {
+        *code = part_of[(*code as usize).min(last)];
+    }
+    Ok(codes)
+}
+
+/// The part of each group; every part gets one at the least.
+fn nearest(sizes: &[u64], wanted: &[u64]) -> Vec<usize> {
+    let mut parts = PartsFilled {
+        wanted,
+        has: vec![0; wanted.len()],
+        groups: vec![0; wanted.len()],
+    };
+    let first = sizes.len().saturating_sub(LAST.max(wanted.len()));
+    let mut dealt = vec![];
+    for (at, &size) in sizes[..first].iter().enumerate() {
+        let part = parts.candidates(sizes.len() - at)[0];
+        parts.add(part, size);
+        dealt.push(part);
+    }
+    let mut search = Search {
+        sizes: &sizes[first..],
+        best: None,
+        steps: 0,
+        path: vec![],
+    };
+    search.deeper(&mut parts);
+    dealt.extend(search.best.map(|(_, path)| path).unwrap_or_default());
+    dealt
+}
+
+struct PartsFilled<'a> {
+    /// Cells of each part.
+    wanted: &'a [u64],
+    has: Vec<u64>,
+    /// Groups of each.
+    groups: Vec<usize>,
+}
+
+impl PartsFilled<'_> {
+    fn add(&mut self, part: usize, size: u64) {
+        self.has[part] += size;
+        self.groups[part] += 1;
+    }
+
+    fn remove(&mut self, part: usize, size: u64) {
+        self.has[part] -= size;
+        self.groups[part] -= 1;
+    }
+
+    /// Cells beyond what parts should have: as many are lacking elsewhere when all are dealt.
+    fn beyond(&self) -> u64 {
+        let both = self.has.iter().zip(self.wanted);
+        both.map(|(has, wanted)| has.saturating_sub(*wanted)).sum()
+    }
+
+    /// Where a group may go when `left` are left, what lacks most first; only parts without a group where as many lack
+    /// one.
+    fn candidates(&self, left: usize) -> Vec<usize> {
+        let is_empty = |part: &usize| self.groups[*part] == 0;
+        let all = 0..self.wanted.len();
+        let mut parts: Vec<usize> = if all.clone().filter(is_empty).count() >= left {
+            all.filter(is_empty).collect()
+        } else {
+            all.collect()
         };
-        let (mut counts, mut missing) = (std::mem::take(&mut groups.counts), 0);
-        groups.each_cell(|_, code| {
-            match code {
-                Some(code) => counts[code] += 1,
-                None => missing += 1,
-            };
-        })?;
-        (groups.counts, groups.missing) = (counts, missing);
-        Ok(groups)
-    }
-
-    /// Calls `found` with each cell and the number of its category.
-    fn each_cell(&self, mut found: impl FnMut(u32, Option<usize>)) -> Result<()> {
-        for rows in self.column.blocks()? {
-            let values = self
-                .categories
-                .encode(self.map.as_deref(), &self.column, rows.clone())?;
-            let Data::Numbers { dtype, bytes } = &values.data else {
-                bail!("Its codes are text");
-            };
-            for (cell, code) in rows.zip(ints::read(bytes, dtype)?) {
-                let code = usize::try_from(code).ok();
-                found(cell as u32, code.filter(|c| *c < self.labels.len()));
-            }
-        }
-        Ok(())
-    }
-
-    /// One shard for each category that has cells, but none for those in `shared`, which go into every shard.
-    ///
-    /// # Errors
-    /// A value in `shared` that is no category; two categories whose shards would have one name.
-    pub fn shards(&self, name: &str, shared: &[String]) -> Result<Shards> {
-        for value in shared {
-            ensure!(
-                self.labels.contains(value),
-                Failure::value(format!(
-                    "Column '{name}' has no category '{value}' for --always-include{}",
-                    near(value, &self.labels)
-                ))
-            );
-        }
-        let shared: HashSet<&String> = shared.iter().collect();
-        let is_shared = |label: &String| shared.contains(label);
-        let counted = || self.labels.iter().zip(&self.counts);
-        let empty = || counted().filter(|(label, n)| **n == 0 && !is_shared(label));
-        match empty().count() {
-            0 => {}
-            count => warn!(
-                "Categories of '{name}' without cells get no shard ({count}): {}",
-                listed(empty().map(|(label, _)| label.as_str()), count)
-            ),
-        }
-        if self.missing > 0 {
-            warn!(
-                "{} no value in '{name}', and so no shard",
-                clause(self.missing, "cell", ("has", "have"))
-            );
-        }
-        let of_shared: u64 = counted()
-            .filter(|(l, _)| is_shared(l))
-            .map(|(_, n)| n)
-            .sum();
-        let mut shards = Shards {
-            labels: vec![],
-            names: vec![],
-            cuts: vec![0],
-            shared: of_shared,
-            places: vec![],
-        };
-        let mut end = 0;
-        for (label, count) in counted() {
-            shards.places.push(match (is_shared(label), count) {
-                (true, _) => Destination::Everywhere,
-                (false, 0) => Destination::Nowhere,
-                (false, _) => Destination::Shard(shards.labels.len()),
-            });
-            if let Some(Destination::Shard(_)) = shards.places.last() {
-                end += count + of_shared;
-                shards.cuts.push(end);
-                shards.names.push(file_name(label));
-                shards.labels.push(label.clone());
-            }
-        }
-        shards.check_names()?;
-        Ok(shards)
-    }
-
-    /// The cells of all shards, one after another, each in the order of the file.
-    pub fn order(&self, shards: &Shards) -> Result<Vec<u32>> {
-        let total = shards.cuts.last().copied().unwrap_or(0);
-        let mut order = vec![0; usize::try_from(total)?];
-        let mut next = shards.cuts.clone();
-        next.pop();
-        self.each_cell(|cell, code| {
-            let place = code.map_or(Destination::Nowhere, |code| shards.places[code]);
-            let to = match place {
-                Destination::Nowhere => &mut [][..],
-                Destination::Everywhere => &mut next[..],
-                Destination::Shard(shard) => &mut next[shard..=shard],
-            };
-            for at in to {
-                order[*at as usize] = cell;
-                *at += 1;
-            }
-        })?;
-        Ok(order)
+        parts.sort_by_key(|part| {
+            let lacks = i128::from(self.wanted[*part]) - i128::from(self.has[*part]);
+            std::cmp::Reverse(lacks)
+        });
+        parts
     }
 }
 
-impl Shards {
-    fn check_names(&self) -> Result<()> {
-        let mut seen = HashMap::new();
-        for (name, label) in self.names.iter().zip(&self.labels) {
-            if let Some(other) = seen.insert(name, label) {
-                bail!(Failure::value(format!(
-                    "Categories '{other}' and '{label}' would both be written to a file of '{name}'; rename one of them"
-                )));
-            }
-        }
-        Ok(())
-    }
+/// Ways to deal the last groups, depth first.
+struct Search<'a> {
+    sizes: &'a [u64],
+    /// Cells beyond, and the part of each group.
+    best: Option<(u64, Vec<usize>)>,
+    steps: u32,
+    path: Vec<usize>,
 }
 
-/// A category as a part of a file's name: letters and digits of any script, `_`, `.` and `-` stay.
-fn file_name(label: &str) -> String {
-    let keep = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
-    label
-        .chars()
-        .map(|c| if keep(c) { c } else { '_' })
-        .collect()
+impl Search<'_> {
+    fn deeper(&mut self, parts: &mut PartsFilled) {
+        let beyond = parts.beyond();
+        if self.best.as_ref().is_some_and(|(best, _)| *best <= beyond) {
+            return;
+        }
+        let Some(&size) = self.sizes.get(self.path.len()) else {
+            self.best = Some((beyond, self.path.clone()));
+            return;
+        };
+        for part in parts.candidates(self.sizes.len() - self.path.len()) {
+            self.steps += 1;
+            if self.steps > STEPS && self.best.is_some() {
+                return;
+            }
+            parts.add(part, size);
+            self.path.push(part);
+            self.deeper(parts);
+            self.path.pop();
+            parts.remove(part, size);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::prelude::*;
 
-    #[test]
-    fn letters_of_any_script_stay_in_names() {
-        let cases = [
-            ("CD4+ T", "CD4__T"),
-            ("a/b\\c", "a_b_c"),
-            ("täxt-1.5_x", "täxt-1.5_x"),
-            ("細胞", "細胞"),
-            ("🧬", "_"),
-            ("", ""),
-        ];
-        for (label, name) in cases {
-            assert_eq!(file_name(label), name);
-        }
+    use super::*;
+    use crate::cells::random::Choosing;
+
+    /// Cells beyond in the best of all ways.
+    fn least(sizes: &[u64], wanted: &[u64]) -> u64 {
+        let parts = wanted.len();
+        let ways = (0..parts.pow(sizes.len() as u32)).filter_map(|mut way| {
+            let mut filled = PartsFilled {
+                wanted,
+                has: vec![0; parts],
+                groups: vec![0; parts],
+            };
+            for &size in sizes {
+                filled.add(way % parts, size);
+                way /= parts;
+            }
+            filled
+                .groups
+                .iter()
+                .all(|n| *n > 0)
+                .then(|| filled.beyond())
+        });
+        ways.min().unwrap()
     }
 
+    /// An interface: the same parts on every machine and in every release.
     #[test]
-    fn categories_of_one_name_are_refused_by_both_names() {
-        let labels = ["a b", "c", "a+b"].map(String::from).to_vec();
-        let shards = Shards {
-            names: labels.iter().map(|l| file_name(l)).collect(),
-            labels,
-            cuts: vec![],
-            shared: 0,
-            places: vec![],
+    fn parts_of_groups_are_golden() {
+        let dealt = |seed: &str, wanted: &[u32]| {
+            let key = Key {
+                name: "k".into(),
+                labels: ('a'..='j').map(String::from).collect(),
+                codes: (0..40u32)
+                    .map(|cell| cell * cell % 11 * cell % 11)
+                    .collect(),
+            };
+            let mut random = Random::new(&seed.parse().unwrap(), Choosing::Split);
+            deal(key, wanted, &mut random).unwrap()
         };
-        let error = shards.check_names().unwrap_err().to_string();
+        assert_eq!(dealt("0", &[30, 10])[..12], [9]);
+        assert_eq!(dealt("1", &[20, 10, 10])[..12], [9]);
         assert!(
-            error.contains("'a b' and 'a+b'") && error.contains("'a_b'"),
-            "{error}"
+            dealt("0", &[30, 10])
+                .iter()
+                .filter(|part| **part == 1)
+                .count()
+                == 10
         );
+    }
+
+    proptest! {
+        #[test]
+        fn few_groups_are_as_near_as_any_way(
+            sizes in prop::collection::vec(1u64..100, 3..9),
+            shares in (1u64..100, 1u64..100),
+        ) {
+            let all: u64 = sizes.iter().sum();
+            let first = all * shares.0 / 200;
+            let second = all * shares.1 / 200;
+            let wanted = [first, second, all - first - second];
+            let dealt = nearest(&sizes, &wanted);
+            let mut filled = PartsFilled { wanted: &wanted, has: vec![0; 3], groups: vec![0; 3] };
+            dealt.iter().zip(&sizes).for_each(|(part, size)| filled.add(*part, *size));
+            prop_assert!(filled.groups.iter().all(|n| *n > 0));
+            prop_assert_eq!(filled.beyond(), least(&sizes, &wanted));
+        }
+
+        #[test]
+        fn many_groups_are_within_a_few_cells(
+            sizes in prop::collection::vec(1u64..1000, 60..200),
+        ) {
+            let all: u64 = sizes.iter().sum();
+            let wanted = [all - 2 * (all / 10), all / 10, all / 10];
+            let dealt = nearest(&sizes, &wanted);
+            let mut filled = PartsFilled { wanted: &wanted, has: vec![0; 3], groups: vec![0; 3] };
+            dealt.iter().zip(&sizes).for_each(|(part, size)| filled.add(*part, *size));
+            prop_assert_eq!(dealt.len(), sizes.len());
+            prop_assert!(filled.beyond() * 1000 <= all * 2, "{} of {all}", filled.beyond());
+        }
     }
 }

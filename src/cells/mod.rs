@@ -1,14 +1,24 @@
-//! Which cells: those that a column of obs, an expression over its columns or a list of names tells.
+//! Which cells: those that a column of obs, an expression over its columns or a list of names tells, or chance; and which
+//! of them go together, in which order ([`choice`]).
 //!
 //! Columns are read in blocks of cells; a column that a table adds ([`csv`]) is read like one of the file's own.
 
+pub mod added;
+pub mod choice;
 pub mod column;
 pub mod csv;
 pub mod eval;
 pub mod expr;
-pub mod groups;
+mod groups;
+pub mod key;
 pub mod limit;
 pub mod names;
+pub mod parts;
+mod random;
+pub mod sample;
+pub mod shares;
+mod sort;
+pub mod split;
 mod table;
 
 use std::io::{BufRead, BufReader};
@@ -21,11 +31,14 @@ use crate::frame::dataframe::Frame;
 use crate::report::failure::Failure;
 use crate::store::{Group, Node};
 
+/// The code of a cell without a value.
+const NONE: u32 = u32::MAX;
+
 /// The obs of a file, whose columns are opened one at a time.
 pub struct Obs {
     pub frame: Frame,
-    /// A column that the file does not have, or another than the file has.
-    joined: Option<(String, Group)>,
+    /// Columns that the file does not have, or others than the file has.
+    joined: Vec<(String, Group)>,
 }
 
 impl Obs {
@@ -39,18 +52,29 @@ impl Obs {
         );
         Ok(Obs {
             frame,
-            joined: None,
+            joined: vec![],
         })
     }
 
     /// From now on the column `name` is the one in `group`.
     pub fn join(&mut self, name: &str, group: Group) {
-        self.joined = Some((name.into(), group));
+        self.joined.push((name.into(), group));
+    }
+
+    /// Whether there is a column `name`.
+    pub fn has(&self, name: &str) -> bool {
+        let added = self.joined.iter().any(|(joined, _)| joined == name);
+        added || self.frame.columns.iter().any(|column| column == name)
+    }
+
+    /// How many columns are added.
+    pub fn added(&self) -> usize {
+        self.joined.len()
     }
 
     /// Opens the column `name`; an error that lists near matches where there is none.
     pub fn column(&self, name: &str) -> Result<Column> {
-        if let Some((_, group)) = self.joined.as_ref().filter(|(joined, _)| joined == name) {
+        if let Some((_, group)) = self.joined.iter().find(|(joined, _)| joined == name) {
             return Column::open(Node::Group(group.clone()));
         }
         if let Some(column) = self.frame.find(name)? {

@@ -1,5 +1,6 @@
 //! The arguments of `filter`.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -7,9 +8,14 @@ use clap::{ArgGroup, Args, ValueHint};
 
 use super::shared::{
     Machine, MachineArgs, Options, OutputArgs, ReadArgs, ReplaceArgs, ScratchArgs, TableArgs,
+    drop_option,
 };
+use super::values::{positive, share};
 use crate::cells::expr::Expr;
+use crate::cells::sample::Sample;
+use crate::cells::shares::Share;
 use crate::output;
+use crate::permutation::Seed;
 use crate::store::Format;
 
 pub const EXAMPLES: &str = "\
@@ -24,7 +30,11 @@ EXAMPLES
       annslicer filter pbmc.h5ad good.h5ad --obs-column pass_qc --dry-run
 
   All but those in a list of names, one a line
-      annslicer filter pbmc.h5ad rest.h5ad --cells doublets.txt --invert";
+      annslicer filter pbmc.h5ad rest.h5ad --cells doublets.txt --invert
+
+  A tenth of them at random, of each cell type a tenth; and 500 of each at the most
+      annslicer filter pbmc.h5ad some.h5ad --sample 0.1 --stratify cell_type --seed 0
+      annslicer filter pbmc.h5ad even.h5ad --per-value 500 --stratify cell_type --seed 0";
 
 #[derive(Args, Debug)]
 pub struct FilterArgs {
@@ -36,6 +46,8 @@ pub struct FilterArgs {
 
     #[command(flatten)]
     pub which: WhichArgs,
+    #[command(flatten)]
+    pub sample: SampleArgs,
     #[command(flatten)]
     pub output_options: OutputArgs,
     #[command(flatten)]
@@ -52,7 +64,8 @@ pub struct FilterArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cells")]
 #[group(skip)]
-#[command(group = ArgGroup::new("which").args(["obs_column", "cells", "expr"]).required(true).multiple(true))]
+#[command(group = ArgGroup::new("which").args(["obs_column", "cells", "expr", "sample", "per_value", "sort_by"])
+    .required(true).multiple(true))]
 pub struct WhichArgs {
     /// Keep the cells for which this column of obs is true; non-zero numbers and the texts true and 1 count as true
     #[arg(long, alias = "o", value_name = "COLUMN")]
@@ -84,15 +97,84 @@ pub struct WhichArgs {
     pub table: TableArgs,
 }
 
+/// How many of these cells, and in which order.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Samples and order")]
+#[group(skip)]
+#[command(group = ArgGroup::new("sampled").args(["sample", "per_value"]))]
+pub struct SampleArgs {
+    /// Of these cells keep a random sample: a fraction (0.1), a percentage (10%) or a number of cells (5000)
+    #[arg(long, value_name = "N|FRACTION", value_parser = share, allow_hyphen_values = true)]
+    pub sample: Option<Share>,
+
+    /// Keep so many cells of each value of --stratify at the most, at random
+    #[arg(long, value_name = "N", requires = "stratify")]
+    #[arg(value_parser = positive::<NonZeroU32>, allow_hyphen_values = true)]
+    pub per_value: Option<NonZeroU32>,
+
+    /// Sample each value of this column of obs in the same share
+    #[arg(long, value_name = "COLUMN", requires = "sampled")]
+    pub stratify: Option<String>,
+
+    /// Any unsigned integer: the same one gives the same sample [default: drawn, and logged]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub seed: Option<Seed>,
+
+    /// Sort the cells by these columns of obs; equal ones stay in their order
+    #[arg(long, value_name = "COLUMN", num_args = 1..)]
+    pub sort_by: Vec<String>,
+}
+
+/// A sample of the cells.
+pub struct Sampling {
+    pub how: Sample,
+    pub stratify: Option<String>,
+    pub seed: Seed,
+}
+
+impl SampleArgs {
+    /// Drops a seed without effect.
+    fn resolve(mut self) -> Option<Sampling> {
+        let how = match (self.sample, self.per_value) {
+            (Some(share), _) => Sample::Of(share),
+            (None, Some(most)) => Sample::Most(most.get()),
+            (None, None) => {
+                let why = "without --sample or --per-value";
+                drop_option(&mut self.seed, "--seed", why);
+                return None;
+            }
+        };
+        Some(Sampling {
+            how,
+            stratify: self.stratify,
+            seed: self.seed.unwrap_or_else(Seed::random),
+        })
+    }
+}
+
 /// What `filter` is asked, resolved.
 pub struct FilterRequest {
     pub input: PathBuf,
     pub output: PathBuf,
     pub which: WhichArgs,
+    pub sampling: Option<Sampling>,
+    pub sort_by: Vec<String>,
     pub options: Options,
 }
 
 impl FilterRequest {
+    /// The columns of obs that may be those of a table.
+    pub fn columns(&self) -> Vec<&str> {
+        let stratify = self.sampling.as_ref().and_then(|s| s.stratify.as_ref());
+        let all = self
+            .which
+            .obs_column
+            .iter()
+            .chain(stratify)
+            .chain(&self.sort_by);
+        all.map(String::as_str).collect()
+    }
+
     /// The files that are read; `-` is standard input.
     pub fn reads(&self) -> Vec<PathBuf> {
         let files = [
@@ -106,9 +188,10 @@ impl FilterRequest {
 
 impl FilterArgs {
     pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<FilterRequest> {
-        self.which
-            .table
-            .drop_unused(self.which.obs_column.is_some());
+        let named = self.which.obs_column.is_some()
+            || self.sample.stratify.is_some()
+            || !self.sample.sort_by.is_empty();
+        self.which.table.drop_unused(named);
         let input = output::one_input(&self.input)?;
         Format::check_input(&input)?;
         if !self.replace.overwrite {
@@ -123,6 +206,8 @@ impl FilterArgs {
             input,
             output: self.output,
             which: self.which,
+            sort_by: std::mem::take(&mut self.sample.sort_by),
+            sampling: self.sample.resolve(),
             options,
         })
     }

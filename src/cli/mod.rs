@@ -4,6 +4,7 @@
 //! there, and a usage error exits with 2.
 
 mod check;
+mod deal;
 mod filter;
 mod info;
 mod merge;
@@ -19,14 +20,15 @@ use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use serde_json::Value;
 
 use self::check::CheckArgs;
 pub use self::check::CheckRequest;
+pub use self::deal::{Cut, Deal, Split};
 use self::filter::FilterArgs;
-pub use self::filter::{FilterRequest, WhichArgs};
+pub use self::filter::{FilterRequest, Sampling, WhichArgs};
 use self::info::InfoArgs;
 pub use self::info::InfoRequest;
 use self::merge::MergeArgs;
@@ -35,7 +37,7 @@ use self::shared::MachineArgs;
 pub use self::shared::{Machine, Options, TableArgs};
 pub use self::shell::{ManArgs, completions, write_man};
 use self::slice::SliceArgs;
-pub use self::slice::{Cut, ShardBy, Shuffle, SliceRequest};
+pub use self::slice::SliceRequest;
 use crate::report::failure::Kind;
 use crate::report::logging::{self, Format, Settings};
 
@@ -215,10 +217,51 @@ pub fn print_json(value: &Value) -> Result<()> {
     print((serde_json::to_string_pretty(value)? + "\n").as_bytes())
 }
 
+/// Options that take names of columns, of which one alone may stand before a path.
+const COLUMNS: [&str; 2] = ["--obs-column", "--sort-by"];
+
+/// The command line that these arguments are. Where a path is missing, options that take several columns may have taken
+/// it: then each has one, as in the Python tool.
+fn parse_from(typed: &[OsString]) -> Result<Cli, clap::Error> {
+    let parsed = Cli::try_parse_from(typed).or_else(|e| {
+        let missing = e.kind() == clap::error::ErrorKind::MissingRequiredArgument;
+        let one_each = missing.then(|| Cli::try_parse_from(one_column_each(typed)));
+        one_each.and_then(Result::ok).ok_or(e)
+    });
+    let cli = parsed?;
+    let conflict = match &cli.command {
+        Command::Slice(args) => deal::conflict(&args.by),
+        _ => None,
+    };
+    let kind = clap::error::ErrorKind::ArgumentConflict;
+    conflict.map_or(Ok(cli), |told| Err(Cli::command().error(kind, told)))
+}
+
+/// The same arguments, the first column of each of [`COLUMNS`] joined to it: `--obs-column=donor`.
+fn one_column_each(typed: &[OsString]) -> Vec<OsString> {
+    let is_column = |arg: &OsString| {
+        let text = arg.to_str().filter(|text| text.len() > "--".len());
+        text.is_some_and(|text| COLUMNS.iter().any(|option| option.starts_with(text)))
+    };
+    let (mut args, mut rest) = (vec![], typed.iter());
+    while let Some(arg) = rest.next() {
+        let mut arg = arg.clone();
+        if is_column(&arg)
+            && let Some(column) = rest.next()
+        {
+            arg.push("=");
+            arg.push(column);
+        }
+        args.push(arg);
+    }
+    args
+}
+
 /// Reads the command line. What is no run is told here, and ends with the exit code: help and version go to stdout, a
 /// usage error is one line.
 pub fn parse() -> Result<Cli, ExitCode> {
-    let e = match Cli::try_parse() {
+    let typed: Vec<OsString> = std::env::args_os().collect();
+    let e = match parse_from(&typed) {
         Ok(cli) => return Ok(cli),
         Err(e) => e,
     };
@@ -234,7 +277,6 @@ pub fn parse() -> Result<Cli, ExitCode> {
             return Err(ExitCode::FAILURE);
         }
     } else {
-        let typed: Vec<_> = std::env::args_os().collect();
         logging::init(settings_of_usage(&typed));
         logging::report_as(Kind::Usage, &usage::one_line(&e, &typed));
     }

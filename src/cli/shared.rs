@@ -49,8 +49,8 @@ pub struct Options {
 /// A table that adds the column to obs.
 #[derive(Args, Debug)]
 pub struct TableArgs {
-    /// Take the column from this table (.csv or .tsv, .gz too), which has a line for every cell,
-    /// and add it to obs
+    /// Take the columns that options name from this table (.csv or .tsv, .gz too) where it has them, and add them to
+    /// obs; it has a line for every cell
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub csv_file: Option<PathBuf>,
 
@@ -64,10 +64,11 @@ impl TableArgs {
     /// is asked for.
     pub fn drop_unused(&mut self, column: bool) {
         if !column {
-            drop_option(&mut self.csv_file, "--csv-file", "without --obs-column");
+            let why = "without --obs-column or another option that names a column";
+            drop_option(&mut self.csv_file, "--csv-file", why);
         }
         if self.csv_file.is_none() {
-            let why = "without --csv-file and --obs-column";
+            let why = "without --csv-file and an option that names a column";
             drop_option(&mut self.join_column, "--join-column", why);
         }
     }
@@ -134,7 +135,8 @@ pub struct OutputArgs {
     #[arg(long)]
     pub verify: bool,
 
-    /// Also write a JSON file with the cells, non-zeros, bytes and SHA-256 of each output
+    /// Also write a JSON file with the cells, non-zeros, bytes and SHA-256 of each output; or a table, where the name ends
+    /// in .csv or .tsv, with path, n_obs, split and value
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub manifest: Option<PathBuf>,
 

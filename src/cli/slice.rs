@@ -1,19 +1,15 @@
 //! The arguments of `slice`.
 
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use tracing::warn;
 
+use super::deal::{self, ByArgs, Deal, OrderArgs, SplitArgs};
 use super::names;
-use super::shared::{
-    Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, TableArgs, drop_option,
-};
-use super::values::{positive, size};
+use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs};
 use crate::output;
-use crate::permutation::Seed;
 use crate::store::Format;
 
 pub const EXAMPLES: &str = "\
@@ -41,7 +37,10 @@ EXAMPLES
       annslicer slice pbmc.h5ad out/pbmc --format zarr --chunk-cells 64 --zarr-shard-size 1GB
 
   A shard for each perturbation, each with the controls too: out/screen_TP53.h5ad, ...
-      annslicer slice screen.h5ad out/screen --obs-column gene --always-include non-targeting";
+      annslicer slice screen.h5ad out/screen --obs-column gene --always-include non-targeting
+
+  Donors held out: out/atlas_train_shard_0.h5ad, ..., out/atlas_test_shard_0.h5ad, ...
+      annslicer slice atlas.h5ad out/atlas --split train=0.8,test=0.2 --split-by donor --shuffle --seed 0";
 
 #[derive(Args, Debug)]
 pub struct SliceArgs {
@@ -56,6 +55,8 @@ pub struct SliceArgs {
     pub order: OrderArgs,
     #[command(flatten)]
     pub by: ByArgs,
+    #[command(flatten)]
+    pub split: SplitArgs,
     /// What shards are: .h5ad files or .zarr stores
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub format: ShardFormat,
@@ -82,7 +83,8 @@ pub struct SliceArgs {
     #[arg(conflicts_with = "resume")]
     pub names: Option<PathBuf>,
 
-    /// Remove the shards of an earlier run that this one does not replace: files called PREFIX_shard_N.h5ad, or .zarr
+    /// Remove the shards of an earlier run that this one does not replace: files called PREFIX_shard_N.h5ad, and
+    /// PREFIX_PART_shard_N.h5ad for each part, or .zarr
     #[arg(long, help_heading = "Output", conflicts_with = "names")]
     pub clean: bool,
 
@@ -107,83 +109,11 @@ impl ShardFormat {
     }
 }
 
-/// Which cells go into which shard.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Shards")]
-pub struct OrderArgs {
-    /// Cells per shard; the last one holds the rest [default: 10000]
-    #[arg(long, value_name = "N")]
-    #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
-    pub size: Option<NonZeroU64>,
-
-    /// Number of shards, of nearly equal size (instead of --size)
-    #[arg(long, value_name = "N", conflicts_with = "size")]
-    #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
-    pub shards: Option<NonZeroU64>,
-
-    /// Bytes per shard before compression, as 2GB: as many cells as fit (instead of --size)
-    #[arg(long, value_name = "SIZE", conflicts_with_all = ["size", "shards"])]
-    #[arg(value_parser = size, allow_hyphen_values = true)]
-    pub max_bytes: Option<u64>,
-
-    /// Deal the cells out at random, so that each shard is a sample of the whole
-    #[arg(long, alias = "sh")]
-    pub shuffle: bool,
-
-    /// Any unsigned integer; the order is numpy's default_rng(N).permutation [default: drawn, and
-    /// logged]
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    pub seed: Option<Seed>,
-}
-
-impl OrderArgs {
-    pub fn cells_per_shard(&self) -> u64 {
-        self.size.map_or(10_000, NonZeroU64::get)
-    }
-}
-
-impl SliceArgs {
-    /// Drops the options that have no effect beside the others, with a warning for each.
-    pub fn drop_unused(&mut self) {
-        let SliceArgs { order, by, .. } = self;
-        if by.obs_column.is_some() {
-            drop_option(&mut order.size, "--size", "beside --obs-column");
-            drop_option(&mut order.seed, "--seed", "beside --obs-column");
-            drop_option(&mut order.shuffle, "--shuffle", "beside --obs-column");
-        } else {
-            let why = "without --obs-column";
-            drop_option(&mut by.always_include, "--always-include", why);
-        }
-        if !order.shuffle {
-            drop_option(&mut order.seed, "--seed", "without --shuffle");
-        }
-        by.table.drop_unused(by.obs_column.is_some());
-    }
-}
-
-/// A shard for each category of a column.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Shards by a column")]
-pub struct ByArgs {
-    /// One shard for each value of this column of obs: PREFIX_VALUE.h5ad, with _ for each character of the value that
-    /// is no letter, digit, _, . or -. Then --size and --shuffle have no effect
-    #[arg(long, value_name = "COLUMN")]
-    #[arg(conflicts_with_all = ["shards", "max_bytes"])]
-    pub obs_column: Option<String>,
-
-    /// Put the cells with these values into every shard; no separate shard is written for them
-    #[arg(long, value_name = "VALUE", num_args = 1.., allow_negative_numbers = true)]
-    pub always_include: Vec<String>,
-
-    #[command(flatten)]
-    pub table: TableArgs,
-}
-
 /// What `slice` is asked, resolved.
 pub struct SliceRequest {
     pub input: PathBuf,
     pub prefix: PathBuf,
-    pub by: ShardBy,
+    pub deal: Deal,
     /// The paths of the shards, in order, where they do not begin with the prefix.
     pub names: Option<Vec<PathBuf>>,
     pub resume: bool,
@@ -192,78 +122,31 @@ pub struct SliceRequest {
     pub options: Options,
 }
 
-/// Which cells go into which shard.
-pub enum ShardBy {
-    Cells {
-        cut: Cut,
-        shuffle: Option<Shuffle>,
-    },
-    /// One for each value of a column of obs.
-    Column {
-        name: String,
-        always_include: Vec<String>,
-        table: TableArgs,
-    },
-}
-
-/// How large a shard is.
-pub enum Cut {
-    Size(u64),
-    /// So many shards of nearly equal size.
-    Parts(NonZeroU64),
-    /// As many cells as fit so many bytes.
-    Bytes(u64),
-}
-
-pub struct Shuffle {
-    pub seed: Seed,
-    /// Whether it was drawn here: then that of a run that is resumed takes its place.
-    pub drawn: bool,
-}
-
 impl SliceRequest {
-    /// The table that gives the column which shards are cut by.
-    pub fn table(&self) -> Option<&PathBuf> {
-        match &self.by {
-            ShardBy::Cells { .. } => None,
-            ShardBy::Column { table, .. } => table.csv_file.as_ref(),
-        }
-    }
-
     /// The files that are read.
     pub fn reads(&self) -> Vec<PathBuf> {
-        let files = [&self.input].into_iter().chain(self.table());
+        let files = [&self.input].into_iter().chain(&self.deal.table.csv_file);
         files.cloned().collect()
     }
 }
 
 impl SliceArgs {
     pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<SliceRequest> {
-        self.drop_unused();
+        deal::drop_unused(&mut self.order, &mut self.by, &self.split);
         let input = output::one_input(&self.input)?;
         Format::check_input(&input)?;
         let format = self.format.format();
-        let first = match self.by.obs_column {
-            Some(_) => output::named_path(&self.prefix, "VALUE", format),
-            None => output::shard_path(&self.prefix, 0, format),
-        };
+        let container = self.output.container(format)?;
+        let deal = Deal::resolve(self.order, self.by, self.split);
         if self.names.is_none() {
-            warn_of_prefix(&self.prefix, &first, &input, format);
+            warn_of_prefix(&self.prefix, &deal, &input, format);
         }
         let dry_run = self.output.dry_run;
-        let container = self.output.container(format)?;
         let scratch = Some(self.scratch.parent());
         Ok(SliceRequest {
             input,
             prefix: self.prefix,
-            by: match self.by.obs_column {
-                Some(name) => ShardBy::Column {
-                    name,
-                    always_include: self.by.always_include,
-                    table: self.by.table,
-                },
-                None => self.order.resolve(),
-            },
+            deal,
             names: {
                 let names = self.names.as_deref();
                 names.map(|path| names::read(path, format)).transpose()?
@@ -279,7 +162,7 @@ impl SliceArgs {
 
 /// Says what the shards will be called, where the prefix looks like a folder or a file: as in the Python tool, but hardly
 /// as it is meant.
-fn warn_of_prefix(prefix: &Path, first: &Path, input: &Path, format: Format) {
+fn warn_of_prefix(prefix: &Path, deal: &Deal, input: &Path, format: Format) {
     let typed = prefix.to_string_lossy();
     let folder = typed.trim_end_matches('/');
     let ends_in_dots = [".", ".."].contains(&folder.rsplit('/').next().unwrap_or_default());
@@ -294,26 +177,11 @@ fn warn_of_prefix(prefix: &Path, first: &Path, input: &Path, format: Format) {
     } else {
         return;
     };
+    let first = deal.first_name();
     warn!(
         "The shards are called {} and so on; for {} give the prefix {}",
-        first.display(),
-        output::shard_path(&better, 0, format).display(),
+        output::named_path(prefix, &first, format).display(),
+        output::named_path(&better, &first, format).display(),
         better.display()
     );
-}
-
-impl OrderArgs {
-    fn resolve(self) -> ShardBy {
-        let cut = match (self.shards, self.max_bytes) {
-            (Some(shards), _) => Cut::Parts(shards),
-            (None, Some(bytes)) => Cut::Bytes(bytes),
-            (None, None) => Cut::Size(self.cells_per_shard()),
-        };
-        let drawn = self.seed.is_none();
-        let shuffle = self.shuffle.then(|| Shuffle {
-            seed: self.seed.unwrap_or_else(Seed::random),
-            drawn,
-        });
-        ShardBy::Cells { cut, shuffle }
-    }
 }

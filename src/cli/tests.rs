@@ -54,13 +54,123 @@ fn long_options_may_be_shortened_and_stand_anywhere() {
 
 #[test]
 fn options_that_have_no_effect_are_dropped() {
-    let mut args = slice("annslicer slice a p --obs-column c --size 7 --shuffle --seed 1");
-    args.drop_unused();
+    let dropped = |line: &str| {
+        let mut args = slice(line);
+        deal::drop_unused(&mut args.order, &mut args.by, &args.split);
+        args
+    };
+    let args = dropped("annslicer slice a p --obs-column c --size 7 --shuffle --seed 1 --pad 3");
     assert!(!args.order.shuffle && args.order.seed.is_none() && args.order.size.is_none());
-    let mut args = slice("annslicer slice a p --csv-file t.csv --always-include x --seed 1");
-    args.drop_unused();
+    assert!(args.order.pad.is_none());
+    let within = "annslicer slice a p --obs-column c --size 7 --shuffle --seed 1 --size-within";
+    let args = dropped(within);
+    assert!(args.order.shuffle && args.order.seed.is_some() && args.order.size.is_some());
+    let args = dropped("annslicer slice a p --split a=1.0 --seed 1 --csv-file t --sort-by x");
+    assert!(args.order.seed.is_some() && args.by.table.csv_file.is_some());
+    let args = dropped("annslicer slice a p --csv-file t.csv --always-include x --seed 1");
     assert!(args.by.table.csv_file.is_none() && args.by.always_include.is_empty());
     assert!(args.order.seed.is_none());
+}
+
+#[test]
+fn columns_stand_before_or_after_the_paths() {
+    let slice = |line: &str| {
+        let typed: Vec<_> = line.split(' ').map(Into::into).collect();
+        match parse_from(&typed).map(|cli| cli.command) {
+            Ok(Command::Slice(args)) => args,
+            other => panic!("{line}: {other:?}"),
+        }
+    };
+    for line in [
+        "annslicer slice a p --obs-column x y --sort-by z",
+        "annslicer slice a p --obs-column x --obs-column y --sort-by=z",
+        "annslicer slice --sort-by z a p --obs-column=x --obs-column=y",
+        "annslicer slice --obs-column=x --obs y --sort-by z --shuffle a p",
+    ] {
+        let args = slice(line);
+        let columns: Vec<&str> = args.by.obs_column.iter().map(String::as_str).collect();
+        assert_eq!(columns, ["x", "y"], "{line}");
+        assert_eq!(args.order.sort_by, ["z"], "{line}");
+        assert_eq!(
+            (args.input, args.prefix),
+            ("a".into(), "p".into()),
+            "{line}"
+        );
+    }
+    assert_eq!(
+        slice("annslicer slice a --obs-column x p").by.obs_column,
+        ["x"]
+    );
+    let typed: Vec<_> = "annslicer slice --obs-column x a"
+        .split(' ')
+        .map(Into::into)
+        .collect();
+    let error = parse_from(&typed).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::MissingRequiredArgument);
+}
+
+#[test]
+fn options_that_do_not_go_together_are_usage_errors() {
+    for (options, told) in [
+        (
+            "--split a=0.5",
+            "the parts are 50% of all cells; give one of them * for the rest",
+        ),
+        ("--split a=1.2", "1.2 is more than all cells"),
+        ("--split 0.8", "give parts as train=0.8,val=0.1,test=0.1"),
+        (
+            "--split a=1.0 --split-by x --stratify y",
+            "cannot be used with '--stratify <COLUMN>'",
+        ),
+        (
+            "--split a=1.0 --split-column y",
+            "cannot be used with '--split-column <COLUMN>'",
+        ),
+        ("--split-by x", "slice needs --split;"),
+        ("--stratify x", "slice needs --split;"),
+        ("--split-label x", "slice needs --split;"),
+        ("--size-within", "slice needs --obs-column;"),
+        (
+            "--obs-column x --shards 3",
+            "cannot be used with '--shards <N>'",
+        ),
+        (
+            "--obs-column x y --always-include v",
+            "--always-include goes with one --obs-column",
+        ),
+        (
+            "--obs-column x --always-include v --size-within",
+            "--size-within",
+        ),
+        ("--obs-column x --always-include v --split a=1.0", "--split"),
+        ("--pad 0", "a number of digits from 1 to 20"),
+        ("--pad 3 --names n", "cannot be used with"),
+    ] {
+        let line = format!("annslicer slice a p {options}");
+        let typed: Vec<_> = line.split(' ').map(Into::into).collect();
+        let error = parse_from(&typed).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let told_here = usage::one_line(&error, &typed);
+        assert!(told_here.contains(told), "{options}: {told_here}");
+    }
+    for (options, told) in [
+        ("--sample 1.5", "1.5 is more than all cells"),
+        ("--sample *", "give a fraction as 0.1, a percentage as 10%"),
+        ("--sample 0", "that is no cell"),
+        ("--per-value 5", "filter needs --stratify;"),
+        (
+            "--stratify x --where y",
+            "filter needs --sample or --per-value;",
+        ),
+        (
+            "--sample 5 --per-value 5 --stratify x",
+            "cannot be used with",
+        ),
+        ("--split a=1.0", "filter has no option --split, slice has"),
+    ] {
+        let line = said(&format!("annslicer filter a b {options}"));
+        assert!(line.contains(told), "{options}: {line}");
+    }
 }
 
 #[test]
@@ -157,7 +267,7 @@ fn what_is_missing_is_named() {
         ),
         (
             "annslicer filter a b",
-            "filter needs --obs-column or --cells or --where; see",
+            "filter needs --obs-column or --cells or --where or --sample or --per-value or --sort-by; see",
         ),
         (
             "annslicer filter a b --where x --missing-ok",

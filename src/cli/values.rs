@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use crate::cells::parts::file_name;
+use crate::cells::shares::{ONE, Share, Shares};
 use crate::resources::parse_size;
 
 /// A whole number of 1 or more.
@@ -72,6 +74,109 @@ pub fn memory(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
+/// Digits of the numbers of shards: as many as a number has at the most.
+pub fn padding(text: &str) -> Result<usize, &'static str> {
+    let digits = whole(text).and_then(|n| usize::try_from(n).ok());
+    digits
+        .filter(|digits| (1..=20).contains(digits))
+        .ok_or("give a number of digits from 1 to 20")
+}
+
+/// Parts with their shares: `train=0.8,val=10%,test=*`.
+pub fn shares(text: &str) -> Result<Shares, String> {
+    let mut parts: Vec<(String, Share)> = vec![];
+    for part in text.split(',') {
+        let pair = part.split_once('=').filter(|(name, _)| !name.is_empty());
+        let Some((name, share)) = pair else {
+            return Err(format!(
+                "'{part}' is not NAME=SHARE; give parts as train=0.8,val=0.1,test=0.1"
+            ));
+        };
+        if file_name(name) != name {
+            return Err(format!(
+                "'{name}' is a part of names of files; give letters, digits, _, . and -"
+            ));
+        }
+        if parts.iter().any(|(other, _)| other == name) {
+            return Err(format!("the part '{name}' is there twice"));
+        }
+        parts.push((
+            name.to_owned(),
+            part_of(share).map_err(|e| format!("{name}: {e}"))?,
+        ));
+    }
+    check_sum(&parts)?;
+    Ok(Shares(parts))
+}
+
+/// Fractions are of all cells: more is an error, and less where nothing takes the rest.
+fn check_sum(parts: &[(String, Share)]) -> Result<(), String> {
+    let rests = parts.iter().filter(|(_, share)| *share == Share::Rest);
+    let rests = rests.count();
+    let fraction = |(_, share): &(String, Share)| match share {
+        Share::Fraction(part) => Some(*part),
+        _ => None,
+    };
+    let sum: u64 = parts.iter().filter_map(fraction).sum();
+    let are_fractions = parts.iter().all(|part| fraction(part).is_some());
+    let percent = 100.0 * sum as f64 / ONE as f64;
+    if rests > 1 {
+        return Err("only one part is * for the rest".into());
+    }
+    if sum > ONE {
+        return Err(format!(
+            "the parts are {percent}% of all cells; give 100% at the most"
+        ));
+    }
+    if are_fractions && sum < ONE {
+        return Err(format!(
+            "the parts are {percent}% of all cells; give one of them * for the rest"
+        ));
+    }
+    Ok(())
+}
+
+/// So many cells: a fraction, a percentage or a number.
+pub fn share(text: &str) -> Result<Share, String> {
+    match part_of(text)? {
+        Share::Rest => Err(NO_SHARE.into()),
+        share => Ok(share),
+    }
+}
+
+const NO_SHARE: &str = "give a fraction as 0.1, a percentage as 10%, or a number of cells as 5000";
+
+fn part_of(text: &str) -> Result<Share, String> {
+    let text = text.trim();
+    let is_decimal = text.contains('.') && text.ends_with(|c: char| c.is_ascii_digit());
+    let fraction = match text.strip_suffix('%') {
+        Some(percent) => Some(decimal(percent, 10)),
+        None if is_decimal && !text.contains(['e', 'E']) => Some(decimal(text, 12)),
+        None => None,
+    };
+    let share = match (text, fraction) {
+        ("*", _) => Share::Rest,
+        (_, Some(parts)) => Share::Fraction(parts.ok_or(NO_SHARE)?),
+        (_, None) => Share::Count(whole(text).ok_or(NO_SHARE)?),
+    };
+    match share {
+        Share::Fraction(0) | Share::Count(0) => Err("that is no cell".into()),
+        Share::Fraction(parts) if parts > ONE => Err(format!(
+            "{text} is more than all cells; a fraction is 1.0 at the most, and a number of cells has no point"
+        )),
+        share => Ok(share),
+    }
+}
+
+/// A decimal number, as an integer when it is multiplied by a power of ten.
+fn decimal(text: &str, power: u32) -> Option<u64> {
+    let (digits, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let all = format!("{digits}{decimals}");
+    let power = power.checked_sub(decimals.len().try_into().ok()?)?;
+    let number: u64 = all.parse().ok().filter(|_| is_digits(&all))?;
+    number.checked_mul(10u64.checked_pow(power)?)
+}
+
 fn asked(bytes: u64, unit: &str) -> String {
     format!("that is {bytes} bytes; did you mean {bytes}{unit}?")
 }
@@ -120,6 +225,56 @@ mod tests {
             assert!(positive::<u64>(text).is_err(), "{text}");
         }
         assert!(positive::<std::num::NonZeroU64>("0").is_err());
+    }
+
+    #[test]
+    fn shares_are_fractions_percentages_numbers_and_the_rest() {
+        let parts = shares("train=0.75,val=12.5%,test=1k,rest=*").unwrap().0;
+        let parts: Vec<_> = parts
+            .iter()
+            .map(|(name, share)| (name.as_str(), *share))
+            .collect();
+        let expected = [
+            ("train", Share::Fraction(3 * ONE / 4)),
+            ("val", Share::Fraction(ONE / 8)),
+            ("test", Share::Count(1000)),
+            ("rest", Share::Rest),
+        ];
+        assert_eq!(parts, expected);
+        assert_eq!(share("1.0"), Ok(Share::Fraction(ONE)));
+        assert_eq!(share("1"), Ok(Share::Count(1)));
+        assert_eq!(share("100%"), Ok(Share::Fraction(ONE)));
+        assert_eq!(share(".000000000001"), Ok(Share::Fraction(1)));
+        assert_eq!(share("1.5k"), Ok(Share::Count(1500)));
+        assert!(shares("a=0.1,b=0.2,c=0.7").is_ok(), "sums are exact");
+    }
+
+    #[test]
+    fn what_is_no_share_is_refused_with_what_to_type() {
+        for (text, told) in [
+            ("train", "'train' is not NAME=SHARE"),
+            ("=0.5", "not NAME=SHARE"),
+            ("train=0.8,", "'' is not NAME=SHARE"),
+            ("a b=1.0", "give letters"),
+            ("a=0.5,a=0.5", "twice"),
+            ("a=1.5", "a: 1.5 is more than all cells"),
+            ("a=101%", "more than all cells"),
+            ("a=0.8,b=0.3", "the parts are 110% of all cells"),
+            (
+                "a=0.8,b=0.1",
+                "the parts are 90% of all cells; give one of them *",
+            ),
+            ("a=*,b=*", "only one part is *"),
+            ("a=0", "that is no cell"),
+            ("a=-1", "give a fraction"),
+            ("a=x", "give a fraction as 0.1"),
+            ("a=0.0000000000001", "give a fraction"),
+            ("a=99999999999999999999%", "give a fraction"),
+        ] {
+            let error = shares(text).unwrap_err();
+            assert!(error.contains(told), "{text}: {error}");
+        }
+        assert!(share("*").is_err() && padding("0").is_err() && padding("21").is_err());
     }
 
     #[test]

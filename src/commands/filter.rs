@@ -4,8 +4,11 @@ use anyhow::{Context, Result};
 use tracing::{info, warn};
 
 use super::session::{Session, Task};
+use crate::cells::choice::Choice;
+use crate::cells::key::Key;
+use crate::cells::sample::sample;
 use crate::cells::{Obs, column, eval, names};
-use crate::cli::{FilterRequest, WhichArgs};
+use crate::cli::{FilterRequest, Sampling, WhichArgs};
 use crate::extract::{Order, RowSource};
 use crate::report::failure::InFile;
 use crate::report::words::count;
@@ -20,11 +23,10 @@ pub fn run(request: FilterRequest) -> Result<()> {
     session.claim(&request.output)?;
     let (root, mut selection) = session.open(&request.input).with_context(context)?;
     let scratch = session.scratch()?;
-    let which = &request.which;
-    let table = which.obs_column.as_deref().map(|name| (&which.table, name));
-    let obs = session.obs(&root, &mut selection, table, &scratch);
+    let (table, columns) = (&request.which.table, request.columns());
+    let obs = session.obs(&root, &mut selection, table, &columns, &scratch);
     let kept = obs
-        .and_then(|obs| kept(which, &obs, request.options.machine.memory))
+        .and_then(|obs| choose(&request, &obs))
         .with_context(context)?;
     let rows = kept.len() as u64;
     info!(
@@ -36,23 +38,20 @@ pub fn run(request: FilterRequest) -> Result<()> {
         warn!("No cell is kept: {output} will have none");
     }
     session.stage()?;
+    let seed = request.sampling.as_ref().map(|sampling| &sampling.seed);
+    let order = Order::of(Some(kept), selection.cells);
     let task = Task {
         what: "Filtering",
         from: request.input.display().to_string(),
-        // No cells are the first none of the file.
-        order: if rows == 0 || rows == selection.cells {
-            Order::AsIs
-        } else {
-            Order::Sorted(kept)
-        },
+        budget: session.budget(&order),
+        order,
         cuts: vec![0, rows],
-        budget: session.in_order(),
         scratch: &scratch,
     };
     session
         .extract(RowSource::File(&mut selection), task)
         .with_context(context)?;
-    if let Some(published) = session.publish(None)? {
+    if let Some(published) = session.publish(seed)? {
         let size = match request.options.container.format {
             Format::H5ad => format!(" ({} written)", format_size(published.bytes())),
             Format::Zarr => String::new(),
@@ -61,6 +60,27 @@ pub fn run(request: FilterRequest) -> Result<()> {
         published.tell_growth(rows as f64 / selection.cells.max(1) as f64);
     }
     Ok(())
+}
+
+/// The cells that are written, in their order.
+fn choose(request: &FilterRequest, obs: &Obs) -> Result<Vec<u32>> {
+    let mut cells = kept(&request.which, obs, request.options.machine.memory)?;
+    if let Some(Sampling {
+        how,
+        stratify,
+        seed,
+    }) = &request.sampling
+    {
+        info!("Sample at random (seed={seed}).");
+        let strata = stratify
+            .as_ref()
+            .map(|name| Key::of(obs, name))
+            .transpose()?;
+        cells = sample(&cells, *how, strata.as_ref(), seed)?;
+    }
+    let chosen = Choice::all(cells.len() as u64, Some(cells));
+    let sorted = chosen.sorted(obs, &request.sort_by)?;
+    Ok(sorted.cells.unwrap_or_default())
 }
 
 /// The cells that pass all that is asked for, or those that do not.

@@ -1,6 +1,7 @@
 //! The subcommands: each takes a resolved request, runs it, and says what was done.
 
 mod check;
+mod deal;
 mod filter;
 mod info;
 mod merge;

@@ -6,7 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::cli::{Cut, Options, ShardBy, SliceRequest, TableArgs};
+use crate::cells::shares::Share;
+use crate::cells::split::Unit;
+use crate::cli::{Cut, Deal, Options, SliceRequest, Split, TableArgs};
 use crate::output;
 use crate::permutation::Seed;
 use crate::store::Container;
@@ -18,7 +20,7 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
     let SliceRequest {
         input: _,
         prefix: _,
-        by,
+        deal,
         names: _, // not with --resume
         resume: _,
         clean: _,
@@ -50,7 +52,7 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         "version": env!("CARGO_PKG_VERSION"),
         "inputs": inputs.collect::<Vec<_>>(),
         "follow_external": access.follow_external,
-        "shards": by_identity(by),
+        "shards": deal_identity(deal),
         "seed": seed.map(ToString::to_string),
         "max_categories": max_categories,
         "format": format.name(),
@@ -62,27 +64,62 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
     })
 }
 
-fn by_identity(by: &ShardBy) -> Value {
-    match by {
-        ShardBy::Cells { cut, shuffle: _ } => match cut {
+fn deal_identity(deal: &Deal) -> Value {
+    let Deal {
+        split,
+        columns,
+        always_include,
+        cut,
+        shuffle,
+        seed: _, // beside it
+        sort_by,
+        pad,
+        table: TableArgs {
+            csv_file,
+            join_column,
+        },
+    } = deal;
+    json!({
+        "split": split.as_ref().map(split_identity),
+        "columns": columns,
+        "always_include": always_include,
+        "cut": cut.as_ref().map(|cut| match cut {
             Cut::Size(cells) => json!({"size": cells}),
             Cut::Parts(count) => json!({"parts": count}),
             Cut::Bytes(bytes) => json!({"bytes": bytes}),
-        },
-        ShardBy::Column {
-            name,
-            always_include,
-            table: TableArgs {
-                csv_file,
-                join_column,
-            },
-        } => json!({
-            "column": name,
-            "always_include": always_include,
-            "table": csv_file.is_some(),
-            "join_column": join_column,
         }),
-    }
+        "shuffle": shuffle,
+        "sort_by": sort_by,
+        "pad": pad,
+        "table": csv_file.is_some(),
+        "join_column": join_column,
+    })
+}
+
+fn split_identity(split: &Split) -> Value {
+    let (parts, unit, label) = match split {
+        Split::Column(column) => return json!({"column": column}),
+        Split::Random {
+            shares,
+            unit,
+            label,
+        } => (&shares.0, unit, label),
+    };
+    let share = |share: &Share| match share {
+        Share::Fraction(part) => json!({"fraction": part}),
+        Share::Count(count) => json!({"count": count}),
+        Share::Rest => json!("rest"),
+    };
+    let parts = parts.iter().map(|(name, of)| json!([name, share(of)]));
+    json!({
+        "parts": parts.collect::<Vec<_>>(),
+        "unit": match unit {
+            Unit::Cells => json!("cells"),
+            Unit::Groups(column) => json!({"groups": column}),
+            Unit::Strata(column) => json!({"strata": column}),
+        },
+        "label": label,
+    })
 }
 
 /// The path without links, as far as it can be followed.

@@ -18,7 +18,7 @@ use crate::cli::{self, Options, TableArgs};
 use crate::extract::plan::{self, Budget};
 use crate::extract::{self, Order, RowSource};
 use crate::frame::unsound;
-use crate::output::manifest::{Facts, Manifest};
+use crate::output::manifest::{Facts, Label, Manifest};
 use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
 use crate::report::events;
@@ -44,8 +44,8 @@ pub struct Session<'a> {
     began: Instant,
     /// The same as text.
     started: String,
-    /// The category of each output, where there is one for each of a column.
-    values: Vec<String>,
+    /// What each output is of, where there is one for each part of the cells.
+    labels: Vec<Label>,
     /// Shards of an earlier run that are there beside the outputs.
     older: Vec<PathBuf>,
 }
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
             manifest: None,
             began,
             started: terminal::now()?,
-            values: vec![],
+            labels: vec![],
             older: vec![],
         })
     }
@@ -105,28 +105,28 @@ impl<'a> Session<'a> {
         Ok((root, selection))
     }
 
-    /// The obs of that file. The column of a table becomes a column of what is selected, and what has too many
-    /// categories plain values.
+    /// The obs of that file. Those of `columns` that a table has become columns of what is selected, and what has too
+    /// many categories plain values.
     pub fn obs(
         &self,
         root: &Group,
         selection: &mut Selection,
-        table: Option<(&TableArgs, &str)>,
+        table: &TableArgs,
+        columns: &[&str],
         scratch: &Scratch,
     ) -> Result<Obs> {
         let mut obs = Obs::open(root)?;
-        if let Some((args, column)) = table
-            && let Some(path) = &args.csv_file
-        {
-            let join = args.join_column.as_deref();
-            let memory = self.options.machine.memory;
-            let table = Table {
-                path,
-                column,
-                join,
-                memory,
-            };
-            selection.set_column(column, &csv::join(&mut obs, &table, scratch)?)?;
+        if let Some(path) = &table.csv_file {
+            let join = table.join_column.as_deref();
+            for column in csv::columns_of(path, join, columns)? {
+                let table = Table {
+                    path,
+                    column,
+                    join,
+                    memory: self.options.machine.memory,
+                };
+                selection.set_column(column, &csv::join(&mut obs, &table, scratch)?)?;
+            }
         }
         let kept = (!self.options.dry_run).then_some(scratch);
         limit::categories(&obs, selection, self.options.max_categories, kept)?;
@@ -155,12 +155,12 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Says which category of a column each output is of.
-    pub fn name_values(&mut self, values: Vec<String>) {
-        self.values = values;
+    /// Says what each output is of.
+    pub fn label(&mut self, labels: Vec<Label>) {
+        self.labels = labels;
     }
 
-    /// Looks for shards of an earlier run, called `prefix` and a number as the outputs are. They are removed when the
+    /// Looks for shards of an earlier run, called `prefix` and a number, or as the outputs are. They are removed when the
     /// outputs take their places if `clean` is set.
     pub fn find_older(&mut self, prefix: &Path, clean: bool) {
         self.older = output::older_shards(prefix, &self.named, self.options.container.format);
@@ -268,8 +268,16 @@ impl<'a> Session<'a> {
             .map_or_else(budget, Budget::exactly)
     }
 
+    /// The memory for rows in this order.
+    pub fn budget(&self, order: &Order) -> Budget {
+        match order {
+            Order::AsIs | Order::Sorted(_) => self.in_order(),
+            Order::Cells(cells) => self.any_order(cells.len() as u64),
+        }
+    }
+
     /// The memory for `rows` rows in another order than the file's. A limit below the least is a warning.
-    pub fn any_order(&self, rows: u64) -> Budget {
+    fn any_order(&self, rows: u64) -> Budget {
         let (limit, threads) = (self.options.machine.memory, rayon::current_num_threads());
         if let Some(bytes) = self.options.block_bytes {
             return Budget::exactly(bytes);
@@ -334,7 +342,7 @@ impl<'a> Session<'a> {
                 seed,
                 started: &self.started,
                 seconds: self.began.elapsed().as_secs_f64(),
-                values: &self.values,
+                labels: &self.labels,
             };
             manifest.write(&mut self.outputs, &facts)?;
         }

@@ -25,6 +25,18 @@ pub struct Wave {
 }
 
 impl Order {
+    /// The order of these cells of a file of `all`; `None` is all of them, as they come.
+    pub fn of(cells: Option<Vec<u32>>, all: u64) -> Order {
+        match cells {
+            None => Order::AsIs,
+            // What begins as the file does and has no gap is as it comes; no cells are the first none of the file.
+            Some(cells) if cells.len() as u64 == all && is_rising(&cells) => Order::AsIs,
+            Some(cells) if cells.is_empty() => Order::AsIs,
+            Some(cells) if is_rising(&cells) => Order::Sorted(cells),
+            Some(cells) => Order::Cells(cells),
+        }
+    }
+
     /// The cells at places `span` of the sequence.
     pub fn cells(&self, span: Range<u64>) -> Cow<'_, [u32]> {
         match self {
@@ -43,7 +55,17 @@ impl Order {
                 ranges: vec![span],
             };
         };
-        let cells = &cells[span.start as usize..span.end as usize];
+        Wave::of(&cells[span.start as usize..span.end as usize])
+    }
+}
+
+fn is_rising(cells: &[u32]) -> bool {
+    cells.windows(2).all(|pair| pair[0] < pair[1])
+}
+
+impl Wave {
+    /// Of cells in any order, one of which may stand in several places.
+    pub fn of(cells: &[u32]) -> Wave {
         let set = CellSet::of(cells);
         let place = |&cell: &u32| set.rank(cell).unwrap_or_default(); // all are in it
         Wave {
@@ -56,6 +78,21 @@ impl Order {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_order_is_known_by_its_cells() {
+        let is = |cells: &[u32], all| match Order::of(Some(cells.to_vec()), all) {
+            Order::AsIs => "as is",
+            Order::Sorted(_) => "sorted",
+            Order::Cells(_) => "cells",
+        };
+        assert_eq!(is(&[0, 1, 2], 3), "as is");
+        assert_eq!(is(&[], 3), "as is");
+        assert_eq!(is(&[0, 2], 3), "sorted");
+        assert_eq!(is(&[0, 1], 3), "sorted");
+        assert_eq!(is(&[1, 0, 2], 3), "cells");
+        assert_eq!(is(&[0, 0, 1], 3), "cells");
+    }
 
     #[test]
     fn a_wave_holds_each_cell_once_and_knows_its_places() {

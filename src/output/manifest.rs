@@ -1,5 +1,5 @@
-//! `--manifest`: a JSON file that tells what a run wrote. It is written aside like the outputs, and takes its place
-//! together with them.
+//! `--manifest`: a JSON file that tells what a run wrote, or a table with a line for each output. It is written aside like
+//! the outputs, and takes its place together with them.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -29,8 +29,34 @@ pub struct Facts<'a> {
     pub started: &'a str,
     /// Since then.
     pub seconds: f64,
-    /// The category that each output is of, where they are by a column.
-    pub values: &'a [String],
+    /// What each output is of, where they are of parts of the cells.
+    pub labels: &'a [Label],
+}
+
+/// What an output is of, where the outputs are of parts of the cells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Label {
+    /// The part of a split.
+    pub split: Option<String>,
+    /// The value of each column that the outputs are by.
+    pub values: Vec<String>,
+}
+
+impl Label {
+    /// All of it as one text.
+    pub fn text(&self) -> String {
+        let all = self.split.iter().chain(&self.values);
+        all.map(String::as_str).collect::<Vec<_>>().join("_")
+    }
+
+    /// One value as a text, several as a list.
+    fn value(&self) -> Value {
+        match self.values.as_slice() {
+            [] => Value::Null,
+            [one] => json!(one),
+            all => json!(all),
+        }
+    }
 }
 
 pub struct Manifest {
@@ -49,7 +75,7 @@ impl Manifest {
         let extension = path.extension().and_then(|e| e.to_str());
         ensure!(
             !matches!(extension, Some("h5ad" | "h5" | "zarr")) && !path.is_dir(),
-            "--manifest {shown} is no name for a JSON file; give one such as manifest.json"
+            "--manifest {shown} is no name for a JSON file or a table; give one such as manifest.json or manifest.csv"
         );
         for (what, others) in [("input", inputs), ("output", outputs)] {
             for other in others {
@@ -82,7 +108,12 @@ impl Manifest {
 
     /// Adds the manifest to the outputs, all of which are whole.
     pub fn write(self, outputs: &mut Outputs, facts: &Facts) -> Result<()> {
-        let digests = self.digests.finish()?;
+        let Manifest {
+            path: at,
+            inputs,
+            digests,
+        } = self;
+        let digests = digests.finish()?;
         let (mut made, mut limits, mut rows) = (vec![], vec![], 0);
         for (at, (path, aside)) in outputs.written().enumerate() {
             let root = store::open(aside, &Access::default())?;
@@ -91,12 +122,16 @@ impl Manifest {
             limits.push(rows);
             made.push(json!({
                 "path": path.to_string_lossy(),
-                "value": facts.values.get(at),
+                "split": facts.labels.get(at).and_then(|label| label.split.as_ref()),
+                "value": facts.labels.get(at).map(Label::value),
                 "rows": cells,
                 "nonzeros": nonzeros(&root)?,
                 "bytes": stamp(aside)?.bytes,
                 "sha256": digests.get(aside),
             }));
+        }
+        if let Some(delimiter) = delimiter(&at) {
+            return put(&at, outputs, &table(&made, facts, delimiter));
         }
         let command = std::env::args_os().map(|arg| arg.to_string_lossy().into_owned());
         let manifest = json!({
@@ -107,14 +142,52 @@ impl Manifest {
             "seconds": facts.seconds,
             "peak_memory_bytes": peak_memory(),
             "seed": facts.seed.map(seed_value),
-            "inputs": self.inputs,
+            "inputs": inputs,
             "outputs": made,
             "limits": limits,
         });
-        let aside = outputs.aside(&self.path)?;
-        fs::write(&aside, serde_json::to_string_pretty(&manifest)? + "\n")
-            .with_context(|| format!("Cannot write {}", self.path.display()))
+        let text = serde_json::to_string_pretty(&manifest)? + "\n";
+        put(&at, outputs, &text)
     }
+}
+
+fn put(path: &Path, outputs: &mut Outputs, text: &str) -> Result<()> {
+    let aside = outputs.aside(path)?;
+    fs::write(&aside, text).with_context(|| format!("Cannot write {}", path.display()))
+}
+
+/// What parts the fields of a table of this name; `None` for JSON.
+fn delimiter(path: &Path) -> Option<char> {
+    match path.extension()?.to_str()? {
+        "csv" => Some(','),
+        "tsv" => Some('\t'),
+        _ => None,
+    }
+}
+
+/// A line for each output, as RFC 4180 has it: a field that needs it is quoted.
+fn table(made: &[Value], facts: &Facts, delimiter: char) -> String {
+    let quoted = |field: &str| {
+        let is_plain = !field.contains(['"', '\n', '\r', delimiter]);
+        if is_plain {
+            field.to_owned()
+        } else {
+            format!("\"{}\"", field.replace('"', "\"\""))
+        }
+    };
+    let mut text = ["path", "n_obs", "split", "value"].join(&delimiter.to_string()) + "\n";
+    let none = Label::default();
+    for (at, output) in made.iter().enumerate() {
+        let label = facts.labels.get(at).unwrap_or(&none);
+        let fields = [
+            quoted(output["path"].as_str().unwrap_or_default()),
+            output["rows"].to_string(),
+            quoted(label.split.as_deref().unwrap_or_default()),
+            quoted(&label.values.join("_")),
+        ];
+        text += &(fields.join(&delimiter.to_string()) + "\n");
+    }
+    text
 }
 
 /// A number where JSON has it, else its digits as text.
@@ -183,4 +256,34 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
         all.mtime_ns = all.mtime_ns.max(one.mtime_ns);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each_output() {
+        let made = [
+            json!({"path": "out/a,b.h5ad", "rows": 3}),
+            json!({"path": "c.h5ad", "rows": 0}),
+        ];
+        let label = Label {
+            split: Some("train".into()),
+            values: vec!["say \"T\"".into(), "x".into()],
+        };
+        let facts = Facts {
+            seed: None,
+            started: "",
+            seconds: 0.0,
+            labels: &[label],
+        };
+        let csv =
+            "path,n_obs,split,value\n\"out/a,b.h5ad\",3,train,\"say \"\"T\"\"_x\"\nc.h5ad,0,,\n";
+        assert_eq!(table(&made, &facts, ','), csv);
+        let tsv = "path\tn_obs\tsplit\tvalue\nout/a,b.h5ad\t3\ttrain\t\"say \"\"T\"\"_x\"\nc.h5ad\t0\t\t\n";
+        assert_eq!(table(&made, &facts, '\t'), tsv);
+        assert_eq!(delimiter(Path::new("m.tsv")), Some('\t'));
+        assert_eq!(delimiter(Path::new("m.json")), None);
+    }
 }

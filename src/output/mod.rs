@@ -43,7 +43,7 @@ use self::flush::{sync, sync_entry};
 pub use self::inputs::{expand_inputs, expand_patterns, one_input};
 use self::kept::Kept;
 use self::paths::check_replaceable;
-pub use self::paths::{named_path, overlap, place_of, refuse_overlap, resolve, shard_path};
+pub use self::paths::{named_path, overlap, place_of, refuse_overlap, resolve};
 use self::place::Output;
 pub use self::scratch::Scratch;
 pub use self::siblings::{

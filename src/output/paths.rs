@@ -12,11 +12,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::store::Format;
 
-/// The path of shard `i`: `{prefix}_shard_{i}.h5ad`, or `.zarr`.
-pub fn shard_path(prefix: &Path, i: usize, format: Format) -> PathBuf {
-    named_path(prefix, &format!("shard_{i}"), format)
-}
-
 /// The path of the shard called `name`: `{prefix}_{name}.h5ad`, or `.zarr`.
 pub fn named_path(prefix: &Path, name: &str, format: Format) -> PathBuf {
     let mut path = OsString::from(prefix);
@@ -134,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn shards_are_numbered() {
+    fn names_come_after_the_whole_prefix() {
         assert_eq!(
-            shard_path(Path::new("out/p.x"), 10, Format::H5ad),
+            named_path(Path::new("out/p.x"), "shard_10", Format::H5ad),
             Path::new("out/p.x_shard_10.h5ad")
         );
     }

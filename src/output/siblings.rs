@@ -1,4 +1,5 @@
-//! What the name of an output tells of others: the shards of one run are called `PREFIX_shard_N.h5ad`, or `.zarr`.
+//! What the name of an output tells of others: the shards of one run are called `PREFIX_shard_N.h5ad`, or `.zarr`,
+//! where zeros may stand before the number.
 //!
 //! By it slips are seen that would lose data: an output that was forgotten, so that the first shard stands in its place,
 //! and shards of an earlier run that a pattern would take too.
@@ -18,13 +19,9 @@ const SHARD: &str = "_shard_";
 fn shard_of(path: &Path) -> Option<(PathBuf, u64)> {
     let stem = path.file_stem()?.to_str()?;
     let (prefix, number) = stem.rsplit_once(SHARD)?;
-    Some((path.with_file_name(prefix), canonical(number)?))
-}
-
-/// A number as this program writes it.
-fn canonical(digits: &str) -> Option<u64> {
-    let number: u64 = digits.parse().ok()?;
-    (number.to_string() == digits).then_some(number)
+    let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = number.parse().ok().filter(|_| is_number);
+    Some((path.with_file_name(prefix), number?))
 }
 
 /// Whether all are called like shards of one prefix.
@@ -56,12 +53,12 @@ pub fn missing_shards(paths: &[PathBuf]) -> Option<(u64, u64, u64)> {
     Some((gaps.first()?.0, gaps.last()?.1 - 1, count))
 }
 
-/// Shards of this prefix and format that none of the `outputs` replaces, by number.
+/// Shards of this format, and of this prefix or of those of `outputs`, that none of these replaces: by prefix and number.
 pub fn older_shards(prefix: &Path, outputs: &[PathBuf], format: Format) -> Vec<PathBuf> {
-    let first = super::shard_path(prefix, 0, format);
-    let Some((wanted, _)) = shard_of(&first) else {
-        return vec![];
-    };
+    let first = super::named_path(prefix, "shard_0", format);
+    let of_outputs = outputs.iter().filter_map(|path| shard_of(path));
+    let mut wanted: HashSet<PathBuf> = of_outputs.map(|(prefix, _)| prefix).collect();
+    wanted.extend(shard_of(&first).map(|(prefix, _)| prefix));
     let folder = first
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -75,14 +72,13 @@ pub fn older_shards(prefix: &Path, outputs: &[PathBuf], format: Format) -> Vec<P
         }
     };
     let files = entries.filter(is_shard);
-    let mut found: Vec<(u64, PathBuf)> = files
+    let mut found: Vec<((PathBuf, u64), PathBuf)> = files
         .map(|entry| first.with_file_name(entry.file_name()))
         .filter(|path| path.extension() == first.extension())
         .filter(|path| path.file_name().is_some_and(|name| !new.contains(name)))
         .filter_map(|path| {
-            shard_of(&path)
-                .filter(|(prefix, _)| *prefix == wanted)
-                .map(|of| (of.1, path))
+            let of = shard_of(&path).filter(|(prefix, _)| wanted.contains(prefix));
+            of.map(|of| (of, path))
         })
         .collect();
     found.sort();
@@ -169,9 +165,13 @@ mod tests {
             shard_of(Path::new("a_shard_1_shard_2.h5ad")),
             Some(("a_shard_1".into(), 2))
         );
+        assert_eq!(
+            shard_of(Path::new("p_shard_007.h5ad")),
+            Some(("p".into(), 7))
+        );
         for other in [
             "p_shard_.h5ad",
-            "p_shard_01.h5ad",
+            "p_shard_+1.h5ad",
             "p_shard_1x.h5ad",
             "p.h5ad",
             "shard_1.h5ad",
@@ -185,6 +185,10 @@ mod tests {
         let of = |names: &[&str]| missing_shards(&paths(names));
         assert_eq!(of(&["p_shard_0.h5ad", "p_shard_1.h5ad"]), None);
         assert_eq!(of(&["p_shard_4.h5ad", "p_shard_1.h5ad"]), Some((0, 3, 3)));
+        assert_eq!(
+            of(&["p_shard_002.h5ad", "p_shard_000.h5ad"]),
+            Some((1, 1, 1))
+        );
         assert_eq!(of(&["p_shard_1.h5ad", "q_shard_3.h5ad"]), None);
         assert_eq!(of(&["a.h5ad"]), None);
     }
@@ -207,7 +211,11 @@ mod tests {
         fs::write(at("p_shard_4.h5ad.bak"), "").unwrap();
         fs::create_dir(at("p_shard_5.h5ad")).unwrap();
         let older = older_shards(&at("p"), &[at("p_shard_0.h5ad")], Format::H5ad);
-        assert_eq!(older, [at("p_shard_2.h5ad"), at("p_shard_10.h5ad")]);
+        let numbered = ["p_shard_2", "p_shard_07", "p_shard_10"];
+        assert_eq!(older, numbered.map(|name| at(&format!("{name}.h5ad"))));
+        let parts = [at("p_all_shard_00.h5ad"), at("pp_shard_1.h5ad")];
+        let older = older_shards(&at("q"), &parts, Format::H5ad);
+        assert_eq!(older, [at("pp_shard_3.h5ad")]);
         for name in ["p_shard_3.zarr", "p_shard_4.zarr"] {
             fs::create_dir(at(name)).unwrap();
         }

@@ -183,7 +183,7 @@ fn resumable(dir: &Path, run: &str, ends_after: usize) -> (usize, Option<Vec<Pat
     let mut outputs = Outputs::new().unwrap();
     outputs.resume(&dir.join("p")).unwrap();
     let shards: Vec<_> = (0..3)
-        .map(|i| shard_path(&dir.join("p"), i, Format::H5ad))
+        .map(|i| named_path(&dir.join("p"), &format!("shard_{i}"), Format::H5ad))
         .collect();
     let asides: Vec<_> = shards.iter().map(|p| outputs.aside(p).unwrap()).collect();
     let kept = outputs.start(&Value::from(run)).unwrap();
@@ -233,13 +233,13 @@ fn another_run_or_a_changed_output_begins_anew() {
     let mut plain = Outputs::new().unwrap();
     write(
         &mut plain,
-        &shard_path(&dir.path().join("q"), 0, Format::H5ad),
+        &named_path(&dir.path().join("q"), "shard_0", Format::H5ad),
         "q",
     );
     assert!(first.exists(), "an output of another prefix leaves it");
     write(
         &mut plain,
-        &shard_path(&dir.path().join("p"), 0, Format::H5ad),
+        &named_path(&dir.path().join("p"), "shard_0", Format::H5ad),
         "anew",
     );
     assert!(!first.exists(), "a run of the same outputs does not resume");

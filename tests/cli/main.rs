@@ -3,6 +3,7 @@
 mod harness;
 
 mod check;
+mod choosing;
 mod docs;
 mod info;
 mod merge;
