@@ -23,6 +23,7 @@ modules! {
     batch
     cells
     checking
+    choosing
     concat
     containers
     fuzz
