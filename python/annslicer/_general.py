@@ -18,7 +18,7 @@ class Result:
     outputs: list[Path]
     """What it wrote, in order, without the manifest."""
     manifest: dict[str, Any] | None
-    """What the file of `manifest=` says, where one was asked for."""
+    """What the file of `manifest=` says, where one was asked for that is no table."""
     warnings: list[str]
     """The warnings, which are log records too."""
     text: str
@@ -63,7 +63,8 @@ def run(command: str, *paths: StrPath, progress: bool | None = None, **options: 
     told = None
     if isinstance(manifest, (str, bytes, os.PathLike)) and not options.get("dry_run"):
         manifest = os.fsdecode(manifest)
-        if os.path.exists(manifest):  # a run that has nothing to write may write none
+        is_table = manifest.endswith((".csv", ".tsv"))
+        if not is_table and os.path.exists(manifest):  # a run that has nothing to write may write none
             told = json.loads(Path(manifest).read_bytes())
     outputs = [Path(path) for path in outcome.outputs if path != manifest]
     return Result(outputs, told, outcome.warnings, outcome.text)

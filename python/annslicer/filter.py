@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ._run import Option, StrPath, execute
 
 _RENAMED = {"jobs": "n_jobs"}
@@ -19,6 +21,11 @@ def filter_h5ad(
     cells: StrPath | None = None,
     missing_ok: bool = False,
     invert: bool = False,
+    sample: int | float | str | None = None,
+    per_value: int | None = None,
+    stratify: str | None = None,
+    seed: int | None = None,
+    sort_by: str | Iterable[str] | None = None,
     n_jobs: int | None = None,
     memory_limit: int | float | str | None = None,
     tmpdir: StrPath | None = None,
@@ -34,8 +41,9 @@ def filter_h5ad(
 ) -> None:
     """Writes the cells for which a column of obs is true, an expression is, or that a file names.
 
-    Of several ways to say which cells, a cell must pass all. With `csv_file` the column is that of a table, which is
-    added to obs.
+    Of several ways to say which cells, a cell must pass all. Of these `sample` keeps so many at random, or such a fraction
+    (0.1), of each value of `stratify` alike; `per_value` so many of each value at the most. With `csv_file` the columns are
+    those of a table, which are added to obs.
 
     Raises AnnslicerError, also as KeyError, ValueError, OSError, FileNotFoundError or MemoryError.
     """
@@ -48,6 +56,11 @@ def filter_h5ad(
         "cells": cells,
         "missing_ok": missing_ok,
         "invert": invert,
+        "sample": f"{sample:.12f}" if isinstance(sample, float) else sample,
+        "per_value": per_value,
+        "stratify": stratify,
+        "seed": seed,
+        "sort_by": sort_by,
         "jobs": n_jobs,
         "memory_limit": memory_limit,
         "tmpdir": tmpdir,

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ._run import Option, StrPath, execute
 
 _RENAMED = {"size": "shard_size", "jobs": "n_jobs", "names": "output_filenames"}
 _SIZE = 10000
+
+
+def _split(parts: Mapping[str, float | int | str] | str | None) -> str | None:
+    """The parts of a split as typed: `train=0.8,test=0.2`."""
+    if parts is None or isinstance(parts, str):
+        return parts
+    return ",".join(f"{name}={_share(share)}" for name, share in parts.items())
+
+
+def _share(share: float | int | str) -> str:
+    """A fraction in decimal notation, whatever its size."""
+    return f"{share:.12f}" if isinstance(share, float) else str(share)
 
 
 def shard_h5ad(
@@ -25,6 +37,15 @@ def shard_h5ad(
     *,
     shards: int | None = None,
     max_bytes: int | str | None = None,
+    pad: int | None = None,
+    split: Mapping[str, float | int | str] | str | None = None,
+    split_by: str | None = None,
+    stratify: str | None = None,
+    split_column: str | None = None,
+    split_label: str | None = None,
+    sort_by: str | Iterable[str] | None = None,
+    csv_file: StrPath | None = None,
+    join_column: str | None = None,
     max_categories: int | None = None,
     verify: bool = False,
     resume: bool = False,
@@ -41,6 +62,10 @@ def shard_h5ad(
 
     The shards are PREFIX_shard_0.h5ad, PREFIX_shard_1.h5ad, ..., or have the `output_filenames`, one for each. `shards`
     and `max_bytes` stand in the place of `shard_size`. A seed gives the order of `numpy.random.default_rng(seed)`.
+
+    With `split`, as `{"train": 0.8, "test": 0.2}`, cells are dealt to parts, each with shards of its own, whole values of
+    `split_by` together or each value of `stratify` alike; `split_column` is a column that tells the parts. Columns may be
+    those of the table `csv_file`.
 
     Raises AnnslicerError, also as ValueError, OSError, FileNotFoundError or MemoryError.
     """
@@ -59,6 +84,15 @@ def shard_h5ad(
         "tmpdir": tmpdir,
         "shards": shards,
         "max_bytes": max_bytes,
+        "pad": pad,
+        "split": _split(split),
+        "split_by": split_by,
+        "stratify": stratify,
+        "split_column": split_column,
+        "split_label": split_label,
+        "sort_by": sort_by,
+        "csv_file": csv_file,
+        "join_column": join_column,
         "max_categories": max_categories,
         "verify": verify,
         "resume": resume,
@@ -76,7 +110,7 @@ def shard_h5ad(
 def shard_by_obs_column(
     input_file: StrPath,
     output_prefix: StrPath,
-    obs_column: str,
+    obs_column: str | Iterable[str],
     csv_file: StrPath | None = None,
     join_column: str | None = None,
     always_include: Iterable[str] | None = None,
@@ -85,6 +119,10 @@ def shard_by_obs_column(
     n_jobs: int | None = None,
     memory_limit: int | float | str | None = None,
     tmpdir: StrPath | None = None,
+    size_within: int | None = None,
+    shuffle: bool = False,
+    seed: int | None = None,
+    sort_by: str | Iterable[str] | None = None,
     max_categories: int | None = None,
     verify: bool = False,
     resume: bool = False,
@@ -98,13 +136,19 @@ def shard_by_obs_column(
 ) -> None:
     """Cuts a file into a shard for each category of a column of obs: PREFIX_CATEGORY.h5ad.
 
-    With `csv_file` the column is that of a table, which is added to obs. Cells of the categories in `always_include` go
-    into every shard.
+    Of several columns, into one for each combination that occurs: PREFIX_A_B.h5ad. With `csv_file` the column is that of a
+    table, which is added to obs. Cells of the categories in `always_include` go into every shard. With `size_within` each
+    shard is cut into shards of so many cells, which `shuffle` deals at random: PREFIX_CATEGORY_shard_0.h5ad.
 
     Raises AnnslicerError, also as KeyError, ValueError, OSError, FileNotFoundError or MemoryError.
     """
     options: dict[str, Option] = {
         "obs_column": obs_column,
+        "size_within": size_within is not None,
+        "size": size_within,
+        "shuffle": shuffle,
+        "seed": seed,
+        "sort_by": sort_by,
         "csv_file": csv_file,
         "join_column": join_column,
         "always_include": always_include,
