@@ -30,7 +30,7 @@ pub fn keep(obs: &Obs, expr: &Expr, mask: &mut [bool]) -> Result<()> {
     let blocks = rows.collect::<Result<Vec<_>>>()?.into_iter();
     // The column whose rows are widest sets the pace.
     let Some(blocks) = blocks.max_by_key(|b| b.size_hint().0) else {
-        bail!("--where names no column");
+        bail!("The expression names no column");
     };
     for rows in blocks {
         let cells = |c: &Opened| {

@@ -82,6 +82,24 @@ enum Token {
     End,
 }
 
+/// An expression, and the text that it was typed as.
+#[derive(Clone, Debug)]
+pub struct TypedExpr {
+    pub text: String,
+    pub expr: Expr,
+}
+
+impl FromStr for TypedExpr {
+    type Err = <Expr as FromStr>::Err;
+
+    fn from_str(text: &str) -> Result<TypedExpr, Self::Err> {
+        Ok(TypedExpr {
+            text: text.to_owned(),
+            expr: text.parse()?,
+        })
+    }
+}
+
 impl FromStr for Expr {
     type Err = Error;
 

@@ -37,6 +37,8 @@ const NONE: u32 = u32::MAX;
 /// The obs of a file, whose columns are opened one at a time.
 pub struct Obs {
     pub frame: Frame,
+    /// What a message calls it.
+    name: &'static str,
     /// Columns that the file does not have, or others than the file has.
     joined: Vec<(String, Group)>,
 }
@@ -52,8 +54,18 @@ impl Obs {
         );
         Ok(Obs {
             frame,
+            name: "obs",
             joined: vec![],
         })
+    }
+
+    /// The var of a file: genes are chosen as cells are.
+    pub fn of_genes(frame: Frame) -> Obs {
+        Obs {
+            frame,
+            name: "var",
+            joined: vec![],
+        }
     }
 
     /// From now on the column `name` is the one in `group`.
@@ -74,13 +86,14 @@ impl Obs {
 
     /// Opens the column `name`; an error that lists near matches where there is none.
     pub fn column(&self, name: &str) -> Result<Column> {
+        let axis = self.name;
         if let Some((_, group)) = self.joined.iter().find(|(joined, _)| joined == name) {
             return Column::open(Node::Group(group.clone()));
         }
         if let Some(column) = self.frame.find(name)? {
             ensure!(
                 column.rows() == self.frame.rows(),
-                "Column 'obs/{name}' has {} rows, the index of obs has {}",
+                "Column '{axis}/{name}' has {} rows, the index of {axis} has {}",
                 column.rows(),
                 self.frame.rows()
             );
@@ -88,11 +101,11 @@ impl Obs {
         }
         if name == self.frame.index_name {
             bail!(Failure::key(format!(
-                "'{name}' is the index of obs, not a column of it"
+                "'{name}' is the index of {axis}, not a column of it"
             )));
         }
         let near = near(name, &self.frame.columns);
-        bail!(Failure::key(format!("obs has no column '{name}'{near}")))
+        bail!(Failure::key(format!("{axis} has no column '{name}'{near}")))
     }
 }
 

@@ -88,6 +88,18 @@ impl Names {
 /// The names in a file, one a line, without white space around them; `-` is standard input. The file may be gzip. They may
 /// take `memory` bytes.
 pub fn read(path: &Path, memory: u64) -> Result<Names> {
+    read_all(path, memory, |_| Ok(()))
+}
+
+/// The same of a list in which no name may be twice.
+pub fn read_distinct(path: &Path, memory: u64) -> Result<Names> {
+    read_all(path, memory, |name| {
+        bail!("'{}' is in it twice", String::from_utf8_lossy(name))
+    })
+}
+
+/// Gives each name that is there again to `again`.
+fn read_all(path: &Path, memory: u64, mut again: impl FnMut(&[u8]) -> Result<()>) -> Result<Names> {
     let mut input = if path == Path::new("-") {
         unpacked(io::stdin().lock())?
     } else {
@@ -108,7 +120,10 @@ pub fn read(path: &Path, memory: u64) -> Result<Names> {
         let text = trimmed(&line).with_context(|| format!("Line {number}"))?;
         let text = text.trim_start_matches('\u{feff}'); // the mark some editors put first
         if !text.is_empty() {
-            names.insert(text.as_bytes())?;
+            let count = names.len() as u32;
+            if names.insert(text.as_bytes())? < count {
+                again(text.as_bytes())?;
+            }
         }
         ensure!(
             names.bytes() <= memory,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{ArgGroup, Args, ValueHint};
 
+use super::joining::{JoinArgs, JoinRequest, inputs_and_output};
 use super::shared::{
     Machine, MachineArgs, Options, OutputArgs, ReadArgs, ReplaceArgs, ScratchArgs, TableArgs,
     drop_option,
@@ -38,16 +39,24 @@ EXAMPLES
 
 #[derive(Args, Debug)]
 pub struct FilterArgs {
-    /// File to take cells from: .h5ad or .zarr
+    /// File to take cells from: .h5ad or .zarr. Of several files, or quoted patterns, the cells are those of the one file
+    /// that merge would make of them
+    #[arg(value_name = "INPUT...")]
     pub input: PathBuf,
 
     /// File to write: .h5ad or .zarr
     pub output: PathBuf,
 
+    /// What follows two places: the last is the output, and what is called so an input. Options may stand between them
+    #[arg(hide = true)]
+    pub more: Vec<PathBuf>,
+
     #[command(flatten)]
     pub which: WhichArgs,
     #[command(flatten)]
     pub sample: SampleArgs,
+    #[command(flatten)]
+    pub join: JoinArgs,
     #[command(flatten)]
     pub output_options: OutputArgs,
     #[command(flatten)]
@@ -154,7 +163,7 @@ impl SampleArgs {
 
 /// What `filter` is asked, resolved.
 pub struct FilterRequest {
-    pub input: PathBuf,
+    pub join: JoinRequest,
     pub output: PathBuf,
     pub which: WhichArgs,
     pub sampling: Option<Sampling>,
@@ -177,12 +186,9 @@ impl FilterRequest {
 
     /// The files that are read; `-` is standard input.
     pub fn reads(&self) -> Vec<PathBuf> {
-        let files = [
-            Some(&self.input),
-            self.which.cells.as_ref(),
-            self.which.table.csv_file.as_ref(),
-        ];
-        files.into_iter().flatten().cloned().collect()
+        let lists = [&self.which.cells, &self.which.table.csv_file];
+        let files = self.join.reads().chain(lists.into_iter().flatten());
+        files.cloned().collect()
     }
 }
 
@@ -192,19 +198,21 @@ impl FilterArgs {
             || self.sample.stratify.is_some()
             || !self.sample.sort_by.is_empty();
         self.which.table.drop_unused(named);
-        let input = output::one_input(&self.input)?;
-        Format::check_input(&input)?;
-        if !self.replace.overwrite {
-            output::refuse_shard(&self.output, &input)?;
-        }
-        let container = self.output_options.container(Format::of(&self.output)?)?;
+        let (inputs, output) = inputs_and_output(self.input, self.output, self.more);
+        let container = self.output_options.container(Format::of(&output)?)?;
         let scratch = Some(self.scratch.parent());
         let options = self
             .output_options
             .settle(container, &self.read, machine, scratch, quiet);
+        let join = self.join.resolve(inputs, options.max_categories)?;
+        join.check_formats()?;
+        if !self.replace.overwrite {
+            let mut inputs = join.inputs.iter();
+            inputs.try_for_each(|input| output::refuse_shard(&output, input))?;
+        }
         Ok(FilterRequest {
-            input,
-            output: self.output,
+            join,
+            output,
             which: self.which,
             sort_by: std::mem::take(&mut self.sample.sort_by),
             sampling: self.sample.resolve(),

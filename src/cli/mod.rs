@@ -7,6 +7,7 @@ mod check;
 mod deal;
 mod filter;
 mod info;
+mod joining;
 mod merge;
 mod names;
 mod shared;
@@ -31,6 +32,7 @@ use self::filter::FilterArgs;
 pub use self::filter::{FilterRequest, Sampling, WhichArgs};
 use self::info::InfoArgs;
 pub use self::info::InfoRequest;
+pub use self::joining::JoinRequest;
 use self::merge::MergeArgs;
 pub use self::merge::MergeRequest;
 use self::shared::MachineArgs;
@@ -105,21 +107,21 @@ pub enum Command {
     ///
     /// Every element of the file comes through: X, layers, obs, var, obsm, varm, obsp, varp, uns
     /// and raw. The shards appear together, when all of them are whole.
-    #[command(after_help = slice::EXAMPLES)]
+    #[command(after_help = slice::EXAMPLES, mut_arg("join_column", |arg| arg.aliases(["j", "jo", "joi"])))]
     Slice(SliceArgs),
 
     /// Join files along the cells into one
     ///
     /// Genes are united or intersected, obs columns united. What cannot be carried is named in a
     /// warning.
-    #[command(after_help = merge::EXAMPLES)]
+    #[command(after_help = merge::EXAMPLES, mut_arg("join", |arg| arg.aliases(["j", "jo"])))]
     Merge(MergeArgs),
 
     /// Keep some of the cells: by a column, an expression or a list of names
     ///
     /// Cells stay in their order, and every element of the file comes through. Of several ways to
     /// say which cells, a cell must pass all.
-    #[command(after_help = filter::EXAMPLES, mut_arg("join_column", |arg| arg.aliases(["j", "jo"])))]
+    #[command(after_help = filter::EXAMPLES, mut_arg("join_column", |arg| arg.aliases(["j", "jo", "joi"])))]
     Filter(FilterArgs),
 
     /// Tell what files hold, and how it is stored, from their metadata alone
@@ -257,10 +259,38 @@ fn one_column_each(typed: &[OsString]) -> Vec<OsString> {
     args
 }
 
+/// In slice and filter `--join` was a start of `--join-column`. Beside `--csv-file` it still is, where its value is no
+/// join of files.
+fn as_meant(mut typed: Vec<OsString>) -> Vec<OsString> {
+    let starts = |arg: &OsString, start: &str| arg.to_string_lossy().starts_with(start);
+    let command = typed.iter().skip(1).find(|arg| !starts(arg, "-"));
+    let takes_table = command.is_some_and(|command| command == "slice" || command == "filter");
+    if !takes_table || !typed.iter().any(|arg| starts(arg, "--c")) {
+        return typed;
+    }
+    let is_join = |value: &OsString| value == "inner" || value == "outer";
+    for at in 1..typed.len() {
+        let next = typed.get(at + 1).is_some_and(|value| !is_join(value));
+        let value = typed[at]
+            .to_str()
+            .and_then(|arg| arg.strip_prefix("--join="));
+        match value.map(OsString::from) {
+            Some(value) if !is_join(&value) => {
+                let mut arg = OsString::from("--join-column=");
+                arg.push(value);
+                typed[at] = arg;
+            }
+            None if typed[at] == "--join" && next => typed[at] = "--join-column".into(),
+            _ => {}
+        }
+    }
+    typed
+}
+
 /// Reads the command line. What is no run is told here, and ends with the exit code: help and version go to stdout, a
 /// usage error is one line.
 pub fn parse() -> Result<Cli, ExitCode> {
-    let typed: Vec<OsString> = std::env::args_os().collect();
+    let typed = as_meant(std::env::args_os().collect());
     let e = match parse_from(&typed) {
         Ok(cli) => return Ok(cli),
         Err(e) => e,

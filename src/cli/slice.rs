@@ -1,15 +1,18 @@
 //! The arguments of `slice`.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 use tracing::warn;
 
 use super::deal::{self, ByArgs, Deal, OrderArgs, SplitArgs};
+use super::joining::{JoinArgs, JoinRequest, inputs_and_output};
 use super::names;
 use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs};
 use crate::output;
+use crate::report::failure::{Failure, Kind};
 use crate::store::Format;
 
 pub const EXAMPLES: &str = "\
@@ -44,12 +47,18 @@ EXAMPLES
 
 #[derive(Args, Debug)]
 pub struct SliceArgs {
-    /// File to cut: .h5ad or .zarr
+    /// File to cut: .h5ad or .zarr. Several files, or quoted patterns such as 'plates/*.h5ad', are cut as the one file
+    /// that merge would make of them
+    #[arg(value_name = "INPUT...")]
     pub input: PathBuf,
 
     /// Start of the shards' names, with their folder: out/pbmc gives out/pbmc_shard_0.h5ad and so on; missing folders
     /// are made
     pub prefix: PathBuf,
+
+    /// What follows two places: the last is the prefix, and what is called so an input. Options may stand between them
+    #[arg(hide = true)]
+    pub more: Vec<PathBuf>,
 
     #[command(flatten)]
     pub order: OrderArgs,
@@ -57,6 +66,9 @@ pub struct SliceArgs {
     pub by: ByArgs,
     #[command(flatten)]
     pub split: SplitArgs,
+    #[command(flatten)]
+    pub join: JoinArgs,
+
     /// What shards are: .h5ad files or .zarr stores
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub format: ShardFormat,
@@ -111,7 +123,7 @@ impl ShardFormat {
 
 /// What `slice` is asked, resolved.
 pub struct SliceRequest {
-    pub input: PathBuf,
+    pub join: JoinRequest,
     pub prefix: PathBuf,
     pub deal: Deal,
     /// The paths of the shards, in order, where they do not begin with the prefix.
@@ -125,7 +137,7 @@ pub struct SliceRequest {
 impl SliceRequest {
     /// The files that are read.
     pub fn reads(&self) -> Vec<PathBuf> {
-        let files = [&self.input].into_iter().chain(&self.deal.table.csv_file);
+        let files = self.join.reads().chain(&self.deal.table.csv_file);
         files.cloned().collect()
     }
 }
@@ -133,19 +145,24 @@ impl SliceRequest {
 impl SliceArgs {
     pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<SliceRequest> {
         deal::drop_unused(&mut self.order, &mut self.by, &self.split);
-        let input = output::one_input(&self.input)?;
-        Format::check_input(&input)?;
+        let (inputs, prefix) = inputs_and_output(self.input, self.prefix, self.more);
         let format = self.format.format();
         let container = self.output.container(format)?;
-        let deal = Deal::resolve(self.order, self.by, self.split);
-        if self.names.is_none() {
-            warn_of_prefix(&self.prefix, &deal, &input, format);
-        }
         let dry_run = self.output.dry_run;
         let scratch = Some(self.scratch.parent());
+        let options = self
+            .output
+            .settle(container, &self.read, machine, scratch, quiet);
+        let join = self.join.resolve(inputs, options.max_categories)?;
+        join.check_formats()?;
+        refuse_file(&prefix, &join.inputs)?;
+        let deal = Deal::resolve(self.order, self.by, self.split);
+        if self.names.is_none() {
+            warn_of_prefix(&prefix, &deal, &join.inputs, format);
+        }
         Ok(SliceRequest {
-            input,
-            prefix: self.prefix,
+            join,
+            prefix,
             deal,
             names: {
                 let names = self.names.as_deref();
@@ -153,21 +170,33 @@ impl SliceArgs {
             },
             resume: self.resume && !dry_run,
             clean: self.clean,
-            options: self
-                .output
-                .settle(container, &self.read, machine, scratch, quiet),
+            options,
         })
     }
 }
 
+/// Refuses a file as the prefix of several inputs: as after `slice *.h5ad`, where the last file is no prefix.
+fn refuse_file(prefix: &Path, inputs: &[PathBuf]) -> Result<()> {
+    let is_file = Format::of(prefix).is_ok_and(|_| prefix.exists());
+    let what = || {
+        let name = prefix.display();
+        format!("{name} is a file; was the prefix forgotten? slice takes INPUT... PREFIX")
+    };
+    ensure!(inputs.len() < 2 || !is_file, Failure(Kind::Usage, what()));
+    Ok(())
+}
+
 /// Says what the shards will be called, where the prefix looks like a folder or a file: as in the Python tool, but hardly
 /// as it is meant.
-fn warn_of_prefix(prefix: &Path, deal: &Deal, input: &Path, format: Format) {
+fn warn_of_prefix(prefix: &Path, deal: &Deal, inputs: &[PathBuf], format: Format) {
     let typed = prefix.to_string_lossy();
     let folder = typed.trim_end_matches('/');
     let ends_in_dots = [".", ".."].contains(&folder.rsplit('/').next().unwrap_or_default());
     let better = if typed.ends_with('/') || ends_in_dots || prefix.is_dir() {
-        let stem = input.file_stem().unwrap_or_default();
+        let stem = match inputs {
+            [one] => one.file_stem().unwrap_or_default(),
+            _ => OsStr::new("all"),
+        };
         PathBuf::from(if folder.is_empty() { "/" } else { folder }).join(stem)
     } else if prefix
         .extension()

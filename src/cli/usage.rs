@@ -62,10 +62,24 @@ fn unknown(error: &clap::Error, program: &Command, command: Option<&Command>) ->
     Some(
         match (text_of(error, ContextKind::SuggestedArg), others.as_slice()) {
             (_, [_, ..]) => format!("{said}, {} has", others.join(" and ")),
-            (Some(like), []) => format!("{said}; did you mean {like}?"),
+            (Some(like), []) => format!("{said}; did you mean {}?", in_full(command, &like)),
             (None, []) => said,
         },
     )
+}
+
+/// The name of an option of which `typed` may be a start that is taken for it.
+fn in_full(command: Option<&Command>, typed: &str) -> String {
+    let start = typed.trim_start_matches('-');
+    let options = command.into_iter().flat_map(Command::get_arguments);
+    let mut meant = options.filter(|arg| {
+        let starts = arg.get_all_aliases().unwrap_or_default();
+        starts.contains(&start)
+    });
+    match meant.find_map(|arg| arg.get_long()) {
+        Some(long) => format!("--{long}"),
+        None => typed.to_owned(),
+    }
 }
 
 /// Arguments that are missing, and the order that they come in where they are not options.
@@ -93,7 +107,8 @@ fn missing(error: &clap::Error, command: Option<&Command>) -> Option<String> {
 
 /// The arguments that are no options, as in `INPUT PREFIX`.
 fn places(command: &Command) -> String {
-    let places = command.get_positionals().filter_map(|arg| {
+    let shown = command.get_positionals().filter(|arg| !arg.is_hide_set());
+    let places = shown.filter_map(|arg| {
         let value = arg.get_value_names()?.first()?;
         let more = arg.get_num_args().is_some_and(|n| n.max_values() > 1);
         Some(format!("{value}{}", if more { "..." } else { "" }))

@@ -10,24 +10,22 @@ use crate::cells::sample::sample;
 use crate::cells::{Obs, column, eval, names};
 use crate::cli::{FilterRequest, Sampling, WhichArgs};
 use crate::extract::{Order, RowSource};
-use crate::report::failure::InFile;
 use crate::report::words::count;
 use crate::resources::format_size;
 use crate::store::Format;
 
 pub fn run(request: FilterRequest) -> Result<()> {
-    let (input, output) = (request.input.display(), request.output.display());
-    let context = || InFile("Cannot filter", request.input.clone());
+    let (input, output) = (request.join.name(), request.output.display());
+    let blame = |error| request.join.blame("Cannot filter", error);
     let mut session = Session::begin(&request.options, request.reads())?;
     session.name(vec![request.output.clone()])?;
     session.claim(&request.output)?;
-    let (root, mut selection) = session.open(&request.input).with_context(context)?;
     let scratch = session.scratch()?;
+    let opened = session.open(&request.join, &scratch);
+    let (root, mut selection) = opened.map_err(blame)?;
     let (table, columns) = (&request.which.table, request.columns());
     let obs = session.obs(&root, &mut selection, table, &columns, &scratch);
-    let kept = obs
-        .and_then(|obs| choose(&request, &obs))
-        .with_context(context)?;
+    let kept = obs.and_then(|obs| choose(&request, &obs)).map_err(blame)?;
     let rows = kept.len() as u64;
     info!(
         "Filtering {input}: {} in → {} out → {output}",
@@ -42,7 +40,7 @@ pub fn run(request: FilterRequest) -> Result<()> {
     let order = Order::of(Some(kept), selection.cells);
     let task = Task {
         what: "Filtering",
-        from: request.input.display().to_string(),
+        from: request.join.name(),
         budget: session.budget(&order),
         order,
         cuts: vec![0, rows],
@@ -50,7 +48,7 @@ pub fn run(request: FilterRequest) -> Result<()> {
     };
     session
         .extract(RowSource::File(&mut selection), task)
-        .with_context(context)?;
+        .map_err(blame)?;
     if let Some(published) = session.publish(seed)? {
         let size = match request.options.container.format {
             Format::H5ad => format!(" ({} written)", format_size(published.bytes())),

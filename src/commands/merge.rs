@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::session::{Session, Task};
 use crate::anndata::columns;
-use crate::cli::MergeRequest;
+use crate::cli::{JoinRequest, MergeRequest};
 use crate::extract::{Order, RowSource};
 use crate::merge::joined::JoinedInputs;
 use crate::output;
@@ -18,16 +18,22 @@ use crate::report::words::{count, thousands};
 use crate::store::{self, Access};
 
 pub fn run(request: MergeRequest) -> Result<()> {
-    let (files, output) = (request.inputs.len(), &request.output);
+    let JoinRequest {
+        inputs: paths,
+        modes,
+        sources,
+        genes,
+        ..
+    } = &request.join;
+    let (files, output) = (paths.len(), &request.output);
     let options = &request.options;
-    let mut session = Session::begin(options, request.inputs.clone())?;
+    let mut session = Session::begin(options, request.join.reads().cloned().collect())?;
     session.name(vec![output.clone()])?;
     session.claim(output)?;
     let inputs = count(files as u64, "file");
     info!("Merging {inputs} into {}...", output.display());
-    warn_of_missing(&request.inputs);
-    let (paths, sources) = (&request.inputs, &request.sources);
-    let inputs = JoinedInputs::look(paths, options.access, request.modes, sources)?;
+    warn_of_missing(paths);
+    let inputs = JoinedInputs::look(paths, options.access, *modes, sources, genes.as_ref())?;
     let cells = inputs.cells();
     if !request.overwrite {
         let again = || cells_of(output, &options.access) == Some(cells);
@@ -37,10 +43,7 @@ pub fn run(request: MergeRequest) -> Result<()> {
     let scratch = session.scratch()?;
     let task = Task {
         what: "Merging",
-        from: match request.typed.as_slice() {
-            [one] => one.display().to_string(),
-            many => count(many.len() as u64, "input"),
-        },
+        from: request.join.name(),
         order: Order::AsIs,
         cuts: vec![0, cells],
         budget: session.in_order(),

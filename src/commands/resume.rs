@@ -18,7 +18,7 @@ use crate::store::Container;
 /// a new option is thought of. A run with --verify takes no shards that were not verified.
 pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed>) -> Value {
     let SliceRequest {
-        input: _,
+        join,
         prefix: _,
         deal,
         names: _, // not with --resume
@@ -51,6 +51,7 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "inputs": inputs.collect::<Vec<_>>(),
+        "join": join.identity(),
         "follow_external": access.follow_external,
         "shards": deal_identity(deal),
         "seed": seed.map(ToString::to_string),

@@ -14,10 +14,11 @@ use tracing::{info, warn};
 use crate::anndata::select::Selection;
 use crate::cells::csv::{self, Table};
 use crate::cells::{Obs, limit};
-use crate::cli::{self, Options, TableArgs};
+use crate::cli::{self, JoinRequest, Options, TableArgs};
 use crate::extract::plan::{self, Budget};
 use crate::extract::{self, Order, RowSource};
 use crate::frame::unsound;
+use crate::merge::joined::JoinedInputs;
 use crate::output::manifest::{Facts, Label, Manifest};
 use crate::output::{self, Outputs, Scratch};
 use crate::permutation::Seed;
@@ -25,7 +26,7 @@ use crate::report::events;
 use crate::report::progress::Progress;
 use crate::report::terminal;
 use crate::report::words::{count, thousands};
-use crate::resources::{format_size, size_on_disk};
+use crate::resources::{Need, ensure_room, format_size, size_on_disk};
 use crate::store::{self, Group};
 
 pub struct Session<'a> {
@@ -96,8 +97,20 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Opens the file whose rows are taken.
-    pub fn open(&self, input: &Path) -> Result<(Group, Selection)> {
+    /// Opens the files whose rows are taken: one as it is, several as one, of which all but the matrices is written to
+    /// `scratch`.
+    pub fn open(&self, join: &JoinRequest, scratch: &Scratch) -> Result<(Group, Selection)> {
+        let Some(input) = join.one_file() else {
+            let (access, genes) = (self.options.access, join.genes.as_ref());
+            let inputs =
+                JoinedInputs::look(&join.inputs, access, join.modes, &join.sources, genes)?;
+            ensure_room(&[Need {
+                bytes: inputs.bytes_beside(),
+                folder: scratch.parent().to_owned(),
+                what: "Scratch files need (see --tmpdir)",
+            }])?;
+            return inputs.select(&scratch.folder()?);
+        };
         let root = store::open(input, &self.options.access)?;
         let selection = Selection::of(&root)?;
         selection.warn_unlisted();

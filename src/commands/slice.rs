@@ -1,4 +1,4 @@
-//! `annslicer slice`: one file into shards.
+//! `annslicer slice`: files into shards.
 
 use std::path::PathBuf;
 
@@ -14,26 +14,27 @@ use crate::cli::SliceRequest;
 use crate::extract::{Order, RowSource};
 use crate::output::{self, Scratch};
 use crate::permutation::Seed;
-use crate::report::failure::{Failure, InFile};
+use crate::report::failure::Failure;
 use crate::report::words::{count, thousands};
 use crate::resources::format_size;
 use crate::store::Group;
 
 pub fn run(request: SliceRequest) -> Result<()> {
-    let context = || InFile("Cannot slice", request.input.clone());
+    let blame = |error| request.join.blame("Cannot slice", error);
     let mut session = Session::begin(&request.options, request.reads())?;
-    let (root, mut selection) = session.open(&request.input).with_context(context)?;
+    let scratch = session.scratch()?;
+    let opened = session.open(&request.join, &scratch);
+    let (root, mut selection) = opened.map_err(blame)?;
     let seed = settle_seed(&request, &mut session)?;
     let seed = seed.as_ref();
     session.claim(&request.prefix)?;
-    let scratch = session.scratch()?;
     let choice = obs(&request, &session, &root, &mut selection, &scratch)
         .and_then(|obs| {
             let kept = (!request.options.dry_run).then_some(&scratch);
             deal::choose(&request.deal, seed, &mut selection, obs.as_ref(), kept)
         })
-        .with_context(context)?;
-    let paths = paths(&request, &choice).with_context(context)?;
+        .map_err(blame)?;
+    let paths = paths(&request, &choice).map_err(blame)?;
     let shards = paths.len();
     if request.deal.cut.is_none() {
         tell_values(&request, selection.cells, &choice, &paths);
@@ -55,7 +56,7 @@ pub fn run(request: SliceRequest) -> Result<()> {
     let order = Order::of(choice.cells, selection.cells);
     let task = Task {
         what: "Slicing",
-        from: request.input.display().to_string(),
+        from: request.join.name(),
         budget: session.budget(&order),
         order,
         cuts,
@@ -63,7 +64,7 @@ pub fn run(request: SliceRequest) -> Result<()> {
     };
     session
         .extract(RowSource::File(&mut selection), task)
-        .with_context(context)?;
+        .map_err(blame)?;
     if let Some(published) = session.publish(seed)? {
         let names = match published.ends() {
             ends if ends.is_empty() => ends,
@@ -152,7 +153,7 @@ fn settle_seed(request: &SliceRequest, session: &mut Session) -> Result<Option<S
 }
 
 fn none_to_write(request: &SliceRequest) -> Result<()> {
-    let input = request.input.display();
+    let input = request.join.name();
     warn!("{input} has no cells for a shard, so there is none to write");
     match request.prefix.parent() {
         Some(parent) if !request.options.dry_run => std::fs::create_dir_all(parent)

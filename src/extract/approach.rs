@@ -9,8 +9,9 @@ use crate::anndata::select::Selection;
 use crate::report::preview::{Planned, Preview};
 use crate::report::words::count;
 use crate::resources::format_size;
+use crate::rows::cost::RowCost;
 use crate::rows::csc::scratch_bytes;
-use crate::rows::leaf::{Leaf, RowCost};
+use crate::rows::leaf::Leaf;
 use crate::rows::targets::Targets;
 
 /// How much is read at a time.

@@ -36,9 +36,9 @@ use crate::resources::{self, Need, ensure_room, format_size};
 use crate::rows::block::{Block, CellColumns};
 use crate::rows::cellset::CellSet;
 use crate::rows::csc::Swept;
-use crate::rows::leaf::Leaf;
+use crate::rows::leaf::{Leaf, Source};
 use crate::rows::targets::Targets;
-use crate::rows::writer::LeafWriter;
+use crate::rows::writer::{self, LeafWriter};
 use crate::store::Container;
 
 /// Which rows go where.
@@ -428,7 +428,16 @@ fn unpack(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
     }
     info!("Unpacking {} to scratch...", format_size(bytes));
     let folder = scratch.folder()?;
-    leaves.iter_mut().try_for_each(|leaf| leaf.unpack(&folder))
+    leaves.iter_mut().try_for_each(|leaf| {
+        if leaf.unpacked_bytes() == 0 || !matches!(leaf.source, Source::Stacked(_)) {
+            return leaf.unpack(&folder);
+        }
+        let plain = writer::unpacked(leaf, &folder)?;
+        if let Source::Stacked(stacked) = &mut leaf.source {
+            stacked.read_from(move |ranges| plain.read(ranges));
+        }
+        Ok(())
+    })
 }
 
 fn log_plan(request: &Request, total: u64, at_once: u64) {

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::rows::leaf::RowCost;
+use crate::rows::cost::RowCost;
 
 /// What a process holds besides blocks of rows: code, the libraries' caches, buffers for coding and writing.
 const BASE: u64 = 80 << 20;

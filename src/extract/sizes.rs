@@ -69,6 +69,12 @@ fn leaf_rows(leaf: &Leaf, ranges: &[Range<u64>], sizes: &mut [u64]) -> Result<()
             sizes.iter_mut().for_each(|size| *size += row);
         }
         Source::Mask(_) => sizes.iter_mut().for_each(|size| *size += 1),
+        Source::Stacked(s) => {
+            let (cost, counts) = (s.stored(), s.counts(ranges)?);
+            for (at, size) in sizes.iter_mut().enumerate() {
+                *size += cost.fixed + cost.element * counts.get(at).copied().unwrap_or(0);
+            }
+        }
         Source::Awkward(_) => {
             let row = leaf.cost()?.fixed;
             sizes.iter_mut().for_each(|size| *size += row);

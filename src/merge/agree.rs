@@ -26,6 +26,16 @@ pub enum Strategy {
 }
 
 impl Strategy {
+    pub fn name(self) -> &'static str {
+        match self {
+            Strategy::First => "first",
+            Strategy::Same => "same",
+            Strategy::Unique => "unique",
+            Strategy::Only => "only",
+            Strategy::None => "none",
+        }
+    }
+
     /// Bytes of each array that must be compared; with `First` only to warn of what is lost, so little is enough.
     pub fn compares(self) -> Option<u64> {
         match self {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use tracing::{info, warn};
 
+use super::chosen::Choice;
 use super::extras::Extras;
 use super::genes::JoinedGenes;
 use super::input::Input;
@@ -39,10 +40,11 @@ impl Outline {
         let kept = kept_arrays(&scan, &mut lost)?;
         let frames = kept_frames(&scan, &mut lost)?;
         let raw = kept.iter().any(|path| path == "raw/X");
+        let chosen = scan.choice.map(Choice::decide).transpose()?;
         let mut outline = Outline {
-            genes: scan.genes.join()?,
+            genes: scan.genes.join(chosen.as_ref())?,
             raw_genes: match scan.raw_genes {
-                Some(genes) if raw => Some(genes.join()?),
+                Some(genes) if raw => Some(genes.join(None)?),
                 _ => None,
             },
             inputs: scan.inputs,

@@ -12,9 +12,14 @@ use crate::anndata::encoding::{LABEL, extras};
 use crate::store::spec::{Attr, Attrs};
 use crate::store::{Group, Node};
 
-/// By path, the elements of the inputs.
 #[derive(Default)]
-pub struct Extras(BTreeMap<String, Tally>);
+pub struct Extras {
+    /// By path, the elements of the inputs.
+    elements: BTreeMap<String, Tally>,
+    /// Attributes that the result does not have, and those that it has of one input.
+    lost: Vec<String>,
+    of_one: Vec<String>,
+}
 
 #[derive(Default)]
 struct Tally {
@@ -68,7 +73,7 @@ impl Extras {
     }
 
     fn note(&mut self, path: &str, attrs: &Attrs) {
-        let element = self.0.entry(path.into()).or_default();
+        let element = self.elements.entry(path.into()).or_default();
         element.holders += 1;
         for (name, value) in extras(attrs).iter() {
             let known = element.attrs.entry(name.into());
@@ -80,13 +85,22 @@ impl Extras {
     /// Forgets an element that the result does not take from the inputs.
     pub fn forget(&mut self, path: &str) {
         let below = format!("{path}/");
-        self.0.retain(|p, _| p != path && !p.starts_with(&below));
+        self.elements
+            .retain(|p, _| p != path && !p.starts_with(&below));
+    }
+
+    /// Gives an element what all inputs that have it agree on; what is lost of it is named by [`Extras::write`].
+    pub fn give(&mut self, path: &str, has: &mut Attrs) {
+        if let Some(element) = self.elements.remove(path) {
+            let kept = self.agreed(path, element, has);
+            kept.iter()
+                .for_each(|(name, value)| has.set(name, value.clone()));
+        }
     }
 
     /// Gives the elements of the result what all inputs that have them agree on, and names the rest in warnings.
-    pub fn write(self, out: &Group) -> Result<()> {
-        let (mut lost, mut of_one) = (vec![], vec![]);
-        for (path, element) in self.0 {
+    pub fn write(mut self, out: &Group) -> Result<()> {
+        for (path, element) in std::mem::take(&mut self.elements) {
             if element.attrs.is_empty() {
                 continue;
             }
@@ -97,37 +111,43 @@ impl Extras {
                     None => continue,
                 },
             };
-            let (mut kept, own) = (Attrs::default(), extras(&has));
-            for (name, (value, like)) in element.attrs {
-                if own.get(&name).is_none() && has.get(&name).is_some() {
-                    // Of the format, for what this has become.
-                    continue;
-                }
-                // What is copied whole has those of one input.
-                match (like == element.holders, has.get(&name)) {
-                    (true, Some(_)) => {}
-                    (true, None) => kept.set(&name, value),
-                    (false, Some(_)) => of_one.push(format!("/{path}@{name}")),
-                    (false, None) => lost.push(format!("/{path}@{name}")),
-                }
-            }
+            let kept = self.agreed(&path, element, &has);
             if kept != Attrs::default() {
                 out.set_attrs(&path, &kept)
                     .with_context(|| format!("Write attributes of '{path}'"))?;
             }
         }
-        if !lost.is_empty() {
+        if !self.lost.is_empty() {
             warn!(
                 "Attributes that not all inputs have alike are not carried over: {}",
-                named(&lost)
+                named(&self.lost)
             );
         }
-        if !of_one.is_empty() {
+        if !self.of_one.is_empty() {
             warn!(
                 "Attributes that not all inputs have alike are those of the first that has the element: {}",
-                named(&of_one)
+                named(&self.of_one)
             );
         }
         Ok(())
+    }
+
+    /// What an element that has the attributes `has` gets beside them.
+    fn agreed(&mut self, path: &str, element: Tally, has: &Attrs) -> Attrs {
+        let (mut kept, own) = (Attrs::default(), extras(has));
+        for (name, (value, like)) in element.attrs {
+            if own.get(&name).is_none() && has.get(&name).is_some() {
+                // Of the format, for what this has become.
+                continue;
+            }
+            // What is copied whole has those of one input.
+            match (like == element.holders, has.get(&name)) {
+                (true, Some(_)) => {}
+                (true, None) => kept.set(&name, value),
+                (false, Some(_)) => self.of_one.push(format!("/{path}@{name}")),
+                (false, None) => self.lost.push(format!("/{path}@{name}")),
+            }
+        }
+        kept
     }
 }

@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, ensure};
 
+use super::chosen::ChosenGenes;
 use super::frames::Head;
 use super::join::{Join, Joined, Joiner};
 use crate::frame::column::{Column, ColumnKind};
@@ -77,10 +78,10 @@ impl Genes {
         self.joiner.identical()
     }
 
-    /// Joins the genes.
-    pub fn join(self) -> Result<JoinedGenes> {
+    /// Joins the genes, or those that are `chosen` of them.
+    pub fn join(self, chosen: Option<&ChosenGenes>) -> Result<JoinedGenes> {
         Ok(JoinedGenes {
-            joined: self.joiner.join()?,
+            joined: self.joiner.join(chosen)?,
             head: self.head,
             columns: self.columns,
         })

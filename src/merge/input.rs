@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::join::{ColumnMap, Joined};
 use super::stack::{self, Shape};
 use crate::anndata::select::Selection;
 use crate::frame::dataframe::Frame;
@@ -92,6 +93,16 @@ impl Input {
             Some(_) => &old,
             None => path,
         })
+    }
+
+    /// Where its genes, which are in the frame `path`, go among those of all inputs.
+    pub fn map_to(&self, genes: &Joined, path: &str) -> Result<ColumnMap> {
+        if genes.identical {
+            return Ok(ColumnMap::Identity);
+        }
+        genes
+            .map(&self.gene_frame(path)?.index()?)
+            .with_context(|| format!("Read '{path}' of {}", self.name))
     }
 
     /// Everything in a folder of elements over genes: "varm", "varp" or "raw/varm".

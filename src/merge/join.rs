@@ -1,11 +1,11 @@
 //! The genes of many files as one list, and where the columns of each file go in it.
 
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::chosen::{self, ChosenGenes};
 use super::mismatch;
 use crate::report::failure::Failure;
 use crate::store::spec::Strings;
@@ -18,13 +18,24 @@ pub enum Join {
     Outer,
 }
 
+impl Join {
+    pub fn name(self) -> &'static str {
+        match self {
+            Join::Inner => "inner",
+            Join::Outer => "outer",
+        }
+    }
+}
+
 /// Gathers the genes of files one by one. Each name is held once, whatever number of files have it.
 pub struct Joiner {
     how: Join,
-    numbers: HashMap<Rc<[u8]>, u32>,
+    numbers: HashMap<Arc<[u8]>, u32>,
     genes: Vec<Gene>,
     /// Those of the first file; in the second list by number.
-    first: (Strings, Rc<Vec<u32>>),
+    first: (Strings, Arc<Vec<u32>>),
+    /// How many they are, each counted once: they have the first numbers.
+    of_first: u32,
     files: u32,
     /// Files with the genes of the first in the order of the first.
     alike: u32,
@@ -33,10 +44,12 @@ pub struct Joiner {
     most: usize,
     /// What is wrong with the first file that names a gene twice.
     twice: Option<String>,
+    /// Genes that any file names twice, and the first such file.
+    doubled: HashMap<u32, String>,
 }
 
 struct Gene {
-    name: Rc<[u8]>,
+    name: Arc<[u8]>,
     /// Files that have it, but for the alike ones, and the last of them.
     files: u32,
     last: u32,
@@ -66,7 +79,7 @@ pub struct Joined {
     /// Whether a gene is new to some file, and whether some file loses one.
     pub fills: bool,
     pub drops: bool,
-    numbers: HashMap<Rc<[u8]>, u32>,
+    numbers: HashMap<Arc<[u8]>, u32>,
     places: Vec<Option<u32>>,
 }
 
@@ -77,11 +90,13 @@ impl Joiner {
             numbers: HashMap::new(),
             genes: vec![],
             first: Default::default(),
+            of_first: 0,
             files: 0,
             alike: 0,
             fewest: usize::MAX,
             most: 0,
             twice: None,
+            doubled: HashMap::new(),
         }
     }
 
@@ -90,7 +105,7 @@ impl Joiner {
     }
 
     /// Adds the genes of the next file, whose name is `file`; returns their numbers, by name.
-    pub fn add(&mut self, index: &Strings, file: &str) -> Result<Rc<Vec<u32>>> {
+    pub fn add(&mut self, index: &Strings, file: &str) -> Result<Arc<Vec<u32>>> {
         self.files += 1;
         if self.files > 1 && *index == self.first.0 {
             self.alike += 1;
@@ -109,15 +124,20 @@ impl Joiner {
             }
             list.push(number);
         }
+        for number in &twice {
+            let first = self.doubled.entry(*number);
+            first.or_insert_with(|| file.to_owned());
+        }
         if !twice.is_empty() && self.twice.is_none() {
             self.twice = Some(self.told_twice(&twice, file));
         }
         self.fewest = self.fewest.min(list.len());
         self.most = self.most.max(list.len());
-        let list = Rc::new(list);
+        let list = Arc::new(list);
         if self.files == 1 {
             self.alike = 1;
             self.first = (index.clone(), list.clone());
+            self.of_first = u32::try_from(self.genes.len())?;
             self.genes.iter_mut().for_each(|gene| gene.files = 0);
         }
         Ok(list)
@@ -128,7 +148,7 @@ impl Joiner {
             return Ok(*number);
         }
         let number = u32::try_from(self.genes.len())?;
-        let name: Rc<[u8]> = name.into();
+        let name: Arc<[u8]> = name.into();
         self.numbers.insert(name.clone(), number);
         self.genes.push(Gene {
             name,
@@ -143,17 +163,24 @@ impl Joiner {
         self.alike == self.files
     }
 
-    pub fn join(self) -> Result<Joined> {
-        let identical = self.identical();
-        if !identical && let Some(twice) = self.twice {
+    /// Joins the genes of all files, or those that are `chosen` of them.
+    pub fn join(mut self, chosen: Option<&ChosenGenes>) -> Result<Joined> {
+        let identical = self.identical() && chosen.is_none();
+        if !identical
+            && chosen.is_none()
+            && let Some(twice) = self.twice
+        {
             bail!(Failure::value(twice));
         }
         let (in_all, in_any) = (self.in_all(), self.genes.len());
         let suspicion =
             (!identical && mismatch::is_suspicious(in_all, self.fewest)).then(|| self.reason());
-        let first = self.first.1;
-        let kept = match self.how {
-            _ if identical => first.to_vec(),
+        let listed = chosen.and_then(|chosen| chosen.list.as_ref());
+        let listed = listed.map(|list| self.listed(list)).transpose()?;
+        let first = self.first.1.clone();
+        let mut kept = match self.how {
+            _ if listed.is_some() => listed.unwrap_or_default(),
+            _ if self.identical() => first.to_vec(),
             Join::Outer => {
                 let mut all: Vec<u32> = (0..self.genes.len() as u32).collect();
                 let name = |number: &u32| &self.genes[*number as usize].name;
@@ -162,11 +189,14 @@ impl Joiner {
             }
             Join::Inner => {
                 // The first has all of them.
-                let others = self.files - self.alike;
-                let in_all = |number: &&u32| self.genes[**number as usize].files == others;
-                first.iter().filter(in_all).copied().collect()
+                let kept = first.iter().filter(|number| self.is_in_all(**number));
+                kept.copied().collect()
             }
         };
+        if let Some(chosen) = chosen {
+            kept.retain(|number| chosen.passes(&self.genes[*number as usize].name));
+            self.refuse_unclear(&kept, chosen)?;
+        }
         ensure!(
             !kept.is_empty() || self.genes.is_empty(),
             Failure::value(format!(
@@ -187,8 +217,14 @@ impl Joiner {
             in_all: if identical { kept.len() } else { in_all },
             in_any: if identical { kept.len() } else { in_any },
             suspicion,
-            fills: !identical && self.how == Join::Outer && self.fewest < kept.len(),
-            drops: !identical && self.how == Join::Inner && self.most > kept.len(),
+            fills: match chosen {
+                None => !identical && self.how == Join::Outer && self.fewest < kept.len(),
+                Some(_) => kept.iter().any(|number| !self.is_in_all(*number)),
+            },
+            drops: match chosen {
+                None => !identical && self.how == Join::Inner && self.most > kept.len(),
+                Some(_) => kept.len() < self.genes.len(),
+            },
             numbers: self.numbers,
             places,
         })
@@ -196,21 +232,51 @@ impl Joiner {
 
     /// Genes that all files have. The first has all of them.
     fn in_all(&self) -> usize {
-        let others = self.files - self.alike;
-        let in_all = |number: &&u32| self.genes[**number as usize].files == others;
-        self.first.1.iter().filter(in_all).count()
+        let first = self.first.1.iter();
+        first.filter(|number| self.is_in_all(**number)).count()
+    }
+
+    fn is_in_all(&self, number: u32) -> bool {
+        number < self.of_first && self.genes[number as usize].files == self.files - self.alike
+    }
+
+    /// The numbers of listed genes; those that no file has get one too.
+    fn listed(&mut self, list: &Strings) -> Result<Vec<u32>> {
+        list.iter().map(|name| self.number(name)).collect()
+    }
+
+    /// An error for chosen genes of which it is not clear which column is meant, or that are not in all files.
+    fn refuse_unclear(&self, kept: &[u32], chosen: &ChosenGenes) -> Result<()> {
+        let name = |number: &u32| &*self.genes[*number as usize].name;
+        if let Some((number, file)) = kept.iter().find_map(|n| self.doubled.get_key_value(n)) {
+            bail!(Failure::value(format!(
+                "{file}: '{}' is there twice in var; choose by a column in which each gene has a name of its own \
+                 (--gene-column), or call var_names_make_unique() first",
+                String::from_utf8_lossy(name(number))
+            )));
+        }
+        if chosen.list.is_none() || chosen.fill {
+            return Ok(());
+        }
+        let lacking = kept.iter().filter(|number| !self.is_in_all(**number));
+        let lacking: Vec<&[u8]> = lacking.map(name).collect();
+        let known = self
+            .genes
+            .iter()
+            .filter(|gene| !lacking.contains(&&*gene.name));
+        let known = known.map(|gene| String::from_utf8_lossy(&gene.name).into_owned());
+        let known: Vec<String> = if lacking.is_empty() {
+            vec![]
+        } else {
+            known.collect()
+        };
+        chosen::refuse_lacking(&lacking, kept.len(), &known)
     }
 
     /// What makes the names of the first file differ from those that it lacks, which were numbered after them.
     fn reason(&self) -> Option<&'static str> {
         let names: Vec<&[u8]> = self.genes.iter().map(|gene| &*gene.name).collect();
-        let of_first = self
-            .first
-            .1
-            .iter()
-            .max()
-            .map_or(0, |last| *last as usize + 1);
-        let (first, others) = names.split_at(of_first);
+        let (first, others) = names.split_at(self.of_first as usize);
         mismatch::reason(first, others)
     }
 
@@ -311,7 +377,7 @@ mod tests {
         for (i, index) in indexes.iter().enumerate() {
             joiner.add(index, &format!("{i}.h5ad"))?;
         }
-        let joined = joiner.join()?;
+        let joined = joiner.join(None)?;
         let maps: Vec<ColumnMap> = indexes
             .iter()
             .map(|i| joined.map(i))

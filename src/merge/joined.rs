@@ -5,16 +5,19 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use tracing::warn;
 
 use super::agree::Given;
+use super::chosen::GeneChoice;
 use super::decide::Outline;
 use super::extras::Extras;
 use super::frames::{FrameScan, MergedRows, Origin};
 use super::input::Input;
 use super::join::{ColumnMap, Joined};
+use super::matrices::{Matrices, Reader};
 use super::names::Names;
 use super::reindex::Reindexed;
 use super::scan::Scan;
@@ -22,15 +25,18 @@ use super::sources::Sources;
 use super::stack::{Shape, Stack};
 use super::{Modes, folder_of, genes_of, is_merged};
 use crate::anndata::copy::{self, Copy};
+use crate::anndata::select::Selection;
 use crate::output;
 use crate::report::progress::Progress;
 use crate::report::words::clause;
 use crate::store::spec::{Attrs, Strings};
-use crate::store::{Access, Group, Node};
+use crate::store::{self, Access, Container, Group, Node};
 
 /// Bytes that all columns of dataframes together hold back for chunks that are not full, and the least for one.
 const COLUMNS: u64 = 48 << 20;
 const LEAST: u64 = 16 << 10;
+/// The part of the memory, as 1 in so many, that may hold where rows end.
+const ENDS: u64 = 16;
 
 /// Several inputs that become one source of rows: all are looked at, and what the result will be is decided.
 pub struct JoinedInputs<'a> {
@@ -53,8 +59,8 @@ pub struct JoinedRows<'a> {
     inputs: Inputs<'a>,
     frames: Vec<(String, MergedRows)>,
     arrays: Vec<Merged>,
-    genes: Joined,
-    raw_genes: Option<Joined>,
+    genes: Arc<Joined>,
+    raw_genes: Option<Arc<Joined>>,
     names: Names,
     extras: Extras,
     /// Cells of each input when it was scanned.
@@ -91,6 +97,7 @@ impl<'a> JoinedInputs<'a> {
         access: Access,
         modes: Modes,
         sources: &'a Sources,
+        genes: Option<&GeneChoice>,
     ) -> Result<JoinedInputs<'a>> {
         let inputs = Inputs {
             paths,
@@ -98,7 +105,8 @@ impl<'a> JoinedInputs<'a> {
             sources,
         };
         let first = inputs.open(0)?;
-        let mut scan = Scan::new(modes);
+        let choice = genes.map(|genes| genes.begin(access.memory)).transpose()?;
+        let mut scan = Scan::new(modes, choice);
         scan.add(&first, &first)?;
         for at in 1..paths.len() {
             scan.add(&inputs.open(at)?, &first)?;
@@ -130,6 +138,14 @@ impl<'a> JoinedInputs<'a> {
         self.outline.scratch_bytes()
     }
 
+    /// What [`JoinedInputs::select`] puts into scratch at the least.
+    pub fn bytes_beside(&self) -> u64 {
+        let inputs = self.outline.inputs.iter();
+        inputs
+            .map(|input| input.beside)
+            .fold(0, u64::saturating_add)
+    }
+
     /// About what the result takes without compression, but for matrices of cells by cells. Opens all inputs.
     pub fn bytes(&self) -> Result<u64> {
         let mut bytes = self.first.selection.skeleton_bytes()?;
@@ -144,6 +160,31 @@ impl<'a> JoinedInputs<'a> {
             bytes += csc.map(|(_, m)| m.nnz() * m.element_bytes()).sum::<u64>();
         }
         Ok(bytes)
+    }
+
+    /// The inputs as one file, but for its matrices, which are read where they are. All else is written to `scratch`.
+    ///
+    /// Returns the file and what is selected of it, which is everything.
+    pub fn select(mut self, scratch: &Path) -> Result<(Group, Selection)> {
+        let (cells, memory) = (self.outline.cells(), self.inputs.access.memory);
+        let most = memory / ENDS;
+        let mut matrices = Matrices::of(&mut self.outline.arrays, cells, most, scratch)?;
+        let path = scratch.join("joined.h5ad");
+        let out = store::create(&path, Container::H5AD)?;
+        let mut rows = self.create(&out, scratch)?;
+        let progress = Progress::new("Joining", cells, true, store::moved);
+        while rows.append_next(&progress)? {}
+        let reader = Arc::new(rows.reader());
+        matrices.look(&reader)?;
+        let leaves = matrices.into_leaves(&reader, &mut rows.extras)?;
+        if let Some(warning) = rows.finish(&out)? {
+            warn!("{warning}");
+        }
+        out.finish()?;
+        let root = store::open(&path, &Access::default())?;
+        let mut selection = Selection::of(&root)?;
+        selection.leaves.splice(0..0, leaves);
+        Ok((root, selection))
     }
 
     /// Writes what is not along the cells, and creates what is; `scratch` is a folder.
@@ -185,8 +226,8 @@ impl<'a> JoinedInputs<'a> {
             inputs,
             frames: vec![],
             arrays: vec![],
-            genes,
-            raw_genes,
+            genes: Arc::new(genes),
+            raw_genes: raw_genes.map(Arc::new),
             names: Names::new(cells, inputs.access.memory / 64, scratch)?,
             extras: outline.extras,
             cells: outline.inputs.iter().map(|input| input.cells).collect(),
@@ -230,6 +271,13 @@ impl JoinedRows<'_> {
             self.frames.push((path, merged));
         }
         Ok(())
+    }
+
+    /// What reads the rows of the inputs in place.
+    fn reader(&self) -> Reader {
+        let inputs = (self.inputs.paths.to_vec(), self.inputs.access);
+        let genes = (self.genes.clone(), self.raw_genes.clone());
+        Reader::new(inputs, genes, &self.cells, &self.scratch)
     }
 
     /// What all arrays are, in the units of the progress.
@@ -279,9 +327,9 @@ impl JoinedRows<'_> {
             rows.append(frame.as_ref(), &origin, told)
                 .with_context(|| format!("Read {}", input.name))?;
         }
-        let map = map_of(&self.genes, "var", input)?;
+        let map = input.map_to(&self.genes, "var")?;
         let raw_map = match &self.raw_genes {
-            Some(genes) => map_of(genes, "raw/var", input)?,
+            Some(genes) => input.map_to(genes, "raw/var")?,
             None => ColumnMap::Identity,
         };
         for array in &mut self.arrays {
@@ -329,19 +377,9 @@ impl JoinedRows<'_> {
     }
 }
 
-/// Where the columns of an input go.
-fn map_of(genes: &Joined, path: &str, input: &Input) -> Result<ColumnMap> {
-    if genes.identical {
-        return Ok(ColumnMap::Identity);
-    }
-    genes
-        .map(&input.gene_frame(path)?.index()?)
-        .with_context(|| format!("Read '{path}' of {}", input.name))
-}
-
 /// Writes what one input gives of uns, varm and varp.
 fn write_given(given: &[Given], input: &Input, genes: &Joined, out: &Group) -> Result<()> {
-    let map = map_of(genes, "var", input)?;
+    let map = input.map_to(genes, "var")?;
     let mut lost = vec![];
     for Given { path, whole, .. } in given {
         let write = || -> Result<bool> {

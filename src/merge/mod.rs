@@ -1,6 +1,7 @@
 //! How several files become one: the rules of merge.
 
 pub mod agree;
+pub mod chosen;
 pub mod decide;
 pub mod digest;
 pub mod extras;
@@ -9,6 +10,7 @@ pub mod genes;
 pub mod input;
 pub mod join;
 pub mod joined;
+mod matrices;
 mod mismatch;
 pub mod names;
 pub mod reindex;
@@ -19,6 +21,7 @@ pub mod stack;
 
 use agree::Strategy;
 use join::Join;
+use serde_json::{Value, json};
 
 /// What the user asked for, beside the files.
 #[derive(Clone, Copy)]
@@ -31,6 +34,28 @@ pub struct Modes {
     pub fill: Option<f64>,
     /// Above this a categorical column of obs becomes plain values.
     pub categories: u64,
+}
+
+impl Modes {
+    /// What decides, for the identity of a run.
+    pub fn identity(&self) -> Value {
+        let Modes {
+            join,
+            uns,
+            var,
+            pairwise,
+            fill,
+            categories,
+        } = self;
+        json!({
+            "join": join.name(),
+            "uns": uns.name(),
+            "var": var.name(),
+            "pairwise": pairwise,
+            "fill": fill.map(|fill| fill.to_string()),
+            "categories": categories,
+        })
+    }
 }
 
 /// Whether a node of the root is put together from all inputs, or named where it is not.

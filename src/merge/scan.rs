@@ -7,13 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 
 use super::agree::Strategy;
+use super::chosen::Choice;
 use super::extras::Extras;
 use super::genes::Genes;
 use super::input::Input;
+use super::join::Join;
 use super::shared::Shared;
 use super::stack::Shape;
 use super::{Modes, frames, is_merged};
 use crate::anndata::copy;
+use crate::anndata::select::Selection;
 use crate::rows::csc;
 
 /// One input, closed.
@@ -22,6 +25,9 @@ pub struct Known {
     pub cells: u64,
     /// About what its largest CSC matrix puts into scratch while it is turned.
     pub scratch: u64,
+    /// What it puts into scratch at the least where its matrices are read in place: all else that is along the cells,
+    /// and its CSC matrices, turned.
+    pub beside: u64,
 }
 
 /// What is known of the inputs that were added.
@@ -34,6 +40,8 @@ pub struct Scan {
     /// The arrays over cells: for each input the shape, `None` where it has none.
     pub arrays: BTreeMap<String, Vec<Option<Shape>>>,
     pub genes: Genes,
+    /// Which genes are kept, where not all are.
+    pub choice: Option<Choice>,
     /// The genes of raw, as long as every input has it.
     pub raw_genes: Option<Genes>,
     /// By path, what is wrong with an array that is not as wide as there are genes.
@@ -51,9 +59,20 @@ pub struct Scan {
     pub unknown: BTreeSet<String>,
 }
 
+fn beside(selection: &Selection) -> u64 {
+    let leaves = selection.leaves.iter();
+    let columns = leaves.filter(|leaf| selection.frame_of(&leaf.path).is_some());
+    let columns = columns.map(|leaf| leaf.least_cost().fixed.saturating_mul(leaf.rows()));
+    let csc = selection.csc.iter();
+    let csc = csc.map(|(_, matrix)| matrix.nnz().saturating_mul(matrix.element_bytes()));
+    columns.chain(csc).fold(0, u64::saturating_add)
+}
+
 impl Scan {
-    pub fn new(modes: Modes) -> Scan {
-        let join = modes.join;
+    pub fn new(modes: Modes, choice: Option<Choice>) -> Scan {
+        // A gene that is filled in may have its values in any input.
+        let fills = choice.as_ref().is_some_and(Choice::fills);
+        let join = if fills { Join::Outer } else { modes.join };
         Scan {
             modes,
             shared: Shared::new(modes),
@@ -63,6 +82,7 @@ impl Scan {
             frames: BTreeMap::new(),
             arrays: BTreeMap::new(),
             genes: Genes::new(join, modes.var != Strategy::First),
+            choice,
             raw_genes: Some(Genes::new(join, false)),
             odd: BTreeMap::new(),
             gene_arrays: BTreeMap::new(),
@@ -110,6 +130,7 @@ impl Scan {
             name: input.name.clone(),
             cells,
             scratch: turned.max().unwrap_or(0),
+            beside: beside(&input.selection),
         });
         Ok(())
     }
@@ -134,6 +155,11 @@ impl Scan {
         let mut widths = BTreeMap::new();
         for (path, genes) in [("var", &mut self.genes)].into_iter().chain(of_raw) {
             let frame = input.gene_frame(path)?;
+            if let Some(choice) = self.choice.as_mut().filter(|_| path == "var") {
+                choice
+                    .look(input.gene_frame(path)?, &frame.index()?)
+                    .with_context(|| format!("Read '{path}' of {}", input.name))?;
+            }
             genes
                 .add(&frame, &input.name)
                 .with_context(|| format!("Read '{path}' of {}", input.name))?;

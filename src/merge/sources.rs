@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 
 use super::frames::Labels;
 use crate::store::Format;
@@ -50,6 +51,21 @@ impl Sources {
 
     pub fn suffix(&self, input: usize) -> &str {
         self.suffixes.get(input).map_or("", String::as_str)
+    }
+
+    /// Whether anything tells them.
+    pub fn tell(&self) -> bool {
+        self.labels.is_some() || self.rename()
+    }
+
+    /// What cells are called, for the identity of a run.
+    pub fn identity(&self) -> Value {
+        let labels = self.labels.as_ref();
+        json!({
+            "label": labels.map(|labels| &labels.column),
+            "keys": labels.map(|labels| &labels.keys),
+            "suffixes": self.suffixes,
+        })
     }
 
     /// Whether names get a suffix.

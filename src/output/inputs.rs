@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::pattern;
 use crate::report::failure::{Failure, Kind};
-use crate::report::words::count;
 
 /// The inputs of a merge, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +38,8 @@ pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
         let shown = arg.display();
         match (arg.exists(), pattern::is_pattern(arg)) {
             (true, _) => list.push(arg.clone()),
+            // What opens it says best what is wrong with it.
+            (false, false) if args.len() == 1 => list.push(arg.clone()),
             (false, false) => bail!(Failure(
                 Kind::Missing,
                 format!("Input {shown} does not exist")
@@ -67,24 +68,6 @@ pub fn expand_patterns(args: &[PathBuf]) -> Result<Vec<PathBuf>> {
         }
     }
     Ok(paths)
-}
-
-/// The one file that is typed, or that a pattern matches.
-///
-/// # Errors
-/// A pattern that matches none or several.
-pub fn one_input(typed: &Path) -> Result<PathBuf> {
-    if typed.exists() || !pattern::is_pattern(typed) {
-        return Ok(typed.to_owned());
-    }
-    let (mut found, pattern) = (matches(typed)?, typed.display());
-    match (found.pop(), found.len()) {
-        (Some(one), 0) => Ok(one),
-        (_, others) => bail!(
-            "Pattern {pattern} matches {}, and one is taken; merge them first: annslicer merge OUTPUT '{pattern}'",
-            count(others as u64 + 1, "file")
-        ),
-    }
 }
 
 impl Inputs {
@@ -259,20 +242,6 @@ mod tests {
     }
 
     #[test]
-    fn one_file_may_be_a_pattern_that_matches_one() {
-        let dir = folder(&["a1", "a2", "b"]);
-        let one = |name: &str| one_input(&dir.path().join(name));
-        assert_eq!(one("b*").unwrap(), dir.path().join("b"));
-        assert_eq!(one("c").unwrap(), dir.path().join("c"));
-        let said = one("a*").unwrap_err().to_string();
-        assert!(
-            said.contains("matches 2 files") && said.contains("annslicer merge OUTPUT"),
-            "{said}"
-        );
-        assert!(one("c*").is_err());
-    }
-
-    #[test]
     fn what_is_not_there_is_an_error_that_names_it() {
         let dir = folder(&[]);
         for (name, said) in [
@@ -280,7 +249,8 @@ mod tests {
             ("a*", "matches no file"),
             ("a[", "a["),
         ] {
-            let error = expand_inputs(&[dir.path().join(name)], false).unwrap_err();
+            let typed = [dir.path().to_owned(), dir.path().join(name)];
+            let error = expand_inputs(&typed, false).unwrap_err();
             assert!(error.to_string().contains(said), "{error}");
             assert!(error.to_string().contains(name));
         }

@@ -40,7 +40,7 @@ use tracing::{info, warn};
 use self::aside::Aside;
 pub use self::flush::{Flushed, flush_while_written};
 use self::flush::{sync, sync_entry};
-pub use self::inputs::{expand_inputs, expand_patterns, one_input};
+pub use self::inputs::{expand_inputs, expand_patterns};
 use self::kept::Kept;
 use self::paths::check_replaceable;
 pub use self::paths::{named_path, overlap, place_of, refuse_overlap, resolve};

@@ -57,7 +57,7 @@ impl Kind {
     }
 
     /// The kind of an error: that of the system where the system is the cause, else what the chain says of itself.
-    fn of(error: &Error) -> Kind {
+    pub fn of(error: &Error) -> Kind {
         let said = error.downcast_ref::<Failure>().map(|failure| failure.0);
         let system = error.downcast_ref::<io::Error>().map(io::Error::kind);
         match (said, system) {

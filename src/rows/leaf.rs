@@ -12,8 +12,10 @@ use anyhow::{Context, Result, ensure};
 
 use super::awkward::Awkward;
 use super::block::Block;
+use super::cost::RowCost;
 use super::healed;
 use super::sparse::Sparse;
+use super::stacked::{Stacked, StackedKind};
 use crate::dtype::ints;
 use crate::store::spec::{Attrs, Field};
 use crate::store::{Array, Buffer};
@@ -42,24 +44,12 @@ pub enum Source {
     SquareSparse(Sparse),
     SquareFixed(Array),
     Awkward(Awkward),
+    /// The rows of several files.
+    Stacked(Stacked),
 }
 
 /// Bytes of rows that are streamed at a time, of each of the outputs that are written together.
 pub const BLOCK: u64 = 8 << 20;
-
-/// What a row of a leaf costs in memory: so many bytes each, and so many for each element of a sparse row.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RowCost {
-    pub fixed: u64,
-    pub element: u64,
-}
-
-impl RowCost {
-    /// Bytes of a row with so many elements.
-    pub fn mean(self, elements: f64) -> f64 {
-        self.fixed as f64 + self.element as f64 * elements
-    }
-}
 
 impl Leaf {
     /// Cells, whatever kind of array it is.
@@ -73,6 +63,7 @@ impl Leaf {
             Source::Field(a, _) => a.spec().rows(),
             Source::Sparse(s) | Source::SquareSparse(s) => s.rows(),
             Source::Awkward(a) => a.rows(),
+            Source::Stacked(s) => s.rows,
         }
     }
 
@@ -92,6 +83,7 @@ impl Leaf {
                 fixed: 16,
                 element: s.element_bytes(),
             },
+            Source::Stacked(s) => s.cost(),
             Source::Text(_) | Source::Awkward(_) => {
                 let sample = sample(self.rows());
                 let rows: u64 = sample.iter().map(|range| range.end - range.start).sum();
@@ -106,18 +98,24 @@ impl Leaf {
 
     /// Whether it has elements to count.
     pub fn is_sparse(&self) -> bool {
-        matches!(self.source, Source::Sparse(_) | Source::SquareSparse(_))
+        match &self.source {
+            Source::Sparse(_) | Source::SquareSparse(_) => true,
+            Source::Stacked(s) => matches!(s.kind, StackedKind::Sparse { .. }),
+            _ => false,
+        }
     }
 
     /// Elements in the rows of `ranges`; 0 for what is not sparse.
     pub fn count(&self, ranges: &[Range<u64>]) -> Result<u64> {
         match &self.source {
             Source::Sparse(s) | Source::SquareSparse(s) => s.count(ranges),
+            Source::Stacked(s) => s.count(ranges),
             _ => Ok(0),
         }
     }
 
-    /// Decodes what is stored in chunks once, into files in `scratch`, so that any row can be read by itself.
+    /// Decodes what is stored in chunks once, into files in `scratch`, so that any row can be read by itself. Stacked
+    /// rows are unpacked by [`unpacked`](super::writer::unpacked).
     pub fn unpack(&mut self, scratch: &Path) -> Result<()> {
         let unpack = |array: &mut Array| -> Result<()> {
             if array.chunk_bytes() > 1 {
@@ -135,11 +133,11 @@ impl Leaf {
                 unpack(&mut s.indices)?;
                 unpack(&mut s.indptr)
             }
-            Source::Text(_) | Source::Field(..) | Source::Awkward(_) => Ok(()),
+            Source::Text(_) | Source::Field(..) | Source::Awkward(_) | Source::Stacked(_) => Ok(()),
         }
     }
 
-    /// The arrays that it is read from, but for awkward ones.
+    /// The arrays that it is read from, where it knows them.
     fn arrays(&self) -> Vec<&Array> {
         match &self.source {
             Source::Fixed(a)
@@ -151,18 +149,25 @@ impl Leaf {
             }
             Source::Field(a, _) => vec![a],
             Source::Sparse(s) | Source::SquareSparse(s) => vec![&s.data, &s.indices, &s.indptr],
-            Source::Awkward(_) => vec![],
+            Source::Awkward(_) | Source::Stacked(_) => vec![],
         }
     }
 
     /// Whether a part of it must be decoded to reach a row.
     pub fn is_chunked(&self) -> bool {
         let chunked = |array: &&Array| array.chunk_bytes() > 1;
-        matches!(self.source, Source::Awkward(_)) || self.arrays().iter().any(chunked)
+        match &self.source {
+            Source::Awkward(_) => true,
+            Source::Stacked(s) => s.packed,
+            _ => self.arrays().iter().any(chunked),
+        }
     }
 
     /// Bytes of chunks that are kept from one read to the next, and that a read takes while it decodes.
     pub fn chunks_held(&self) -> (u64, u64) {
+        if let Source::Stacked(s) = &self.source {
+            return s.held;
+        }
         let arrays = self.arrays();
         let kept = arrays.iter().map(|a| a.chunk_bytes()).sum();
         let decoding = arrays.iter().map(|a| a.decode_bytes()).max();
@@ -182,7 +187,8 @@ impl Leaf {
             Source::Sparse(s) | Source::SquareSparse(s) => {
                 bytes(&s.data) + bytes(&s.indices) + bytes(&s.indptr)
             }
-            Source::Text(_) | Source::Field(..) | Source::Awkward(_) => 0,
+            Source::Stacked(s) if s.packed => s.bytes(),
+            Source::Text(_) | Source::Field(..) | Source::Awkward(_) | Source::Stacked(_) => 0,
         }
     }
 
@@ -208,6 +214,7 @@ impl Leaf {
                 fixed: s.indptr.spec().row_bytes(),
                 element: s.element_bytes(),
             },
+            Source::Stacked(s) => s.stored(),
             Source::SquareSparse(_) | Source::SquareFixed(_) | Source::Awkward(_) => fixed(0),
         }
     }
@@ -223,6 +230,7 @@ impl Leaf {
             Source::Field(..) => "Library (a compound dataset)".into(),
             Source::Sparse(s) | Source::SquareSparse(s) => s.data.storage(),
             Source::Awkward(_) => "Awkward buffers".into(),
+            Source::Stacked(_) => "The rows of several files".into(),
         }
     }
 
@@ -290,6 +298,7 @@ impl Leaf {
                 Block::Sparse(s.read_over(ranges, old)?)
             }
             Source::Awkward(a) => Block::Awkward(a.read(ranges)?),
+            Source::Stacked(s) => (s.read)(ranges)?,
         })
     }
 
@@ -297,6 +306,7 @@ impl Leaf {
     pub fn mean_elements(&self) -> f64 {
         match &self.source {
             Source::Sparse(s) | Source::SquareSparse(s) => s.nnz() as f64 / s.rows().max(1) as f64,
+            Source::Stacked(s) => s.mean_elements(),
             _ => 0.0,
         }
     }

@@ -2,14 +2,19 @@
 
 use std::ops::Range;
 
-use anyhow::{Result, bail};
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
 
 use super::awkward::AwkwardWriter;
 use super::block::{Block, CellColumns};
-use super::leaf::{BLOCK, Leaf, RowCost, Source};
+use super::cost::RowCost;
+use super::leaf::{BLOCK, Leaf, Source};
+use super::sparse::{Sparse, SparseFormat};
 use super::sparse_writer::{Count, SparseWriter};
+use super::stacked::{Stacked, StackedKind};
 use crate::store::spec::{ArraySpec, Dtype};
-use crate::store::{Appender, Group, Rows, read_ahead};
+use crate::store::{self, Access, Appender, Container, Group, Node, Rows, read_ahead};
 
 /// A leaf that is being written.
 pub enum LeafWriter {
@@ -62,6 +67,22 @@ impl LeafWriter {
                 )?)
             }
             Source::Awkward(a) => LeafWriter::Awkward(a.create(root, &leaf.path, rows)?),
+            Source::Stacked(Stacked { kind, .. }) => match kind {
+                StackedKind::Dense { dtype, row } => {
+                    LeafWriter::Array(array(&[&[rows], row.as_slice()].concat(), dtype)?)
+                }
+                StackedKind::Sparse { spec, exact, .. } => {
+                    let mut spec = spec.clone();
+                    spec.shape[0] = rows;
+                    let count = if *exact {
+                        Count::Exactly(nnz)
+                    } else {
+                        Count::AtMost(nnz)
+                    };
+                    let writer = SparseWriter::create(root, &leaf.path, &spec, count)?;
+                    LeafWriter::Sparse(writer)
+                }
+            },
         })
     }
 
@@ -135,6 +156,28 @@ impl LeafWriter {
             LeafWriter::Awkward(a) => a.finish(),
         }
     }
+}
+
+/// Writes a leaf to a file in the folder `scratch`, and returns it as it is there: any row can be read by itself.
+pub fn unpacked(leaf: &Leaf, scratch: &Path) -> Result<Leaf> {
+    let path = scratch.join(format!("{}.h5ad", leaf.path.replace('/', ".")));
+    let out = store::create(&path, Container::H5AD)?;
+    let rows = 0..leaf.rows();
+    let nnz = leaf.count(std::slice::from_ref(&rows))?;
+    let mut writer = LeafWriter::create(leaf, &out, rows.end, nnz)?;
+    writer.append_from(leaf, rows, None, leaf.cost()?)?;
+    writer.finish()?;
+    out.finish()?;
+    let node = store::open(&path, &Access::default())?.get(&leaf.path)?;
+    let source = match node.context("It was not written")? {
+        Node::Array(array) => Source::Fixed(array),
+        Node::Group(group) => Source::Sparse(Sparse::open(&group, SparseFormat::Csr)?),
+    };
+    Ok(Leaf {
+        path: leaf.path.clone(),
+        attrs: leaf.attrs.clone(),
+        source,
+    })
 }
 
 /// Gives the bytes in `range` of the rows at `picks`, each of `row` bytes.

@@ -112,6 +112,12 @@ fn folder_of_examples() -> TempDir {
         fs::copy(path("atlas.h5ad"), path(name)).unwrap();
     }
     done(folder.path(), "slice atlas.h5ad shards/atlas --size 500");
+    let genes = crate::harness::index(&path("donor1.h5ad"), "var");
+    fs::write(path("genes.txt"), genes[..9].join("\n")).unwrap();
+    fs::create_dir(path("plates")).unwrap();
+    for name in ["p1.h5ad", "p2.h5ad"] {
+        fs::copy(path("donor1.h5ad"), path("plates").join(name)).unwrap();
+    }
     let donors = lines(|name| format!("{name},d{}\n", name.len()));
     fs::write(path("t.csv"), format!("cell,donor\n{donors}")).unwrap();
     folder

@@ -59,9 +59,14 @@ pub fn shards(folder: &Path, prefix: &str) -> Vec<PathBuf> {
 
 /// The names of the cells of a file.
 pub fn cells(path: &Path) -> Vec<String> {
-    let obs = hdf5::File::open(path).unwrap().group("obs").unwrap();
-    let index: VarLenUnicode = obs.attr("_index").unwrap().read_scalar().unwrap();
-    let names = obs.dataset(&index).unwrap();
+    index(path, "obs")
+}
+
+/// The index of a dataframe of a file.
+pub fn index(path: &Path, frame: &str) -> Vec<String> {
+    let frame = hdf5::File::open(path).unwrap().group(frame).unwrap();
+    let index: VarLenUnicode = frame.attr("_index").unwrap().read_scalar().unwrap();
+    let names = frame.dataset(&index).unwrap();
     let names = names.read_1d::<VarLenUnicode>().unwrap();
     names.iter().map(ToString::to_string).collect()
 }

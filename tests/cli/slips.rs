@@ -299,11 +299,14 @@ fn patterns_are_patterns_for_every_command() {
         (3, &1.into())
     );
     said(path, "slice pb*.h5ad q", 0);
-    let text = refused(path, "slice p_shard_*.h5ad r");
-    assert!(
-        text.contains("matches 12 files") && text.contains("merge them first"),
-        "{text}"
+    said(path, "slice p_shard_*.h5ad r --size 700 --natural-sort", 0);
+    assert!(path.join("r_shard_0.h5ad").exists() && !path.join("r_shard_1.h5ad").exists());
+    let text = said(
+        path,
+        "slice p_shard_0.h5ad p_shard_1.h5ad p_shard_2.h5ad",
+        2,
     );
+    assert!(text.contains("was the prefix forgotten?"), "{text}");
     assert!(refused(path, "info none_*.h5ad").contains("matches no file"));
 }
 

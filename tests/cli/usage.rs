@@ -25,7 +25,6 @@ fn a_usage_error_is_one_line_and_exits_with_2() {
         "slice pbmc.h5ad p --seed one --shuffle",
         "slice pbmc.h5ad p --jobs 0",
         "slice pbmc.h5ad p --memory-limit much",
-        "slice pbmc.h5ad p extra",
         "slice pbmc.h5ad p --format h5mu",
         "slice pbmc.h5ad p --zarr-format 3",
         "slice pbmc.h5ad p --zarr-shard-size 1MB",

@@ -27,9 +27,11 @@ modules! {
     concat
     containers
     fuzz
+    genes
     hostile
     huge
     limits
+    many
     manifests
     merging
     modes

@@ -583,7 +583,7 @@ fn a_gene_takes_each_value_from_the_first_that_has_both() {
         for frame in &frames {
             genes.add(frame, "file").unwrap();
         }
-        genes.join().unwrap().write(&out, "var").unwrap();
+        genes.join(None).unwrap().write(&out, "var").unwrap();
         out.finish().unwrap();
         store::open(&path, &Access::default()).unwrap()
     };

@@ -52,6 +52,11 @@ impl<'a> Converter<'a> {
         }
     }
 
+    /// Elements that each sparse row gets beside its own.
+    pub fn added(&self) -> u64 {
+        self.filled.len() as u64
+    }
+
     /// Bytes of a merged row beside those that a sparse one brings along.
     pub fn row_bytes(&self) -> u64 {
         match self.plan {

@@ -2,6 +2,7 @@
 
 mod convert;
 mod fill;
+mod missing;
 mod plan;
 
 use std::ops::Range;
@@ -14,15 +15,14 @@ pub use self::plan::{ArrayPlan, Part, Shape};
 use super::join::ColumnMap;
 use crate::rows::block::Block;
 use crate::rows::csc::{self, Runs, Swept};
-use crate::rows::csr::CsrBlock;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::ranges::parts;
 use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::rows::sparse_writer::SparseWriter;
 use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
-use crate::store::spec::{ArraySpec, Attrs, Dtype, elements};
-use crate::store::{Buffer, Group, Rows, read_ahead};
+use crate::store::spec::{ArraySpec, Attrs, Dtype};
+use crate::store::{Group, Rows, read_ahead};
 
 /// A merged array that is being written.
 pub struct Stack {
@@ -66,7 +66,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    fn rows(&self) -> u64 {
+    pub fn rows(&self) -> u64 {
         match self {
             Input::Leaf(leaf) => leaf.rows(),
             Input::Csc(matrix) => matrix.shape[0],
@@ -195,40 +195,8 @@ impl Stack {
             ensure!(rows == 0, "Rows without values cannot be written");
             return Ok(());
         };
-        match &self.plan {
-            ArrayPlan::Dense { dtype, row, fill } => {
-                let items = elements(row);
-                for part in crate::rows::ranges::blocks(rows, items * dtype.size() as u64) {
-                    writer.append(&Block::Fixed {
-                        row: items as usize * dtype.size(),
-                        bytes: fill
-                            .repeat((items * (part.end - part.start)) as usize)
-                            .into(),
-                    })?;
-                }
-            }
-            ArrayPlan::Sparse { spec, fill, .. } => {
-                let all: Vec<u64> = (0..spec.shape[1]).collect();
-                let (columns, value) = match fill {
-                    Some(value) => (all.as_slice(), value.as_slice()),
-                    None => (&[][..], &[][..]),
-                };
-                let element = spec.data.size() + spec.indices.size();
-                for part in crate::rows::ranges::blocks(rows, 8 + (columns.len() * element) as u64)
-                {
-                    let empty = CsrBlock {
-                        ptr: vec![0; (part.end - part.start) as usize + 1],
-                        indices: Buffer::default(),
-                        index: spec.indices.clone(),
-                        data: Buffer::default(),
-                        item: spec.data.size(),
-                    };
-                    writer.append(&Block::Sparse(fill::columns(&empty, columns, value)?))?;
-                }
-            }
-            ArrayPlan::Text { .. } | ArrayPlan::Awkward(_) => {
-                ensure!(rows == 0, "Rows without values cannot be written")
-            }
+        for part in crate::rows::ranges::blocks(rows, self.plan.missing_bytes()) {
+            writer.append(&self.plan.missing(part.end - part.start)?)?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::rows::awkward;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::sparse::{Sparse, SparseFormat, SparseSpec};
 use crate::rows::sparse_writer::Count;
+use crate::rows::stacked::StackedKind;
 use crate::store::spec::{Attrs, Dtype, Kind, elements};
 
 /// One array of one input, as far as it matters for merging.
@@ -62,6 +63,19 @@ impl Shape {
             },
             Source::Sparse(s) | Source::SquareSparse(s) => Shape::of_sparse(s),
             Source::Awkward(a) => Shape::Awkward(a.form()?),
+            Source::Stacked(s) => match &s.kind {
+                StackedKind::Dense { dtype, row } => Shape::Dense {
+                    dtype: dtype.clone(),
+                    row: row.clone(),
+                },
+                StackedKind::Sparse { spec, ends, .. } => Shape::Sparse {
+                    data: spec.data.clone(),
+                    indices: spec.indices.clone(),
+                    indptr: spec.indptr.clone(),
+                    width: spec.shape[1],
+                    nnz: ends.total(),
+                },
+            },
         })
     }
 
