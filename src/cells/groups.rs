@@ -205,8 +205,14 @@ mod tests {
             let mut random = Random::new(&seed.parse().unwrap(), Choosing::Split);
             deal(key, wanted, &mut random).unwrap()
         };
-        assert_eq!(dealt("0", &[30, 10])[..12], [9]);
-        assert_eq!(dealt("1", &[20, 10, 10])[..12], [9]);
+        assert_eq!(
+            dealt("0", &[30, 10])[..12],
+            [0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0]
+        );
+        assert_eq!(
+            dealt("1", &[20, 10, 10])[..12],
+            [2, 0, 0, 0, 0, 1, 0, 2, 1, 2, 1, 2]
+        );
         assert!(
             dealt("0", &[30, 10])
                 .iter()
