@@ -185,6 +185,7 @@ impl OutputArgs {
                 _ => ZarrVersion::V2,
             },
             zarr_shard: shard,
+            is_collection: false,
         };
         let checked = container.check();
         checked.map_err(|why| Failure::usage(why.to_string()))?;

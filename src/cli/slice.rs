@@ -1,19 +1,20 @@
 //! The arguments of `slice`.
 
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use tracing::warn;
 
 use super::deal::{self, ByArgs, Deal, OrderArgs, SplitArgs};
 use super::joining::{JoinArgs, JoinRequest, inputs_and_output};
 use super::names;
-use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs};
+use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, ZarrFormat};
 use crate::output;
 use crate::report::failure::{Failure, Kind};
-use crate::store::Format;
+use crate::store::{Container, Format};
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -38,6 +39,9 @@ EXAMPLES
 
   Zarr stores with chunks of 64 cells, in few files
       annslicer slice pbmc.h5ad out/pbmc --format zarr --chunk-cells 64 --zarr-shard-size 1GB
+
+  A collection for annbatch, out/pbmc.zarr, of shuffled cells
+      annslicer slice pbmc.h5ad out/pbmc --format annbatch --shuffle
 
   A shard for each perturbation, each with the controls too: out/screen_TP53.h5ad, ...
       annslicer slice screen.h5ad out/screen --obs-column gene --always-include non-targeting
@@ -69,7 +73,7 @@ pub struct SliceArgs {
     #[command(flatten)]
     pub join: JoinArgs,
 
-    /// What shards are: .h5ad files or .zarr stores
+    /// What shards are: .h5ad files, .zarr stores, or the datasets of one collection, PREFIX.zarr, for annbatch
     #[arg(long, value_enum, default_value_t, help_heading = "Output")]
     pub format: ShardFormat,
 
@@ -110,16 +114,21 @@ pub enum ShardFormat {
     #[default]
     H5ad,
     Zarr,
+    Annbatch,
 }
 
 impl ShardFormat {
     fn format(self) -> Format {
         match self {
             ShardFormat::H5ad => Format::H5ad,
-            ShardFormat::Zarr => Format::Zarr,
+            ShardFormat::Zarr | ShardFormat::Annbatch => Format::Zarr,
         }
     }
 }
+
+/// What annbatch gives chunks and Zarr shards by default: cells, and bytes of all arrays of a matrix.
+const ANNBATCH_CHUNK: NonZeroU64 = NonZeroU64::new(64).expect("It is not 0");
+const ANNBATCH_SHARD: u64 = 1 << 30;
 
 /// What `slice` is asked, resolved.
 pub struct SliceRequest {
@@ -145,9 +154,9 @@ impl SliceRequest {
 impl SliceArgs {
     pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<SliceRequest> {
         deal::drop_unused(&mut self.order, &mut self.by, &self.split);
+        let container = self.container()?;
         let (inputs, prefix) = inputs_and_output(self.input, self.prefix, self.more);
         let format = self.format.format();
-        let container = self.output.container(format)?;
         let dry_run = self.output.dry_run;
         let scratch = Some(self.scratch.parent());
         let options = self
@@ -158,7 +167,7 @@ impl SliceArgs {
         refuse_file(&prefix, &join.inputs)?;
         let deal = Deal::resolve(self.order, self.by, self.split);
         if self.names.is_none() {
-            warn_of_prefix(&prefix, &deal, &join.inputs, format);
+            warn_of_prefix(&prefix, &deal, &join.inputs, self.format);
         }
         Ok(SliceRequest {
             join,
@@ -188,7 +197,7 @@ fn refuse_file(prefix: &Path, inputs: &[PathBuf]) -> Result<()> {
 
 /// Says what the shards will be called, where the prefix looks like a folder or a file: as in the Python tool, but hardly
 /// as it is meant.
-fn warn_of_prefix(prefix: &Path, deal: &Deal, inputs: &[PathBuf], format: Format) {
+fn warn_of_prefix(prefix: &Path, deal: &Deal, inputs: &[PathBuf], format: ShardFormat) {
     let typed = prefix.to_string_lossy();
     let folder = typed.trim_end_matches('/');
     let ends_in_dots = [".", ".."].contains(&folder.rsplit('/').next().unwrap_or_default());
@@ -206,11 +215,47 @@ fn warn_of_prefix(prefix: &Path, deal: &Deal, inputs: &[PathBuf], format: Format
     } else {
         return;
     };
-    let first = deal.first_name();
+    let first = |prefix: &Path| match format {
+        ShardFormat::Annbatch => output::collection_path(prefix),
+        format => output::named_path(prefix, &deal.first_name(), format.format()),
+    };
     warn!(
         "The shards are called {} and so on; for {} give the prefix {}",
-        output::named_path(prefix, &first, format).display(),
-        output::named_path(&better, &first, format).display(),
+        first(prefix).display(),
+        first(&better).display(),
         better.display()
     );
+}
+
+impl SliceArgs {
+    /// What the shards are.
+    fn container(&mut self) -> Result<Container> {
+        let output = &mut self.output;
+        if self.format != ShardFormat::Annbatch {
+            return output.container(self.format.format());
+        }
+        let split = &self.split;
+        let others = [
+            ("--obs-column", !self.by.obs_column.is_empty()),
+            ("--split", split.split.is_some()),
+            ("--split-column", split.split_column.is_some()),
+            ("--names", self.names.is_some()),
+            ("--resume", self.resume),
+            (
+                "--zarr-format 2",
+                output.zarr_format == Some(ZarrFormat::V2),
+            ),
+        ];
+        if let Some((option, _)) = others.into_iter().find(|(_, is_given)| *is_given) {
+            bail!(Failure::usage(format!(
+                "{option} does not go with --format annbatch, which makes one store of version 3"
+            )));
+        }
+        output.chunk_cells.get_or_insert(ANNBATCH_CHUNK);
+        output.zarr_shard_size.get_or_insert(ANNBATCH_SHARD);
+        Ok(Container {
+            is_collection: true,
+            ..output.container(Format::Zarr)?
+        })
+    }
 }

@@ -45,6 +45,7 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         chunk_cells,
         zarr_version,
         zarr_shard,
+        is_collection: _, // not with --resume
     } = container;
     let inputs = request.reads().into_iter().zip(fingerprints);
     let inputs = inputs.map(|(path, at)| json!({"path": place(&path), "fingerprint": at}));

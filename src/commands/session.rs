@@ -5,6 +5,7 @@
 //! the same way, but makes no folder, and prints a plan where the others write.
 
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
@@ -39,6 +40,9 @@ pub struct Session<'a> {
     named: Vec<PathBuf>,
     /// Where each is written.
     staged: Vec<PathBuf>,
+    /// The store that holds them all, where they are the datasets of a collection; and where it is written.
+    collection: Option<PathBuf>,
+    staged_collection: Option<PathBuf>,
     /// How many of them, from the first, are whole: an earlier run has kept them.
     whole: usize,
     manifest: Option<Manifest>,
@@ -88,6 +92,8 @@ impl<'a> Session<'a> {
             inputs,
             named: vec![],
             staged: vec![],
+            collection: None,
+            staged_collection: None,
             whole: 0,
             manifest: None,
             began,
@@ -158,6 +164,14 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// Says the same of the datasets of a collection, which takes its place as one.
+    pub fn name_collection(&mut self, collection: PathBuf, datasets: Vec<PathBuf>) -> Result<()> {
+        output::refuse_overlap(&collection, &self.inputs)?;
+        self.collection = Some(collection);
+        self.named = datasets;
+        Ok(())
+    }
+
     /// Claims the output at `path`, or all whose names begin with it, before it is known what they will be: another
     /// run of the same outputs stops at once.
     pub fn claim(&mut self, path: &Path) -> Result<()> {
@@ -217,13 +231,39 @@ impl<'a> Session<'a> {
             let files: Vec<PathBuf> = files.cloned().collect();
             self.manifest = Some(Manifest::new(path, &files, &self.named)?);
         }
-        self.staged = if self.options.dry_run {
-            self.named.iter().try_for_each(|path| output::check(path))?;
-            self.named.clone()
-        } else {
-            self.outputs.asides(&self.named)?
+        let placed = self.collection.as_ref().map_or(&*self.named, from_ref);
+        if self.options.dry_run {
+            placed.iter().try_for_each(|path| output::check(path))?;
+            self.staged = self.named.clone();
+            return Ok(());
+        }
+        let asides = self.outputs.asides(placed)?;
+        self.staged = match (&self.collection, asides.first()) {
+            (Some(_), Some(aside)) => {
+                store::begin_collection(aside)?;
+                self.staged_collection = Some(aside.clone());
+                let datasets = self.named.iter().filter_map(|path| path.file_name());
+                datasets.map(|name| aside.join(name)).collect()
+            }
+            _ => asides,
         };
         Ok(())
+    }
+
+    /// The path of each output, and where it is now.
+    fn written(&self) -> Vec<(PathBuf, PathBuf)> {
+        if self.staged_collection.is_some() {
+            return self
+                .named
+                .iter()
+                .cloned()
+                .zip(self.staged.iter().cloned())
+                .collect();
+        }
+        let written = self.outputs.written();
+        written
+            .map(|(path, now)| (path.to_owned(), now.to_owned()))
+            .collect()
     }
 
     /// A folder of this run's own for scratch files, which is made when it is needed.
@@ -350,6 +390,10 @@ impl<'a> Session<'a> {
         if self.options.dry_run {
             return Ok(None);
         }
+        if let Some(aside) = &self.staged_collection {
+            store::end_collection(aside)?;
+        }
+        let written = self.written();
         if let Some(manifest) = self.manifest {
             let facts = Facts {
                 seed,
@@ -357,10 +401,14 @@ impl<'a> Session<'a> {
                 seconds: self.began.elapsed().as_secs_f64(),
                 labels: &self.labels,
             };
-            manifest.write(&mut self.outputs, &facts)?;
+            manifest.write(&mut self.outputs, &written, &facts)?;
         }
         let mut paths = self.outputs.publish()?;
-        paths.truncate(self.named.len());
+        paths.truncate(if self.collection.is_some() {
+            1
+        } else {
+            self.named.len()
+        });
         paths.iter().for_each(|path| events::output(path));
         Ok(Some(Published {
             read: bytes_of(&self.inputs),
@@ -406,11 +454,8 @@ impl Published {
         }
     }
 
-    /// Bytes of the outputs that are files.
+    /// Bytes of the outputs.
     pub fn bytes(&self) -> u64 {
-        let files = self.paths.iter();
-        files
-            .filter_map(|path| Some(path.metadata().ok()?.len()))
-            .sum()
+        bytes_of(&self.paths)
     }
 }

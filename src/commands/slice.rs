@@ -39,10 +39,15 @@ pub fn run(request: SliceRequest) -> Result<()> {
     if request.deal.cut.is_none() {
         tell_values(&request, selection.cells, &choice, &paths);
     }
-    session.name(paths)?;
+    if request.options.container.is_collection {
+        refuse_for_collection(&selection).map_err(blame)?;
+        session.name_collection(output::collection_path(&request.prefix), paths)?;
+    } else {
+        session.name(paths)?;
+    }
     session.label(choice.labels);
     session.stage()?;
-    if request.names.is_none() {
+    if request.names.is_none() && !request.options.container.is_collection {
         session.find_older(&request.prefix, request.clean);
     }
     if shards == 0 {
@@ -100,8 +105,16 @@ fn obs(
 
 /// The paths of the shards: those that were given, or the prefix and the name of each.
 fn paths(request: &SliceRequest, choice: &Choice) -> Result<Vec<PathBuf>> {
+    let container = &request.options.container;
+    if container.is_collection {
+        let collection = output::collection_path(&request.prefix);
+        let datasets = 0..choice.names.len();
+        return Ok(datasets
+            .map(|i| output::dataset_path(&collection, i))
+            .collect());
+    }
     let Some(given) = &request.names else {
-        let format = request.options.container.format;
+        let format = container.format;
         let named = |name: &String| output::named_path(&request.prefix, name, format);
         return Ok(choice.names.iter().map(named).collect());
     };
@@ -150,6 +163,20 @@ fn settle_seed(request: &SliceRequest, session: &mut Session) -> Result<Option<S
     let resumed = recorded.filter(|_| given.drawn);
     let resumed = resumed.and_then(|run| resume::seed(request, &session.fingerprints, &run));
     Ok(Some(resumed.unwrap_or_else(|| given.seed.clone())))
+}
+
+/// An error where annbatch could not read what would be made.
+fn refuse_for_collection(selection: &Selection) -> Result<()> {
+    let is_csc = selection.csc.iter().any(|(path, _)| path == "X");
+    ensure!(
+        !is_csc,
+        Failure::value("X is CSC, of which annbatch reads no rows".into())
+    );
+    ensure!(
+        selection.cells > 0,
+        Failure::value("It has no cells, and annbatch reads no collection without".into())
+    );
+    Ok(())
 }
 
 fn none_to_write(request: &SliceRequest) -> Result<()> {

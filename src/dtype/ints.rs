@@ -152,6 +152,13 @@ pub fn holding(dtype: &Dtype, most: u64) -> Dtype {
     }
 }
 
+/// The narrowest unsigned type that holds the indices of so many places, as anndata chooses it.
+pub fn narrowest(places: u64) -> Dtype {
+    let fits = |size: &usize| places <= u64::MAX >> (64 - 8 * size);
+    let size = [1, 2, 4].into_iter().find(fits).unwrap_or(8);
+    Dtype::native(Kind::Uint, size)
+}
+
 /// The bytes of `values`; an error where one does not fit.
 pub fn write(values: &[u64], dtype: &Dtype) -> Result<Vec<u8>> {
     Ok(put(values.len(), dtype, |i| Some(values[i]))?.unwrap_or_default())
@@ -242,6 +249,20 @@ pub fn sorting(bytes: &[u8], dtype: &Dtype, order: &mut Vec<u32>) -> Result<bool
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_narrowest_type_holds_all_places() {
+        for (places, size) in [
+            (0, 1),
+            (255, 1),
+            (256, 2),
+            (65535, 2),
+            (65536, 4),
+            (1 << 32, 8),
+        ] {
+            assert_eq!(super::narrowest(places), Dtype::native(Kind::Uint, size));
+        }
+    }
+
     use proptest::prelude::*;
 
     use super::*;

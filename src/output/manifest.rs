@@ -106,8 +106,13 @@ impl Manifest {
         &self.digests
     }
 
-    /// Adds the manifest to the outputs, all of which are whole.
-    pub fn write(self, outputs: &mut Outputs, facts: &Facts) -> Result<()> {
+    /// Adds the manifest to the outputs, all of which are whole: `written` has the path of each, and where it is now.
+    pub fn write(
+        self,
+        outputs: &mut Outputs,
+        written: &[(PathBuf, PathBuf)],
+        facts: &Facts,
+    ) -> Result<()> {
         let Manifest {
             path: at,
             inputs,
@@ -115,15 +120,15 @@ impl Manifest {
         } = self;
         let digests = digests.finish()?;
         let (mut made, mut limits, mut rows) = (vec![], vec![], 0);
-        for (at, (path, aside)) in outputs.written().enumerate() {
+        for (number, (path, aside)) in written.iter().enumerate() {
             let root = store::open(aside, &Access::default())?;
             let cells = columns::length(&root, "obs")?;
             rows += cells;
             limits.push(rows);
             made.push(json!({
                 "path": path.to_string_lossy(),
-                "split": facts.labels.get(at).and_then(|label| label.split.as_ref()),
-                "value": facts.labels.get(at).map(Label::value),
+                "split": facts.labels.get(number).and_then(|label| label.split.as_ref()),
+                "value": facts.labels.get(number).map(Label::value),
                 "rows": cells,
                 "nonzeros": nonzeros(&root)?,
                 "bytes": stamp(aside)?.bytes,

@@ -43,7 +43,9 @@ use self::flush::{sync, sync_entry};
 pub use self::inputs::{expand_inputs, expand_patterns};
 use self::kept::Kept;
 use self::paths::check_replaceable;
-pub use self::paths::{named_path, overlap, place_of, refuse_overlap, resolve};
+pub use self::paths::{
+    collection_path, dataset_path, named_path, overlap, place_of, refuse_overlap, resolve,
+};
 use self::place::Output;
 pub use self::scratch::Scratch;
 pub use self::siblings::{

@@ -19,13 +19,27 @@ pub fn named_path(prefix: &Path, name: &str, format: Format) -> PathBuf {
     path.into()
 }
 
-/// Where the output goes that is written at `aside`: beside the hidden folder that holds it.
+/// The path of the collection, and of its dataset `i`.
+pub fn collection_path(prefix: &Path) -> PathBuf {
+    let mut path = OsString::from(prefix);
+    path.push(".zarr");
+    path.into()
+}
+
+pub fn dataset_path(collection: &Path, i: usize) -> PathBuf {
+    collection.join(format!("dataset_{i}"))
+}
+
+/// Where the output goes that is written at `aside`, or in it: beside the hidden folder that holds it.
 pub fn place_of(aside: &Path) -> PathBuf {
-    let folder = aside
-        .parent()
-        .and_then(Path::parent)
-        .unwrap_or(Path::new(""));
-    folder.join(aside.file_name().unwrap_or_default())
+    let is_staging = |folder: &&Path| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with('.') && name.contains("annslicer-")
+    };
+    let staging = aside.ancestors().skip(1).find(is_staging);
+    let staging = staging.or(aside.parent()).unwrap_or(Path::new(""));
+    let within = aside.strip_prefix(staging).unwrap_or(aside);
+    staging.parent().unwrap_or(Path::new("")).join(within)
 }
 
 /// `path` without links and dots. What does not exist yet has no links.

@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::slice::from_ref;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::csr::{CsrBlock, Pieces};
 use super::ranges::parts;
@@ -49,13 +50,18 @@ impl SparseWriter {
             Count::Exactly(nnz) => (Rows::Known, nnz),
             Count::AtMost(_) => (Rows::Growing, 0),
         };
-        let rows = match spec.layout {
-            SparseFormat::Csr => spec.shape[0],
-            SparseFormat::Csc => spec.shape[1],
+        let (rows, places) = match spec.layout {
+            SparseFormat::Csr => (spec.shape[0], spec.shape[1]),
+            SparseFormat::Csc => (spec.shape[1], spec.shape[0]),
+        };
+        let index = if group.container().is_collection {
+            ints::narrowest(places)
+        } else {
+            spec.indices.clone()
         };
         let [of_data, of_indices, of_indptr] = &*spec.part_attrs;
         let (cells, mean) = (spec.shape[0].max(1) as f64, most as f64);
-        let element = (spec.data.size() + spec.indices.size()) as f64;
+        let element = (spec.data.size() + index.size()) as f64;
         let ends = (rows + 1) as f64 * indptr_type.size() as f64;
         let elements_of = node.along_cells(mean / cells, (mean * element + ends) / cells);
         let list = |node: &Group, name: &str, dtype: &Dtype, len, rows, attrs: &Attrs| {
@@ -65,14 +71,7 @@ impl SparseWriter {
         let mut writer = SparseWriter {
             path: path.into(),
             data: list(&elements_of, "data", &spec.data, nnz, elements, of_data)?,
-            indices: list(
-                &elements_of,
-                "indices",
-                &spec.indices,
-                nnz,
-                elements,
-                of_indices,
-            )?,
+            indices: list(&elements_of, "indices", &index, nnz, elements, of_indices)?,
             indptr: list(
                 &node,
                 "indptr",
@@ -91,17 +90,17 @@ impl SparseWriter {
         Ok(writer)
     }
 
-    /// Appends whole rows. Indices and values must have the types that the writer was made with.
+    /// Appends whole rows. Values must have the type that the writer was made with.
     pub fn append(&mut self, block: &CsrBlock) -> Result<()> {
         self.data.append(&block.data)?;
-        self.indices.append(&block.indices)?;
+        self.append_indices(block)?;
         self.append_ends(&block.ptr)
     }
 
     /// Appends the elements of a block to a row that ends with later ones.
     pub fn append_elements(&mut self, block: &CsrBlock) -> Result<()> {
         self.data.append(&block.data)?;
-        self.indices.append(&block.indices)?;
+        self.append_indices(block)?;
         self.written += (block.data.len() / block.item) as u64;
         Ok(())
     }
@@ -120,13 +119,47 @@ impl SparseWriter {
         let fill = |range, out: &mut [u8]| data.fill(range, out);
         self.data.append_filled(nnz, &fill)?;
         let indices = pieces(&block.indices, block.index.size());
-        let fill = |range, out: &mut [u8]| indices.fill(range, out);
+        if self.takes(&block.index) {
+            let fill = |range, out: &mut [u8]| indices.fill(range, out);
+            self.indices.append_filled(nnz, &fill)?;
+            return self.append_ends(ptr);
+        }
+        let (old, new) = (&block.index, self.indices.spec().dtype.clone());
+        let lost = AtomicBool::new(false);
+        let fill = |range: Range<u64>, out: &mut [u8]| {
+            let wide = |at: u64| at / new.size() as u64 * old.size() as u64;
+            let (start, end) = (wide(range.start), wide(range.end));
+            let mut read = vec![0; (end - start) as usize];
+            indices.fill(start..end, &mut read);
+            match ints::map(&read, old, &new, &Some) {
+                Ok(Some(narrow)) => out.copy_from_slice(&narrow),
+                _ => lost.store(true, Ordering::Relaxed),
+            }
+        };
         self.indices.append_filled(nnz, &fill)?;
+        ensure!(
+            !lost.into_inner(),
+            "An index of '{}' has no place",
+            self.path
+        );
         self.append_ends(ptr)
     }
 
-    /// Appends rows of a matrix of the same types, as they are stored.
+    /// Whether indices of that type are stored as they are.
+    fn takes(&self, index: &Dtype) -> bool {
+        self.indices.spec().dtype == *index
+    }
+
+    fn append_indices(&mut self, block: &CsrBlock) -> Result<()> {
+        let stored = as_stored(block, &self.indices.spec().dtype)?;
+        self.indices.append(&stored)
+    }
+
+    /// Appends rows of a matrix with the same type of values, as they are stored.
     pub fn append_from(&mut self, from: &Sparse, rows: Range<u64>) -> Result<()> {
+        if !self.takes(&from.indices.spec().dtype) {
+            return self.append_moved(from, rows, &Some);
+        }
         let check = |bytes: &[u8]| from.check_indices(bytes);
         self.append_rows(from, rows, |indices, span| {
             indices.append_from(&from.indices, span, Some(&check))
@@ -171,6 +204,7 @@ impl SparseWriter {
         if !from_place || !self.data.is_placed() || !self.indices.is_placed() {
             return Ok(false);
         }
+        let stored = self.indices.spec().dtype.clone();
         for part in parts(rows.clone(), STEP) {
             let (spans, ptr) = from.spans(from_ref(&part))?;
             let first = spans.first().map_or(0, |span| span.start);
@@ -196,7 +230,7 @@ impl SparseWriter {
                         from.path
                     );
                     data(start, &block.data)?;
-                    indices(start, &block.indices)?;
+                    indices(start, &as_stored(&block, &stored)?)?;
                     *old = (block.indices, block.data);
                     Ok(())
                 };
@@ -256,4 +290,13 @@ impl SparseWriter {
         );
         Ok(self.written)
     }
+}
+
+/// The indices of a block as a type that may be another.
+fn as_stored<'a>(block: &'a CsrBlock, stored: &Dtype) -> Result<Cow<'a, [u8]>> {
+    if block.index == *stored {
+        return Ok(Cow::Borrowed(&block.indices));
+    }
+    let narrow = ints::map(&block.indices, &block.index, stored, &Some)?;
+    Ok(Cow::Owned(narrow.context("An index has no place")?))
 }

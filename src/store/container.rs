@@ -16,6 +16,9 @@ pub struct Container {
     pub zarr_version: ZarrVersion,
     /// Bytes of a Zarr shard, before it is encoded; `None` puts each chunk into a file of its own.
     pub zarr_shard: Option<u64>,
+    /// Whether outputs are the datasets of one store, as annbatch reads it. Indices of sparse matrices then have the
+    /// narrowest type, as it writes them.
+    pub is_collection: bool,
 }
 
 /// The versions of Zarr.
@@ -50,6 +53,7 @@ impl Container {
             chunk_cells: None,
             zarr_version: ZarrVersion::V2,
             zarr_shard: None,
+            is_collection: false,
         }
     }
 

@@ -10,7 +10,7 @@ use super::io::ledger::{self, Ledger};
 use super::leftout::{self, To};
 use super::spec::{ArraySpec, Attrs};
 use super::zarr::Fault;
-use super::{Array, Format, Node, Rows, hdf5, zarr};
+use super::{Array, Container, Format, Node, Rows, hdf5, zarr};
 
 /// A folder of named nodes, open for reading or for writing.
 #[derive(Clone)]
@@ -143,13 +143,18 @@ impl Group {
         Group::from(of).noted(self.ledger.clone())
     }
 
+    /// What it is written as.
+    pub fn container(&self) -> &Container {
+        match &self.of {
+            GroupOf::Hdf5(g) => g.container(),
+            GroupOf::Zarr(g) => g.container(),
+        }
+    }
+
     /// The same group, whose new arrays are along the cells: each cell has `rows` of their rows in the mean, and those of
     /// all arrays of its matrix take `bytes`. Chunks and Zarr shards hold as many cells as the container says.
     pub fn along_cells(&self, rows: f64, bytes: f64) -> Group {
-        let container = match &self.of {
-            GroupOf::Hdf5(g) => g.container(),
-            GroupOf::Zarr(g) => g.container(),
-        };
+        let container = self.container();
         let rows_of = |cells: u64| ((cells as f64 * rows) as u64).max(1);
         let chunk = container.chunk_cells.map(rows_of);
         let fit = |shard: u64| rows_of(((shard as f64 / bytes.max(1.0)) as u64).max(1));

@@ -128,6 +128,16 @@ impl Format {
     }
 }
 
+/// Makes the store at `path` in which the datasets of a collection are created.
+pub fn begin_collection(path: &Path) -> Result<()> {
+    zarr::collection::begin(path).with_context(|| format!("Create {}", path.display()))
+}
+
+/// Makes a collection of that store, once all of them are whole.
+pub fn end_collection(path: &Path) -> Result<()> {
+    zarr::collection::end(path).with_context(|| format!("Write {}", path.display()))
+}
+
 /// Whether a folder is a Zarr store, whatever its name.
 pub fn is_zarr(path: &Path) -> bool {
     zarr::is_store(path)

@@ -1,6 +1,11 @@
 """Proofs about what outputs are: every input as every container is what anndata reads of the input, whatever the chunks."""
 
+import json
+
+import anndata as ad
+import h5py
 import numpy as np
+import zarr
 
 import corpus
 import take
@@ -67,3 +72,70 @@ def sharded_zarr_is_every_input(case):
 def a_shuffle_is_the_same_in_every_container(case):
     for options in (V2, V3, SHARDED):
         _rows_are(case, case.corpus / "full.h5ad", permutation(3), *options, "--shuffle", "--seed", "3", "--block-bytes", "700")
+
+
+def chunks_hold_cells(case):
+    """Chunks of a matrix hold as many cells as asked, Zarr shards a whole number of chunks; .h5ad files have chunks too."""
+    source = case.corpus / "full.h5ad"
+    made = _shards(case, "chunks", source, *SHARDED)
+    adata = corpus.read(source)
+    store = zarr.open_group(made[0], mode="r")
+    for path in ("layers/dense_f8", "obsm/X_pca"):
+        case.check(path, [] if store[path].chunks[0] == 3 else [f"chunks {store[path].chunks}"])
+    mean = adata.X[:SIZE].nnz / SIZE
+    for path in ("X/data", "X/indices"):
+        array = store[path]
+        case.check(path, [] if array.chunks[0] == int(3 * mean) else [f"chunks {array.chunks}, want {int(3 * mean)}"])
+        shards = array.shards
+        case.check(path, [] if shards is None or shards[0] % array.chunks[0] == 0 else [f"Zarr shards {shards}"])
+    consolidated = json.loads((made[0] / "zarr.json").read_text())["consolidated_metadata"]["metadata"]
+    nodes = {str(p.parent.relative_to(made[0])) for p in made[0].rglob("zarr.json")} - {"."}
+    case.check("consolidated", [] if set(consolidated) == nodes else [f"{set(consolidated) ^ nodes}"])
+    for options in ((), ("--compression", "gzip")):
+        path = case.slice("h5ad", source, "--chunk-cells", "3", *options)[0]
+        with h5py.File(path) as file:
+            chunks = file["layers/dense_f8"].chunks
+            case.check("h5ad", [] if chunks[0] == 3 else [f"chunks {chunks}"])
+        case.same_adata("h5ad", adata, path)
+
+
+def _collection(case, label, order, *options):
+    source, out = case.corpus / "full.h5ad", case.folder("c") / "c"
+    if not case.works(label, "slice", source, out, "--format", "annbatch", "--size", SIZE, "--verify", "--manifest", case.work / "m.json", *options):
+        return
+    store = zarr.open_group(f"{out}.zarr", mode="r")
+    marks = {"encoding-type": "annbatch-preshuffled", "encoding-version": "0.1.0"}
+    case.check(label, [] if dict(store.attrs) == marks else [f"attributes {dict(store.attrs)}"])
+    adata = corpus.read(source)
+    n = adata.n_obs
+    rows = order(n)
+    parts = [rows[i:i + SIZE] for i in range(0, n, SIZE)]
+    datasets = [f"dataset_{i}" for i in range(len(parts))]
+    case.check(label, [] if sorted(store.keys()) == datasets else [f"{sorted(store.keys())}"])
+    for name, part in zip(datasets, parts):
+        data, indices = store[name]["X/data"], store[name]["X/indices"]
+        chunk = min(int(64 * data.shape[0] / len(part)), data.shape[0])
+        case.check(f"{label}: {name}", [] if indices.dtype == np.uint8 else [f"indices of {indices.dtype}"])
+        case.check(f"{label}: {name}", [] if data.chunks[0] == chunk else [f"chunks {data.chunks}, want {chunk}"])
+        got, want = ad.io.read_elem(store[name]), adata[part].copy()
+        case.check(f"{label}: {name}", [] if (got.X != want.X).nnz == 0 and got.obs.equals(want.obs) else ["other cells"])
+    told = [output["rows"] for output in json.loads((case.work / "m.json").read_text())["outputs"]]
+    case.check(label, [] if told == [len(part) for part in parts] else [f"manifest: {told}"])
+
+
+def a_collection_is_what_annbatch_reads(case):
+    _collection(case, "in order", np.arange)
+    _collection(case, "shuffled", permutation(3), "--shuffle", "--seed", "3", "--block-bytes", "700")
+
+
+def a_damaged_index_of_a_zarr_shard_is_found(case):
+    made = _shards(case, "damage", case.corpus / "full.h5ad", *SHARDED)
+    file = next(p for p in sorted(made[0].glob("X/data/c/*")))
+    whole = file.read_bytes()
+    for label, changed in (("checksum", whole[:-1] + bytes([whole[-1] ^ 1])), ("entry", whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:]),
+                           ("cut", whole[:-4])):
+        file.write_bytes(changed)
+        done = case.run("check", made[0])
+        case.check(label, [] if done.returncode == 1 and "X/data" in done.stdout else [f"{done.returncode}: {done.stdout}"])
+    file.write_bytes(whole)
+    case.works("whole", "check", made[0])

@@ -4,6 +4,7 @@
 
 mod attrs;
 mod codec;
+pub mod collection;
 mod consolidated;
 mod cut;
 mod decoder;
