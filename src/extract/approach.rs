@@ -1,5 +1,7 @@
 //! How much is read at a time, and what a run would do with that.
 
+use std::ops::Range;
+
 use anyhow::Result;
 use tracing::warn;
 
@@ -13,6 +15,8 @@ use crate::rows::cost::RowCost;
 use crate::rows::csc::scratch_bytes;
 use crate::rows::leaf::Leaf;
 use crate::rows::targets::Targets;
+use crate::rows::writer::LeafWriter;
+use crate::store::{self, Group};
 
 /// How much is read at a time.
 pub struct Approach {
@@ -95,12 +99,43 @@ impl Approach {
     }
 }
 
+/// A store that holds what all outputs have in common, and is only counted; `None` where they are no stores, or what
+/// it counts is not known before.
+fn counted_skeleton(selection: &Selection, request: &Request) -> Result<Option<Group>> {
+    let store = store::counted(request.container).filter(|_| selection.csc.is_empty());
+    if let Some(store) = &store {
+        selection.write_skeleton(store)?;
+    }
+    Ok(store)
+}
+
+/// The files of an output with the rows at `span` of the order beside those of `skeleton`.
+fn files(
+    skeleton: &Group,
+    selection: &Selection,
+    request: &Request,
+    span: Range<u64>,
+) -> Result<Option<u64>> {
+    let store = skeleton.counted_on();
+    for leaf in &selection.leaves {
+        let count = request.count(leaf, span.clone())?;
+        drop(LeafWriter::create(
+            leaf,
+            &store,
+            span.end - span.start,
+            count,
+        )?);
+    }
+    Ok(store.files())
+}
+
 /// What would be done with rows of one file, which is called `from`.
 pub fn preview(selection: &Selection, request: &Request, from: &str) -> Result<Preview> {
     let how = Approach::of(selection, request)?;
     let span = request.span();
     let total = span.end - span.start;
     let skeleton = selection.skeleton_bytes()?;
+    let store = counted_skeleton(selection, request)?;
     let mut outputs = vec![];
     for (path, cut) in request.outputs.iter().zip(request.cuts.windows(2)) {
         let rows = cut[1] - cut[0];
@@ -115,10 +150,15 @@ pub fn preview(selection: &Selection, request: &Request, from: &str) -> Result<P
         bytes += csc
             .map(|(_, m)| share(m.nnz() * m.element_bytes()))
             .sum::<u64>();
+        let files = match &store {
+            Some(store) => files(store, selection, request, cut[0]..cut[1])?,
+            None => None,
+        };
         outputs.push(Planned {
             path: path.clone(),
             rows,
             bytes,
+            files,
         });
     }
     let (reading, order) = match request.order {

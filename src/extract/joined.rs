@@ -36,6 +36,7 @@ pub fn preview(inputs: &JoinedInputs, request: &Request, from: &str) -> Result<P
         path: path.clone(),
         rows: inputs.cells(),
         bytes,
+        files: None,
     });
     Ok(Preview {
         from: from.into(),

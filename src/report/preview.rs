@@ -24,6 +24,8 @@ pub struct Planned {
     pub path: PathBuf,
     pub rows: u64,
     pub bytes: u64,
+    /// Of a Zarr store, the files in it, where they can be told before.
+    pub files: Option<u64>,
 }
 
 /// The version of the object that [`Preview::json`] gives: fields are added within a version.
@@ -37,6 +39,7 @@ impl Preview {
                 "path": output.path.to_string_lossy(),
                 "rows": output.rows,
                 "bytes": output.bytes,
+                "files": output.files,
             })
         });
         json!({
@@ -71,12 +74,21 @@ impl Preview {
             let bytes = bytes.fold(0, u64::saturating_add);
             line(&thousands(rows), &format_size(bytes), "in all");
         }
+        let files: Option<u64> = self.outputs.iter().map(|o| o.files).sum();
+        if let Some(files) = files.filter(|files| *files > 0) {
+            let _ = writeln!(text, "\nfiles    {}", thousands(files));
+        }
         let scratch = match self.scratch {
             0 => "none".into(),
             bytes => format_size(bytes),
         };
+        let gap = if files.is_some_and(|files| files > 0) {
+            ""
+        } else {
+            "\n"
+        };
         text + &format!(
-            "\nreading  {}\nmemory   about {}\nscratch  {scratch}\nthreads  {}\n\n\
+            "{gap}reading  {}\nmemory   about {}\nscratch  {scratch}\nthreads  {}\n\n\
              Sizes are estimates without compression. Nothing was written.\n",
             self.reading,
             format_size(self.memory),
@@ -94,6 +106,7 @@ mod tests {
             path: path.into(),
             rows,
             bytes,
+            files: None,
         });
         Preview {
             from: "atlas.h5ad".into(),
@@ -130,6 +143,16 @@ Sizes are estimates without compression. Nothing was written.
         assert_eq!(plan.json()["outputs"][1]["bytes"], 812);
         assert_eq!(plan.json()["schema"], 1);
         assert!(expected.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn the_files_of_zarr_stores_are_told() {
+        let mut plan = preview(&[("a.zarr", 3, 5), ("b.zarr", 3, 5)]);
+        plan.outputs.iter_mut().for_each(|o| o.files = Some(700));
+        assert!(plan.text().contains("\n\nfiles    1,400\nreading  in 3"));
+        assert_eq!(plan.json()["outputs"][1]["files"], 700);
+        plan.outputs[0].files = None;
+        assert!(!plan.text().contains("files    "));
     }
 
     #[test]

@@ -143,6 +143,23 @@ impl Group {
         Group::from(of).noted(self.ledger.clone())
     }
 
+    /// The files of a store in which they are [counted](super::counted); `None` where they are not, or where only the
+    /// writing tells.
+    pub fn files(&self) -> Option<u64> {
+        match &self.of {
+            GroupOf::Hdf5(_) => None,
+            GroupOf::Zarr(g) => g.files(),
+        }
+    }
+
+    /// A store that goes on from what this one has counted.
+    pub fn counted_on(&self) -> Group {
+        match &self.of {
+            GroupOf::Hdf5(_) => self.clone(),
+            GroupOf::Zarr(g) => Group::from(GroupOf::Zarr(g.counted_on())),
+        }
+    }
+
     /// What it is written as.
     pub fn container(&self) -> &Container {
         match &self.of {
@@ -262,7 +279,7 @@ impl Group {
             (GroupOf::Zarr(from), GroupOf::Zarr(to)) => from.copy(name, to, new_name)?,
             _ => false,
         };
-        if copied {
+        if copied && to.files().is_none() {
             let node = self.get(name)?;
             let node = node.with_context(|| format!("'{name}' is missing"))?;
             match &to.ledger {

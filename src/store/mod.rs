@@ -128,6 +128,15 @@ impl Format {
     }
 }
 
+/// A Zarr store of which only the files are counted: nothing that is written to it goes anywhere. `None` for other
+/// containers.
+pub fn counted(container: Container) -> Option<Group> {
+    match container.format {
+        Format::H5ad => None,
+        Format::Zarr => Some(Group::from(GroupOf::Zarr(zarr::counted(container)))),
+    }
+}
+
 /// Makes the store at `path` in which the datasets of a collection are created.
 pub fn begin_collection(path: &Path) -> Result<()> {
     zarr::collection::begin(path).with_context(|| format!("Create {}", path.display()))

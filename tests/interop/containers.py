@@ -128,6 +128,36 @@ def a_collection_is_what_annbatch_reads(case):
     _collection(case, "shuffled", permutation(3), "--shuffle", "--seed", "3", "--block-bytes", "700")
 
 
+def the_plan_tells_the_files(case):
+    """Exactly, but where only the writing tells how many elements an array has."""
+    told = 0
+    sources = [case.corpus / name for name in ("full.h5ad", "x_dense_f4.h5ad", "x_csc.h5ad", "rows_0.h5ad", "light_v2.zarr", "text_storage.h5ad")]
+    for source in [*sources, _without_pairs(case)]:
+        for options in (V2, V3, SHARDED):
+            label = " ".join([source.name, *options])
+            plan = case.run("slice", source, "p", "--size", SIZE, *options, "--dry-run", "--json")
+            case.check(label, [plan.stderr] if plan.returncode else [])
+            planned = [output["files"] for output in json.loads(plan.stdout)["outputs"]]
+            made = _shards(case, label, source, *options) or []
+            counted = [sum(p.is_file() for p in path.rglob("*")) for path in made]
+            case.check(label, [f"{counted} files, {planned} planned"] if any(p not in (None, c) for p, c in zip(planned, counted)) else [])
+            told += sum(p is not None for p in planned)
+    case.check("told", [] if told > 15 else [f"{told} stores alone"])
+
+
+def _without_pairs(case):
+    """Every element but those whose size is seen when they are written."""
+    adata = corpus.read(case.corpus / "full.h5ad")
+    for name in [k for k, v in adata.layers.items() if getattr(v, "format", "csr") == "csc"]:
+        del adata.layers[name]
+    for name in list(adata.obsp):
+        del adata.obsp[name]
+    for name in [k for k, v in adata.obsm.items() if type(v).__module__.startswith("awkward")]:
+        del adata.obsm[name]
+    del adata.uns["scalars"]  # anndata reads complex numbers, and writes none
+    return corpus.write(adata, case.work / "plain.h5ad")
+
+
 def a_damaged_index_of_a_zarr_shard_is_found(case):
     made = _shards(case, "damage", case.corpus / "full.h5ad", *SHARDED)
     file = next(p for p in sorted(made[0].glob("X/data/c/*")))

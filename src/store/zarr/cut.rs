@@ -150,6 +150,12 @@ impl Cut {
         (along - first, self.per_file.min(all - first))
     }
 
+    /// Files of an array of this shape.
+    pub fn files(&self, shape: &[u64]) -> u64 {
+        let sizes = shape.iter().zip(self.file_shape());
+        sizes.fold(1, |n, (len, file)| n.saturating_mul(len.div_ceil(file)))
+    }
+
     /// The shape of what a file holds.
     pub fn file_shape(&self) -> Vec<u64> {
         let mut shape = self.chunk.clone();

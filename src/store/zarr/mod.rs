@@ -6,6 +6,7 @@ mod attrs;
 mod codec;
 pub mod collection;
 mod consolidated;
+mod count;
 mod cut;
 mod decoder;
 mod describe;
@@ -36,6 +37,7 @@ pub use self::text::with_utf32;
 pub use self::write::Appender;
 
 use self::consolidated::Consolidated;
+use self::count::Count;
 use self::cut::Sizes;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attrs};
@@ -60,6 +62,8 @@ struct Root {
     container: Container,
     /// Where the store is read and has it.
     consolidated: Option<Consolidated>,
+    /// Where nothing is written, but files are counted.
+    count: Option<Count>,
 }
 
 pub enum Node {
@@ -98,6 +102,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
         entered: Entered::default(),
         container: Container::ZARR,
         consolidated,
+        count: None,
     }))
 }
 
@@ -112,7 +117,32 @@ pub fn create(path: &Path, container: Container) -> Result<Group> {
         entered: Entered::default(),
         container,
         consolidated: None,
+        count: None,
     }))
+}
+
+/// A store of which only the files are counted, until it is finished.
+pub fn counted(container: Container) -> Group {
+    let count = Count::default();
+    let (file, consolidated) = match container.zarr_version {
+        ZarrVersion::V2 => (meta::GROUP, Some(meta::CONSOLIDATED)),
+        ZarrVersion::V3 => (meta::V3, None),
+    };
+    let files = [Some(file), consolidated].into_iter().flatten();
+    files.for_each(|file| count.file(Path::new(""), file));
+    counting(container, count)
+}
+
+fn counting(container: Container, count: Count) -> Group {
+    root(Root {
+        folder: PathBuf::new(),
+        bounds: Bounds::Anywhere,
+        memory: Access::default().memory,
+        entered: Entered::default(),
+        container,
+        consolidated: None,
+        count: Some(count),
+    })
 }
 
 fn root(root: Root) -> Group {
@@ -144,6 +174,33 @@ impl Group {
         &self.root.container
     }
 
+    /// The store that goes on from what this one has counted.
+    pub fn counted_on(&self) -> Group {
+        let count = self.root.count.as_ref().map(Count::fork);
+        counting(self.root.container, count.unwrap_or_default())
+    }
+
+    /// The files of a store in which they are counted; `None` where they are not, or cannot be.
+    pub fn files(&self) -> Option<u64> {
+        self.root.count.as_ref()?.all()
+    }
+
+    /// Counts the metadata of a group at `path` below this one, and of those that lead to it.
+    fn count_groups(&self, count: &Count, path: &str, attrs: &Attrs) {
+        let mut folder = self.folder();
+        let file = match self.version() {
+            ZarrVersion::V2 => meta::GROUP,
+            ZarrVersion::V3 => meta::V3,
+        };
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            folder.push(name);
+            count.file(&folder, file);
+        }
+        if self.version() == ZarrVersion::V2 && *attrs != Attrs::default() {
+            count.file(&folder, meta::ATTRS);
+        }
+    }
+
     /// An error where no array of its version is such.
     pub fn check(&self, spec: &ArraySpec) -> Result<()> {
         describe::check(self.version(), spec)
@@ -162,6 +219,9 @@ impl Group {
     }
 
     pub fn get(&self, path: &str) -> Result<Option<Node>> {
+        if self.root.count.is_some() {
+            return Ok(None); // what is counted is not there
+        }
         let below = self.below(path)?;
         let (folder, bounds) = (below.folder(), &self.root.bounds);
         let context = || format!("Open '{}'", below.path);
@@ -203,6 +263,10 @@ impl Group {
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
         let path = &portable(path);
         let group = self.below(path)?;
+        if let Some(count) = &self.root.count {
+            self.count_groups(count, path, attrs);
+            return Ok(group);
+        }
         let mut folder = self.folder();
         for name in path.split('/') {
             folder.push(name);
@@ -225,6 +289,10 @@ impl Group {
     }
 
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
+        if let Some(count) = &self.root.count {
+            self.count_groups(count, &portable(path), attrs);
+            return Ok(());
+        }
         let node = match path {
             "" => self.clone(),
             _ => self.below(path)?,
@@ -250,6 +318,11 @@ impl Group {
         let mut json = Map::new();
         attrs::add_json(&mut json, attrs).with_context(context)?;
         let out = Appender::new(&array, spec, rows, json).with_context(context)?;
+        if let Some(count) = &self.root.count {
+            self.count_groups(count, path, attrs);
+            out.count();
+            return Ok(out);
+        }
         std::fs::create_dir(&folder).with_context(context)?;
         Ok(out)
     }
@@ -265,6 +338,10 @@ impl Group {
         }
         if let Some((parent, _)) = new_name.rsplit_once('/') {
             to.create_group(parent, &Attrs::default())?;
+        }
+        if let Some(count) = &to.root.count {
+            count.chunks(count::files_in(&source.folder())?);
+            return Ok(true);
         }
         let context = || format!("Copy '{}'", source.path);
         let bounds = &self.root.bounds;

@@ -15,6 +15,7 @@ use rustix::fs::Advice;
 use serde_json::{Map, Value};
 
 use super::codec::Codec;
+use super::count::Count;
 use super::cut::{Cut, MAX_ROW_BYTES};
 use super::describe::{self, Description};
 use super::shards::{Shards, Slot};
@@ -43,6 +44,8 @@ pub struct Appender {
     cut: Cut,
     /// Where files hold many chunks.
     shards: Option<Shards>,
+    /// Where nothing is written, but files are counted.
+    count: Option<Count>,
     /// The start of a chunk that is not complete.
     bytes: Vec<u8>,
     texts: Strings,
@@ -76,6 +79,7 @@ impl Appender {
             attrs,
             codec: Codec::new(container.compression(), spec.dtype.size().max(1))?,
             shards: (cut.per_file > 1).then(|| Shards::new(&folder)),
+            count: place.root.count.clone(),
             cut,
             folder,
             path: place.path(),
@@ -88,6 +92,33 @@ impl Appender {
         })
     }
 
+    /// Counts its files, as far as they are known before its rows.
+    pub(super) fn count(&self) {
+        let Some(count) = &self.count else {
+            return;
+        };
+        if self.rows == Rows::Growing {
+            count.begin_unknown();
+        } else if !self.spec.null {
+            count.chunks(self.cut.files(&self.spec.shape));
+        }
+    }
+
+    /// Ends an array that is counted; of one that grows only now the rows are known.
+    fn end_count(&mut self, count: &Count) -> u64 {
+        let per_row = self.spec.row_items();
+        if self.rows == Rows::Known {
+            return self.spec.rows();
+        }
+        let rows = self.items.checked_div(per_row).unwrap_or(0);
+        if let Some(first) = self.spec.shape.first_mut() {
+            *first = rows;
+        }
+        count.end_unknown();
+        count.chunks(self.cut.files(&self.spec.shape));
+        rows
+    }
+
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let size = self.spec.dtype.size();
         ensure!(size > 0, "Append bytes to text '{}'", self.path);
@@ -95,6 +126,9 @@ impl Appender {
         ensure!(whole, "Append a part of an element to '{}'", self.path);
         self.room((bytes.len() / size) as u64)?;
         self.items += (bytes.len() / size) as u64;
+        if self.count.is_some() {
+            return Ok(());
+        }
         let chunk = self.cut.items.saturating_mul(size);
         let missing = match self.bytes.len() {
             0 => 0,
@@ -138,7 +172,7 @@ impl Appender {
             self.cut.items * self.spec.dtype.size(),
             self.spec.row_bytes(),
         );
-        if size == 0 || row == 0 || self.cut.axis > 0 {
+        if size == 0 || row == 0 || self.cut.axis > 0 || self.count.is_some() {
             return Ok(false);
         }
         let items = count * self.spec.row_items();
@@ -172,6 +206,9 @@ impl Appender {
         );
         self.room(strings.len() as u64)?;
         self.items += strings.len() as u64;
+        if self.count.is_some() {
+            return Ok(());
+        }
         strings.iter().for_each(|text| self.texts.push(text));
         let mut pieces = self.cut.pieces(self.texts.len());
         let incomplete = |p: &mut Range<usize>| self.cut.axis == 0 && p.len() < self.cut.items;
@@ -186,6 +223,9 @@ impl Appender {
     }
 
     pub fn finish(mut self) -> Result<u64> {
+        if let Some(count) = self.count.take() {
+            return Ok(self.end_count(&count));
+        }
         let per_row = self.spec.row_items();
         let rows = match self.items.checked_div(per_row) {
             Some(rows) => rows,
