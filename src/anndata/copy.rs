@@ -220,13 +220,7 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
             None => out.write_records(to, &spec, &records, &array_attrs(&array)?),
         };
     }
-    let why = match &spec.dtype {
-        Dtype::Unsupported(why) => Some(why.clone()),
-        dtype if dtype.is_record_with_text() => Some("its records hold text of any length".into()),
-        Dtype::Record { .. } => out.refuses(&spec),
-        _ => None,
-    };
-    if let Some(why) = &why {
+    if let Some(why) = &why_not(&spec, out) {
         if !parent.copy_verbatim(name, out, to)? {
             return leave_out(&array, to, why);
         }
@@ -258,6 +252,16 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
         spec.dtype = Dtype::String; // of any length, which is UTF-8
     }
     values(&array, out, to, &attrs, spec)
+}
+
+/// Why an array cannot be written value by value; `None` where it can.
+fn why_not(spec: &ArraySpec, out: &Group) -> Option<String> {
+    match &spec.dtype {
+        Dtype::Unsupported(why) => Some(why.clone()),
+        dtype if dtype.is_record_with_text() => Some("its records hold text of any length".into()),
+        Dtype::Record { .. } => out.refuses(spec),
+        _ => None,
+    }
 }
 
 /// Names an array that cannot be converted to another format.

@@ -39,12 +39,7 @@ pub fn run(request: SliceRequest) -> Result<()> {
     if request.deal.cut.is_none() {
         tell_values(&request, selection.cells, &choice, &paths);
     }
-    if request.options.container.is_collection {
-        refuse_for_collection(&selection).map_err(blame)?;
-        session.name_collection(output::collection_path(&request.prefix), paths)?;
-    } else {
-        session.name(paths)?;
-    }
+    name(&mut session, &request, paths, &selection).map_err(blame)?;
     session.label(choice.labels);
     session.stage()?;
     if request.names.is_none() && !request.options.container.is_collection {
@@ -163,6 +158,20 @@ fn settle_seed(request: &SliceRequest, session: &mut Session) -> Result<Option<S
     let resumed = recorded.filter(|_| given.drawn);
     let resumed = resumed.and_then(|run| resume::seed(request, &session.fingerprints, &run));
     Ok(Some(resumed.unwrap_or_else(|| given.seed.clone())))
+}
+
+/// Says what the shards are called, and refuses of what no collection could be read.
+fn name(
+    session: &mut Session,
+    request: &SliceRequest,
+    shards: Vec<PathBuf>,
+    selection: &Selection,
+) -> Result<()> {
+    if !request.options.container.is_collection {
+        return session.name(shards);
+    }
+    refuse_for_collection(selection)?;
+    session.name_collection(output::collection_path(&request.prefix), shards)
 }
 
 /// An error where annbatch could not read what would be made.

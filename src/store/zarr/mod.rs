@@ -6,6 +6,7 @@ mod attrs;
 mod codec;
 pub mod collection;
 mod consolidated;
+mod copy;
 mod count;
 mod cut;
 mod decoder;
@@ -19,14 +20,12 @@ mod shards;
 mod text;
 mod write;
 
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
@@ -345,7 +344,7 @@ impl Group {
         }
         let context = || format!("Copy '{}'", source.path);
         let bounds = &self.root.bounds;
-        copy_folder(&source.folder(), &target.folder(), bounds, &[], false)
+        copy::folder(&source.folder(), &target.folder(), bounds, &[], false)
             .with_context(context)?;
         Ok(true)
     }
@@ -441,64 +440,10 @@ fn set_attrs(folder: &Path, version: ZarrVersion, attrs: &Attrs) -> Result<()> {
     }
 }
 
-/// Creates a file, and the folders below that of its array: version 3 has some for each axis.
-fn create_file(path: &Path) -> std::io::Result<File> {
-    match File::create(path) {
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
-            File::create(path)
-        }
-        created => created,
-    }
-}
-
 /// An error where a file or folder of a store is a symbolic link, or lies below one, that leads out of it.
 fn check(bounds: &Bounds, path: &Path) -> Result<()> {
     bounds.check(path, || {
         format!("{} leads out of the store", path.display())
-    })
-}
-
-/// Copies a folder and all in it, and what symbolic links lead to; `parents` are the folders that are being copied.
-/// Links to folders behind one another could double the paths at each level, so there is one at most on a path.
-fn copy_folder(
-    from: &Path,
-    to: &Path,
-    bounds: &Bounds,
-    parents: &[PathBuf],
-    behind_link: bool,
-) -> Result<()> {
-    let real = from.canonicalize()?;
-    check(bounds, from)?;
-    ensure!(
-        !parents.contains(&real),
-        "{} leads to a folder that holds it",
-        from.display()
-    );
-    ensure!(parents.len() < 64, "{} lies too deep", from.display());
-    let is_link = std::fs::symlink_metadata(from)?.is_symlink();
-    ensure!(
-        !(is_link && behind_link),
-        "{} is a link to a folder behind another such link",
-        from.display()
-    );
-    let behind_link = is_link || behind_link;
-    let parents = [parents, &[real]].concat();
-    std::fs::create_dir(to).with_context(|| format!("Create {}", to.display()))?;
-    let entries: Vec<_> = std::fs::read_dir(from)?.collect::<Result<_, _>>()?;
-    entries.into_par_iter().try_for_each(|entry| {
-        let (from, to) = (entry.path(), to.join(entry.file_name()));
-        let found = std::fs::metadata(&from).with_context(|| from.display().to_string())?;
-        if found.is_dir() {
-            return copy_folder(&from, &to, bounds, &parents, behind_link);
-        }
-        if entry.file_type()?.is_symlink() {
-            check(bounds, &from)?;
-        }
-        ensure!(found.is_file(), "{} is not a file", from.display());
-        std::fs::copy(&from, &to)
-            .with_context(|| format!("{} to {}", from.display(), to.display()))?;
-        Ok(())
     })
 }
 

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -111,10 +111,21 @@ fn append(
     Ok(())
 }
 
+/// Creates a file, and the folders below that of its array: version 3 has some for each axis.
+pub fn create_file(path: &Path) -> std::io::Result<File> {
+    match File::create(path) {
+        Err(e) if e.kind() == ErrorKind::NotFound => {
+            path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            File::create(path)
+        }
+        created => created,
+    }
+}
+
 impl Shard {
     fn create(path: &Path, slot: &Slot) -> Result<Shard> {
         Ok(Shard {
-            file: super::create_file(path)?,
+            file: create_file(path)?,
             end: 0,
             flushed: 0,
             index: vec![MISSING; usize::try_from(slot.of)?],
