@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::encoding::Encoding;
 use crate::report::failure::in_element;
-use crate::store::spec::{Attr, Dtype};
+use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Group, Node};
 
 /// The name of the index column.
@@ -39,8 +39,32 @@ pub fn column_order(frame: &Group) -> Result<Vec<String>> {
         format!("Dataframe '{path}' has no list of names 'column-order'")
     })?;
     let mut seen = HashSet::new();
-    let listed = listed.into_iter();
+    let listed = listed.into_iter().filter(|name| !frame.hides(name));
     Ok(listed.filter(|name| seen.insert(name.clone())).collect())
+}
+
+/// The attributes of a group, which list no columns that are not shown.
+pub fn attrs(group: &Group) -> Result<Attrs> {
+    let mut attrs = group.attrs()?;
+    if let Some(mut order) = attrs.get("column-order").and_then(Attr::as_texts)
+        && order.iter().any(|name| group.hides(name))
+    {
+        order.retain(|name| !group.hides(name));
+        attrs.set("column-order", Attr::texts(order));
+    }
+    Ok(attrs)
+}
+
+/// What is in the group of a dataframe beside the columns `listed`.
+pub fn unlisted(frame: &Group, listed: &[String]) -> Result<Vec<String>> {
+    let mut names = frame.names()?;
+    names.retain(|name| {
+        // A column `a/b` is in a group `a`.
+        let folder = format!("{name}/");
+        let is_listed = |l: &String| l == name || l.starts_with(&folder);
+        !listed.iter().any(is_listed)
+    });
+    Ok(names)
 }
 
 /// Whether categories are ordered, by the attribute that says so; false where there is none. An error for what Python

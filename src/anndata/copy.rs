@@ -170,7 +170,7 @@ fn is_current(node: &Node) -> Result<bool> {
 }
 
 fn group_attrs(group: &Group, encoding: &Encoding) -> Result<Attrs> {
-    let mut attrs = group.attrs()?;
+    let mut attrs = columns::attrs(group)?;
     if attrs.get("encoding-type").is_some() {
         return Ok(attrs);
     }
@@ -194,13 +194,15 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
     let spec = array.spec().clone();
     if unlabelled && let Dtype::Record { fields, .. } = &spec.dtype {
         if matches!(to, "var" | "raw/var") {
-            return old_frame(older::record_frame(array, parent)?, out, to);
+            let frame = older::record_frame(array, parent)?;
+            return old_frame(frame.shown(parent, name), out, to);
         }
         if to == "varm" || to == "raw/varm" {
             out.create_group(to, &Attrs::encoding("dict", "0.1.0"))?;
             let fields = fields.clone();
             let array = Arc::new(array);
-            for field in fields {
+            let shown = |field: &Field| !parent.hides(&format!("{name}/{}", field.name));
+            for field in fields.into_iter().filter(shown) {
                 let leaf = Leaf {
                     path: format!("{to}/{}", field.name),
                     attrs: Attrs::encoding("array", "0.2.0"),
@@ -442,7 +444,12 @@ fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
 
 /// Whether the nodes at `path` in two files hold the same, values included.
 pub fn same(a: &Group, b: &Group, path: &str) -> Result<bool> {
-    match (a.get(path)?, b.get(path)?) {
+    same_nodes(a.get(path)?, b.get(path)?)
+}
+
+/// Whether two nodes hold the same, values included.
+pub fn same_nodes(a: Option<Node>, b: Option<Node>) -> Result<bool> {
+    match (a, b) {
         (None, None) => Ok(true),
         (Some(Node::Group(a)), Some(Node::Group(b))) => {
             let names = a.names()?;

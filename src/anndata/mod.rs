@@ -8,6 +8,7 @@
 
 pub mod columns;
 pub mod copy;
+pub mod elements;
 pub mod encoding;
 pub mod heal;
 pub mod lengths;

@@ -46,6 +46,19 @@ pub struct OldCategories {
     pub ordered: bool,
 }
 
+impl OldFrame {
+    /// The frame `name` of `parent` as far as its columns are shown.
+    pub fn shown(mut self, parent: &Group, name: &str) -> OldFrame {
+        let hidden = |column: &OldColumn| parent.hides(&format!("{name}/{}", column.name));
+        self.columns.retain(|column| !hidden(column));
+        let mut names = self.columns.iter().map(|column| column.name.clone());
+        if let Some(index) = names.next() {
+            self.attrs = frame_attrs(&index, names.collect());
+        }
+        self
+    }
+}
+
 impl ColumnSource {
     /// The attributes of the column in the current layout.
     pub fn attrs(&self) -> Result<Attrs> {

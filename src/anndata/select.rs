@@ -231,12 +231,15 @@ impl Selection {
                 .push((to.into(), Attrs::encoding("dict", "0.1.0")));
             for field in fields {
                 let path = format!("{to}/{}", field.name);
+                if self.root.hides(&path) {
+                    continue;
+                }
                 let attrs = Attrs::encoding("array", "0.2.0");
                 self.leaf(&path, attrs, Source::Field(array.clone(), field))?;
             }
             return Ok(());
         }
-        let frame = older::record_frame(array, &self.root)?;
+        let frame = older::record_frame(array, &self.root)?.shown(&self.root, to);
         self.groups.push((to.into(), frame.attrs));
         for column in frame.columns {
             self.old_column(column, to)?;
@@ -277,17 +280,13 @@ impl Selection {
 
     /// A dataframe: the columns that it lists, and whatever else lies in its group.
     fn frame(&mut self, group: &Group, to: &str) -> Result<()> {
-        let attrs = group.attrs()?;
+        let attrs = columns::attrs(group)?;
         let listed = columns::columns(group)?;
         self.groups.push((to.into(), attrs));
         for name in &listed {
             self.take(group, name, &format!("{to}/{name}"))?;
         }
-        for name in group.names()? {
-            let folder = format!("{name}/");
-            if listed.iter().any(|l| *l == name || l.starts_with(&folder)) {
-                continue;
-            }
+        for name in columns::unlisted(group, &listed)? {
             let path = format!("{to}/{name}");
             self.unlisted.push(path.clone());
             let node = group.get(&name)?;

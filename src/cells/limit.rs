@@ -3,17 +3,19 @@
 use anyhow::{Context, Result};
 
 use super::Obs;
+use crate::anndata::elements::MissingText;
 use crate::anndata::select::Selection;
 use crate::frame::demote::Demoted;
 use crate::output::Scratch;
 use crate::store::{self, Access, Container};
 
 /// Makes plain values of the columns that have more than `most` categories. They are written to
-/// `scratch`, and from there it is as if the file had them. Without `scratch` it is only said what they become.
+/// `scratch`, and from there it is as if the file had them; `texts` as for [`Demoted::plain`]. Without `scratch` it is only said what they become.
 pub fn categories(
     obs: &Obs,
     selection: &mut Selection,
     most: u64,
+    texts: Option<&MissingText>,
     scratch: Option<&Scratch>,
 ) -> Result<()> {
     let mut beyond = selection.categoricals_beyond(most);
@@ -29,6 +31,7 @@ pub fn categories(
         let context = || format!("Column 'obs/{name}'");
         let column = obs.column(name)?;
         let demoted = Demoted::of(&column).with_context(context)?;
+        let demoted = demoted.plain(texts, name)?;
         demoted.tell(name, most);
         match &out {
             Some(out) => demoted.write(out, &at.to_string()).with_context(context)?,

@@ -5,6 +5,7 @@
 
 mod check;
 mod deal;
+mod elements;
 mod filter;
 mod info;
 mod joining;

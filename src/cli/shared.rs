@@ -3,13 +3,16 @@
 use std::ffi::OsStr;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, ValueEnum, ValueHint};
 use tracing::warn;
 
+use super::elements::ElementArgs;
 use super::values::{memory, most_categories, positive, size};
+use crate::anndata::elements::Elements;
 use crate::codec::compression::Compression;
 use crate::extract::plan;
 use crate::limits;
@@ -31,6 +34,10 @@ pub struct Options {
     pub machine: Machine,
     /// How inputs are opened.
     pub access: Access,
+    /// What is taken of them.
+    pub elements: Arc<Elements>,
+    /// Whether CSC matrices come out as CSR ones.
+    pub csr: bool,
     pub container: Container,
     /// Above this a categorical column of obs becomes plain values.
     pub max_categories: u64,
@@ -51,7 +58,7 @@ pub struct Options {
 pub struct TableArgs {
     /// Take the columns that options name from this table (.csv or .tsv, .gz too) where it has them, and add them to
     /// obs; it has a line for every cell
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(long, alias = "cs", value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub csv_file: Option<PathBuf>,
 
     /// The table's column with the names of the cells [default: the first]
@@ -104,6 +111,9 @@ impl ReadArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Output")]
 pub struct OutputArgs {
+    #[command(flatten)]
+    pub elements: ElementArgs,
+
     /// Compress the arrays: gzip (fast, files about as large as h5py's default), gzip:1 to gzip:9, or none; .h5ad also
     /// has lzf, Zarr has lz4, and zstd, or zstd:1 to zstd:22 [default: none in .h5ad, lz4 in Zarr]
     #[arg(long, value_name = "FILTER", value_parser = Filters, hide_possible_values = true)]
@@ -204,6 +214,8 @@ impl OutputArgs {
         Options {
             machine,
             access: read.access(machine.memory),
+            csr: self.elements.csr,
+            elements: Arc::new(self.elements.settle()),
             container,
             max_categories: self.max_categories,
             verify: self.verify,

@@ -33,7 +33,9 @@ pub fn run(request: MergeRequest) -> Result<()> {
     let inputs = count(files as u64, "file");
     info!("Merging {inputs} into {}...", output.display());
     warn_of_missing(paths);
-    let inputs = JoinedInputs::look(paths, options.access, *modes, sources, genes.as_ref())?;
+    let elements = &options.elements;
+    let genes = genes.as_ref();
+    let inputs = JoinedInputs::look(paths, (options.access, elements), *modes, sources, genes)?;
     let cells = inputs.cells();
     if !request.overwrite {
         let again = || cells_of(output, &options.access) == Some(cells);

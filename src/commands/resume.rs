@@ -29,6 +29,8 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
     let Options {
         machine: _,
         access,
+        elements,
+        csr,
         container,
         max_categories,
         verify,
@@ -54,6 +56,8 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         "inputs": inputs.collect::<Vec<_>>(),
         "join": join.identity(),
         "follow_external": access.follow_external,
+        "elements": elements.identity(),
+        "csr": csr,
         "shards": deal_identity(deal),
         "seed": seed.map(ToString::to_string),
         "max_categories": max_categories,

@@ -103,13 +103,14 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Opens the files whose rows are taken: one as it is, several as one, of which all but the matrices is written to
-    /// `scratch`.
+    /// Opens the files whose rows are taken, as far as their elements are asked for: one as it is, several as one, of which
+    /// all but the matrices is written to `scratch`.
     pub fn open(&self, join: &JoinRequest, scratch: &Scratch) -> Result<(Group, Selection)> {
+        let elements = &self.options.elements;
         let Some(input) = join.one_file() else {
-            let (access, genes) = (self.options.access, join.genes.as_ref());
-            let inputs =
-                JoinedInputs::look(&join.inputs, access, join.modes, &join.sources, genes)?;
+            let how = (self.options.access, elements);
+            let genes = join.genes.as_ref();
+            let inputs = JoinedInputs::look(&join.inputs, how, join.modes, &join.sources, genes)?;
             ensure_room(&[Need {
                 bytes: inputs.bytes_beside(),
                 folder: scratch.parent().to_owned(),
@@ -118,9 +119,11 @@ impl<'a> Session<'a> {
             return inputs.select(&scratch.folder()?);
         };
         let root = store::open(input, &self.options.access)?;
-        let selection = Selection::of(&root)?;
+        let taken = elements.of(&root)?;
+        elements.check_used()?;
+        let selection = Selection::of(&taken)?;
         selection.warn_unlisted();
-        unsound::warn(&root)?;
+        unsound::warn(&taken)?;
         Ok((root, selection))
     }
 
@@ -148,7 +151,11 @@ impl<'a> Session<'a> {
             }
         }
         let kept = (!self.options.dry_run).then_some(scratch);
-        limit::categories(&obs, selection, self.options.max_categories, kept)?;
+        let (most, texts) = (
+            self.options.max_categories,
+            self.options.elements.plain_strings(),
+        );
+        limit::categories(&obs, selection, most, texts, kept)?;
         Ok(obs)
     }
 
@@ -359,6 +366,7 @@ impl<'a> Session<'a> {
             order: task.order,
             outputs: self.staged().to_vec(),
             container: self.options.container,
+            csr: self.options.csr,
             budget: task.budget,
             scratch: task.scratch,
             progress: &progress,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tracing::warn;
 
 use super::plan::{self, Budget};
-use super::{Order, Request};
+use super::{Order, Request, ready};
 use crate::anndata::select::Selection;
 use crate::report::preview::{Planned, Preview};
 use crate::report::words::count;
@@ -95,6 +95,8 @@ impl Approach {
             scratch_bytes(matrix, elements, request.outputs.len() as u64)
         });
         let swept = swept.filter(|bytes| *bytes > self.wave.sweep / csc.len() as u64);
+        let turned = request.csr.then(|| ready::scratch_bytes(selection));
+        let swept = swept.filter(|_| !request.csr).chain(turned);
         unpacked.chain(swept).fold(0, u64::saturating_add)
     }
 }

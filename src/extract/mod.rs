@@ -12,6 +12,7 @@ mod needs;
 mod order;
 mod output;
 pub mod plan;
+mod ready;
 pub mod sizes;
 
 use std::ops::Range;
@@ -36,9 +37,9 @@ use crate::resources::{self, Need, ensure_room, format_size};
 use crate::rows::block::{Block, CellColumns};
 use crate::rows::cellset::CellSet;
 use crate::rows::csc::Swept;
-use crate::rows::leaf::{Leaf, Source};
+use crate::rows::leaf::Leaf;
 use crate::rows::targets::Targets;
-use crate::rows::writer::{self, LeafWriter};
+use crate::rows::writer::LeafWriter;
 use crate::store::Container;
 
 /// Which rows go where.
@@ -49,6 +50,8 @@ pub struct Request<'a> {
     /// Where each output is written.
     pub outputs: Vec<PathBuf>,
     pub container: Container,
+    /// Whether CSC matrices come out as CSR ones.
+    pub csr: bool,
     pub budget: Budget,
     /// A folder of this run's own.
     pub scratch: &'a Scratch,
@@ -135,6 +138,9 @@ impl<'a> Engine<'a> {
         request: &'a Request<'a>,
         needs: &mut Vec<Need>,
     ) -> Result<Engine<'a>> {
+        if request.csr {
+            ready::turn(selection, request, needs)?;
+        }
         let approach = Approach::of(selection, request)?;
         let span = request.span();
         let total = span.end - span.start;
@@ -145,7 +151,7 @@ impl<'a> Engine<'a> {
         needs.push(needs::of_scratch(selection, request, &approach));
         ensure_room(needs)?;
         if approach.unpacks {
-            unpack(&mut selection.leaves, request.scratch)?;
+            ready::unpack(&mut selection.leaves, request.scratch)?;
         }
         for leaf in &selection.leaves {
             debug!("'{}': {}", leaf.path, leaf.storage());
@@ -417,27 +423,6 @@ impl Request<'_> {
         }
         Ok(count)
     }
-}
-
-/// Decodes compressed arrays once, where waves would decode them again and again.
-fn unpack(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
-    let bytes = leaves.iter().map(Leaf::unpacked_bytes);
-    let bytes = bytes.fold(0, u64::saturating_add);
-    if bytes == 0 {
-        return Ok(());
-    }
-    info!("Unpacking {} to scratch...", format_size(bytes));
-    let folder = scratch.folder()?;
-    leaves.iter_mut().try_for_each(|leaf| {
-        if leaf.unpacked_bytes() == 0 || !matches!(leaf.source, Source::Stacked(_)) {
-            return leaf.unpack(&folder);
-        }
-        let plain = writer::unpacked(leaf, &folder)?;
-        if let Source::Stacked(stacked) = &mut leaf.source {
-            stacked.read_from(move |ranges| plain.read(ranges));
-        }
-        Ok(())
-    })
 }
 
 fn log_plan(request: &Request, total: u64, at_once: u64) {

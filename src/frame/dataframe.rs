@@ -33,7 +33,11 @@ impl Frame {
         let (index_name, columns) = match layout(root, path)? {
             Layout::Current(group) => (index_name(&group)?, column_order(&group)?),
             Layout::Old(group) => index_first(columns(&group)?)?,
-            Layout::Records(array) => index_first(older::record_names(&array)?)?,
+            Layout::Records(array) => {
+                let mut names = older::record_names(&array)?;
+                names.retain(|name| !root.hides(&format!("{path}/{name}")));
+                index_first(names)?
+            }
         };
         let index = column(root, path, &index_name)?;
         let mut frame = Frame {

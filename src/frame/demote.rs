@@ -15,6 +15,7 @@ use super::column::Column;
 use super::distinct;
 use super::unify::ColumnPlan;
 use super::values::{Data, Values};
+use crate::anndata::elements::MissingText;
 use crate::anndata::encoding::extras;
 use crate::dtype::{ints, number};
 use crate::store::Group;
@@ -54,6 +55,12 @@ impl Demoted<'_> {
             plan: plan.context("No type holds its categories")?,
             of_categories,
         })
+    }
+
+    /// As [`ColumnPlan::plain`], for the column `name` of obs.
+    pub fn plain(self, texts: Option<&MissingText>, name: &str) -> Result<Self> {
+        let plan = self.plan.plain(texts, &format!("obs/{name}"))?;
+        Ok(Demoted { plan, ..self })
     }
 
     /// Says what becomes of the column `name` of obs, which has more than `most` categories.
@@ -211,6 +218,7 @@ fn candidates(dtype: &Dtype, missing: bool) -> Vec<ColumnPlan> {
 fn dtype_of(plan: &ColumnPlan) -> Dtype {
     match plan {
         ColumnPlan::Plain(dtype) | ColumnPlan::Nullable(dtype, _) => dtype.clone(),
+        ColumnPlan::Filled(_) => Dtype::String,
         ColumnPlan::Categorical(categories) => categories.code_dtype(),
         ColumnPlan::United(united) => dtype_of(&united.plan),
     }

@@ -8,6 +8,7 @@ pub mod categories;
 pub mod column;
 pub mod dataframe;
 pub mod demote;
+pub mod digest;
 pub mod distinct;
 pub mod survey;
 pub mod unify;

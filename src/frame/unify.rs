@@ -16,7 +16,9 @@ use super::column::Column;
 use super::demote::United;
 use super::survey::Survey;
 use super::values::{Data, Values};
+use crate::anndata::elements::MissingText;
 use crate::dtype::promote;
+use crate::report::failure::Failure;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Kind, Strings};
 use crate::store::{Appender, Group, Rows};
 
@@ -26,6 +28,8 @@ pub enum ColumnPlan {
     Plain(Dtype),
     /// Integers, bools or text with a mask, and the attributes of their group.
     Nullable(Dtype, Attrs),
+    /// Text, with this in the place of what is missing.
+    Filled(String),
     Categorical(Categories),
     /// What would be categorical, but has too many categories.
     United(United),
@@ -98,6 +102,30 @@ impl ColumnPlan {
         ColumnPlan::Nullable(dtype, attrs)
     }
 
+    /// Text without a mask where `texts` asks for that; `name` is for messages.
+    ///
+    /// # Errors
+    /// Text with a mask, where nothing is to be written in the place of what is missing.
+    pub fn plain(self, texts: Option<&MissingText>, name: &str) -> Result<ColumnPlan> {
+        let Some(missing) = texts else {
+            return Ok(self);
+        };
+        match self {
+            ColumnPlan::Nullable(dtype, _) if dtype.is_string() => match missing {
+                Some(text) => Ok(ColumnPlan::Filled(text.clone())),
+                None => bail!(Failure::value(format!(
+                    "'{name}' will have missing values, for which plain strings have no form; give --missing-as TEXT, \
+                     or --drop {name}"
+                ))),
+            },
+            ColumnPlan::United(mut united) => {
+                united.plan = Box::new(united.plan.plain(texts, name)?);
+                Ok(ColumnPlan::United(united))
+            }
+            other => Ok(other),
+        }
+    }
+
     /// A categorical column of the texts `keys`, each once.
     pub fn of_keys(keys: &[String]) -> Result<ColumnPlan> {
         let texts = keys.iter().map(|key| key.as_bytes()).collect();
@@ -138,6 +166,7 @@ impl ColumnPlan {
                 united.decode(&united.categories().encode_values(values)?)
             }
             ColumnPlan::Plain(dtype) => with_nan(values.cast(dtype)?),
+            ColumnPlan::Filled(text) => filled(&values.cast(&Dtype::String)?, text),
             ColumnPlan::Nullable(dtype, _) => {
                 let mut values = values.cast(dtype)?;
                 values.missing.resize(values.data.len(), false);
@@ -152,6 +181,10 @@ impl ColumnPlan {
             ColumnPlan::Plain(dtype) | ColumnPlan::Nullable(dtype, _) => (dtype.clone(), 0),
             ColumnPlan::Categorical(categories) => (categories.code_dtype(), 0xff),
             ColumnPlan::United(united) => return united.plan.missing(rows),
+            ColumnPlan::Filled(text) => {
+                let texts = std::iter::repeat_n(text.as_bytes(), rows);
+                return Ok(Data::Text(texts.collect()).into());
+            }
         };
         let data = if dtype.is_string() {
             Data::Text(Strings {
@@ -168,7 +201,9 @@ impl ColumnPlan {
         match self {
             ColumnPlan::Plain(_) => with_nan(Values { data, missing }),
             ColumnPlan::Nullable(..) => Ok(Values { data, missing }),
-            ColumnPlan::Categorical(_) | ColumnPlan::United(_) => Ok(data.into()),
+            ColumnPlan::Categorical(_) | ColumnPlan::United(_) | ColumnPlan::Filled(_) => {
+                Ok(data.into())
+            }
         }
     }
 
@@ -176,6 +211,7 @@ impl ColumnPlan {
     pub fn create(&self, out: &Group, path: &str, rows: u64) -> Result<Writer> {
         let (values, mask) = match self {
             ColumnPlan::Plain(dtype) => (array(out, path, rows, dtype)?, None),
+            ColumnPlan::Filled(_) => (array(out, path, rows, &Dtype::String)?, None),
             ColumnPlan::Nullable(dtype, attrs) => {
                 out.create_group(path, attrs)?;
                 let values = array(out, &format!("{path}/values"), rows, dtype)?;
@@ -284,6 +320,22 @@ fn with_nan(mut values: Values) -> Result<Values> {
     }
     values.missing.clear();
     Ok(values)
+}
+
+/// Texts with `text` in the place of those that are missing.
+fn filled(values: &Values, text: &str) -> Result<Values> {
+    let Data::Text(texts) = &values.data else {
+        bail!("Numbers where text is expected");
+    };
+    let each = texts.iter().enumerate();
+    let filled = each.map(|(row, own)| {
+        if values.is_missing(row) {
+            text.as_bytes()
+        } else {
+            own
+        }
+    });
+    Ok(Data::Text(filled.collect()).into())
 }
 
 /// An error where values that only HDF5 can express would have to become others, or be missing.

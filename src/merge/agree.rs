@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 
-use super::digest::{self, Digest};
 use crate::anndata::encoding::Encoding;
+use crate::frame::digest::{self, Digest};
 use crate::store::{Group, Node};
 
 /// Of several values for one place, which is kept.

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 
 use crate::cells::expr::TypedExpr;
 use crate::cells::names::{self, Names};
-use crate::cells::{Obs, eval, near};
+use crate::cells::{Obs, eval};
 use crate::frame::column::ColumnKind;
 use crate::frame::dataframe::Frame;
 use crate::frame::values::Data;
 use crate::report::failure::Failure;
+use crate::report::near::near;
 use crate::report::words::{count, thousands};
 use crate::store::spec::{Dtype, Strings};
 

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use super::chosen::ChosenGenes;
 use super::frames::Head;
 use super::join::{Join, Joined, Joiner};
+use crate::anndata::elements::MissingText;
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::dataframe::Frame;
 use crate::frame::survey::Survey;
@@ -105,8 +106,8 @@ impl JoinedGenes {
         self.head.retain(wanted);
     }
 
-    /// Writes the frame; what a gene has in no input is missing.
-    pub fn write(self, out: &Group, path: &str) -> Result<Joined> {
+    /// Writes the frame; what a gene has in no input is missing. `texts` as for [`ColumnPlan::plain`].
+    pub fn write(self, out: &Group, path: &str, texts: Option<&MissingText>) -> Result<Joined> {
         let JoinedGenes {
             joined,
             head,
@@ -115,7 +116,7 @@ impl JoinedGenes {
         let index = head.create(out, path)?;
         let named = head.columns().iter().zip(columns);
         for (name, picked) in named.filter(|(name, _)| **name != index) {
-            picked.write(&joined, out, &format!("{path}/{name}"))?;
+            picked.write(&joined, out, &format!("{path}/{name}"), texts)?;
         }
         let rows = joined.index.len() as u64;
         let mut names = head.create_index(out, &format!("{path}/{index}"), rows)?;
@@ -126,7 +127,13 @@ impl JoinedGenes {
 }
 
 /// Writes the frame of one input over the joined genes; what it has not is missing.
-pub fn reindexed(frame: &Frame, joined: &Joined, out: &Group, path: &str) -> Result<()> {
+pub fn reindexed(
+    frame: &Frame,
+    joined: &Joined,
+    out: &Group,
+    path: &str,
+    texts: Option<&MissingText>,
+) -> Result<()> {
     let mut head = Head::default();
     head.add(frame)?;
     let genes = joined.numbers(&frame.index()?)?;
@@ -135,7 +142,7 @@ pub fn reindexed(frame: &Frame, joined: &Joined, out: &Group, path: &str) -> Res
         let mut picked = Picked::default();
         let column = frame.find(name)?.context("It is missing")?;
         picked.add(&column, &genes, (0..genes.len()).collect())?;
-        picked.write(joined, out, &format!("{path}/{name}"))?;
+        picked.write(joined, out, &format!("{path}/{name}"), texts)?;
     }
     let rows = joined.index.len() as u64;
     let mut names = head.create_index(out, &format!("{path}/{index}"), rows)?;
@@ -207,7 +214,13 @@ impl Picked {
         sources
     }
 
-    fn write(mut self, joined: &Joined, out: &Group, to: &str) -> Result<()> {
+    fn write(
+        mut self,
+        joined: &Joined,
+        out: &Group,
+        to: &str,
+        texts: Option<&MissingText>,
+    ) -> Result<()> {
         let sources = self.sources(joined);
         let absent = sources.contains(&None);
         if self.survey.reopen(absent) {
@@ -216,7 +229,7 @@ impl Picked {
                 self.survey.look_at(seen)?;
             }
         }
-        let plan = ColumnPlan::of(self.survey, absent, to)?;
+        let plan = ColumnPlan::of(self.survey, absent, to)?.plain(texts, to)?;
         let pieces = self.pieces.into_iter().map(|p| plan.convert(p.values));
         let pieces = pieces.collect::<Result<Vec<_>>>()?;
         let blank = plan.missing(usize::from(absent))?;

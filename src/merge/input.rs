@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::join::{ColumnMap, Joined};
 use super::stack::{self, Shape};
+use crate::anndata::elements::Elements;
 use crate::anndata::select::Selection;
 use crate::frame::dataframe::Frame;
 use crate::report::failure::InFile;
@@ -21,11 +22,12 @@ pub struct Input {
 }
 
 impl Input {
-    pub fn open(path: &Path, access: &Access) -> Result<Input> {
+    /// Opens a file as far as its `elements` are taken.
+    pub fn open(path: &Path, access: &Access, elements: &Elements) -> Result<Input> {
         let name = path.display().to_string();
         Format::check_input(path)?;
         let open = || -> Result<_> {
-            let root = store::open(path, access)?;
+            let root = elements.of(&store::open(path, access)?)?;
             let selection = Selection::of(&root)?;
             Ok((root, selection))
         };
@@ -120,7 +122,8 @@ impl Input {
                 Some(Node::Array(array)) => match &array.spec().dtype {
                     Dtype::Record { .. } if folder.starts_with("raw") => found.push(path),
                     Dtype::Record { fields, .. } => {
-                        found.extend(fields.iter().map(|field| format!("{path}/{}", field.name)));
+                        let named = fields.iter().map(|field| format!("{path}/{}", field.name));
+                        found.extend(named.filter(|path| !self.root.hides(path)));
                     }
                     _ => {}
                 },

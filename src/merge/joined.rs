@@ -25,6 +25,7 @@ use super::sources::Sources;
 use super::stack::{Shape, Stack};
 use super::{Modes, folder_of, genes_of, is_merged};
 use crate::anndata::copy::{self, Copy};
+use crate::anndata::elements::{Elements, MissingText};
 use crate::anndata::select::Selection;
 use crate::output;
 use crate::report::progress::Progress;
@@ -51,6 +52,7 @@ pub struct JoinedInputs<'a> {
 struct Inputs<'a> {
     paths: &'a [PathBuf],
     access: Access,
+    elements: &'a Arc<Elements>,
     sources: &'a Sources,
 }
 
@@ -83,7 +85,7 @@ struct Merged {
 impl Inputs<'_> {
     fn open(&self, at: usize) -> Result<Input> {
         let path = self.paths.get(at).context("There is no such input")?;
-        Input::open(path, &self.access)
+        Input::open(path, &self.access, self.elements)
     }
 }
 
@@ -94,7 +96,7 @@ impl<'a> JoinedInputs<'a> {
     /// What cannot be put together.
     pub fn look(
         paths: &'a [PathBuf],
-        access: Access,
+        (access, elements): (Access, &'a Arc<Elements>),
         modes: Modes,
         sources: &'a Sources,
         genes: Option<&GeneChoice>,
@@ -102,6 +104,7 @@ impl<'a> JoinedInputs<'a> {
         let inputs = Inputs {
             paths,
             access,
+            elements,
             sources,
         };
         let first = inputs.open(0)?;
@@ -111,6 +114,7 @@ impl<'a> JoinedInputs<'a> {
         for at in 1..paths.len() {
             scan.add(&inputs.open(at)?, &first)?;
         }
+        elements.check_used()?;
         let mut outline = Outline::of(scan)?;
         if outline.reopen() {
             for at in 0..paths.len() {
@@ -203,12 +207,18 @@ impl<'a> JoinedInputs<'a> {
         let of = || format!("Read {}", first.name);
         first.selection.write_part(out, of_first).with_context(of)?;
         outline.shared.keep_columns(&mut outline.genes);
-        let genes = outline.genes.write(out, "var").context("Merge 'var'")?;
+        let texts = inputs.elements.plain_strings();
+        let genes = outline.genes.write(out, "var", texts);
+        let genes = genes.context("Merge 'var'")?;
         let raw_genes = match outline.raw_genes {
             None => None,
             Some(genes) => {
                 out.create_group("raw", &Attrs::encoding("raw", "0.1.0"))?;
-                Some(genes.write(out, "raw/var").context("Merge 'raw/var'")?)
+                Some(
+                    genes
+                        .write(out, "raw/var", texts)
+                        .context("Merge 'raw/var'")?,
+                )
             }
         };
         for path in &outline.gene_arrays {
@@ -217,8 +227,8 @@ impl<'a> JoinedInputs<'a> {
         }
         for (at, given) in outline.shared.given() {
             match at {
-                0 => write_given(&given, &first, &genes, out)?,
-                at => write_given(&given, &inputs.open(at)?, &genes, out)?,
+                0 => write_given(&given, &first, &genes, texts, out)?,
+                at => write_given(&given, &inputs.open(at)?, &genes, texts, out)?,
             }
         }
         make_folders(out, raw_genes.is_some())?;
@@ -266,7 +276,13 @@ impl JoinedRows<'_> {
                 frame.rename();
             }
             let merged = frame
-                .create(&small, &path, cells, labels.filter(|_| path == "obs"))
+                .create(
+                    &small,
+                    &path,
+                    cells,
+                    labels.filter(|_| path == "obs"),
+                    self.inputs.elements.plain_strings(),
+                )
                 .with_context(|| format!("Merge '{path}'"))?;
             self.frames.push((path, merged));
         }
@@ -275,7 +291,13 @@ impl JoinedRows<'_> {
 
     /// What reads the rows of the inputs in place.
     fn reader(&self) -> Reader {
-        let inputs = (self.inputs.paths.to_vec(), self.inputs.access);
+        let Inputs {
+            paths,
+            access,
+            elements,
+            ..
+        } = self.inputs;
+        let inputs = (paths.to_vec(), access, elements.clone());
         let genes = (self.genes.clone(), self.raw_genes.clone());
         Reader::new(inputs, genes, &self.cells, &self.scratch)
     }
@@ -378,7 +400,13 @@ impl JoinedRows<'_> {
 }
 
 /// Writes what one input gives of uns, varm and varp.
-fn write_given(given: &[Given], input: &Input, genes: &Joined, out: &Group) -> Result<()> {
+fn write_given(
+    given: &[Given],
+    input: &Input,
+    genes: &Joined,
+    texts: Option<&MissingText>,
+    out: &Group,
+) -> Result<()> {
     let map = input.map_to(genes, "var")?;
     let mut lost = vec![];
     for Given { path, whole, .. } in given {
@@ -391,7 +419,7 @@ fn write_given(given: &[Given], input: &Input, genes: &Joined, out: &Group) -> R
                     map: &map,
                     joined: genes,
                 };
-                return element.write(out, path);
+                return element.write(out, path, texts);
             }
             match input.root.get(path)? {
                 Some(Node::Group(folder)) if !whole => copy::folder(&folder, out, path)?,

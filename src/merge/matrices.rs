@@ -14,7 +14,8 @@ use super::extras::Extras;
 use super::genes_of;
 use super::input::Input;
 use super::join::{ColumnMap, Joined};
-use super::stack::{self, ArrayPlan, Converter, Part, Shape, Stack};
+use super::stack::{self, ArrayPlan, Converter, Shape};
+use crate::anndata::elements::Elements;
 use crate::rows::block::Block;
 use crate::rows::growing::Growing;
 use crate::rows::leaf::{Leaf, Source};
@@ -22,6 +23,7 @@ use crate::rows::ranges::parts;
 use crate::rows::sparse::{STEP, Sparse, SparseFormat};
 use crate::rows::sparse_writer::Count;
 use crate::rows::stacked::{Ends, Stacked, StackedKind};
+use crate::rows::turned;
 use crate::store::spec::Attrs;
 use crate::store::{self, Access, Container, Node, Scratch};
 
@@ -34,6 +36,7 @@ const BATCH: f64 = (32 << 20) as f64;
 pub struct Reader {
     paths: Vec<PathBuf>,
     access: Access,
+    elements: Arc<Elements>,
     genes: Arc<Joined>,
     raw_genes: Option<Arc<Joined>>,
     /// Where the cells of each input begin, and the end.
@@ -66,7 +69,7 @@ struct Matrix {
 
 impl Reader {
     pub fn new(
-        (paths, access): (Vec<PathBuf>, Access),
+        (paths, access, elements): (Vec<PathBuf>, Access, Arc<Elements>),
         (genes, raw_genes): (Arc<Joined>, Option<Arc<Joined>>),
         cells: &[u64],
         folder: &Path,
@@ -79,6 +82,7 @@ impl Reader {
         Reader {
             paths,
             access,
+            elements,
             genes,
             raw_genes,
             starts,
@@ -90,7 +94,7 @@ impl Reader {
     /// Opens an input, its CSC matrices turned where that is done already.
     fn open(&self, at: usize) -> Result<Opened> {
         let path = self.paths.get(at).context("There is no such input")?;
-        let mut input = Input::open(path, &self.access)?;
+        let mut input = Input::open(path, &self.access, &self.elements)?;
         let cells = self.starts[at + 1] - self.starts[at];
         ensure!(
             input.cells() == cells,
@@ -144,7 +148,7 @@ impl Reader {
 
     /// Turns those CSC matrices of an input that are among `wanted` into CSR in scratch.
     fn turn(&self, at: usize, wanted: &[Matrix]) -> Result<()> {
-        let input = Input::open(&self.paths[at], &self.access)?;
+        let input = Input::open(&self.paths[at], &self.access, &self.elements)?;
         let csc = input.selection.csc.iter();
         let csc: Vec<_> = csc
             .filter(|(path, _)| wanted.iter().any(|matrix| matrix.path == *path))
@@ -154,20 +158,8 @@ impl Reader {
         }
         let out = store::create(&self.turned(at), Container::H5AD)?;
         for (path, matrix) in csc {
-            let part = Part {
-                rows: input.cells(),
-                shape: Some(Shape::of_sparse(matrix)),
-            };
-            let plan = ArrayPlan::new(&[part], None, false, false, None)?;
-            let mut stack = Stack::create(&out, path, plan, input.cells())?;
-            stack
-                .append(
-                    stack::Input::Csc(matrix),
-                    &ColumnMap::Identity,
-                    &self.folder,
-                )
+            turned::write(matrix, &out, path, || Ok(self.folder.clone()))
                 .with_context(|| format!("Read {}", input.name))?;
-            stack.finish()?;
         }
         out.finish()
     }

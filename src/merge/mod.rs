@@ -3,7 +3,6 @@
 pub mod agree;
 pub mod chosen;
 pub mod decide;
-pub mod digest;
 pub mod extras;
 pub mod frames;
 pub mod genes;

@@ -5,14 +5,15 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::digest::{self, Digest, Elements, Hasher};
 use super::genes;
 use super::join::{ColumnMap, Joined};
 use super::stack::{ArrayPlan, Converter, Part, Shape, Stack};
+use crate::anndata::elements::MissingText;
 use crate::anndata::encoding::Encoding;
 use crate::anndata::{copy, older};
 use crate::dtype::ints;
 use crate::frame::dataframe::Frame;
+use crate::frame::digest::{self, Digest, Elements, Hasher};
 use crate::rows::block::Block;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::sparse::{Sparse, SparseFormat};
@@ -42,8 +43,9 @@ enum ReadAs {
 const BLOCK: u64 = 16 << 20;
 
 impl Reindexed<'_> {
-    /// Writes it at `to`. False, and nothing written, where that is not known of its kind.
-    pub fn write(&self, out: &Group, to: &str) -> Result<bool> {
+    /// Writes it at `to`; `texts` as for [`genes::reindexed`]. False, and nothing written, where that is not known of its
+    /// kind.
+    pub fn write(&self, out: &Group, to: &str, texts: Option<&MissingText>) -> Result<bool> {
         if *self.map == ColumnMap::Identity {
             copy::element(self.parent, self.name, out, to)?;
             return Ok(true);
@@ -53,7 +55,7 @@ impl Reindexed<'_> {
             return Ok(false);
         };
         match parts {
-            ReadAs::Frame(frame) => genes::reindexed(&frame, self.joined, out, to)?,
+            ReadAs::Frame(frame) => genes::reindexed(&frame, self.joined, out, to, texts)?,
             ReadAs::Rows(leaf, plan) => {
                 let mut stack = Stack::create(out, to, plan.clone(), genes)?;
                 self.rows(&leaf, &plan, |block| stack.push(&block))?;

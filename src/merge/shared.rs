@@ -10,8 +10,9 @@ use super::genes::JoinedGenes;
 use super::input::Input;
 use super::join::Joined;
 use super::reindex::Reindexed;
-use super::{Modes, digest, named};
+use super::{Modes, named};
 use crate::anndata::older;
+use crate::frame::digest;
 
 pub struct Shared {
     modes: Modes,

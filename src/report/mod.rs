@@ -3,6 +3,7 @@
 pub mod events;
 pub mod failure;
 pub mod logging;
+pub mod near;
 pub mod once;
 pub mod preview;
 pub mod progress;

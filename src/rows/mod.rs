@@ -19,4 +19,5 @@ pub mod sparse;
 pub mod sparse_writer;
 pub mod stacked;
 pub mod targets;
+pub mod turned;
 pub mod writer;

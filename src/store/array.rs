@@ -15,7 +15,20 @@ use super::{Format, hdf5, zarr};
 use crate::limits;
 
 /// An array, open for reading.
-pub struct Array(pub(super) ArrayOf);
+pub struct Array {
+    of: ArrayOf,
+    /// Text with a mask, that is read as plain text.
+    masked: Option<Box<Masked>>,
+}
+
+/// What makes plain text of the values of a nullable string array.
+struct Masked {
+    /// Not 0 where a text is missing.
+    mask: Array,
+    /// What is read there.
+    missing: Vec<u8>,
+    attrs: Attrs,
+}
 
 pub(super) enum ArrayOf {
     Hdf5(Box<hdf5::Array>),
@@ -37,9 +50,26 @@ pub struct StorageInfo {
     pub bytes: Option<u64>,
 }
 
+impl From<ArrayOf> for Array {
+    fn from(of: ArrayOf) -> Array {
+        Array { of, masked: None }
+    }
+}
+
 impl Array {
+    /// The same text, with `missing` wherever `mask` is not 0, and with these attributes.
+    pub(super) fn masked(self, mask: Array, missing: &str, attrs: Attrs) -> Array {
+        let missing = missing.into();
+        let masked = Some(Box::new(Masked {
+            mask,
+            missing,
+            attrs,
+        }));
+        Array { masked, ..self }
+    }
+
     pub fn path(&self) -> String {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.path(),
             ArrayOf::Zarr(a) => a.path(),
             ArrayOf::Unpacked(a) => a.path(),
@@ -48,14 +78,14 @@ impl Array {
 
     /// That of the file that it is read from.
     pub fn format(&self) -> Format {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Zarr(_) => Format::Zarr,
             ArrayOf::Hdf5(_) | ArrayOf::Unpacked(_) => Format::H5ad,
         }
     }
 
     pub fn spec(&self) -> &ArraySpec {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.spec(),
             ArrayOf::Zarr(a) => a.spec(),
             ArrayOf::Unpacked(a) => a.spec(),
@@ -63,7 +93,10 @@ impl Array {
     }
 
     pub fn attrs(&self) -> Result<Attrs> {
-        match &self.0 {
+        if let Some(masked) = &self.masked {
+            return Ok(masked.attrs.clone());
+        }
+        match &self.of {
             ArrayOf::Hdf5(a) => a.attrs(),
             ArrayOf::Zarr(a) => a.attrs(),
             ArrayOf::Unpacked(a) => a.attrs(),
@@ -72,7 +105,7 @@ impl Array {
 
     /// Their names alone, which take fewer reads than their values.
     pub fn attr_names(&self) -> Result<Vec<String>> {
-        if let ArrayOf::Hdf5(a) = &self.0 {
+        if let (ArrayOf::Hdf5(a), None) = (&self.of, &self.masked) {
             return a.attr_names();
         }
         let attrs = self.attrs()?;
@@ -82,7 +115,7 @@ impl Array {
     /// Reads the rows in `ranges` (sorted, disjoint) as they are stored, into exactly as many bytes. A scalar is
     /// one row. For every type but text of any length.
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.read_into(ranges, dst),
             ArrayOf::Zarr(a) => a.read_into(ranges, dst),
             ArrayOf::Unpacked(a) => a.read_into(ranges, dst),
@@ -128,18 +161,23 @@ impl Array {
     /// Reads the rows in `ranges` (sorted, disjoint) of an array of text, fixed width or not (padding is taken
     /// off), in order of storage: a row of several elements gives as many texts. An error where one is not UTF-8.
     pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
-        match &self.0 {
+        let texts = match &self.of {
             ArrayOf::Hdf5(a) => a.read_strings(ranges),
             ArrayOf::Zarr(a) => a.read_strings(ranges),
             ArrayOf::Unpacked(_) => bail!("It holds no text"),
+        };
+        let texts = texts
+            .and_then(in_utf8)
+            .with_context(|| in_element("Read", self.path()))?;
+        match &self.masked {
+            Some(masked) => masked.fill(texts, ranges),
+            None => Ok(texts),
         }
-        .and_then(in_utf8)
-        .with_context(|| in_element("Read", self.path()))
     }
 
     /// Whether its type says of its text that it is ASCII.
     pub fn says_ascii(&self) -> bool {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.says_ascii(),
             _ => false,
         }
@@ -147,7 +185,7 @@ impl Array {
 
     /// Reads the rows in `ranges` of one field of a compound dataset, whose type is of a fixed width.
     pub fn read_field(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.read_field(field, ranges),
             _ => bail!("It is no compound dataset"),
         }
@@ -156,7 +194,7 @@ impl Array {
 
     /// As [`Array::read_field`], for a field of text.
     pub fn read_field_strings(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Strings> {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.read_field_strings(field, ranges),
             _ => bail!("It is no compound dataset"),
         }
@@ -167,7 +205,7 @@ impl Array {
     /// Hands the rows in `rows` to `take` as they are read, from many threads. False, and nothing was done, where they
     /// do not come as whole rows.
     pub(super) fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.each(rows, take),
             ArrayOf::Zarr(a) => a.each(rows, take),
             ArrayOf::Unpacked(a) => a.each(rows, take).map(|()| true),
@@ -188,12 +226,12 @@ impl Array {
             unpacked.append(&self.read(std::slice::from_ref(&(start..end)))?)?;
             start = end;
         }
-        Ok(Array(ArrayOf::Unpacked(Box::new(unpacked))))
+        Ok(Array::from(ArrayOf::Unpacked(Box::new(unpacked))))
     }
 
     /// Where its values lie, if as they are.
     pub(super) fn extents(&self) -> Option<(&File, &raw::Extents)> {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.extents(),
             ArrayOf::Zarr(_) => None,
             ArrayOf::Unpacked(a) => Some(a.extents()),
@@ -207,7 +245,7 @@ impl Array {
 
     /// How its values are stored and read, for the log: `Direct`, `Contiguous` or `Library(why)`.
     pub fn storage(&self) -> String {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.storage(),
             ArrayOf::Zarr(a) => a.storage(),
             ArrayOf::Unpacked(a) => a.storage(),
@@ -216,7 +254,7 @@ impl Array {
 
     /// How its values lie in the file; no value is read.
     pub fn layout(&self) -> Result<StorageInfo> {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.layout(),
             ArrayOf::Zarr(a) => a.layout(),
             ArrayOf::Unpacked(_) => Ok(StorageInfo::default()),
@@ -243,7 +281,7 @@ impl Array {
 
     /// Bytes that must be decoded to reach any one row; 1 where rows can be read by themselves.
     pub fn chunk_bytes(&self) -> u64 {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.chunk_bytes(),
             ArrayOf::Zarr(a) => a.chunk_bytes(),
             ArrayOf::Unpacked(a) => a.chunk_bytes(),
@@ -252,11 +290,29 @@ impl Array {
 
     /// Bytes that a read takes while it decodes chunks, besides what it returns.
     pub fn decode_bytes(&self) -> u64 {
-        match &self.0 {
+        match &self.of {
             ArrayOf::Hdf5(a) => a.decode_bytes(),
             ArrayOf::Zarr(a) => a.decode_bytes(),
             ArrayOf::Unpacked(_) => 0,
         }
+    }
+}
+
+impl Masked {
+    /// The texts of the rows in `ranges`, those that are missing too.
+    fn fill(&self, texts: Strings, ranges: &[Range<u64>]) -> Result<Strings> {
+        let mask = self.mask.read(ranges)?;
+        let width = self.mask.spec().row_bytes().max(1) as usize;
+        let is_missing = |flag: &[u8]| flag.iter().any(|byte| *byte != 0);
+        let flags = mask.chunks_exact(width).map(is_missing);
+        ensure!(
+            flags.len() == texts.len(),
+            "'{}' is as long as its values are not",
+            self.mask.path()
+        );
+        let each = texts.iter().zip(flags);
+        let filled = each.map(|(text, missing)| if missing { &self.missing } else { text });
+        Ok(filled.collect())
     }
 }
 

@@ -1,16 +1,18 @@
 //! A folder of named nodes: the facade over the groups of HDF5 and Zarr.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::array::ArrayOf;
 use super::io::append::{Appender, AppenderOf, Noted};
 use super::io::ledger::{self, Ledger};
 use super::leftout::{self, To};
+use super::shown::{Place, Seen, Shown, View};
 use super::spec::{ArraySpec, Attrs};
 use super::zarr::Fault;
-use super::{Array, Container, Format, Node, Rows, hdf5, zarr};
+use super::{Container, Format, Node, Rows, hdf5, zarr};
 
 /// A folder of named nodes, open for reading or for writing.
 #[derive(Clone)]
@@ -18,6 +20,8 @@ pub struct Group {
     of: GroupOf,
     /// Where what is written is noted, if it is to be compared.
     ledger: Option<Ledger>,
+    /// What is read of it, if that is not all as it is.
+    view: Option<(View, Arc<Group>)>,
 }
 
 #[derive(Clone)]
@@ -28,7 +32,11 @@ pub(super) enum GroupOf {
 
 impl From<GroupOf> for Group {
     fn from(of: GroupOf) -> Group {
-        Group { of, ledger: None }
+        Group {
+            of,
+            ledger: None,
+            view: None,
+        }
     }
 }
 
@@ -36,6 +44,25 @@ impl Group {
     /// The same group, which notes in `ledger` all that is written to it from now on.
     pub fn noted(self, ledger: Option<Ledger>) -> Group {
         Group { ledger, ..self }
+    }
+
+    /// The root of a file as it is shown.
+    pub fn showing(&self, shown: Shown) -> Group {
+        let root = Group {
+            view: None,
+            ..self.clone()
+        };
+        let whole = Arc::new(root.clone());
+        Group {
+            view: (!shown.is_all()).then(|| (View::of(shown), whole)),
+            ..root
+        }
+    }
+
+    /// Whether the file has a node of this name here that is not shown.
+    pub fn hides(&self, name: &str) -> bool {
+        let seen = self.view.as_ref().map(|(view, _)| view.see(name));
+        seen == Some(Seen::Nothing)
     }
 
     /// The path in the file of a node below this group.
@@ -73,26 +100,63 @@ impl Group {
 
     /// The names of its nodes, sorted by code point.
     pub fn names(&self) -> Result<Vec<String>> {
-        match &self.of {
-            GroupOf::Hdf5(g) => g.names(),
-            GroupOf::Zarr(g) => g.names(),
-        }
+        let names = match &self.of {
+            GroupOf::Hdf5(g) => g.names()?,
+            GroupOf::Zarr(g) => g.names()?,
+        };
+        Ok(match &self.view {
+            Some((view, _)) => view.names(names),
+            None => names,
+        })
     }
 
     /// The node at `path` below this group (names joined by slashes); `None` where there is none.
     pub fn get(&self, path: &str) -> Result<Option<Node>> {
+        let Some((view, root)) = &self.view else {
+            return self.own(path);
+        };
+        let node = match view.see(path) {
+            Seen::Nothing => None,
+            Seen::Own => self.own(path)?,
+            Seen::Moved(place) => root.at(&place)?,
+        };
+        Ok(node.map(|node| match node {
+            Node::Group(group) => Node::Group(Group {
+                view: Some((view.below(path), root.clone())),
+                ..group
+            }),
+            array => array,
+        }))
+    }
+
+    /// What is at a place of this file.
+    fn at(&self, place: &Place) -> Result<Option<Node>> {
+        let node = self.own(&place.path)?;
+        let Some(text) = &place.plain else {
+            return Ok(node);
+        };
+        let (Some(Node::Array(values)), Some(Node::Array(mask))) = (node, self.own(&text.mask)?)
+        else {
+            bail!("'{}' has no values with a mask", place.path);
+        };
+        let plain = values.masked(mask, &text.missing, text.attrs.clone());
+        Ok(Some(Node::Array(plain)))
+    }
+
+    /// The node that the file has at `path` below this group.
+    fn own(&self, path: &str) -> Result<Option<Node>> {
         match &self.of {
             GroupOf::Hdf5(g) => Ok(g.get(path)?.map(|n| match n {
                 hdf5::Node::Group(g) => {
                     Node::Group(Group::from(GroupOf::Hdf5(g)).noted(self.ledger.clone()))
                 }
-                hdf5::Node::Array(a) => Node::Array(Array(ArrayOf::Hdf5(Box::new(a)))),
+                hdf5::Node::Array(a) => Node::Array(ArrayOf::Hdf5(Box::new(a)).into()),
             })),
             GroupOf::Zarr(g) => Ok(g.get(path)?.map(|n| match n {
                 zarr::Node::Group(g) => {
                     Node::Group(Group::from(GroupOf::Zarr(g)).noted(self.ledger.clone()))
                 }
-                zarr::Node::Array(a) => Node::Array(Array(ArrayOf::Zarr(Box::new(a)))),
+                zarr::Node::Array(a) => Node::Array(ArrayOf::Zarr(Box::new(a)).into()),
             })),
         }
     }
@@ -272,15 +336,28 @@ impl Group {
 
     /// Copies node `name`, whatever it holds, to `to/new_name`, its chunks as they are stored. They are decoded
     /// nevertheless: an error where that fails. False, and nothing done, where source and target are of different
-    /// formats.
+    /// formats, and where not all of it is shown.
     pub fn copy_verbatim(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
+        let Some((view, root)) = &self.view else {
+            return self.copy_own(name, to, new_name);
+        };
+        match view.see(name) {
+            _ if view.changes_below(name) => Ok(false),
+            Seen::Nothing => Ok(false),
+            Seen::Own => self.copy_own(name, to, new_name),
+            Seen::Moved(Place { plain: Some(_), .. }) => Ok(false),
+            Seen::Moved(Place { path, .. }) => root.copy_own(&path, to, new_name),
+        }
+    }
+
+    fn copy_own(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
         let copied = match (&self.of, &to.of) {
             (GroupOf::Hdf5(from), GroupOf::Hdf5(to)) => from.copy(name, to, new_name)?,
             (GroupOf::Zarr(from), GroupOf::Zarr(to)) => from.copy(name, to, new_name)?,
             _ => false,
         };
         if copied && to.files().is_none() {
-            let node = self.get(name)?;
+            let node = self.own(name)?;
             let node = node.with_context(|| format!("'{name}' is missing"))?;
             match &to.ledger {
                 Some(ledger) => ledger.copied(&node, to.path_of(new_name))?,

@@ -5,6 +5,7 @@ mod harness;
 mod check;
 mod choosing;
 mod docs;
+mod elements;
 mod info;
 mod merge;
 mod outputs;

@@ -26,6 +26,7 @@ modules! {
     choosing
     concat
     containers
+    elements
     fuzz
     genes
     hostile

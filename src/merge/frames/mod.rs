@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use tracing::warn;
 
 pub use self::head::{Head, Index};
+use crate::anndata::elements::MissingText;
 use crate::frame::dataframe::Frame;
 use crate::frame::survey::Survey;
 use crate::frame::unify::{ColumnPlan, Writer};
@@ -93,13 +94,15 @@ impl FrameScan {
         self.columns.len()
     }
 
-    /// Creates the merged frame, for `rows` rows, with a column of labels in place of one of the same name.
+    /// Creates the merged frame, for `rows` rows, with a column of labels in place of one of the same name; `texts` as for
+    /// [`ColumnPlan::plain`].
     pub fn create(
         mut self,
         out: &Group,
         path: &str,
         rows: u64,
         labels: Option<&Labels>,
+        texts: Option<&MissingText>,
     ) -> Result<MergedRows> {
         if let Some(labels) = labels {
             if self.head.add_column(&labels.column) {
@@ -130,6 +133,7 @@ impl FrameScan {
             let absent = survey.rows < rows;
             let plan =
                 ColumnPlan::of(survey, absent, &to).with_context(|| format!("Merge '{to}'"))?;
+            let plan = plan.plain(texts, &to)?;
             let writer = plan.create(out, &to, rows)?;
             columns.push(Merged {
                 name: name.clone(),

@@ -128,7 +128,7 @@ fn rows(parts: &[Option<&Frame>], obs: &[Frame], out: &Group, path: &str) -> Res
             .flatten()
             .try_for_each(|part| scan.look(part))?;
     }
-    let mut rows = scan.create(out, path, cells, None)?;
+    let mut rows = scan.create(out, path, cells, None, None)?;
     for (input, (part, obs)) in parts.iter().zip(obs).enumerate() {
         let suffix = "";
         let origin = Origin { obs, input, suffix };
@@ -469,7 +469,7 @@ fn what_changes_between_the_passes_is_an_error() {
         let now = frame(&format!("b{at}"), rows, &after);
         let path = folder.path().join(format!("out{at}"));
         let out = store::create(&path, Container::H5AD).unwrap();
-        let mut written = scan.create(&out, "obs", 2, None).unwrap();
+        let mut written = scan.create(&out, "obs", 2, None, None).unwrap();
         let (obs, input, suffix) = (&now, 0, "");
         let origin = Origin { obs, input, suffix };
         let appended = written.append(Some(&now), &origin, |_| Ok(()));
@@ -583,7 +583,7 @@ fn a_gene_takes_each_value_from_the_first_that_has_both() {
         for frame in &frames {
             genes.add(frame, "file").unwrap();
         }
-        genes.join(None).unwrap().write(&out, "var").unwrap();
+        genes.join(None).unwrap().write(&out, "var", None).unwrap();
         out.finish().unwrap();
         store::open(&path, &Access::default()).unwrap()
     };

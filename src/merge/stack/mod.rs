@@ -14,12 +14,11 @@ pub use self::convert::Converter;
 pub use self::plan::{ArrayPlan, Part, Shape};
 use super::join::ColumnMap;
 use crate::rows::block::Block;
-use crate::rows::csc::{self, Runs, Swept};
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::ranges::parts;
 use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::rows::sparse_writer::SparseWriter;
-use crate::rows::targets::Targets;
+use crate::rows::turned;
 use crate::rows::writer::LeafWriter;
 use crate::store::spec::{ArraySpec, Attrs, Dtype};
 use crate::store::{Group, Rows, read_ahead};
@@ -175,19 +174,13 @@ impl Stack {
     /// A CSC matrix by rows: it is swept once, and turned some rows at a time.
     fn append_csc(&mut self, matrix: &Sparse, map: &ColumnMap, scratch: &Path) -> Result<()> {
         let converter = Converter::new(&self.plan, map, Shape::of_sparse(matrix), self.done);
-        let runs = Runs::of(matrix, csc::run_bytes(matrix), converter.row_bytes())?;
-        let targets = Targets::Runs(None, runs.cuts.clone());
-        let swept = Swept::counted(matrix, &targets, &runs.counts, csc::TURNED, || {
-            Ok(scratch.into())
-        })?;
-        for (part, cut) in runs.cuts.windows(2).enumerate() {
-            let block = swept.take(part)?.transpose((cut[1] - cut[0]) as usize)?;
-            let Some(writer) = &mut self.writer else {
-                bail!("It was not created");
-            };
-            writer.append(&converter.convert(Block::Sparse(block))?)?;
-        }
-        Ok(())
+        let scratch = || Ok(scratch.into());
+        let Some(writer) = &mut self.writer else {
+            bail!("It was not created");
+        };
+        turned::rows(matrix, converter.row_bytes(), scratch, |block| {
+            writer.append(&converter.convert(Block::Sparse(block))?)
+        })
     }
 
     fn append_missing(&mut self, rows: u64) -> Result<()> {
