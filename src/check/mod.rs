@@ -7,6 +7,7 @@ mod element;
 mod findings;
 mod frame;
 mod label;
+pub mod set;
 mod sparse;
 mod values;
 

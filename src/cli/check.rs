@@ -14,6 +14,9 @@ EXAMPLES
   Every shard of a run
       annslicer check out/pbmc_shard_*.h5ad
 
+  Whether loaders of training code take the shards together
+      annslicer check --set out/pbmc_shard_*.h5ad
+
   The faults of a file, for a program
       annslicer check --json atlas.h5ad | jq '.[0].findings[] | select(.level == \"error\")'";
 
@@ -23,7 +26,12 @@ pub struct CheckArgs {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
-    /// Print a JSON array with an object for each file
+    /// Check the files as a set instead: whether loaders of training code take them together. Values of matrices are not
+    /// read
+    #[arg(long)]
+    pub set: bool,
+
+    /// Print a JSON array with an object for each file; with --set an object
     #[arg(long, help_heading = "Output")]
     pub json: bool,
 
@@ -37,6 +45,7 @@ pub struct CheckArgs {
 pub struct CheckRequest {
     pub files: Vec<PathBuf>,
     pub json: bool,
+    pub set: bool,
     /// Bytes that the values of one element may take.
     pub budget: u64,
     pub access: Access,
@@ -48,6 +57,7 @@ impl CheckArgs {
         Ok(CheckRequest {
             files: output::expand_patterns(&self.files)?,
             json: self.json,
+            set: self.set,
             budget,
             access: self.read.access(budget),
         })

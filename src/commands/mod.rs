@@ -1,6 +1,7 @@
 //! The subcommands: each takes a resolved request, runs it, and says what was done.
 
 mod check;
+mod check_set;
 mod deal;
 mod filter;
 mod info;
@@ -19,6 +20,7 @@ pub fn run(request: Request) -> Result<()> {
         Request::Merge(request) => merge::run(request),
         Request::Filter(request) => filter::run(request),
         Request::Info(request) => info::run(&request),
+        Request::Check(request) if request.set => check_set::run(&request),
         Request::Check(request) => check::run(&request),
         Request::Completions(shell) => cli::print(&cli::completions(shell)),
         Request::Man(args) => cli::write_man(&args),

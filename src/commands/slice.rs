@@ -10,6 +10,7 @@ use super::{deal, resume};
 use crate::anndata::select::Selection;
 use crate::cells::Obs;
 use crate::cells::choice::Choice;
+use crate::check::set::{self, SetFinding};
 use crate::cli::SliceRequest;
 use crate::extract::{Order, RowSource};
 use crate::output::{self, Scratch};
@@ -65,6 +66,7 @@ pub fn run(request: SliceRequest) -> Result<()> {
     session
         .extract(RowSource::File(&mut selection), task)
         .map_err(blame)?;
+    let refused = refused_by_loaders(&request, &root, shards)?;
     if let Some(published) = session.publish(seed)? {
         let names = match published.ends() {
             ends if ends.is_empty() => ends,
@@ -78,6 +80,7 @@ pub fn run(request: SliceRequest) -> Result<()> {
         );
         published.tell_growth(1.0);
     }
+    refused.iter().for_each(|what| warn!("{what}"));
     Ok(())
 }
 
@@ -142,6 +145,31 @@ fn tell_values(request: &SliceRequest, cells: u64, choice: &Choice, paths: &[Pat
             thousands(choice.shared)
         );
     }
+}
+
+/// What loaders of training code will refuse of so many shards.
+fn refused_by_loaders(request: &SliceRequest, root: &Group, shards: usize) -> Result<Vec<String>> {
+    if shards < 2 {
+        return Ok(vec![]);
+    }
+    // Of several files it holds what is taken alone.
+    let taken = match request.join.one_file() {
+        Some(_) => request.options.elements.of(root)?,
+        None => root.clone(),
+    };
+    let (csr, format) = (request.options.csr, request.options.container.format);
+    let findings = set::of_shards(&taken, csr, format)?;
+    let told = findings.into_iter().map(|finding| {
+        let loaders = finding.loaders.join(", ");
+        let SetFinding {
+            element,
+            what,
+            remedy,
+            ..
+        } = finding;
+        format!("'{element}' will be refused by {loaders}: {what}; {remedy}")
+    });
+    Ok(told.collect())
 }
 
 /// The seed of what is random: the user's, that of the run that is resumed, or the one that was drawn. From here on a run

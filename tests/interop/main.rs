@@ -32,6 +32,7 @@ modules! {
     hostile
     huge
     limits
+    loaders
     many
     manifests
     merging
