@@ -4,13 +4,17 @@
 //! hostile bytes end in an error and take no memory. Buffers are kept per thread.
 
 mod bitshuffle;
+mod blocks;
 pub mod blosc;
 pub mod compression;
 pub mod deflate;
 mod fletcher32;
+mod huffman;
 mod lz4;
 mod lzf;
+mod runs;
 mod shuffle;
+mod words;
 pub mod zstd;
 
 use std::cell::RefCell;
@@ -23,6 +27,10 @@ use anyhow::{Result, bail, ensure};
 pub enum Filter {
     /// The level, 0 to 9.
     Deflate(u32),
+    /// Deflate of byte planes, by their runs where that does as well; to readers it is level 1.
+    DeflatePlanes,
+    /// Deflate of values of 4 bytes, by whole values where these come again; to readers it is level 1.
+    DeflateWords,
     /// Bytes per item.
     Shuffle(usize),
     Fletcher32,
@@ -69,6 +77,7 @@ impl Filter {
     pub fn to_hdf5(&self, chunk_bytes: usize) -> Result<(u32, Vec<u32>)> {
         Ok(match *self {
             Filter::Deflate(level) => (1, vec![level]),
+            Filter::DeflatePlanes | Filter::DeflateWords => (1, vec![1]),
             Filter::Shuffle(size) => (2, vec![u32::try_from(size)?]),
             // h5py's revision of its filter, LibLZF's version, and what the filter allocates for reading.
             Filter::Lzf => (32000, vec![4, 0x0105, u32::try_from(chunk_bytes)?]),
@@ -84,7 +93,9 @@ impl Filter {
     /// Returns the bytes written to `dst`; more than fit is an error.
     fn decode(&self, src: &[u8], dst: &mut [u8]) -> Result<usize> {
         match self {
-            Filter::Deflate(_) => deflate::decode(src, dst),
+            Filter::Deflate(_) | Filter::DeflatePlanes | Filter::DeflateWords => {
+                deflate::decode(src, dst)
+            }
             Filter::Shuffle(size) => {
                 let Some(dst) = dst.get_mut(..src.len()) else {
                     bail!("Corrupt chunk: more data than its shape allows");
@@ -106,6 +117,9 @@ impl Filter {
     fn encode(&self, src: &[u8], dst: &mut Vec<u8>) -> Result<bool> {
         match self {
             Filter::Deflate(level) => deflate::encode(src, *level, dst)?,
+            Filter::DeflatePlanes if runs::encode(src, dst) => {}
+            Filter::DeflateWords if words::encode(src, dst) => {}
+            Filter::DeflatePlanes | Filter::DeflateWords => deflate::encode(src, 1, dst)?,
             Filter::Shuffle(size) => {
                 dst.resize(src.len(), 0);
                 shuffle::shuffle(src, *size, dst);

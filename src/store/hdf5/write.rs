@@ -15,7 +15,7 @@ use crate::codec::Filter;
 use crate::codec::compression::Compression;
 use crate::store::Rows;
 use crate::store::io::raw;
-use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings, elements};
+use crate::store::spec::{ArraySpec, Attrs, Dtype, Kind, Strings, elements};
 
 /// Raw bytes of a chunk: small enough for the chunk cache that readers have by default (1 MiB), large enough that a
 /// chunk's own cost does not count.
@@ -266,16 +266,22 @@ impl Appender {
     }
 }
 
-/// Shuffling bytes helps integers (indices, codes, counts) and hurts floats: measured, see the README.
+/// Shuffling bytes helps integers (indices, codes, counts) and hurts floats. At the lowest level, which is the default,
+/// each has an encoder that looks for no more than there is in them.
 fn filters(compression: Compression, dtype: &Dtype) -> Vec<Filter> {
     let mut filters = vec![];
     match compression {
         Compression::None | Compression::Lz4 | Compression::Zstd(_) => return filters,
         Compression::Gzip(level) => {
-            if dtype.is_integer() && dtype.size() > 1 {
+            let shuffles = dtype.is_integer() && dtype.size() > 1;
+            if shuffles {
                 filters.push(Filter::Shuffle(dtype.size()));
             }
-            filters.push(Filter::Deflate(level.into()));
+            filters.push(match level {
+                1 if shuffles => Filter::DeflatePlanes,
+                1 if dtype.kind() == Some(Kind::Float) && dtype.size() == 4 => Filter::DeflateWords,
+                _ => Filter::Deflate(level.into()),
+            });
         }
         Compression::Lzf => filters.push(Filter::Lzf),
     }
