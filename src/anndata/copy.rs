@@ -97,7 +97,9 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
     let Some(found) = parent.get(name)? else {
         bail!("It is missing");
     };
-    if is_current(&found)? && heal::is_right(&found)? && parent.copy_verbatim(name, out, to)? {
+    // What is not copied as it is stored is seen to be right as it is read.
+    let as_stored = parent.may_copy_to(out) && is_current(&found)? && heal::is_right(&found)?;
+    if as_stored && parent.copy_verbatim(name, out, to)? {
         return Ok(());
     }
     let encoding = Encoding::of(&found)?;

@@ -334,6 +334,14 @@ impl Group {
         }
     }
 
+    /// Whether nodes may be copied there as they are stored.
+    pub fn may_copy_to(&self, to: &Group) -> bool {
+        matches!(
+            (&self.of, &to.of),
+            (GroupOf::Hdf5(_), GroupOf::Hdf5(_)) | (GroupOf::Zarr(_), GroupOf::Zarr(_))
+        )
+    }
+
     /// Copies node `name`, whatever it holds, to `to/new_name`, its chunks as they are stored. They are decoded
     /// nevertheless: an error where that fails. False, and nothing done, where source and target are of different
     /// formats, and where not all of it is shown.
