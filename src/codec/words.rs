@@ -17,11 +17,11 @@ const AHEAD: usize = 4 * WORD;
 
 /// A zlib stream (RFC 1950) in `dst`. False, and `dst` is of no use, where words seldom come again.
 pub fn encode(src: &[u8], dst: &mut Vec<u8>) -> bool {
-    let (mut bits, mut tokens, mut places) = (blocks::begin(dst), vec![], Places::new());
+    let (mut bits, mut tokens, mut seen) = (blocks::begin(dst), vec![], Seen::new());
     let mut start = 0;
     loop {
         let end = src.len().min(start + BLOCK);
-        if !find_tokens(src, start, end, &mut places, &mut tokens) {
+        if !find_tokens(src, start, end, &mut seen, &mut tokens) {
             return false;
         }
         let is_last = end == src.len();
@@ -36,7 +36,7 @@ pub fn encode(src: &[u8], dst: &mut Vec<u8>) -> bool {
 }
 
 /// Where words were seen last, by what begins there: one, two or four of them. A place is 1 more, 0 is none.
-struct Places {
+struct Seen {
     one: [u32; 1 << ONE],
     two: [u32; 1 << TWO],
     four: [u32; 1 << FOUR],
@@ -47,9 +47,9 @@ const ONE: u32 = 10;
 const TWO: u32 = 12;
 const FOUR: u32 = 13;
 
-impl Places {
-    fn new() -> Box<Places> {
-        Box::new(Places {
+impl Seen {
+    fn new() -> Box<Seen> {
+        Box::new(Seen {
             one: [0; 1 << ONE],
             two: [0; 1 << TWO],
             four: [0; 1 << FOUR],
@@ -83,7 +83,7 @@ fn find_tokens(
     src: &[u8],
     start: usize,
     end: usize,
-    places: &mut Places,
+    seen: &mut Seen,
     tokens: &mut Vec<Token>,
 ) -> bool {
     /// After so many bytes it is seen whether a search is worth it.
@@ -91,7 +91,7 @@ fn find_tokens(
     tokens.clear();
     let (mut at, mut alone) = (start, 0);
     while let Some(ahead) = src[at..end].first_chunk() {
-        let (len, distance) = longest(src, at, end, places.put(ahead, at));
+        let (len, distance) = longest(src, at, end, seen.put(ahead, at));
         if len == 0 {
             tokens.extend(ahead[..WORD].iter().map(|byte| blocks::byte(*byte)));
             at += WORD;
@@ -106,7 +106,7 @@ fn find_tokens(
         if len > WORD
             && let Some(ahead) = src[at + WORD..end].first_chunk()
         {
-            places.put(ahead, at + WORD);
+            seen.put(ahead, at + WORD);
         }
         at += len;
     }

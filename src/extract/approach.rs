@@ -26,6 +26,8 @@ pub struct Approach {
     /// Bytes that are read and appended for a row, about.
     pub moved: f64,
     pub wave: Budget,
+    /// Waves in memory: two where there are several, one that is read and one that is written.
+    pub held: u64,
     /// Rows that fit one wave, about.
     pub at_once: u64,
     /// Whether compressed arrays are unpacked to scratch.
@@ -73,13 +75,19 @@ impl Approach {
         }
         let span = request.span();
         let total = span.end - span.start;
-        let at_once = plan::first_guess(wave, &costs, &means, total);
+        let mut at_once = plan::first_guess(wave, &costs, &means, total);
+        let mut held = 1;
+        if at_once < total {
+            (wave, held) = (wave.for_two_waves(), 2);
+            at_once = plan::first_guess(wave, &costs, &means, total);
+        }
         Ok(Approach {
-            unpacks: matches!(request.order, Order::Cells(_)) && at_once < total,
+            unpacks: matches!(request.order, Order::Cells(_)) && held > 1,
             costs,
             means,
             moved,
             wave,
+            held,
             at_once,
         })
     }
@@ -185,7 +193,7 @@ pub fn preview(selection: &Selection, request: &Request, from: &str) -> Result<P
         from: from.into(),
         outputs,
         reading,
-        memory: plan::memory((how.wave.wave + sweep).min(all), order, threads),
+        memory: plan::memory((how.held * how.wave.wave + sweep).min(all), order, threads),
         scratch: how.scratch(selection, request),
         threads,
     })

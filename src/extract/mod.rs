@@ -14,11 +14,12 @@ mod output;
 pub mod plan;
 mod ready;
 pub mod sizes;
+mod waves;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use rayon::prelude::*;
 use tracing::{debug, info};
 
@@ -37,6 +38,7 @@ use crate::resources::{self, Need, ensure_room, format_size};
 use crate::rows::block::{Block, CellColumns};
 use crate::rows::cellset::CellSet;
 use crate::rows::csc::Swept;
+use crate::rows::group::{LeafGroup, alone, groups};
 use crate::rows::leaf::Leaf;
 use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
@@ -91,7 +93,7 @@ pub fn preview(source: &RowSource, request: &Request, from: &str) -> Result<Prev
 
 /// Room for `needs`, once they are known.
 fn run_file(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
-    let mut engine = Engine::new(selection, request, needs)?;
+    let engine = Engine::new(selection, request, needs)?;
     match request.order {
         Order::AsIs => engine.stream(),
         Order::Cells(_) | Order::Sorted(_) => engine.run_waves(),
@@ -103,6 +105,7 @@ struct Engine<'a> {
     request: &'a Request<'a>,
     approach: Approach,
     template: Option<Template>,
+    groups: Vec<LeafGroup<'a>>,
     /// The CSC matrices, each with its path.
     swept: Vec<(&'a str, Swept<'a>)>,
 }
@@ -122,8 +125,8 @@ struct OutputSlot {
 }
 
 impl OutputSlot {
-    fn columns_of(&self, leaf: &Leaf) -> Option<&CellColumns> {
-        self.columns.as_ref().filter(|_| leaf.is_square())
+    fn columns(&self) -> Option<&CellColumns> {
+        self.columns.as_ref()
     }
 }
 
@@ -156,7 +159,14 @@ impl<'a> Engine<'a> {
         for leaf in &selection.leaves {
             debug!("'{}': {}", leaf.path, leaf.storage());
         }
+        let container = request.container;
         let mut engine = Engine {
+            groups: if container.is_collection {
+                // Its indices are of a type of their own.
+                alone(&selection.leaves)
+            } else {
+                groups(&selection.leaves, !container.is_plain())
+            },
             selection,
             request,
             approach,
@@ -168,7 +178,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Rows in the order of the file go straight to their outputs.
-    fn stream(&mut self) -> Result<()> {
+    fn stream(&self) -> Result<()> {
         // Of what is decoded, the chunk in which one output ends is kept for the next.
         let decodes = self.leaves().iter().any(Leaf::is_chunked);
         let together = if decodes { 1 } else { together() };
@@ -179,10 +189,10 @@ impl<'a> Engine<'a> {
             let mut opened = opened.collect::<Result<Vec<_>>>()?;
             let (first, last) = (batch[0], batch[batch.len() - 1]);
             self.begin_step(cuts[last + 1] - cuts[first]);
-            let costs = &self.approach.costs;
-            self.fill(&mut opened, |at, leaf, writer, place| {
+            let (leaves, costs) = (self.leaves(), &self.approach.costs);
+            self.fill(&mut opened, |group, writers, place| {
                 let rows = cuts[place.output]..cuts[place.output + 1];
-                writer.append_from(leaf, rows, place.columns_of(leaf), costs[at])
+                group.append_from(leaves, writers, rows, place.columns(), costs)
             })?;
             for open in opened {
                 self.close(open)?;
@@ -195,43 +205,20 @@ impl<'a> Engine<'a> {
     /// Appends to every array of some outputs, of all these outputs at the same time.
     fn fill<F>(&self, opened: &mut [Open], append: F) -> Result<()>
     where
-        F: Fn(usize, &Leaf, &mut LeafWriter, &OutputSlot) -> Result<()> + Sync,
+        F: Fn(&LeafGroup, &mut [&mut LeafWriter], &OutputSlot) -> Result<()> + Sync,
     {
-        let (leaves, paths) = (self.leaves(), &self.request.outputs);
+        let (leaves, groups, paths) = (self.leaves(), &self.groups, &self.request.outputs);
         opened.par_iter_mut().with_max_len(1).try_for_each(|open| {
-            let (place, writers) = (&open.place, &mut open.writers);
-            for (at, (leaf, writer)) in leaves.iter().zip(writers).enumerate() {
-                append(at, leaf, writer, place)
-                    .with_context(|| in_element("Write", &leaf.path))
-                    .with_context(|| writing(&paths[place.output]))?;
+            let mut writers: Vec<_> = open.writers.iter_mut().map(Some).collect();
+            for group in groups {
+                let members = group.members.iter();
+                let mut writers: Vec<_> = members.filter_map(|at| writers[*at].take()).collect();
+                append(group, &mut writers, &open.place)
+                    .with_context(|| in_element("Write", &leaves[group.members[0]].path))
+                    .with_context(|| writing(&paths[open.place.output]))?;
             }
             Ok(())
         })
-    }
-
-    fn run_waves(&mut self) -> Result<()> {
-        let Range {
-            mut start,
-            end: total,
-        } = self.request.span();
-        let mut file = None;
-        let mut blocks: Vec<Block> = vec![];
-        while start < total {
-            let (end, wave) = self.next_wave(start)?;
-            self.begin_step(end - start);
-            let mut old = blocks.into_iter();
-            blocks = self
-                .leaves()
-                .iter()
-                .map(|leaf| leaf.read_over(&wave.ranges, old.next()))
-                .collect::<Result<_>>()?;
-            let bytes: u64 = blocks.iter().map(Block::bytes).sum();
-            debug!("Wave: rows {start} to {end} of the order, {bytes} bytes");
-            self.write_wave(&mut file, start..end, &wave, &blocks)?;
-            self.request.progress.end();
-            start = end;
-        }
-        Ok(())
     }
 
     fn begin_step(&self, rows: u64) {
@@ -241,79 +228,6 @@ impl<'a> Engine<'a> {
 
     fn leaves(&self) -> &'a [Leaf] {
         &self.selection.leaves
-    }
-
-    /// The next rows of the sequence that fit the budget: where they end, and the wave.
-    fn next_wave(&self, start: u64) -> Result<(u64, Wave)> {
-        let (cuts, how) = (&self.request.cuts, &self.approach);
-        let total = cuts.last().copied().unwrap_or(0);
-        let mut rows = plan::first_guess(how.wave, &how.costs, &how.means, total - start);
-        loop {
-            let wave = self.request.order.wave(start..start + rows);
-            let counts = self
-                .leaves()
-                .iter()
-                .map(|leaf| leaf.count(&wave.ranges))
-                .collect::<Result<Vec<_>>>()?;
-            let bytes = plan::bytes(&how.costs, &counts, rows);
-            if bytes > how.wave.wave && rows > 1 {
-                rows = plan::fewer(how.wave, rows, bytes);
-                continue;
-            }
-            ensure!(
-                bytes <= how.wave.wave.max(plan::LEAST),
-                "One cell takes {}, more than the memory limit leaves for it; give a larger --memory-limit",
-                format_size(bytes)
-            );
-            // Ends with an output where it holds one, so that few outputs are cut in two.
-            let whole = cuts[cuts.partition_point(|&c| c <= start + rows) - 1];
-            if whole > start && whole < start + rows {
-                return Ok((whole, self.request.order.wave(start..whole)));
-            }
-            return Ok((start + rows, wave));
-        }
-    }
-
-    /// Hands the rows of a wave to the outputs that they belong to; `cut` is the one that the last wave ended in.
-    fn write_wave(
-        &mut self,
-        cut: &mut Option<Open>,
-        rows: Range<u64>,
-        wave: &Wave,
-        blocks: &[Block],
-    ) -> Result<()> {
-        let cuts = &self.request.cuts;
-        let first = cuts.partition_point(|&c| c <= rows.start) - 1;
-        let last = cuts.partition_point(|&c| c < rows.end) - 1;
-        // The places in the wave of the rows of an output.
-        let here = |output: usize| {
-            let (start, end) = (cuts[output].max(rows.start), cuts[output + 1].min(rows.end));
-            &wave.picks[(start - rows.start) as usize..(end - rows.start) as usize]
-        };
-        let outputs: Vec<usize> = (first..=last).collect();
-        for batch in outputs.chunks(together()) {
-            let mut opened = vec![];
-            for &output in batch {
-                opened.push(match cut.take() {
-                    Some(open) => open,
-                    None => {
-                        let whole = cuts[output] >= rows.start && cuts[output + 1] <= rows.end;
-                        self.open(output, blocks, whole.then(|| here(output)))?
-                    }
-                });
-            }
-            self.fill(&mut opened, |at, leaf, writer, place| {
-                writer.append_picked(&blocks[at], here(place.output), place.columns_of(leaf))
-            })?;
-            for open in opened {
-                if cuts[open.place.output + 1] <= rows.end {
-                    self.close(open)?
-                } else {
-                    *cut = Some(open)
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Creates an output; `whole` are its rows where the wave holds all of them.

@@ -50,7 +50,15 @@ impl Budget {
     /// Where each row can be read by itself, larger waves read no less, and fresh memory costs time.
     pub fn for_single_rows(self) -> Budget {
         Budget {
-            wave: self.wave.min(512 << 20),
+            wave: self.wave.min(256 << 20),
+            ..self
+        }
+    }
+
+    /// Where one wave is read while another is written.
+    pub fn for_two_waves(self) -> Budget {
+        Budget {
+            wave: (self.wave / 2).max(1),
             ..self
         }
     }

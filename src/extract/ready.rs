@@ -1,6 +1,8 @@
 //! What is done before rows are taken, so that each can be read by itself: CSC matrices are turned into CSR ones (`--csr`),
 //! and compressed arrays unpacked. Both go to scratch files, and from there it is as if the file had them.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use tracing::info;
 
@@ -9,6 +11,7 @@ use crate::anndata::select::Selection;
 use crate::output::Scratch;
 use crate::report::failure::in_element;
 use crate::resources::{Need, ensure_room, format_size};
+use crate::rows::group::same_indices;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::rows::{turned, writer};
@@ -96,14 +99,22 @@ pub fn unpack(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
     }
     info!("Unpacking {} to scratch...", format_size(bytes));
     let folder = scratch.folder()?;
-    leaves.iter_mut().try_for_each(|leaf| {
-        if leaf.unpacked_bytes() == 0 || !matches!(leaf.source, Source::Stacked(_)) {
-            return leaf.unpack(&folder);
-        }
-        let plain = writer::unpacked(leaf, &folder)?;
-        if let Source::Stacked(stacked) = &mut leaf.source {
-            stacked.read_from(move |ranges| plain.read(ranges));
-        }
-        Ok(())
-    })
+    let same = same_indices(leaves)?;
+    for (at, same) in same.iter().enumerate() {
+        let (before, rest) = leaves.split_at_mut(at);
+        unpack_one(&mut rest[0], &folder, same.map(|at| &before[at]))?;
+    }
+    Ok(())
+}
+
+/// Unpacks a leaf; `like` is an unpacked one that has the very same indices.
+fn unpack_one(leaf: &mut Leaf, folder: &Path, like: Option<&Leaf>) -> Result<()> {
+    if leaf.unpacked_bytes() == 0 || !matches!(leaf.source, Source::Stacked(_)) {
+        return leaf.unpack(folder, like);
+    }
+    let plain = writer::unpacked(leaf, folder)?;
+    if let Source::Stacked(stacked) = &mut leaf.source {
+        stacked.read_from(move |ranges| plain.read(ranges));
+    }
+    Ok(())
 }

@@ -10,15 +10,16 @@ use anyhow::Result;
 use rayon::prelude::*;
 
 use crate::dtype::ints;
-use crate::store::Buffer;
 use crate::store::spec::Dtype;
+use crate::store::{Buffer, SharedBuffer};
 
 /// Rows of a CSR matrix (or columns of a CSC one). Values and indices keep their stored bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CsrBlock {
     /// Where each row begins, counted in elements from the start of the block; one entry more than rows.
     pub ptr: Vec<u64>,
-    pub indices: Buffer,
+    /// Blocks of matrices with the same pattern hold them together.
+    pub indices: SharedBuffer,
     pub index: Dtype,
     pub data: Buffer,
     /// Bytes of one value.
@@ -34,6 +35,11 @@ impl CsrBlock {
     /// Stored elements of the block, zeros that are stored included.
     pub fn nnz(&self) -> u64 {
         self.ptr.last().copied().unwrap_or(0)
+    }
+
+    /// Whether both have the same rows of indices, which they hold together.
+    pub fn holds_with(&self, other: &CsrBlock) -> bool {
+        self.indices.is_of(&other.indices) && self.ptr == other.ptr
     }
 
     /// The rows at `picks`, in that order, repeats allowed.
@@ -136,7 +142,7 @@ impl CsrBlock {
     /// Sorts the elements of each row by their index; those of the same index stay in their order.
     pub fn sort_rows(&mut self) -> Result<()> {
         let (size, item, index) = (self.index.size(), self.item, &self.index);
-        let (mut indices, mut data) = (&mut self.indices[..], &mut self.data[..]);
+        let (mut indices, mut data) = (self.indices.to_mut(), &mut self.data[..]);
         let mut tasks = vec![];
         for start in (0..self.ptr.len() - 1).step_by(ROWS) {
             let ptr = &self.ptr[start..self.ptr.len().min(start + ROWS + 1)];

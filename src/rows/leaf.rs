@@ -105,6 +105,14 @@ impl Leaf {
         }
     }
 
+    /// It, if it is a sparse matrix whose columns are no cells.
+    pub fn matrix(&self) -> Option<&Sparse> {
+        match &self.source {
+            Source::Sparse(matrix) => Some(matrix),
+            _ => None,
+        }
+    }
+
     /// Elements in the rows of `ranges`; 0 for what is not sparse.
     pub fn count(&self, ranges: &[Range<u64>]) -> Result<u64> {
         match &self.source {
@@ -114,9 +122,10 @@ impl Leaf {
         }
     }
 
-    /// Decodes what is stored in chunks once, into files in `scratch`, so that any row can be read by itself. Stacked
-    /// rows are unpacked by [`unpacked`](super::writer::unpacked).
-    pub fn unpack(&mut self, scratch: &Path) -> Result<()> {
+    /// Decodes what is stored in chunks once, into files in `scratch`, so that any row can be read by itself. `like` is an
+    /// unpacked matrix that has the very same indices. Stacked rows are unpacked by
+    /// [`unpacked`](super::writer::unpacked).
+    pub fn unpack(&mut self, scratch: &Path, like: Option<&Leaf>) -> Result<()> {
         let unpack = |array: &mut Array| -> Result<()> {
             if array.chunk_bytes() > 1 {
                 *array = array.unpacked(scratch)?;
@@ -130,7 +139,10 @@ impl Leaf {
             | Source::SquareFixed(array) => unpack(array),
             Source::Sparse(s) | Source::SquareSparse(s) => {
                 unpack(&mut s.data)?;
-                unpack(&mut s.indices)?;
+                match like.and_then(Leaf::matrix) {
+                    Some(like) => s.indices = s.indices.unpacked_as(&like.indices)?,
+                    None => unpack(&mut s.indices)?,
+                }
                 unpack(&mut s.indptr)
             }
             Source::Text(_) | Source::Field(..) | Source::Awkward(_) | Source::Stacked(_) => Ok(()),
@@ -292,7 +304,7 @@ impl Leaf {
             }
             Source::Sparse(s) | Source::SquareSparse(s) => {
                 let old = match old {
-                    Some(Block::Sparse(b)) => (b.indices, b.data),
+                    Some(Block::Sparse(b)) => (b.indices.into_buffer(), b.data),
                     _ => Default::default(),
                 };
                 Block::Sparse(s.read_over(ranges, old)?)

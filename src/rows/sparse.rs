@@ -208,16 +208,20 @@ impl Sparse {
         ptr: Vec<u64>,
         old: (Buffer, Buffer),
     ) -> Result<CsrBlock> {
-        let index = self.indices.spec().dtype.clone();
-        let indices = self.indices.read_over(spans, old.0)?;
-        self.check_indices(&indices)?;
         Ok(CsrBlock {
             ptr,
-            indices,
-            index,
+            indices: self.read_indices(spans, old.0)?.into(),
+            index: self.indices.spec().dtype.clone(),
             data: self.data.read_over(spans, old.1)?,
             item: self.data.spec().dtype.size(),
         })
+    }
+
+    /// The indices in `spans`, into the memory of some that are no longer needed.
+    pub fn read_indices(&self, spans: &[Range<u64>], old: Buffer) -> Result<Buffer> {
+        let indices = self.indices.read_over(spans, old)?;
+        self.check_indices(&indices)?;
+        Ok(indices)
     }
 
     /// An error unless all of these indices are in range.

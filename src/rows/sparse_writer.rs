@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::csr::{CsrBlock, Pieces};
+use super::pattern::Pattern;
 use super::ranges::parts;
 use super::sparse::{STEP, Sparse, SparseFormat, SparseSpec};
 use crate::dtype::ints;
@@ -107,9 +108,11 @@ impl SparseWriter {
 
     /// Appends the rows at `picks` of a block.
     pub fn append_picked(&mut self, block: &CsrBlock, picks: &[u32]) -> Result<()> {
+        if self.takes(&block.index) {
+            return SparseWriter::append_picked_to(&mut [self], &[block], picks);
+        }
         let picked = block.picked(picks);
-        let ptr = &picked.ptr;
-        let nnz = ptr.last().copied().unwrap_or(0);
+        let nnz = picked.ptr.last().copied().unwrap_or(0);
         let pieces = |from, item| Pieces {
             picked: &picked,
             from,
@@ -119,11 +122,6 @@ impl SparseWriter {
         let fill = |range, out: &mut [u8]| data.fill(range, out);
         self.data.append_filled(nnz, &fill)?;
         let indices = pieces(&block.indices, block.index.size());
-        if self.takes(&block.index) {
-            let fill = |range, out: &mut [u8]| indices.fill(range, out);
-            self.indices.append_filled(nnz, &fill)?;
-            return self.append_ends(ptr);
-        }
         let (old, new) = (&block.index, self.indices.spec().dtype.clone());
         let lost = AtomicBool::new(false);
         let fill = |range: Range<u64>, out: &mut [u8]| {
@@ -142,7 +140,44 @@ impl SparseWriter {
             "An index of '{}' has no place",
             self.path
         );
-        self.append_ends(ptr)
+        self.append_ends(&picked.ptr)
+    }
+
+    /// Appends the rows at `picks` of blocks to a matrix each, which store indices as they are. Indices that blocks hold
+    /// together are gathered once.
+    pub fn append_picked_to(
+        to: &mut [&mut SparseWriter],
+        blocks: &[&CsrBlock],
+        picks: &[u32],
+    ) -> Result<()> {
+        let (Some(first), false) = (blocks.first(), to.len() != blocks.len()) else {
+            bail!("{} blocks for {} matrices", blocks.len(), to.len());
+        };
+        ensure!(
+            blocks.iter().all(|block| block.holds_with(first))
+                && to.iter().all(|to| to.takes(&first.index)),
+            "Blocks with indices of their own"
+        );
+        let picked = first.picked(picks);
+        let nnz = picked.ptr.last().copied().unwrap_or(0);
+        let pieces = |from, item| Pieces {
+            picked: &picked,
+            from,
+            item,
+        };
+        for (to, block) in to.iter_mut().zip(blocks) {
+            let data = pieces(&block.data, block.item);
+            let fill = |range, out: &mut [u8]| data.fill(range, out);
+            to.data.append_filled(nnz, &fill)?;
+        }
+        let indices = pieces(&first.indices, first.index.size());
+        let fill = |range, out: &mut [u8]| indices.fill(range, out);
+        Appender::append_filled_to(SparseWriter::indices_of(to), nnz, &fill)?;
+        to.iter_mut().try_for_each(|to| to.append_ends(&picked.ptr))
+    }
+
+    fn indices_of<'a>(to: &'a mut [&mut SparseWriter]) -> Vec<&'a mut Appender> {
+        to.iter_mut().map(|to| &mut to.indices).collect()
     }
 
     /// Whether indices of that type are stored as they are.
@@ -164,6 +199,34 @@ impl SparseWriter {
         self.append_rows(from, rows, |indices, span| {
             indices.append_from(&from.indices, span, Some(&check))
         })
+    }
+
+    /// As [`SparseWriter::append_from`], of matrices that may have the same pattern to a matrix each.
+    pub fn append_pattern(
+        to: &mut [&mut SparseWriter],
+        pattern: &Pattern,
+        rows: Range<u64>,
+    ) -> Result<()> {
+        for rows in parts(rows, STEP) {
+            let places = pattern.places(from_ref(&rows))?;
+            for (to, (from, places)) in to.iter_mut().zip(pattern.matrices().zip(&places)) {
+                for span in &places.spans {
+                    to.data.append_from(&from.data, span.clone(), None)?;
+                }
+                to.append_ends(&places.ptr)?;
+            }
+            pattern.each_part(&places, |from, together, span| {
+                let checked: Map = &|bytes| {
+                    from.check_indices(bytes)?;
+                    Ok(Cow::Borrowed(bytes))
+                };
+                let indices = to.iter_mut().enumerate();
+                let indices = indices.filter(|(at, _)| together.contains(at));
+                let indices = indices.map(|(_, to)| &mut to.indices).collect();
+                Appender::append_mapped_to(indices, &from.indices, span, checked)
+            })?;
+        }
+        Ok(())
     }
 
     /// Appends rows of a matrix with the same type of values, each element at the index that `to` gives for its own.
@@ -231,7 +294,7 @@ impl SparseWriter {
                     );
                     data(start, &block.data)?;
                     indices(start, &as_stored(&block, &stored)?)?;
-                    *old = (block.indices, block.data);
+                    *old = (block.indices.into_buffer(), block.data);
                     Ok(())
                 };
                 in_lanes(

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::io::buffer::Buffer;
 use super::io::raw;
+use super::io::stored::{Recipe, Stored};
 use super::io::unpacked::Unpacked;
 use super::spec::{ArraySpec, Attrs, Field, Strings};
 use super::{Format, hdf5, zarr};
@@ -227,6 +228,34 @@ impl Array {
             start = end;
         }
         Ok(Array::from(ArrayOf::Unpacked(Box::new(unpacked))))
+    }
+
+    /// As [`Array::unpacked`], of an array whose values are those of one that is unpacked.
+    pub fn unpacked_as(&self, other: &Array) -> Result<Array> {
+        let ArrayOf::Unpacked(other) = &other.of else {
+            bail!("'{}' is not unpacked", other.path());
+        };
+        let shared = other.shared(self.path(), self.attrs()?);
+        Ok(Array::from(ArrayOf::Unpacked(Box::new(shared))))
+    }
+
+    /// What makes values of its chunks, if it is a list; the error says why they are not looked at.
+    pub(super) fn recipe(&self) -> Result<Recipe> {
+        match &self.of {
+            ArrayOf::Hdf5(a) => a.recipe(),
+            ArrayOf::Zarr(a) => a.recipe(),
+            ArrayOf::Unpacked(a) => Ok(a.recipe()),
+        }
+    }
+
+    /// A chunk as it is stored, in its pieces, none where it is missing; `None` where that cannot be told.
+    pub(super) fn stored(&self, chunk: u64) -> Result<Option<Vec<Stored>>> {
+        match &self.of {
+            ArrayOf::Hdf5(a) => a.stored(chunk).map(Some),
+            ArrayOf::Zarr(a) => a.stored(chunk),
+            ArrayOf::Unpacked(a) => Ok(Some(a.stored(chunk))),
+        }
+        .with_context(|| in_element("Read", self.path()))
     }
 
     /// Where its values lie, if as they are.

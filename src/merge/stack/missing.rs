@@ -49,7 +49,7 @@ impl ArrayPlan {
                 let columns: Vec<u64> = (0..self.missing_elements()).collect();
                 let empty = CsrBlock {
                     ptr: vec![0; rows as usize + 1],
-                    indices: Buffer::default(),
+                    indices: Buffer::default().into(),
                     index: spec.indices.clone(),
                     data: Buffer::default(),
                     item: spec.data.size(),

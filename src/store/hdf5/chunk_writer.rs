@@ -57,10 +57,11 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// As [`Appender::append_parts`](super::write::Appender::append_parts): a chunk is encoded as it is complete, and written after those before it.
+    /// As [`Appender::append_parts`](super::write::Appender::append_parts), to all datasets with these `ids`: a chunk is
+    /// encoded as it is complete, and written after those before it.
     pub fn append_parts(
         &mut self,
-        id: &Id,
+        ids: &[&Id],
         spec: &mut ArraySpec,
         count: u64,
         give: impl FnOnce(raw::Take) -> Result<bool>,
@@ -75,7 +76,8 @@ impl ChunkWriter {
         let complete = end / size as u64 * self.chunk[0];
         if self.growing && complete > 0 {
             spec.shape[0] = self.written + complete;
-            ffi::set_extent(id, &spec.shape)?;
+            ids.iter()
+                .try_for_each(|id| ffi::set_extent(id, &spec.shape))?;
         }
         // In their order, so that the same values make the same file; but where too many wait for one before them.
         let order = Mutex::new(InOrder::default());
@@ -84,7 +86,9 @@ impl ChunkWriter {
             let len = encoded.1.len();
             let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
             order.take(chunk, encoded, len, |chunk, (mask, bytes)| {
-                self.write_chunk(id, self.written + chunk * self.chunk[0], *mask, bytes)
+                let first = self.written + chunk * self.chunk[0];
+                let write = |id: &&Id| self.write_chunk(id, first, *mask, bytes);
+                ids.iter().try_for_each(write)
             })
         };
         let assembly = Assembly::new(size, head, &write)?;
@@ -95,8 +99,24 @@ impl ChunkWriter {
         Ok(given)
     }
 
+    /// Whether what comes next makes the same chunks here and there.
+    pub fn is_as(&self, other: &ChunkWriter) -> bool {
+        let how = |writer: &ChunkWriter| (writer.growing, writer.written);
+        how(self) == how(other)
+            && self.chunk == other.chunk
+            && self.filters == other.filters
+            && self.open == other.open
+    }
+
+    /// Goes on where another is.
+    pub fn catch_up(&mut self, other: &ChunkWriter) {
+        self.written = other.written;
+        self.open.clone_from(&other.open);
+    }
+
     /// A whole chunk as it is stored, and which filters it went without.
     fn encoded(&self, chunk: &[u8]) -> Result<(u32, Vec<u8>)> {
+        work::encoded();
         let mut out = Vec::new();
         let mask = codec::encode(&self.filters, chunk, &mut out)?;
         Ok((mask, out))

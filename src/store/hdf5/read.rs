@@ -22,6 +22,7 @@ use super::{Id, OpenFile, links, values, virtual_dataset};
 use crate::limits;
 use crate::store::StorageInfo;
 use crate::store::io::raw;
+use crate::store::io::stored::{self, Recipe, Stored};
 use crate::store::spec::{ArraySpec, Attrs, ByteOrder, Dtype, Field, Strings};
 
 pub struct Array {
@@ -125,6 +126,27 @@ impl Array {
             _ if self.spec.dtype == Dtype::String => None,
             Ok(Storage::Plain(extents, file)) => Some((file, extents)),
             _ => None,
+        }
+    }
+
+    pub fn recipe(&self) -> Result<Recipe> {
+        match self.reach()? {
+            Storage::Direct(chunked) => Ok(chunked.recipe()),
+            Storage::Plain(..) => Ok(Recipe::plain(self.spec.row_bytes())),
+            Storage::Virtual(_) => bail!("It is {VIRTUAL}"),
+            Storage::Library(why) => bail!("The library reads it, because of {why}"),
+        }
+    }
+
+    pub fn stored(&self, chunk: u64) -> Result<Vec<Stored>> {
+        match self.reach()? {
+            Storage::Direct(chunked) => Ok(chunked.stored(chunk)),
+            Storage::Plain(extents, file) => {
+                let rows = self.recipe()?.rows_of(chunk, self.spec.rows());
+                let row = self.spec.row_bytes();
+                Ok(stored::plain(file, extents, rows, row))
+            }
+            Storage::Virtual(_) | Storage::Library(_) => bail!("It has no chunks"),
         }
     }
 

@@ -13,6 +13,7 @@ use super::{OpenFile, types, virtual_dataset};
 use crate::codec::{self, Filter};
 use crate::store::io::chunks::{Grid, KeptChunks};
 use crate::store::io::raw;
+use crate::store::io::stored::{Recipe, Stored};
 use crate::store::spec::{ArraySpec, Dtype};
 
 /// Why the library reads what lies in [`Storage::Virtual`].
@@ -153,6 +154,26 @@ impl ChunkReader {
     pub fn has_all(&self, rows: u64) -> bool {
         let all = rows.div_ceil(self.grid.chunk_rows());
         self.index.len() as u64 == all.saturating_mul(self.grid.chunks_per_row() as u64)
+    }
+
+    pub fn recipe(&self) -> Recipe {
+        Recipe {
+            rows: self.grid.chunk_rows(),
+            filters: self.filters.clone(),
+            fill: self.fill.clone(),
+        }
+    }
+
+    /// A chunk of a list; nothing where it was not written.
+    pub fn stored(&self, number: u64) -> Vec<Stored> {
+        let found = self.index.binary_search_by_key(&number, |c| c.number).ok();
+        let stored = found.map(|at| &self.index[at]).map(|chunk| Stored {
+            file: self.file.clone(),
+            at: chunk.address,
+            len: chunk.size,
+            mask: chunk.mask,
+        });
+        stored.into_iter().collect()
     }
 
     /// Makes `out` a whole chunk, from its chunk row and its place in it.

@@ -163,43 +163,78 @@ impl Appender {
         matches!(self.target, Target::Contiguous { .. })
     }
 
-    /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads. False, and
-    /// nothing was appended, where the library writes this array or `give` says so.
+    /// Whether what comes next is stored in the same way here and there.
+    pub fn is_as(&self, other: &Appender) -> bool {
+        let same = match (&self.target, &other.target) {
+            (Target::Contiguous { .. }, Target::Contiguous { .. }) => true,
+            (Target::Chunked(one), Target::Chunked(other)) => one.is_as(other),
+            _ => false,
+        };
+        same && self.spec == other.spec && self.rows == other.rows
+    }
+
+    /// Appends `count` rows to this array and to `others`, each of which [is as](Appender::is_as) this one. `give` hands
+    /// them to what it is called with, in parts and from many threads. False, and nothing was appended, where the library
+    /// writes them or `give` says so.
     pub fn append_parts(
         &mut self,
+        others: &mut [&mut Appender],
         count: u64,
         give: impl FnOnce(raw::Take) -> Result<bool>,
     ) -> Result<bool> {
         self.room(count)?;
         let row = self.spec.row_bytes();
-        let context = || format!("Write '{}'", self.path);
+        let path = &self.path;
+        let context = || format!("Write '{path}'");
         let given = match &mut self.target {
             Target::Contiguous { at, file } => {
-                let (first, given) = (*at + self.rows * row, AtomicU64::new(0));
+                let first = self.rows * row;
+                let mut places = vec![(&*file, *at + first)];
+                for other in &*others {
+                    if let Target::Contiguous { at, file } = &other.target {
+                        places.push((file, *at + first));
+                    }
+                }
+                let given = AtomicU64::new(0);
                 let write = |start: u64, bytes: &[u8]| {
                     given.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                    raw::write(file, bytes, first + start * row).with_context(context)
+                    let mut places = places.iter();
+                    places
+                        .try_for_each(|(file, at)| raw::write(file, bytes, at + start * row))
+                        .with_context(context)
                 };
                 let done = give(&write)?;
                 let given = given.into_inner();
                 ensure!(
                     !done || given == count * row,
-                    "Write '{}': {given} bytes of {count} rows",
-                    self.path
+                    "Write '{path}': {given} bytes of {count} rows"
                 );
                 done
             }
             Target::Chunked(chunked) => {
-                chunked.append_parts(&self.id, &mut self.spec, count, |write| {
+                let ids: Vec<&Id> = others.iter().map(|other| &other.id).collect();
+                let ids = [&[&self.id], ids.as_slice()].concat();
+                let write = |write: raw::Take| {
                     give(&|first, bytes| write(first, bytes).with_context(context))
-                })?
+                };
+                chunked.append_parts(&ids, &mut self.spec, count, write)?
             }
             Target::Library { .. } => false,
         };
         if given {
             self.rows += count;
+            others.iter_mut().for_each(|other| other.catch_up(self));
         }
         Ok(given)
+    }
+
+    /// Goes on where another is.
+    fn catch_up(&mut self, other: &Appender) {
+        if let (Target::Chunked(to), Target::Chunked(from)) = (&mut self.target, &other.target) {
+            to.catch_up(from);
+        }
+        self.rows = other.rows;
+        self.spec.clone_from(&other.spec);
     }
 
     /// An error when more rows come than were announced.

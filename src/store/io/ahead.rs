@@ -7,7 +7,7 @@ use anyhow::Result;
 pub fn read_ahead<I: Send, T: Send>(
     blocks: impl IntoIterator<Item = I>,
     read: impl Fn(I, Option<T>) -> Result<T> + Sync,
-    mut take: impl FnMut(T) -> Result<T> + Send,
+    mut take: impl FnMut(T) -> Result<T>,
 ) -> Result<()> {
     let mut blocks = blocks.into_iter();
     let mut held = blocks.next().map(|block| read(block, None)).transpose()?;
@@ -17,8 +17,12 @@ pub fn read_ahead<I: Send, T: Send>(
         let Some(next) = blocks.next() else {
             return take(now).map(drop);
         };
-        let (taken, ahead) = rayon::join(|| take(now), || read(next, spare));
-        (spare, held) = (Some(taken?), Some(ahead?));
+        let mut ahead = None;
+        let taken = rayon::in_place_scope(|scope| {
+            scope.spawn(|_| ahead = Some(read(next, spare)));
+            take(now)
+        });
+        (spare, held) = (Some(taken?), ahead.transpose()?);
     }
     Ok(())
 }

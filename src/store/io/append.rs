@@ -83,6 +83,15 @@ impl Appender {
         }
     }
 
+    /// Whether what comes next is stored in the same way here and there.
+    fn is_as(&self, other: &Appender) -> bool {
+        match (&self.of, &other.of) {
+            (AppenderOf::Hdf5(one), AppenderOf::Hdf5(other)) => one.is_as(other),
+            (AppenderOf::Zarr(one), AppenderOf::Zarr(other)) => one.is_as(other),
+            _ => false,
+        }
+    }
+
     /// Whether the file is the same whatever else is written to it meanwhile.
     pub fn is_placed(&self) -> bool {
         match &self.of {
@@ -99,31 +108,18 @@ impl Appender {
         count: u64,
         give: impl FnOnce(Take) -> Result<bool>,
     ) -> Result<bool> {
-        let (parts, noted) = (PartialSums::default(), self.noted.is_some());
-        let row = self.spec().row_bytes();
-        let give = |write: Take| {
-            give(&|first, bytes| {
-                if noted && !bytes.is_empty() {
-                    parts.add(first * row, bytes);
-                }
-                work::appended(bytes.len());
-                write(first, bytes)
-            })
-        };
-        let done = match &mut self.of {
-            AppenderOf::Hdf5(to) => to.append_parts(count, give),
-            AppenderOf::Zarr(to) => to.append_parts(count, give),
-        }?;
-        if done && let Some(noted) = &mut self.noted {
-            noted.sum.add(&parts.whole());
-        }
-        Ok(done)
+        append_parts(&mut [self], count, give)
     }
 
     /// Appends `count` rows as `fill` gives them: it is called from many threads with a range of their bytes and a
     /// buffer of that size.
     pub fn append_filled(&mut self, count: u64, fill: Fill) -> Result<()> {
-        let row = self.spec().row_bytes();
+        Appender::append_filled_to(vec![self], count, fill)
+    }
+
+    /// As [`Appender::append_filled`], to several arrays: what is encoded for one is written to all that are as far.
+    pub fn append_filled_to(to: Vec<&mut Appender>, count: u64, fill: Fill) -> Result<()> {
+        let row = to.first().map_or(0, |to| to.spec().row_bytes());
         let step = (raw::TASK as u64 / row.max(1)).max(1);
         let part = |buffer: &mut Vec<u8>, part: u64| {
             let rows = part * step..count.min((part + 1) * step);
@@ -138,14 +134,17 @@ impl Appender {
                 write(first, buffer)
             })
         };
-        // A few rows, for one of many files, are not worth it.
-        if tasks > 1 && self.append_parts(count, |write| in_parts(write).map(|()| true))? {
-            return Ok(());
-        }
-        let mut buffer = vec![];
-        (0..tasks).try_for_each(|task| {
-            part(&mut buffer, task);
-            self.append(&buffer)
+        in_step(to.into_iter()).into_iter().try_for_each(|mut to| {
+            // A few rows, for one of many files, are not worth it.
+            let give = |write: Take| in_parts(write).map(|()| true);
+            if tasks > 1 && append_parts(&mut to, count, give)? {
+                return Ok(());
+            }
+            let mut buffer = vec![];
+            (0..tasks).try_for_each(|task| {
+                part(&mut buffer, task);
+                to.iter_mut().try_for_each(|to| to.append(&buffer))
+            })
         })
     }
 
@@ -170,25 +169,31 @@ impl Appender {
     /// Appends what `map` makes of rows of an array, each a row of this one. It is called with parts of the rows, from
     /// many threads.
     pub fn append_mapped(&mut self, from: &Array, rows: Range<u64>, map: Map) -> Result<()> {
-        /// Bytes of one of the two blocks that are held at a time.
-        const BLOCK: u64 = 8 << 20;
+        Appender::append_mapped_to(vec![self], from, rows, map)
+    }
+
+    /// As [`Appender::append_mapped`], to several arrays: what is encoded for one is written to all that are as far.
+    pub fn append_mapped_to(
+        mut to: Vec<&mut Appender>,
+        from: &Array,
+        mut rows: Range<u64>,
+        map: Map,
+    ) -> Result<()> {
+        /// Bytes after which the chunk that is open is complete.
+        const CHUNK: u64 = 2 << 20;
         check_within(&rows, from)?;
-        let in_parts = self.append_parts(rows.end - rows.start, |write| {
-            from.each(rows.clone(), &|first, bytes| write(first, &map(bytes)?))
-        })?;
-        if in_parts {
-            return Ok(());
+        if in_step(to.iter_mut().map(|to| &mut **to)).len() > 1 {
+            // Chunks that began with other rows are alike again after those that are open.
+            let head = rows.start + CHUNK / from.spec().row_bytes().max(1);
+            let head = rows.start..head.min(rows.end);
+            rows.start = head.end;
+            let bytes = from.read(std::slice::from_ref(&head))?;
+            let mapped = map(&bytes)?;
+            to.iter_mut().try_for_each(|to| to.append(&mapped))?;
         }
-        let step = (BLOCK / from.spec().row_bytes().max(1)).max(1);
-        let blocks = rows.clone().step_by(usize::try_from(step)?);
-        let blocks = blocks.map(|start| start..rows.end.min(start.saturating_add(step)));
-        let read = |block, over: Option<Buffer>| {
-            from.read_over(std::slice::from_ref(&block), over.unwrap_or_default())
-        };
-        read_ahead(blocks, read, |bytes| {
-            self.append(&map(&bytes)?)?;
-            Ok(bytes)
-        })
+        in_step(to.into_iter())
+            .into_iter()
+            .try_for_each(|mut to| append_mapped(&mut to, from, &rows, map))
     }
 
     /// Appends rows that lie in their file as they are to be stored; false where they do not, or in many pieces, or the
@@ -241,6 +246,92 @@ impl Appender {
         }
         Ok(rows)
     }
+}
+
+/// Those that take rows to the same places, of the same array.
+fn in_step<'a>(to: impl Iterator<Item = &'a mut Appender>) -> Vec<Vec<&'a mut Appender>> {
+    let mut groups: Vec<Vec<&mut Appender>> = vec![];
+    for appender in to {
+        match groups.iter_mut().find(|group| group[0].is_as(appender)) {
+            Some(group) => group.push(appender),
+            None => groups.push(vec![appender]),
+        }
+    }
+    groups
+}
+
+/// As [`Appender::append_parts`], to arrays that are [in step](in_step).
+fn append_parts(
+    to: &mut [&mut Appender],
+    count: u64,
+    give: impl FnOnce(Take) -> Result<bool>,
+) -> Result<bool> {
+    let (parts, arrays) = (PartialSums::default(), to.len());
+    let noted = to.iter().any(|to| to.noted.is_some());
+    let Some((first, others)) = to.split_first_mut() else {
+        return Ok(true);
+    };
+    let row = first.spec().row_bytes();
+    let give = |write: Take| {
+        give(&|first, bytes| {
+            if noted && !bytes.is_empty() {
+                parts.add(first * row, bytes);
+            }
+            work::appended(arrays * bytes.len());
+            write(first, bytes)
+        })
+    };
+    let done = match &mut first.of {
+        AppenderOf::Hdf5(first) => {
+            let others = others.iter_mut().filter_map(|other| match &mut other.of {
+                AppenderOf::Hdf5(other) => Some(&mut **other),
+                AppenderOf::Zarr(_) => None,
+            });
+            first.append_parts(&mut others.collect::<Vec<_>>(), count, give)
+        }
+        AppenderOf::Zarr(first) => {
+            let others = others.iter_mut().filter_map(|other| match &mut other.of {
+                AppenderOf::Zarr(other) => Some(&mut **other),
+                AppenderOf::Hdf5(_) => None,
+            });
+            first.append_parts(&mut others.collect::<Vec<_>>(), count, give)
+        }
+    }?;
+    if done && noted {
+        let sum = parts.whole();
+        let noted = to.iter_mut().filter_map(|to| to.noted.as_mut());
+        noted.for_each(|noted| noted.sum.add(&sum));
+    }
+    Ok(done)
+}
+
+/// As [`Appender::append_mapped`], to arrays that are [in step](in_step).
+fn append_mapped(
+    to: &mut [&mut Appender],
+    from: &Array,
+    rows: &Range<u64>,
+    map: Map,
+) -> Result<()> {
+    /// Bytes of one of the two blocks that are held at a time.
+    const BLOCK: u64 = 8 << 20;
+    let in_parts = append_parts(to, rows.end - rows.start, |write| {
+        from.each(rows.clone(), &|first, bytes| write(first, &map(bytes)?))
+    })?;
+    if in_parts {
+        return Ok(());
+    }
+    let step = (BLOCK / from.spec().row_bytes().max(1)).max(1);
+    let blocks = rows.clone().step_by(usize::try_from(step)?);
+    let blocks = blocks.map(|start| start..rows.end.min(start.saturating_add(step)));
+    let read = |block, over: Option<Buffer>| {
+        from.read_over(std::slice::from_ref(&block), over.unwrap_or_default())
+    };
+    read_ahead(blocks, read, |bytes| {
+        let mapped = map(&bytes)?;
+        to.iter_mut().try_for_each(|to| to.append(&mapped))?;
+        drop(mapped);
+        Ok(bytes)
+    })
 }
 
 #[cfg(test)]

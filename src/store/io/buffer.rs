@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use memmap2::MmapMut;
@@ -100,5 +101,47 @@ impl PartialEq for Buffer {
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         self.deref().fmt(f)
+    }
+}
+
+/// Bytes that several may hold, and none changes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SharedBuffer(Arc<Buffer>);
+
+impl SharedBuffer {
+    /// The buffer itself, to be used again; an empty one where others hold it.
+    pub fn into_buffer(self) -> Buffer {
+        Arc::into_inner(self.0).unwrap_or_default()
+    }
+
+    /// Its bytes, of which others keep a copy.
+    pub fn to_mut(&mut self) -> &mut [u8] {
+        let buffer: &mut Buffer = Arc::make_mut(&mut self.0);
+        buffer
+    }
+
+    /// Whether both are the same memory.
+    pub fn is_of(&self, other: &SharedBuffer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Deref for SharedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<Buffer> for SharedBuffer {
+    fn from(buffer: Buffer) -> SharedBuffer {
+        SharedBuffer(Arc::new(buffer))
+    }
+}
+
+impl From<Vec<u8>> for SharedBuffer {
+    fn from(bytes: Vec<u8>) -> SharedBuffer {
+        Buffer::from(bytes).into()
     }
 }

@@ -11,5 +11,6 @@ pub mod order;
 pub mod raw;
 pub mod runs;
 pub mod scratch;
+pub mod stored;
 pub mod unpacked;
 pub mod work;

@@ -3,11 +3,13 @@
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
 use super::raw::{Extents, Take, write};
 use super::scratch;
+use super::stored::{self, Recipe, Stored};
 use crate::store::spec::{ArraySpec, Attrs};
 
 /// An array of a fixed width in a [scratch file](super::scratch::file) of its own.
@@ -15,7 +17,7 @@ pub struct Unpacked {
     path: String,
     spec: ArraySpec,
     attrs: Attrs,
-    file: File,
+    file: Arc<File>,
     extents: Extents,
     written: u64,
 }
@@ -27,7 +29,7 @@ impl Unpacked {
             extents: Extents::one(0, spec.row_bytes()),
             spec,
             attrs,
-            file: scratch::file(folder)?,
+            file: Arc::new(scratch::file(folder)?),
             written: 0,
         })
     }
@@ -52,6 +54,27 @@ impl Unpacked {
 
     pub fn storage(&self) -> String {
         "Contiguous (in scratch)".into()
+    }
+
+    /// The same values, as those of another array.
+    pub fn shared(&self, path: String, attrs: Attrs) -> Unpacked {
+        Unpacked {
+            path,
+            spec: self.spec.clone(),
+            attrs,
+            file: self.file.clone(),
+            extents: Extents::one(0, self.spec.row_bytes()),
+            written: self.written,
+        }
+    }
+
+    pub fn recipe(&self) -> Recipe {
+        Recipe::plain(self.spec.row_bytes())
+    }
+
+    pub fn stored(&self, chunk: u64) -> Vec<Stored> {
+        let rows = self.recipe().rows_of(chunk, self.spec.rows());
+        stored::plain(&self.file, &self.extents, rows, self.spec.row_bytes())
     }
 
     pub fn chunk_bytes(&self) -> u64 {

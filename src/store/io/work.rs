@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static DECODED: AtomicU64 = AtomicU64::new(0);
+static ENCODED: AtomicU64 = AtomicU64::new(0);
+static COMPARED: AtomicU64 = AtomicU64::new(0);
 static READ: AtomicU64 = AtomicU64::new(0);
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 static APPENDED: AtomicU64 = AtomicU64::new(0);
@@ -11,6 +13,9 @@ static APPENDED: AtomicU64 = AtomicU64::new(0);
 /// What was done so far.
 pub struct Work {
     chunks_decoded: u64,
+    chunks_encoded: u64,
+    /// As they are stored, of one of two arrays.
+    bytes_compared: u64,
     /// Past the libraries.
     bytes_read: u64,
     bytes_written: u64,
@@ -19,6 +24,8 @@ pub struct Work {
 pub fn work() -> Work {
     Work {
         chunks_decoded: DECODED.load(Ordering::Relaxed),
+        chunks_encoded: ENCODED.load(Ordering::Relaxed),
+        bytes_compared: COMPARED.load(Ordering::Relaxed),
         bytes_read: READ.load(Ordering::Relaxed),
         bytes_written: WRITTEN.load(Ordering::Relaxed),
     }
@@ -34,14 +41,26 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
             f,
-            "{} chunks decoded, {} bytes read, {} bytes written",
-            self.chunks_decoded, self.bytes_read, self.bytes_written
+            "{} chunks decoded, {} encoded, {} bytes compared, {} bytes read, {} bytes written",
+            self.chunks_decoded,
+            self.chunks_encoded,
+            self.bytes_compared,
+            self.bytes_read,
+            self.bytes_written
         )
     }
 }
 
 pub fn decoded() {
     DECODED.fetch_add(1, Ordering::Relaxed);
+}
+
+pub fn encoded() {
+    ENCODED.fetch_add(1, Ordering::Relaxed);
+}
+
+pub fn compared(bytes: usize) {
+    COMPARED.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
 pub fn read(bytes: usize) {

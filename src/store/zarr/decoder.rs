@@ -2,6 +2,7 @@
 //!
 //! A chunk of a sharded array is an inner chunk: its bytes alone are read, and the index of its shard once.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use zarrs::array::{
 use zarrs::filesystem::FilesystemStore;
 use zarrs::storage::byte_range::ByteRange;
 
-use super::direct::{Direct, Stored};
+use super::direct::Direct;
 use super::dtype::{self, ZarrType};
 use super::meta::Meta;
 use super::text::{PLACE, TEXT_BYTES, Texts, utf32_to_utf8};
@@ -25,6 +26,7 @@ use crate::codec;
 use crate::store::access::Bounds;
 use crate::store::io::chunks::{Grid, KeptChunks};
 use crate::store::io::raw;
+use crate::store::io::stored::{Recipe, Stored};
 use crate::store::panics::guarded;
 use crate::store::spec::{Dtype, Kind};
 
@@ -160,13 +162,13 @@ impl ChunkDecoder {
         file: &ChunkFile,
         chunk: &mut [u8],
     ) -> Result<bool> {
-        let part = match file {
+        let stored = match file {
             ChunkFile::Missing => None,
             ChunkFile::Whole(path) => Some((path, None)),
             ChunkFile::Part(path, start, len) => Some((path, Some((*start, *len)))),
             ChunkFile::Unknown => return Ok(false),
         };
-        let Some((file, part)) = part else {
+        let Some((path, part)) = stored else {
             let fill = self.chunks.fill_value().as_ne_bytes();
             let fits = fill.len() == self.element.size;
             if fits {
@@ -174,7 +176,7 @@ impl ChunkDecoder {
             }
             return Ok(fits);
         };
-        let done = direct.read(&Stored { file, part }, chunk);
+        let done = opened(path, part).and_then(|stored| direct.read(&stored, chunk));
         if let Err(why) = &done {
             debug!(
                 "'{}', chunk {at:?}, by zarrs: {why:#}",
@@ -182,6 +184,29 @@ impl ChunkDecoder {
             );
         }
         Ok(done.is_ok())
+    }
+
+    /// What makes values of its chunks; the error says why zarrs does.
+    pub fn recipe(&self) -> Result<Recipe> {
+        match &self.direct {
+            Ok(direct) => Ok(Recipe {
+                rows: self.grid.chunk_rows(),
+                filters: direct.filters().to_vec(),
+                fill: self.chunks.fill_value().as_ne_bytes().to_vec(),
+            }),
+            Err(why) => bail!("zarrs reads it, because {why}"),
+        }
+    }
+
+    /// A chunk of a list as it is stored, nothing where it is missing; `None` where zarrs alone may tell.
+    pub fn stored(&self, number: u64) -> Result<Option<Vec<Stored>>> {
+        let (path, part) = match self.file_of(&[number])? {
+            ChunkFile::Missing => return Ok(Some(vec![])),
+            ChunkFile::Whole(path) => (path, None),
+            ChunkFile::Part(path, start, len) => (path, Some((start, len))),
+            ChunkFile::Unknown => return Ok(None),
+        };
+        Ok(Some(vec![opened(&path, part)?]))
     }
 
     /// A whole chunk of text, from its chunk row and its place in it.
@@ -286,6 +311,21 @@ enum ChunkFile {
     Part(PathBuf, u64, u64),
     /// zarrs may tell.
     Unknown,
+}
+
+/// A file, or the part of it with this offset and length.
+fn opened(path: &Path, part: Option<(u64, u64)>) -> Result<Stored> {
+    let file = File::open(path)?;
+    let (at, len) = match part {
+        Some(part) => part,
+        None => (0, file.metadata()?.len()),
+    };
+    Ok(Stored {
+        file: Arc::new(file),
+        at,
+        len,
+        mask: 0,
+    })
 }
 
 fn zarrs_array(folder: &Path, meta: &Meta, element: &ZarrType) -> Result<Chunks<FilesystemStore>> {

@@ -1,9 +1,6 @@
 //! Chunks of numbers that are decoded by `codec`, straight to their place. zarrs, which copies them on the way, decodes
 //! all others, and those that this cannot.
 
-use std::fs::File;
-use std::path::Path;
-
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
 
@@ -11,18 +8,12 @@ use super::dtype::ZarrType;
 use super::meta::Meta;
 use crate::codec::{self, Filter};
 use crate::store::io::raw;
+use crate::store::io::stored::Stored;
 use crate::store::spec::{Dtype, Kind};
 
 /// What the bytes of a chunk went through.
 pub struct Direct {
     filters: Vec<Filter>,
-}
-
-/// Where the bytes of a chunk lie.
-pub struct Stored<'a> {
-    pub file: &'a Path,
-    /// Offset and length in a shard; `None` is the whole file.
-    pub part: Option<(u64, u64)>,
 }
 
 impl Direct {
@@ -50,20 +41,19 @@ impl Direct {
         Ok(Direct { filters })
     }
 
+    pub fn filters(&self) -> &[Filter] {
+        &self.filters
+    }
+
     /// Makes `out` the chunk, which is as long.
-    pub fn read(&self, at: &Stored, out: &mut [u8]) -> Result<()> {
-        let file = File::open(at.file)?;
-        let (start, len) = match at.part {
-            Some(part) => part,
-            None => (0, file.metadata()?.len()),
-        };
-        let len = usize::try_from(len)?;
+    pub fn read(&self, chunk: &Stored, out: &mut [u8]) -> Result<()> {
+        let len = usize::try_from(chunk.len)?;
         if self.filters.is_empty() {
             ensure!(len == out.len(), "{len} bytes of {}", out.len());
-            return raw::exact(&file, out, start);
+            return raw::exact(&chunk.file, out, chunk.at);
         }
         raw::with_buffer(len, |encoded| {
-            raw::exact(&file, encoded, start)?;
+            raw::exact(&chunk.file, encoded, chunk.at)?;
             codec::decode(&self.filters, 0, encoded, out)
         })
     }

@@ -17,6 +17,7 @@ use crate::resources::size_on_disk;
 use crate::store::StorageInfo;
 use crate::store::access::Bounds;
 use crate::store::io::raw;
+use crate::store::io::stored::{Recipe, Stored};
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
 
 pub struct Array {
@@ -129,6 +130,17 @@ impl Array {
             return format!("Zarr v{version}, no chunks");
         };
         format!("{}, Zarr v{version}", chunked.how())
+    }
+
+    pub fn recipe(&self) -> Result<Recipe> {
+        let chunked = self.chunked.as_ref().context("It has no chunks")?;
+        chunked.recipe()
+    }
+
+    pub fn stored(&self, chunk: u64) -> Result<Option<Vec<Stored>>> {
+        self.chunked
+            .as_ref()
+            .map_or(Ok(None), |chunked| chunked.stored(chunk))
     }
 
     pub fn chunk_bytes(&self) -> u64 {

@@ -161,10 +161,21 @@ impl Appender {
         Ok(())
     }
 
-    /// Appends `count` rows that `give` hands to what it is called with, in parts and from many threads. False, and
-    /// nothing was appended, where chunks are no whole rows or `give` says so.
+    /// Whether what comes next is stored in the same way here and there.
+    pub fn is_as(&self, other: &Appender) -> bool {
+        let how = |a: &Appender| (a.rows, a.items, a.chunks, a.cut.per_file, a.codec.v2());
+        how(self) == how(other)
+            && self.spec == other.spec
+            && self.cut.chunk == other.cut.chunk
+            && self.bytes == other.bytes
+    }
+
+    /// Appends `count` rows to this array and to `others`, each of which [is as](Appender::is_as) this one. `give` hands
+    /// them to what it is called with, in parts and from many threads. False, and nothing was appended, where chunks are
+    /// no whole rows or `give` says so.
     pub fn append_parts(
         &mut self,
+        others: &mut [&mut Appender],
         count: u64,
         give: impl FnOnce(Take) -> Result<bool>,
     ) -> Result<bool> {
@@ -180,7 +191,9 @@ impl Appender {
         let head = std::mem::take(&mut self.bytes);
         let before = head.len() as u64;
         let end = before + count * row;
-        let write = |chunk: u64, bytes: &[u8]| self.write_chunk(self.chunks + chunk, bytes.into());
+        let all: Vec<&Appender> = others.iter().map(|other| &**other).collect();
+        let write =
+            |chunk: u64, bytes: &[u8]| self.write_to_all(&all, self.chunks + chunk, bytes.into());
         let assembly = Assembly::new(size, head, &write)?;
         let most = (rayon::current_num_threads() / 5).max(WRITERS);
         let given = give(&|first, bytes| {
@@ -193,6 +206,10 @@ impl Appender {
         if given {
             self.items += items;
             self.chunks += end / size as u64;
+            for other in others {
+                (other.items, other.chunks) = (self.items, self.chunks);
+                other.bytes.clone_from(&self.bytes);
+            }
         }
         Ok(given)
     }
@@ -334,22 +351,32 @@ impl Appender {
 
     /// Encodes and writes chunk `number`.
     fn write_chunk(&self, number: u64, chunk: Cow<[u8]>) -> Result<()> {
-        let file = self.cut.file(number, &self.spec.shape);
-        let key = describe::key(self.version, &file);
+        self.write_to_all(&[], number, chunk)
+    }
+
+    /// Encodes chunk `number` and writes it to this array and to others.
+    fn write_to_all(&self, others: &[&Appender], number: u64, chunk: Cow<[u8]>) -> Result<()> {
         let write = || -> Result<()> {
+            work::encoded();
             let bytes = self.codec.encode(chunk)?;
-            if let Some(shards) = &self.shards {
-                return shards.put(number, self.slot(number, key.clone()), bytes);
-            }
-            work::written(bytes.len());
-            let mut file = create_file(&self.folder.join(&key))?;
-            file.write_all(&bytes)?;
-            // A hint, so that what flushes the folder at the end waits less: the kernel begins to write what is dirty.
-            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-            Ok(())
+            let mut others = others.iter();
+            others.try_for_each(|other| other.store(number, Cow::Borrowed(&bytes)))?;
+            self.store(number, bytes)
         };
         let written = WRITING.with(write);
-        written.with_context(|| format!("Write chunk {number}, in {key}, of '{}'", self.path))
+        written.with_context(|| {
+            format!(
+                "Write chunk {number}, in {}, of '{}'",
+                self.key(number),
+                self.path
+            )
+        })
+    }
+
+    /// The file of chunk `number`, or the Zarr shard that it is in.
+    fn key(&self, number: u64) -> String {
+        let file = self.cut.file(number, &self.spec.shape);
+        describe::key(self.version, &file)
     }
 
     fn slot(&self, number: u64, key: String) -> Slot {
@@ -357,6 +384,20 @@ impl Appender {
         let (at, come) = self.cut.in_file(number, &self.spec.shape, growing);
         let of = self.cut.per_file;
         Slot { key, at, of, come }
+    }
+
+    /// Writes chunk `number` as it is encoded.
+    fn store(&self, number: u64, encoded: Cow<[u8]>) -> Result<()> {
+        let key = self.key(number);
+        if let Some(shards) = &self.shards {
+            return shards.put(number, self.slot(number, key), encoded);
+        }
+        work::written(encoded.len());
+        let mut file = create_file(&self.folder.join(&key))?;
+        file.write_all(&encoded)?;
+        // A hint, so that what flushes the folder at the end waits less: the kernel begins to write what is dirty.
+        let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+        Ok(())
     }
 
     /// A chunk of text as numcodecs' `vlen-utf8` stores it: the number of texts, then for each its bytes and the

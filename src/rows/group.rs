@@ -1,0 +1,330 @@
+//! Leaves that are read and written together: sparse matrices that may share a pattern, or one leaf of any kind.
+
+use std::ops::Range;
+
+use anyhow::{Result, bail};
+use tracing::debug;
+
+use super::block::{Block, CellColumns};
+use super::cost::RowCost;
+use super::leaf::Leaf;
+use super::pattern::Pattern;
+use super::sparse_writer::SparseWriter;
+use super::writer::LeafWriter;
+
+/// One leaf or more, by their numbers.
+pub struct LeafGroup<'a> {
+    /// Its leaves, the first of which others are compared with.
+    pub members: Vec<usize>,
+    /// Of more than one leaf.
+    pattern: Option<Pattern<'a>>,
+}
+
+/// All leaves in groups. Matrices are together where one decodes or, as `encodes` says, encodes less for it.
+pub fn groups(leaves: &[Leaf], encodes: bool) -> Vec<LeafGroup<'_>> {
+    let mut groups: Vec<LeafGroup> = vec![];
+    for (number, leaf) in leaves.iter().enumerate() {
+        let alone = LeafGroup {
+            members: vec![number],
+            pattern: leaf.matrix().map(Pattern::of),
+        };
+        let worth = leaf
+            .matrix()
+            .is_some_and(|matrix| encodes || !matrix.indices.is_placed());
+        let together = worth && groups.iter_mut().any(|group| group.takes(number, leaves));
+        if !together {
+            groups.push(alone);
+        }
+    }
+    groups
+}
+
+/// Each leaf by itself.
+pub fn alone(leaves: &[Leaf]) -> Vec<LeafGroup<'_>> {
+    let alone = |number| LeafGroup {
+        members: vec![number],
+        pattern: None,
+    };
+    (0..leaves.len()).map(alone).collect()
+}
+
+impl<'a> LeafGroup<'a> {
+    /// Takes a leaf in where it may share the pattern.
+    fn takes(&mut self, number: usize, leaves: &'a [Leaf]) -> bool {
+        let (first, leaf) = (&leaves[self.members[0]].path, &leaves[number]);
+        let (Some(pattern), Some(matrix)) = (&mut self.pattern, leaf.matrix()) else {
+            return false;
+        };
+        let added = pattern.add(matrix);
+        match &added {
+            Ok(()) => {
+                debug!(
+                    "'{}': offsets and indices of '{first}', where bytes are equal",
+                    leaf.path
+                );
+                self.members.push(number);
+            }
+            Err(why) => debug!("'{}': not those of '{first}': {why:#}", leaf.path),
+        }
+        added.is_ok()
+    }
+
+    /// The pattern of more than one leaf.
+    fn shared(&self) -> Option<&Pattern<'a>> {
+        self.pattern.as_ref().filter(|_| self.members.len() > 1)
+    }
+
+    /// As [`Leaf::read_over`], of each of its leaves.
+    pub fn read_over(
+        &self,
+        leaves: &[Leaf],
+        ranges: &[Range<u64>],
+        mut old: Vec<Block>,
+    ) -> Result<Vec<Block>> {
+        let Some(pattern) = self.shared() else {
+            let leaf = &leaves[self.members[0]];
+            return Ok(vec![leaf.read_over(ranges, old.pop())?]);
+        };
+        let old = old.into_iter().filter_map(|block| match block {
+            Block::Sparse(block) => Some(block),
+            _ => None,
+        });
+        let blocks = pattern.read_over(ranges, old.collect())?.into_iter();
+        Ok(blocks.map(Block::Sparse).collect())
+    }
+
+    /// As [`LeafWriter::append_from`], to a writer for each of its leaves.
+    pub fn append_from(
+        &self,
+        leaves: &[Leaf],
+        writers: &mut [&mut LeafWriter],
+        rows: Range<u64>,
+        columns: Option<&CellColumns>,
+        costs: &[RowCost],
+    ) -> Result<()> {
+        if let Some(pattern) = self.shared() {
+            return SparseWriter::append_pattern(&mut sparse(writers)?, pattern, rows);
+        }
+        let (first, leaf) = (self.members[0], &leaves[self.members[0]]);
+        let columns = columns.filter(|_| leaf.is_square());
+        writers[0].append_from(leaf, rows, columns, costs[first])
+    }
+
+    /// As [`LeafWriter::append_picked`], of a block of each of all leaves, to a writer for each of its own.
+    pub fn append_picked(
+        &self,
+        leaves: &[Leaf],
+        writers: &mut [&mut LeafWriter],
+        blocks: &[Block],
+        picks: &[u32],
+        columns: Option<&CellColumns>,
+    ) -> Result<()> {
+        let first = self.members[0];
+        if self.shared().is_none() {
+            let columns = columns.filter(|_| leaves[first].is_square());
+            return writers[0].append_picked(&blocks[first], picks, columns);
+        }
+        let (mut together, mut held) = (vec![], vec![]);
+        for (writer, member) in sparse(writers)?.into_iter().zip(&self.members) {
+            match (&blocks[first], &blocks[*member]) {
+                (Block::Sparse(first), Block::Sparse(block)) if block.holds_with(first) => {
+                    together.push(writer);
+                    held.push(block);
+                }
+                (_, Block::Sparse(block)) => writer.append_picked(block, picks)?,
+                _ => bail!("A block of another kind than its leaf"),
+            }
+        }
+        SparseWriter::append_picked_to(&mut together, &held, picks)
+    }
+}
+
+fn sparse<'a>(writers: &'a mut [&mut LeafWriter]) -> Result<Vec<&'a mut SparseWriter>> {
+    let writers = writers.iter_mut().map(|writer| match &mut **writer {
+        LeafWriter::Sparse(writer) => Ok(writer),
+        _ => bail!("A writer of another kind than its leaf"),
+    });
+    writers.collect()
+}
+
+/// Of each leaf, one before it that has the very same indices: compares all of them.
+pub fn same_indices(leaves: &[Leaf]) -> Result<Vec<Option<usize>>> {
+    let mut same = vec![None; leaves.len()];
+    for group in groups(leaves, false) {
+        let Some(pattern) = group.shared() else {
+            continue;
+        };
+        for (member, is_same) in group.members.iter().skip(1).zip(pattern.are_same()?) {
+            same[*member] = is_same.then_some(group.members[0]);
+        }
+    }
+    Ok(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::slice::from_ref;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::codec::compression::Compression;
+    use crate::dtype::ints;
+    use crate::rows::csr::CsrBlock;
+    use crate::rows::leaf::Source;
+    use crate::rows::sparse::{Sparse, SparseFormat, SparseSpec};
+    use crate::rows::sparse_writer::Count;
+    use crate::store::spec::{Attrs, Dtype, Kind};
+    use crate::store::{self, Access, Container, Node};
+
+    const NAMES: [&str; 3] = ["A", "B", "C"];
+
+    /// Offsets, indices and values.
+    type Elements = (Vec<u64>, Vec<u64>, Vec<u8>);
+
+    fn block((ptr, indices, data): &Elements) -> CsrBlock {
+        let index = Dtype::native(Kind::Int, 4);
+        CsrBlock {
+            ptr: ptr.clone(),
+            indices: ints::write(indices, &index).unwrap().into(),
+            index,
+            data: data.clone().into(),
+            item: 1,
+        }
+    }
+
+    const GZIP: Compression = Compression::Gzip(1);
+
+    fn create(path: &Path, container: Container) -> store::Group {
+        let root = store::create(path, container).unwrap();
+        root.with_chunks_of(64)
+    }
+
+    /// Writes matrices of these elements and opens them as leaves.
+    fn leaves(path: &Path, container: Container, all: &[Elements]) -> Vec<Leaf> {
+        let root = create(path, container);
+        for (name, elements) in NAMES.iter().zip(all) {
+            let rows = elements.0.len() as u64 - 1;
+            let spec = SparseSpec {
+                layout: SparseFormat::Csr,
+                shape: [rows, 1000],
+                attrs: Attrs::encoding("csr_matrix", "0.1.0"),
+                part_attrs: Box::default(),
+                data: Dtype::native(Kind::Uint, 1),
+                indices: Dtype::native(Kind::Int, 4),
+                indptr: Dtype::INT64,
+            };
+            let count = Count::Exactly(elements.1.len() as u64);
+            let mut writer = SparseWriter::create(&root, name, &spec, count).unwrap();
+            writer.append(&block(elements)).unwrap();
+            writer.finish().unwrap();
+        }
+        root.finish().unwrap();
+        let root = store::open(path, &Access::default()).unwrap();
+        let leaf = |name: &&str| {
+            let Some(Node::Group(group)) = root.get(name).unwrap() else {
+                panic!()
+            };
+            Leaf {
+                path: (*name).into(),
+                attrs: Attrs::default(),
+                source: Source::Sparse(Sparse::open(&group, SparseFormat::Csr).unwrap()),
+            }
+        };
+        NAMES.iter().map(leaf).collect()
+    }
+
+    /// The rows at `picks`.
+    fn picked((ptr, indices, data): &Elements, picks: &[u32]) -> Elements {
+        let mut picked: Elements = (vec![0], vec![], vec![]);
+        for &row in picks {
+            let row = ptr[row as usize] as usize..ptr[row as usize + 1] as usize;
+            picked.1.extend(&indices[row.clone()]);
+            picked.2.extend(&data[row]);
+            picked.0.push(picked.1.len() as u64);
+        }
+        picked
+    }
+
+    /// All rows of the matrices in a file.
+    fn all_of(path: &Path) -> Vec<CsrBlock> {
+        let root = store::open(path, &Access::default()).unwrap();
+        let read = |name: &&str| {
+            let Some(Node::Group(group)) = root.get(name).unwrap() else {
+                panic!()
+            };
+            let matrix = Sparse::open(&group, SparseFormat::Csr).unwrap();
+            matrix.read(from_ref(&(0..matrix.rows()))).unwrap()
+        };
+        NAMES.iter().map(read).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+        /// Whatever they share, and in whatever parts they are written.
+        #[test]
+        fn matrices_written_together_are_those_matrices(
+            lengths in prop::collection::vec(0u64..60, 1..60),
+            changes in prop::collection::vec((1usize..3, any::<prop::sample::Index>()), 0..3),
+            moved in any::<Option<prop::sample::Index>>(),
+            picks in prop::collection::vec(any::<prop::sample::Index>(), 1..80),
+            cut in any::<prop::sample::Index>(),
+            from in prop_oneof![Just(Container::H5AD), Just(Container::H5AD.compressed(GZIP)), Just(Container::ZARR)],
+            to in prop_oneof![Just(Container::H5AD), Just(Container::H5AD.compressed(GZIP)), Just(Container::ZARR)],
+        ) {
+            let mut ptr = vec![0];
+            lengths.iter().for_each(|len| ptr.push(ptr[ptr.len() - 1] + len));
+            let nnz = ptr[lengths.len()];
+            let indices: Vec<u64> = (0..nnz).map(|i| (i * i) % 1000).collect();
+            let values = |seed: u64| (0..nnz).map(|i| (i * seed) as u8).collect::<Vec<u8>>();
+            let mut all: Vec<Elements> = [3, 5, 7].map(|seed| (ptr.clone(), indices.clone(), values(seed))).into();
+            for (matrix, at) in changes.iter().filter(|_| nnz > 0) {
+                let index = &mut all[*matrix].1[at.index(nnz as usize)];
+                *index = (*index + 1) % 1000;
+            }
+            if let Some(at) = moved {
+                let row = at.index(lengths.len());
+                all[2].0[row + 1] = all[2].0[row];
+                all[2].0[lengths.len()] = nnz;
+            }
+            let folder = tempfile::tempdir().unwrap();
+            let leaves = leaves(&folder.path().join("in"), from, &all);
+            let groups = groups(&leaves, true);
+            let rows = lengths.len() as u64;
+            let picks: Vec<u32> = picks.iter().map(|pick| pick.index(lengths.len()) as u32).collect();
+
+            // As they come, in two parts, and picked, in two parts.
+            for pick in [false, true] {
+                let order: Vec<u32> = if pick { picks.clone() } else { (0..rows as u32).collect() };
+                let wanted: Vec<Elements> = all.iter().map(|all| picked(all, &order)).collect();
+                let path = folder.path().join(format!("out{pick}"));
+                let root = create(&path, to);
+                let mut writers: Vec<LeafWriter> = leaves.iter().zip(&wanted).map(|(leaf, wanted)| {
+                    LeafWriter::create(leaf, &root, order.len() as u64, wanted.1.len() as u64).unwrap()
+                }).collect();
+                let costs: Vec<RowCost> = leaves.iter().map(|leaf| leaf.cost().unwrap()).collect();
+                let cut = cut.index(order.len() + 1);
+                for part in [0..cut, cut..order.len()] {
+                    let mut taken: Vec<_> = writers.iter_mut().map(Some).collect();
+                    for group in &groups {
+                        let mut writers: Vec<_> = group.members.iter().filter_map(|at| taken[*at].take()).collect();
+                        if pick {
+                            let read = group.read_over(&leaves, from_ref(&(0..rows)), vec![]).unwrap();
+                            let mut blocks: Vec<Block> = leaves.iter().map(|leaf| leaf.read(&[]).unwrap()).collect();
+                            group.members.iter().zip(read).for_each(|(at, block)| blocks[*at] = block);
+                            group.append_picked(&leaves, &mut writers, &blocks, &order[part.clone()], None).unwrap();
+                        } else {
+                            let part = part.start as u64..part.end as u64;
+                            group.append_from(&leaves, &mut writers, part, None, &costs).unwrap();
+                        }
+                    }
+                }
+                writers.into_iter().for_each(|writer| writer.finish().unwrap());
+                root.finish().unwrap();
+                let wanted: Vec<CsrBlock> = wanted.iter().map(block).collect();
+                prop_assert_eq!(all_of(&path), wanted);
+            }
+        }
+    }
+}
