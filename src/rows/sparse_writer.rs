@@ -129,7 +129,7 @@ impl SparseWriter {
             let (start, end) = (wide(range.start), wide(range.end));
             let mut read = vec![0; (end - start) as usize];
             indices.fill(start..end, &mut read);
-            match ints::map(&read, old, &new, &Some) {
+            match ints::map(&read, old, &new, Some) {
                 Ok(Some(narrow)) => out.copy_from_slice(&narrow),
                 _ => lost.store(true, Ordering::Relaxed),
             }
@@ -360,6 +360,6 @@ fn as_stored<'a>(block: &'a CsrBlock, stored: &Dtype) -> Result<Cow<'a, [u8]>> {
     if block.index == *stored {
         return Ok(Cow::Borrowed(&block.indices));
     }
-    let narrow = ints::map(&block.indices, &block.index, stored, &Some)?;
+    let narrow = ints::map(&block.indices, &block.index, stored, Some)?;
     Ok(Cow::Owned(narrow.context("An index has no place")?))
 }
