@@ -205,6 +205,7 @@ impl FilterArgs {
             .output_options
             .settle(container, &self.read, machine, scratch, quiet);
         let join = self.join.resolve(inputs, options.max_categories)?;
+        let join = join.keeping_pairs_of_one();
         join.check_formats()?;
         if !self.replace.overwrite {
             let mut inputs = join.inputs.iter();

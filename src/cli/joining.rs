@@ -199,6 +199,12 @@ impl JoinRequest {
         }
     }
 
+    /// The same for a command that keeps all of one file: values between its cells stay.
+    pub fn keeping_pairs_of_one(mut self) -> JoinRequest {
+        self.modes.pairwise |= self.inputs.len() == 1;
+        self
+    }
+
     /// An error where a name says no format.
     pub fn check_formats(&self) -> Result<()> {
         self.inputs
@@ -262,12 +268,12 @@ impl JoinArgs {
             index_unique,
         } = self.sources;
         let mut modes = self.modes.resolve(self.join, categories);
-        // Between the cells of one file all values stay.
-        modes.pairwise |= found.paths.len() == 1;
+        let genes = self.genes.resolve();
+        modes.pairwise |= genes.is_some() && found.paths.len() == 1;
         Ok(JoinRequest {
             typed,
             modes,
-            genes: self.genes.resolve(),
+            genes,
             sources: Sources::of(label, keys, index_unique, &found.paths)?,
             inputs: found.paths,
         })

@@ -163,6 +163,7 @@ impl SliceArgs {
             .output
             .settle(container, &self.read, machine, scratch, quiet);
         let join = self.join.resolve(inputs, options.max_categories)?;
+        let join = join.keeping_pairs_of_one();
         join.check_formats()?;
         refuse_file(&prefix, &join.inputs)?;
         let deal = Deal::resolve(self.order, self.by, self.split);
