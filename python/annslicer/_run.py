@@ -38,6 +38,11 @@ class Outcome:
     text: str = ""
 
 
+def paths(files: StrPath | Iterable[StrPath]) -> list[StrPath]:
+    """The files, where one may be given alone."""
+    return [files] if isinstance(files, (str, bytes, os.PathLike)) else list(files)
+
+
 def execute(
     command: str,
     paths: Iterable[StrPath],

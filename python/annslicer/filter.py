@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ._run import Option, StrPath, execute
+from ._run import Option, StrPath, execute, paths
 
 _RENAMED = {"jobs": "n_jobs"}
 
 
 def filter_h5ad(
-    input_file: StrPath,
+    input_file: StrPath | Iterable[StrPath],
     output_file: StrPath,
     obs_column: str | None = None,
     csv_file: StrPath | None = None,
@@ -30,6 +30,19 @@ def filter_h5ad(
     memory_limit: int | float | str | None = None,
     tmpdir: StrPath | None = None,
     max_categories: int | None = None,
+    join: str | None = None,
+    uns_merge: str | None = None,
+    var_merge: str | None = None,
+    pairwise: bool = False,
+    fill_value: float | None = None,
+    natural_sort: bool = False,
+    label: str | None = None,
+    keys: Iterable[str] | None = None,
+    index_unique: str | None = None,
+    genes: StrPath | None = None,
+    gene_column: str | None = None,
+    missing_genes: str | None = None,
+    var_where: str | None = None,
     keep: Iterable[str] | None = None,
     drop: Iterable[str] | None = None,
     x_from: str | None = None,
@@ -48,9 +61,10 @@ def filter_h5ad(
 ) -> None:
     """Writes the cells for which a column of obs is true, an expression is, or that a file names.
 
-    Of several ways to say which cells, a cell must pass all. Of these `sample` keeps so many at random, or such a fraction
-    (0.1), of each value of `stratify` alike; `per_value` so many of each value at the most. With `csv_file` the columns are
-    those of a table, which are added to obs.
+    Of several ways to say which cells, a cell must pass all. Of these `sample` keeps so many at random, or such a
+    fraction (0.1), of each value of `stratify` alike; `per_value` so many of each value at the most. With `csv_file`
+    the columns are those of a table, which are added to obs. Of several input files the cells are those of the one
+    that merge would make of them.
 
     Raises AnnslicerError, also as KeyError, ValueError, OSError, FileNotFoundError or MemoryError.
     """
@@ -72,6 +86,19 @@ def filter_h5ad(
         "memory_limit": memory_limit,
         "tmpdir": tmpdir,
         "max_categories": max_categories,
+        "join": join,
+        "uns_merge": uns_merge,
+        "var_merge": var_merge,
+        "pairwise": pairwise,
+        "fill_value": fill_value,
+        "natural_sort": natural_sort,
+        "label": label,
+        "keys": keys,
+        "index_unique": index_unique,
+        "genes": genes,
+        "gene_column": gene_column,
+        "missing_genes": missing_genes,
+        "var_where": var_where,
         "keep": keep,
         "drop": drop,
         "x_from": x_from,
@@ -87,4 +114,4 @@ def filter_h5ad(
         "overwrite": overwrite,
         "follow_external": follow_external,
     }
-    execute("filter", [input_file, output_file], options, progress=progress, renamed=_RENAMED)
+    execute("filter", [*paths(input_file), output_file], options, progress=progress, renamed=_RENAMED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from ._run import Option, StrPath, execute
+from ._run import Option, StrPath, execute, paths
 
 _RENAMED = {"size": "shard_size", "jobs": "n_jobs", "names": "output_filenames"}
 _SIZE = 10000
@@ -24,7 +24,7 @@ def _share(share: float | int | str) -> str:
 
 
 def shard_h5ad(
-    input_file: StrPath,
+    input_file: StrPath | Iterable[StrPath],
     output_prefix: StrPath,
     output_filenames: Iterable[StrPath] | None = None,
     shard_size: int = _SIZE,
@@ -47,6 +47,19 @@ def shard_h5ad(
     csv_file: StrPath | None = None,
     join_column: str | None = None,
     max_categories: int | None = None,
+    join: str | None = None,
+    uns_merge: str | None = None,
+    var_merge: str | None = None,
+    pairwise: bool = False,
+    fill_value: float | None = None,
+    natural_sort: bool = False,
+    label: str | None = None,
+    keys: Iterable[str] | None = None,
+    index_unique: str | None = None,
+    genes: StrPath | None = None,
+    gene_column: str | None = None,
+    missing_genes: str | None = None,
+    var_where: str | None = None,
     keep: Iterable[str] | None = None,
     drop: Iterable[str] | None = None,
     x_from: str | None = None,
@@ -57,7 +70,7 @@ def shard_h5ad(
     verify: bool = False,
     resume: bool = False,
     clean: bool = False,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002 - the name of the option
     chunk_cells: int | None = None,
     zarr_format: int | None = None,
     zarr_shard_size: int | str | None = None,
@@ -65,14 +78,14 @@ def shard_h5ad(
     follow_external: bool = False,
     progress: bool | None = None,
 ) -> None:
-    """Cuts a file into shards of so many cells, in order or shuffled.
+    """Cuts a file into shards of so many cells, in order or shuffled; several as the one that merge would make of them.
 
     The shards are PREFIX_shard_0.h5ad, PREFIX_shard_1.h5ad, ..., or have the `output_filenames`, one for each. `shards`
     and `max_bytes` stand in the place of `shard_size`. A seed gives the order of `numpy.random.default_rng(seed)`.
 
-    With `split`, as `{"train": 0.8, "test": 0.2}`, cells are dealt to parts, each with shards of its own, whole values of
-    `split_by` together or each value of `stratify` alike; `split_column` is a column that tells the parts. Columns may be
-    those of the table `csv_file`.
+    With `split`, as `{"train": 0.8, "test": 0.2}`, cells are dealt to parts, each with shards of its own, whole values
+    of `split_by` together or each value of `stratify` alike; `split_column` is a column that tells the parts. Columns
+    may be those of the table `csv_file`.
 
     Raises AnnslicerError, also as ValueError, OSError, FileNotFoundError or MemoryError.
     """
@@ -101,6 +114,19 @@ def shard_h5ad(
         "csv_file": csv_file,
         "join_column": join_column,
         "max_categories": max_categories,
+        "join": join,
+        "uns_merge": uns_merge,
+        "var_merge": var_merge,
+        "pairwise": pairwise,
+        "fill_value": fill_value,
+        "natural_sort": natural_sort,
+        "label": label,
+        "keys": keys,
+        "index_unique": index_unique,
+        "genes": genes,
+        "gene_column": gene_column,
+        "missing_genes": missing_genes,
+        "var_where": var_where,
         "keep": keep,
         "drop": drop,
         "x_from": x_from,
@@ -118,11 +144,11 @@ def shard_h5ad(
         "manifest": manifest,
         "follow_external": follow_external,
     }
-    execute("slice", [input_file, output_prefix], options, stdin=names, progress=progress, renamed=_RENAMED)
+    execute("slice", [*paths(input_file), output_prefix], options, stdin=names, progress=progress, renamed=_RENAMED)
 
 
 def shard_by_obs_column(
-    input_file: StrPath,
+    input_file: StrPath | Iterable[StrPath],
     output_prefix: StrPath,
     obs_column: str | Iterable[str],
     csv_file: StrPath | None = None,
@@ -138,6 +164,19 @@ def shard_by_obs_column(
     seed: int | None = None,
     sort_by: str | Iterable[str] | None = None,
     max_categories: int | None = None,
+    join: str | None = None,
+    uns_merge: str | None = None,
+    var_merge: str | None = None,
+    pairwise: bool = False,
+    fill_value: float | None = None,
+    natural_sort: bool = False,
+    label: str | None = None,
+    keys: Iterable[str] | None = None,
+    index_unique: str | None = None,
+    genes: StrPath | None = None,
+    gene_column: str | None = None,
+    missing_genes: str | None = None,
+    var_where: str | None = None,
     keep: Iterable[str] | None = None,
     drop: Iterable[str] | None = None,
     x_from: str | None = None,
@@ -147,7 +186,7 @@ def shard_by_obs_column(
     missing_as: str | None = None,
     verify: bool = False,
     resume: bool = False,
-    format: str | None = None,
+    format: str | None = None,  # noqa: A002 - the name of the option
     chunk_cells: int | None = None,
     zarr_format: int | None = None,
     zarr_shard_size: int | str | None = None,
@@ -157,9 +196,10 @@ def shard_by_obs_column(
 ) -> None:
     """Cuts a file into a shard for each category of a column of obs: PREFIX_CATEGORY.h5ad.
 
-    Of several columns, into one for each combination that occurs: PREFIX_A_B.h5ad. With `csv_file` the column is that of a
-    table, which is added to obs. Cells of the categories in `always_include` go into every shard. With `size_within` each
-    shard is cut into shards of so many cells, which `shuffle` deals at random: PREFIX_CATEGORY_shard_0.h5ad.
+    Of several columns, into one for each combination that occurs: PREFIX_A_B.h5ad. With `csv_file` the column is that
+    of a table, which is added to obs. Cells of the categories in `always_include` go into every shard. With
+    `size_within` each shard is cut into shards of so many cells, which `shuffle` deals at random:
+    PREFIX_CATEGORY_shard_0.h5ad.
 
     Raises AnnslicerError, also as KeyError, ValueError, OSError, FileNotFoundError or MemoryError.
     """
@@ -178,6 +218,19 @@ def shard_by_obs_column(
         "memory_limit": memory_limit,
         "tmpdir": tmpdir,
         "max_categories": max_categories,
+        "join": join,
+        "uns_merge": uns_merge,
+        "var_merge": var_merge,
+        "pairwise": pairwise,
+        "fill_value": fill_value,
+        "natural_sort": natural_sort,
+        "label": label,
+        "keys": keys,
+        "index_unique": index_unique,
+        "genes": genes,
+        "gene_column": gene_column,
+        "missing_genes": missing_genes,
+        "var_where": var_where,
         "keep": keep,
         "drop": drop,
         "x_from": x_from,
@@ -194,4 +247,4 @@ def shard_by_obs_column(
         "manifest": manifest,
         "follow_external": follow_external,
     }
-    execute("slice", [input_file, output_prefix], options, progress=progress, renamed=_RENAMED)
+    execute("slice", [*paths(input_file), output_prefix], options, progress=progress, renamed=_RENAMED)

@@ -171,7 +171,7 @@ FAILURES: list[tuple[Callable[[], None], type[Exception], str, str | None]] = [
      "pbmc.h5ad"),
     (lambda: annslicer.filter_h5ad("pbmc.h5ad", "o.h5ad", "bulk_labels"), ValueError, "value", "pbmc.h5ad"),
     (lambda: annslicer.merge_out_of_core(["pbmc.h5ad"], "o.h5ad", "left"), ValueError, "usage", None),
-    (lambda: annslicer.merge_out_of_core(["none.h5ad"], "o.h5ad"), FileNotFoundError, "missing", None),
+    (lambda: annslicer.merge_out_of_core(["none.h5ad"], "o.h5ad"), FileNotFoundError, "missing", "none.h5ad"),
     (lambda: annslicer.merge_out_of_core(["pbmc.h5ad", "pbmc.h5ad"], "pbmc.h5ad"), annslicer.AnnslicerError, "failed",
      None),
 ]  # fmt: skip
@@ -225,7 +225,7 @@ def test_damage_is_found_in_its_element(folder: Path) -> None:
 
 
 def test_run_tells_what_it_did(folder: Path) -> None:
-    result = annslicer.run("slice", "pbmc.h5ad", "out/a", size=400, shuffle=True, manifest="m.json")
+    result = annslicer.run("slice", "pbmc.h5ad", "out/a", size=400, shuffle=True, drop=["varm"], manifest="m.json")
     assert result.outputs == [Path("out/a_shard_0.h5ad"), Path("out/a_shard_1.h5ad")]
     assert result.manifest is not None
     assert [output["rows"] for output in result.manifest["outputs"]] == [400, 300]
