@@ -198,16 +198,16 @@ fn name(
     if !request.options.container.is_collection {
         return session.name(shards);
     }
-    refuse_for_collection(selection)?;
+    refuse_for_collection(request, selection)?;
     session.name_collection(output::collection_path(&request.prefix), shards)
 }
 
 /// An error where annbatch could not read what would be made.
-fn refuse_for_collection(selection: &Selection) -> Result<()> {
+fn refuse_for_collection(request: &SliceRequest, selection: &Selection) -> Result<()> {
     let is_csc = selection.csc.iter().any(|(path, _)| path == "X");
     ensure!(
-        !is_csc,
-        Failure::value("X is CSC, of which annbatch reads no rows".into())
+        !is_csc || request.options.csr,
+        Failure::value("X is CSC, of which annbatch reads no rows; --csr writes it as CSR".into())
     );
     ensure!(
         selection.cells > 0,
