@@ -11,15 +11,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::cells::expr::TypedExpr;
+use crate::cells::key::Key;
 use crate::cells::names::{self, Names};
 use crate::cells::{Obs, eval};
-use crate::frame::column::ColumnKind;
 use crate::frame::dataframe::Frame;
-use crate::frame::values::Data;
 use crate::report::failure::Failure;
-use crate::report::near::near;
+use crate::report::near::{listed, near};
 use crate::report::words::{count, thousands};
-use crate::store::spec::{Dtype, Strings};
+use crate::store::spec::Strings;
 
 /// What the user asked for.
 #[derive(Clone, Debug)]
@@ -33,16 +32,16 @@ pub struct GeneChoice {
     pub fill: bool,
 }
 
-/// What is known of the genes that are chosen from.
-pub struct Choice {
+/// The genes that are chosen from, as far as they are known.
+pub struct Candidates {
     asked: GeneChoice,
     list: Option<Names>,
     /// By number in the list the name of the gene, where a column gives it.
     named: Vec<Option<Vec<u8>>>,
     /// Whether the expression is true of a gene in the first input that has it.
     passes: HashMap<Vec<u8>, bool>,
-    /// Values of the column, for a message.
-    seen: Vec<String>,
+    /// Values of the column in the first input, for a message.
+    values: Vec<String>,
 }
 
 /// The genes that are kept, in order; `None` is all in the order of the join.
@@ -64,7 +63,7 @@ impl GeneChoice {
     }
 
     /// Reads the list, which may take `memory` bytes.
-    pub fn begin(&self, memory: u64) -> Result<Choice> {
+    pub fn begin(&self, memory: u64) -> Result<Candidates> {
         let read = |path: &PathBuf| {
             names::read_distinct(path, memory)
                 .with_context(|| format!("Cannot read --genes {}", path.display()))
@@ -75,17 +74,17 @@ impl GeneChoice {
             "--genes names no gene"
         );
         let named = list.as_ref().map_or(0, Names::len);
-        Ok(Choice {
+        Ok(Candidates {
             asked: self.clone(),
             list,
             named: vec![None; named],
             passes: HashMap::new(),
-            seen: vec![],
+            values: vec![],
         })
     }
 }
 
-impl Choice {
+impl Candidates {
     /// Whether genes that an input lacks are filled in.
     pub fn fills(&self) -> bool {
         self.asked.fill
@@ -113,16 +112,16 @@ impl Choice {
         let Some(list) = &self.list else {
             return Ok(());
         };
-        let values = texts(var, column)?;
+        let key = Key::of(var, column)?;
         let mut here = vec![None; list.len()];
-        for (gene, value) in index.iter().zip(&values) {
-            let Some(number) = value.as_ref().and_then(|value| list.find(value.as_bytes())) else {
+        for (gene, code) in index.iter().zip(&key.codes) {
+            let value = key.labels.get(*code as usize);
+            let Some((value, number)) = value.and_then(|v| Some((v, list.find(v.as_bytes())?)))
+            else {
                 continue;
             };
-            let number = number as usize;
-            if let Some(other) = here[number].replace(gene.to_vec()) {
+            if let Some(other) = here[number as usize].replace(gene.to_vec()) {
                 let [one, other] = [gene, &other].map(String::from_utf8_lossy);
-                let value = value.as_deref().unwrap_or_default();
                 bail!(Failure::value(format!(
                     "'{value}' is there twice, for '{other}' and '{one}'; list the name in the index of var that you \
                      mean, without --gene-column"
@@ -143,8 +142,8 @@ impl Choice {
                 _ => {}
             }
         }
-        if self.seen.is_empty() {
-            self.seen = values.into_iter().flatten().collect();
+        if self.values.is_empty() {
+            self.values = key.labels;
         }
         Ok(())
     }
@@ -154,29 +153,22 @@ impl Choice {
     /// # Errors
     /// A value of the list that the column has in no input.
     pub fn decide(self) -> Result<ChosenGenes> {
-        let Choice {
+        let Candidates {
             asked,
             list,
             named,
             passes,
-            seen,
+            values,
         } = self;
-        let by_column = asked.column.is_some();
-        let name = |(number, named): (usize, Option<Vec<u8>>), list: &Names| {
-            named.unwrap_or_else(|| list.get(number).to_vec())
-        };
-        if let (Some(list), true, false) = (&list, by_column, asked.fill) {
+        if let (Some(list), true, false) = (&list, asked.column.is_some(), asked.fill) {
             let lacking = named.iter().enumerate().filter(|(_, name)| name.is_none());
             let lacking: Vec<&[u8]> = lacking.map(|(number, _)| list.get(number)).collect();
-            refuse_lacking(&lacking, list.len(), &seen)?;
+            refuse_lacking(&lacking, list.len(), &values)?;
         }
         let list = list.map(|list| {
-            let names = named.into_iter().enumerate();
-            let names = names.map(|named| name(named, &list));
-            let passes = |name: &Vec<u8>| asked.expr.is_none() || passes.get(name) != Some(&false);
-            let mut kept = Strings::default();
-            names.filter(passes).for_each(|name| kept.push(&name));
-            kept
+            let names = named.iter().enumerate();
+            let names = names.map(|(at, name)| name.as_deref().unwrap_or(list.get(at)));
+            names.collect()
         });
         Ok(ChosenGenes {
             list,
@@ -196,54 +188,21 @@ impl ChosenGenes {
 
 /// An error where names are lacking, of so many in the list; `known` are those that there are.
 pub fn refuse_lacking(lacking: &[&[u8]], of: usize, known: &[String]) -> Result<()> {
-    /// Names that a message lists.
-    const TOLD: usize = 5;
-    let Some(first) = lacking.first() else {
+    let names: Vec<_> = lacking
+        .iter()
+        .map(|name| String::from_utf8_lossy(name))
+        .collect();
+    let Some(first) = names.first() else {
         return Ok(());
     };
-    let told = lacking.iter().take(TOLD);
-    let told: Vec<String> = told
-        .map(|name| format!("'{}'", String::from_utf8_lossy(name)))
-        .collect();
-    let more = match lacking.len() {
-        0..=TOLD => String::new(),
-        n => format!(" and {} more", thousands((n - TOLD) as u64)),
-    };
-    let near = near(&String::from_utf8_lossy(first), known);
     bail!(Failure::key(format!(
-        "Of {} in --genes, {} not in every input: {}{more}{near}; --missing-genes fill keeps them, as 0 in X and layers",
+        "Of {} in --genes, {} not in every input: {}{}; --missing-genes fill keeps them, as 0 in X and layers",
         count(of as u64, "gene"),
-        match lacking.len() {
+        match names.len() {
             1 => "1 is".to_owned(),
             n => format!("{} are", thousands(n as u64)),
         },
-        told.join(", ")
+        listed(names.iter().map(|name| &**name), names.len()),
+        near(first, known)
     )))
-}
-
-/// The values of a column as text, `None` where one is missing.
-fn texts(var: &Obs, name: &str) -> Result<Vec<Option<String>>> {
-    let column = var.column(name)?;
-    let values = match &column.kind {
-        ColumnKind::Categorical { categories, .. } => {
-            let categories = categories.read_all()?.cast(&Dtype::String)?;
-            let codes = column.codes(0..column.rows())?;
-            let text = |code: u64| {
-                let at = usize::try_from(code).ok()?;
-                (at < categories.data.len()).then(|| categories.data.get(at).to_vec())
-            };
-            return codes.into_iter().map(|code| as_text(text(code))).collect();
-        }
-        _ => column.read_all()?.cast(&Dtype::String)?,
-    };
-    let Data::Text(strings) = &values.data else {
-        bail!("It is no text");
-    };
-    let text =
-        |(at, text): (usize, &[u8])| as_text((!values.is_missing(at)).then(|| text.to_vec()));
-    strings.iter().enumerate().map(text).collect()
-}
-
-fn as_text(bytes: Option<Vec<u8>>) -> Result<Option<String>> {
-    Ok(bytes.map(String::from_utf8).transpose()?)
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use tracing::{info, warn};
 
-use super::chosen::Choice;
+use super::chosen::Candidates;
 use super::extras::Extras;
 use super::genes::JoinedGenes;
 use super::input::Input;
@@ -40,7 +40,7 @@ impl Outline {
         let kept = kept_arrays(&scan, &mut lost)?;
         let frames = kept_frames(&scan, &mut lost)?;
         let raw = kept.iter().any(|path| path == "raw/X");
-        let chosen = scan.choice.map(Choice::decide).transpose()?;
+        let chosen = scan.candidates.map(Candidates::decide).transpose()?;
         let mut outline = Outline {
             genes: scan.genes.join(chosen.as_ref())?,
             raw_genes: match scan.raw_genes {

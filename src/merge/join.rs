@@ -194,8 +194,9 @@ impl Joiner {
             }
         };
         if let Some(chosen) = chosen {
+            self.refuse_lacking(&kept, chosen)?;
             kept.retain(|number| chosen.passes(&self.genes[*number as usize].name));
-            self.refuse_unclear(&kept, chosen)?;
+            self.refuse_doubled(&kept)?;
         }
         ensure!(
             !kept.is_empty() || self.genes.is_empty(),
@@ -245,32 +246,33 @@ impl Joiner {
         list.iter().map(|name| self.number(name)).collect()
     }
 
-    /// An error for chosen genes of which it is not clear which column is meant, or that are not in all files.
-    fn refuse_unclear(&self, kept: &[u32], chosen: &ChosenGenes) -> Result<()> {
-        let name = |number: &u32| &*self.genes[*number as usize].name;
-        if let Some((number, file)) = kept.iter().find_map(|n| self.doubled.get_key_value(n)) {
-            bail!(Failure::value(format!(
-                "{file}: '{}' is there twice in var; choose by a column in which each gene has a name of its own \
-                 (--gene-column), or call var_names_make_unique() first",
-                String::from_utf8_lossy(name(number))
-            )));
-        }
+    /// An error for chosen genes of which it is not clear which column is meant.
+    fn refuse_doubled(&self, kept: &[u32]) -> Result<()> {
+        let Some((number, file)) = kept.iter().find_map(|n| self.doubled.get_key_value(n)) else {
+            return Ok(());
+        };
+        bail!(Failure::value(format!(
+            "{file}: '{}' is there twice in var; choose by a column in which each gene has a name of its own \
+             (--gene-column), or call var_names_make_unique() first",
+            String::from_utf8_lossy(&self.genes[*number as usize].name)
+        )))
+    }
+
+    /// An error for listed genes that are not in all files, unless they are filled in.
+    fn refuse_lacking(&self, listed: &[u32], chosen: &ChosenGenes) -> Result<()> {
         if chosen.list.is_none() || chosen.fill {
             return Ok(());
         }
-        let lacking = kept.iter().filter(|number| !self.is_in_all(**number));
-        let lacking: Vec<&[u8]> = lacking.map(name).collect();
-        let known = self
-            .genes
-            .iter()
-            .filter(|gene| !lacking.contains(&&*gene.name));
-        let known = known.map(|gene| String::from_utf8_lossy(&gene.name).into_owned());
-        let known: Vec<String> = if lacking.is_empty() {
-            vec![]
-        } else {
-            known.collect()
-        };
-        chosen::refuse_lacking(&lacking, kept.len(), &known)
+        let lacking = listed.iter().filter(|number| !self.is_in_all(**number));
+        let lacking: Vec<&[u8]> = lacking
+            .map(|number| &*self.genes[*number as usize].name)
+            .collect();
+        if lacking.is_empty() {
+            return Ok(());
+        }
+        let known = (0..).zip(&self.genes).filter(|(n, _)| self.is_in_all(*n));
+        let known = known.map(|(_, gene)| String::from_utf8_lossy(&gene.name).into_owned());
+        chosen::refuse_lacking(&lacking, listed.len(), &known.collect::<Vec<_>>())
     }
 
     /// What makes the names of the first file differ from those that it lacks, which were numbered after them.

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result};
 
 use super::agree::Strategy;
-use super::chosen::Choice;
+use super::chosen::Candidates;
 use super::extras::Extras;
 use super::genes::Genes;
 use super::input::Input;
@@ -41,7 +41,7 @@ pub struct Scan {
     pub arrays: BTreeMap<String, Vec<Option<Shape>>>,
     pub genes: Genes,
     /// Which genes are kept, where not all are.
-    pub choice: Option<Choice>,
+    pub candidates: Option<Candidates>,
     /// The genes of raw, as long as every input has it.
     pub raw_genes: Option<Genes>,
     /// By path, what is wrong with an array that is not as wide as there are genes.
@@ -69,9 +69,9 @@ fn beside(selection: &Selection) -> u64 {
 }
 
 impl Scan {
-    pub fn new(modes: Modes, choice: Option<Choice>) -> Scan {
+    pub fn new(modes: Modes, candidates: Option<Candidates>) -> Scan {
         // A gene that is filled in may have its values in any input.
-        let fills = choice.as_ref().is_some_and(Choice::fills);
+        let fills = candidates.as_ref().is_some_and(Candidates::fills);
         let join = if fills { Join::Outer } else { modes.join };
         Scan {
             modes,
@@ -82,7 +82,7 @@ impl Scan {
             frames: BTreeMap::new(),
             arrays: BTreeMap::new(),
             genes: Genes::new(join, modes.var != Strategy::First),
-            choice,
+            candidates,
             raw_genes: Some(Genes::new(join, false)),
             odd: BTreeMap::new(),
             gene_arrays: BTreeMap::new(),
@@ -155,8 +155,8 @@ impl Scan {
         let mut widths = BTreeMap::new();
         for (path, genes) in [("var", &mut self.genes)].into_iter().chain(of_raw) {
             let frame = input.gene_frame(path)?;
-            if let Some(choice) = self.choice.as_mut().filter(|_| path == "var") {
-                choice
+            if let Some(candidates) = self.candidates.as_mut().filter(|_| path == "var") {
+                candidates
                     .look(input.gene_frame(path)?, &frame.index()?)
                     .with_context(|| format!("Read '{path}' of {}", input.name))?;
             }

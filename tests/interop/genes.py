@@ -70,6 +70,7 @@ def genes_by_a_column(case):
         (["C", "nope"], ["--gene-column", "symbol"], "1 is not in every input: 'nope'"),
         (["C"], ["--gene-column", "symbl"], "'symbol'"),
         (["a", "g", "h"], [], "Of 3 genes in --genes, 2 are not in every input: 'g', 'h'"),
+        (["a", "nope"], ["--var-where", "rank > 100"], "Of 2 genes in --genes, 1 is not in every input: 'nope'"),
         (["a", "a"], [], "'a' is in it twice"),
         ([], [], "names no gene"),
     ):
