@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tracing::info;
 
 use super::Request;
@@ -16,7 +16,7 @@ use crate::rows::leaf::{Leaf, Source};
 use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::rows::{turned, writer};
 use crate::store::spec::Attrs;
-use crate::store::{self, Access, Container, Group, Node};
+use crate::store::{self, Access, Container, Group};
 
 /// What the CSC matrices of a selection take by rows, and beside that while they are turned.
 pub fn scratch_bytes(selection: &Selection) -> u64 {
@@ -69,17 +69,13 @@ fn square(leaf: &Leaf) -> Option<&Sparse> {
 
 /// Takes the matrices from `made`, where they have the same paths.
 fn replace(selection: &mut Selection, made: &Group) -> Result<()> {
-    let open = |path: &str| match made.get(path)? {
-        Some(Node::Group(group)) => Sparse::open(&group, SparseFormat::Csr),
-        _ => bail!("'{path}' was not turned"),
-    };
     for leaf in &mut selection.leaves {
         if square(leaf).is_some() {
-            leaf.source = Source::SquareSparse(open(&leaf.path)?);
+            leaf.source = Source::SquareSparse(turned::open(made, &leaf.path)?);
         }
     }
     for (path, _) in std::mem::take(&mut selection.csc) {
-        let source = Source::Sparse(open(&path)?);
+        let source = Source::Sparse(turned::open(made, &path)?);
         let attrs = Attrs::default();
         selection.leaves.push(Leaf {
             path,

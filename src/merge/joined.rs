@@ -3,7 +3,7 @@
 //! A first pass looks at every input and decides ([`JoinedInputs`]); in the second all arrays of the result are open and
 //! take the rows of each input ([`JoinedRows`]). One input is open at a time, besides the first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -108,8 +108,8 @@ impl<'a> JoinedInputs<'a> {
             sources,
         };
         let first = inputs.open(0)?;
-        let choice = genes.map(|genes| genes.begin(access.memory)).transpose()?;
-        let mut scan = Scan::new(modes, choice);
+        let candidates = genes.map(|genes| genes.begin(access.memory)).transpose()?;
+        let mut scan = Scan::new(modes, candidates);
         scan.add(&first, &first)?;
         for at in 1..paths.len() {
             scan.add(&inputs.open(at)?, &first)?;
@@ -177,9 +177,12 @@ impl<'a> JoinedInputs<'a> {
         let out = store::create(&path, Container::H5AD)?;
         let mut rows = self.create(&out, scratch)?;
         let progress = Progress::new("Joining", cells, true, store::moved);
-        while rows.append_next(&progress)? {}
-        let reader = Arc::new(rows.reader());
-        matrices.look(&reader)?;
+        let reader = Arc::new(rows.reader(matrices.paths()));
+        for at in 0..rows.cells.len() {
+            let opened = reader.opened(at)?;
+            rows.append(at, &opened.input, &progress)?;
+            matrices.look(at, &opened)?;
+        }
         let leaves = matrices.into_leaves(&reader, &mut rows.extras)?;
         if let Some(warning) = rows.finish(&out)? {
             warn!("{warning}");
@@ -290,7 +293,7 @@ impl JoinedRows<'_> {
     }
 
     /// What reads the rows of the inputs in place.
-    fn reader(&self) -> Reader {
+    fn reader(&self, matrices: BTreeSet<String>) -> Reader {
         let Inputs {
             paths,
             access,
@@ -299,7 +302,7 @@ impl JoinedRows<'_> {
         } = self.inputs;
         let inputs = (paths.to_vec(), access, elements.clone());
         let genes = (self.genes.clone(), self.raw_genes.clone());
-        Reader::new(inputs, genes, &self.cells, &self.scratch)
+        Reader::new(inputs, genes, &self.cells, matrices, &self.scratch)
     }
 
     /// What all arrays are, in the units of the progress.

@@ -1,9 +1,9 @@
 //! The matrices of joined inputs, which are read where they are: each is one stacked matrix to the engine.
 //!
-//! Every input is looked at once, to learn how many elements its rows have ([`Matrices`]); CSC matrices are turned into
-//! scratch then. Later an input is opened when rows of it are asked for ([`Reader`]), and a few stay open.
+//! Every input is looked at once, to learn how many elements its rows have ([`Matrices`]). Later an input is opened when
+//! rows of it are asked for ([`Reader`]), and a few stay open. CSC matrices are turned into scratch at the first opening.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,12 +20,12 @@ use crate::rows::block::Block;
 use crate::rows::growing::Growing;
 use crate::rows::leaf::{Leaf, Source};
 use crate::rows::ranges::parts;
-use crate::rows::sparse::{STEP, Sparse, SparseFormat};
+use crate::rows::sparse::{STEP, Sparse};
 use crate::rows::sparse_writer::Count;
 use crate::rows::stacked::{Ends, Stacked, StackedKind};
 use crate::rows::turned;
 use crate::store::spec::Attrs;
-use crate::store::{self, Access, Container, Node, Scratch};
+use crate::store::{self, Access, Container, Scratch};
 
 /// Inputs that stay open. Rows are asked for input by input, so more would be opened again all the same.
 const OPEN: usize = 4;
@@ -41,14 +41,16 @@ pub struct Reader {
     raw_genes: Option<Arc<Joined>>,
     /// Where the cells of each input begin, and the end.
     starts: Vec<u64>,
+    /// What is read in place, by path.
+    matrices: BTreeSet<String>,
     /// Where CSC matrices are turned.
     folder: PathBuf,
     open: Mutex<VecDeque<(usize, Arc<Opened>)>>,
 }
 
 /// An input, and where its columns go.
-struct Opened {
-    input: Input,
+pub struct Opened {
+    pub input: Input,
     map: ColumnMap,
     raw_map: ColumnMap,
 }
@@ -72,6 +74,7 @@ impl Reader {
         (paths, access, elements): (Vec<PathBuf>, Access, Arc<Elements>),
         (genes, raw_genes): (Arc<Joined>, Option<Arc<Joined>>),
         cells: &[u64],
+        matrices: BTreeSet<String>,
         folder: &Path,
     ) -> Reader {
         let mut starts = vec![0];
@@ -86,12 +89,13 @@ impl Reader {
             genes,
             raw_genes,
             starts,
+            matrices,
             folder: folder.to_owned(),
             open: Mutex::default(),
         }
     }
 
-    /// Opens an input, its CSC matrices turned where that is done already.
+    /// Opens an input. Those of its CSC matrices that are read in place are CSR ones here.
     fn open(&self, at: usize) -> Result<Opened> {
         let path = self.paths.get(at).context("There is no such input")?;
         let mut input = Input::open(path, &self.access, &self.elements)?;
@@ -101,21 +105,14 @@ impl Reader {
             "{} has changed since it was first read",
             input.name
         );
-        let turned = self.turned(at);
-        if turned.exists() {
-            let root = store::open(&turned, &Access::default())?;
-            let csc = std::mem::take(&mut input.selection.csc);
-            for (path, matrix) in csc {
-                match root.get(&path)? {
-                    Some(Node::Group(group)) => input.selection.leaves.push(Leaf {
-                        path,
-                        attrs: Attrs::default(),
-                        source: Source::Sparse(Sparse::open(&group, SparseFormat::Csr)?),
-                    }),
-                    _ => input.selection.csc.push((path, matrix)),
-                }
-            }
-        }
+        let csc = std::mem::take(&mut input.selection.csc);
+        let is_read = |(path, _): &(String, Sparse)| self.matrices.contains(path);
+        let (csc, others) = csc.into_iter().partition(is_read);
+        input.selection.csc = others;
+        let turned = self
+            .turned(at, csc)
+            .with_context(|| format!("Read {}", input.name))?;
+        input.selection.leaves.extend(turned);
         Ok(Opened {
             map: input.map_to(&self.genes, "var")?,
             raw_map: match &self.raw_genes {
@@ -126,7 +123,32 @@ impl Reader {
         })
     }
 
-    fn opened(&self, at: usize) -> Result<Arc<Opened>> {
+    /// CSC matrices of an input by rows: in a scratch file, which is made when it is opened first.
+    fn turned(&self, at: usize, csc: Vec<(String, Sparse)>) -> Result<Vec<Leaf>> {
+        if csc.is_empty() {
+            return Ok(vec![]);
+        }
+        let file = self.folder.join(format!("turned_{at}.h5ad"));
+        if !file.exists() {
+            let out = store::create(&file, Container::H5AD)?;
+            for (path, matrix) in &csc {
+                turned::write(matrix, &out, path, || Ok(self.folder.clone()))?;
+            }
+            out.finish()?;
+        }
+        let made = store::open(&file, &Access::default())?;
+        let leaf = |(path, _): (String, Sparse)| {
+            Ok(Leaf {
+                source: Source::Sparse(turned::open(&made, &path)?),
+                attrs: Attrs::default(),
+                path,
+            })
+        };
+        csc.into_iter().map(leaf).collect()
+    }
+
+    /// An input, which stays open for a while.
+    pub fn opened(&self, at: usize) -> Result<Arc<Opened>> {
         let lock = || self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, opened)) = lock().iter().find(|(kept, _)| *kept == at) {
             return Ok(opened.clone());
@@ -139,29 +161,6 @@ impl Reader {
             kept.pop_front();
         }
         Ok(opened)
-    }
-
-    /// The file of the turned matrices of an input.
-    fn turned(&self, at: usize) -> PathBuf {
-        self.folder.join(format!("turned_{at}.h5ad"))
-    }
-
-    /// Turns those CSC matrices of an input that are among `wanted` into CSR in scratch.
-    fn turn(&self, at: usize, wanted: &[Matrix]) -> Result<()> {
-        let input = Input::open(&self.paths[at], &self.access, &self.elements)?;
-        let csc = input.selection.csc.iter();
-        let csc: Vec<_> = csc
-            .filter(|(path, _)| wanted.iter().any(|matrix| matrix.path == *path))
-            .collect();
-        if csc.is_empty() {
-            return Ok(());
-        }
-        let out = store::create(&self.turned(at), Container::H5AD)?;
-        for (path, matrix) in csc {
-            turned::write(matrix, &out, path, || Ok(self.folder.clone()))
-                .with_context(|| format!("Read {}", input.name))?;
-        }
-        out.finish()
     }
 
     /// The rows of `ranges` of each input, counted from its first cell.
@@ -305,23 +304,24 @@ impl Matrices {
         matrices.collect::<Result<_>>().map(Matrices)
     }
 
-    /// Looks at the matrices of every input, one after another.
-    pub fn look(&mut self, reader: &Reader) -> Result<()> {
-        for at in 0..reader.paths.len() {
-            reader.turn(at, &self.0)?;
-            let opened = reader.open(at)?;
-            for matrix in &mut self.0 {
-                let path = &matrix.path;
-                ensure!(
-                    matrix.shapes.get(at).map(Option::is_some)
-                        == Some(opened.input.shape(path)?.is_some()),
-                    "'{path}' of {} has changed since it was first read",
-                    opened.input.name
-                );
-                matrix
-                    .look(&opened)
-                    .with_context(|| format!("Read {}", opened.input.name))?;
-            }
+    /// The paths of all.
+    pub fn paths(&self) -> BTreeSet<String> {
+        let paths = self.0.iter().map(|matrix| matrix.path.clone());
+        paths.collect()
+    }
+
+    /// Looks at the matrices of the next input, which is number `at`.
+    pub fn look(&mut self, at: usize, opened: &Opened) -> Result<()> {
+        let Input { name, .. } = &opened.input;
+        for matrix in &mut self.0 {
+            let (path, shape) = (&matrix.path, opened.input.shape(&matrix.path)?);
+            ensure!(
+                matrix.shapes.get(at).map(Option::is_some) == Some(shape.is_some()),
+                "'{path}' of {name} has changed since it was first read"
+            );
+            matrix
+                .look(opened)
+                .with_context(|| format!("Read {name}"))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::csc::{self, Runs, Swept};
 use super::csr::CsrBlock;
@@ -10,8 +10,8 @@ use super::sparse::{Sparse, SparseFormat, SparseSpec};
 use super::sparse_writer::{Count, SparseWriter};
 use super::targets::Targets;
 use crate::dtype::ints;
-use crate::store::Group;
 use crate::store::spec::Attrs;
+use crate::store::{Group, Node};
 
 /// Hands on all rows of `matrix` in order, some at a time: each takes `row` bytes more than its elements do. Elements come
 /// in the order of columns, with indices of 64 bits. What memory does not hold meanwhile goes to a file in `folder`.
@@ -47,6 +47,14 @@ pub fn write(
         writer.append(&block)
     })?;
     writer.finish().map(drop)
+}
+
+/// A matrix that was written to `path` in `made` by [`write`].
+pub fn open(made: &Group, path: &str) -> Result<Sparse> {
+    match made.get(path)? {
+        Some(Node::Group(group)) => Sparse::open(&group, SparseFormat::Csr),
+        _ => bail!("'{path}' was not turned"),
+    }
 }
 
 /// The same matrix by rows: with the types that it has, unless columns need a wider one.
