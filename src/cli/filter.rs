@@ -204,9 +204,7 @@ impl FilterArgs {
         let options = self
             .output_options
             .settle(container, &self.read, machine, scratch, quiet);
-        let join = self.join.resolve(inputs, options.max_categories)?;
-        let join = join.keeping_pairs_of_one();
-        join.check_formats()?;
+        let join = self.join.resolve(inputs, options.max_categories, true)?;
         if !self.replace.overwrite {
             let mut inputs = join.inputs.iter();
             inputs.try_for_each(|input| output::refuse_shard(&output, input))?;

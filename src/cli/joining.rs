@@ -199,19 +199,6 @@ impl JoinRequest {
         }
     }
 
-    /// The same for a command that keeps all of one file: values between its cells stay.
-    pub fn keeping_pairs_of_one(mut self) -> JoinRequest {
-        self.modes.pairwise |= self.inputs.len() == 1;
-        self
-    }
-
-    /// An error where a name says no format.
-    pub fn check_formats(&self) -> Result<()> {
-        self.inputs
-            .iter()
-            .try_for_each(|path| Format::check_input(path))
-    }
-
     /// The files that are read; `-` is standard input.
     pub fn reads(&self) -> impl Iterator<Item = &PathBuf> {
         let list = self.genes.as_ref().and_then(|genes| genes.list.as_ref());
@@ -248,9 +235,15 @@ impl JoinRequest {
 }
 
 impl JoinArgs {
-    /// Finds the files of `typed`, and warns where their order may not be what is meant.
-    pub fn resolve(self, typed: Vec<PathBuf>, categories: u64) -> Result<JoinRequest> {
+    /// Finds the files of `typed`, and warns where their order may not be what is meant. One file keeps the values
+    /// between its cells if `pairs` is set, and where genes of it are chosen.
+    ///
+    /// # Errors
+    /// A file that is not there, or whose name says no format.
+    pub fn resolve(self, typed: Vec<PathBuf>, categories: u64, pairs: bool) -> Result<JoinRequest> {
         let found = output::expand_inputs(&typed, self.natural_sort)?;
+        let mut files = found.paths.iter();
+        files.try_for_each(|path| Format::check_input(path))?;
         for pattern in &found.orders_differ {
             warn!(
                 "The files of {pattern} are merged in the order of their names, where 10 comes before 2; use \
@@ -269,7 +262,7 @@ impl JoinArgs {
         } = self.sources;
         let mut modes = self.modes.resolve(self.join, categories);
         let genes = self.genes.resolve();
-        modes.pairwise |= genes.is_some() && found.paths.len() == 1;
+        modes.pairwise |= (pairs || genes.is_some()) && found.paths.len() == 1;
         Ok(JoinRequest {
             typed,
             modes,

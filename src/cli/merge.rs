@@ -61,7 +61,9 @@ impl MergeArgs {
             .settle(container, &self.read, machine, None, quiet);
         Ok(MergeRequest {
             output: self.output,
-            join: self.join.resolve(self.inputs, options.max_categories)?,
+            join: self
+                .join
+                .resolve(self.inputs, options.max_categories, false)?,
             overwrite: self.replace.overwrite,
             options,
         })

@@ -1,7 +1,6 @@
 //! The arguments of `slice`.
 
 use std::ffi::OsStr;
-use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
@@ -14,7 +13,7 @@ use super::names;
 use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, ZarrFormat};
 use crate::output;
 use crate::report::failure::{Failure, Kind};
-use crate::store::{Container, Format};
+use crate::store::{Container, Format, ZarrVersion};
 
 pub const EXAMPLES: &str = "\
 EXAMPLES
@@ -127,7 +126,7 @@ impl ShardFormat {
 }
 
 /// What annbatch gives chunks and Zarr shards by default: cells, and bytes of all arrays of a matrix.
-const ANNBATCH_CHUNK: NonZeroU64 = NonZeroU64::new(64).expect("It is not 0");
+const ANNBATCH_CHUNK: u64 = 64;
 const ANNBATCH_SHARD: u64 = 1 << 30;
 
 /// What `slice` is asked, resolved.
@@ -162,9 +161,7 @@ impl SliceArgs {
         let options = self
             .output
             .settle(container, &self.read, machine, scratch, quiet);
-        let join = self.join.resolve(inputs, options.max_categories)?;
-        let join = join.keeping_pairs_of_one();
-        join.check_formats()?;
+        let join = self.join.resolve(inputs, options.max_categories, true)?;
         refuse_file(&prefix, &join.inputs)?;
         let deal = Deal::resolve(self.order, self.by, self.split);
         if self.names.is_none() {
@@ -230,8 +227,8 @@ fn warn_of_prefix(prefix: &Path, deal: &Deal, inputs: &[PathBuf], format: ShardF
 
 impl SliceArgs {
     /// What the shards are.
-    fn container(&mut self) -> Result<Container> {
-        let output = &mut self.output;
+    fn container(&self) -> Result<Container> {
+        let output = &self.output;
         if self.format != ShardFormat::Annbatch {
             return output.container(self.format.format());
         }
@@ -252,11 +249,13 @@ impl SliceArgs {
                 "{option} does not go with --format annbatch, which makes one store of version 3"
             )));
         }
-        output.chunk_cells.get_or_insert(ANNBATCH_CHUNK);
-        output.zarr_shard_size.get_or_insert(ANNBATCH_SHARD);
+        let container = output.container(Format::Zarr)?;
         Ok(Container {
             is_collection: true,
-            ..output.container(Format::Zarr)?
+            zarr_version: ZarrVersion::V3,
+            chunk_cells: container.chunk_cells.or(Some(ANNBATCH_CHUNK)),
+            zarr_shard: container.zarr_shard.or(Some(ANNBATCH_SHARD)),
+            ..container
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::frame::dataframe::Frame;
 use crate::report::failure::InFile;
 use crate::rows::leaf::Leaf;
 use crate::store::spec::Dtype;
-use crate::store::{self, Access, Format, Group, Node};
+use crate::store::{self, Access, Group, Node};
 
 pub struct Input {
     /// As the user gave it.
@@ -25,7 +25,6 @@ impl Input {
     /// Opens a file as far as its `elements` are taken.
     pub fn open(path: &Path, access: &Access, elements: &Elements) -> Result<Input> {
         let name = path.display().to_string();
-        Format::check_input(path)?;
         let open = || -> Result<_> {
             let root = elements.of(&store::open(path, access)?)?;
             let selection = Selection::of(&root)?;
