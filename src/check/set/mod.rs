@@ -23,6 +23,14 @@ const ANNBATCH: &str = "annbatch";
 const LAMINDB: &str = "lamindb";
 const CELL_LOAD: &str = "cell-load";
 
+/// The remedy that gives all files the same metadata.
+const TOGETHER: &str = "merge the files, and slice the result";
+
+/// The remedy of an element that files need not have.
+fn leave_out(path: &str) -> String {
+    format!("leave it out with --drop {path}")
+}
+
 /// One reason why files do not belong together, or why a loader does not take them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SetFinding {
@@ -187,13 +195,12 @@ impl Told<'_> {
 
     fn never_equal(&mut self, path: &str, why: &str) {
         let what = format!("It {why}, which numpy.array_equal finds alike in no two files");
-        let remedy = format!("leave it out with --drop {path}");
+        let remedy = leave_out(path);
         self.add(path, &[CELLARIUM], what, &remedy);
     }
 
     fn outlines(&mut self, first: &Outline, other: &Outline) {
         let of = self.first.to_owned();
-        const TOGETHER: &str = "merge the files, and slice the result";
         if first.genes != other.genes {
             let what = format!("It has {} genes, {of} has {}", other.genes, first.genes);
             self.add("var", &[CELLARIUM, ANNBATCH, CELL_LOAD], what, TOGETHER);
@@ -211,7 +218,7 @@ impl Told<'_> {
                     format!("It is missing, {of} has it")
                 };
                 let path = format!("{folder}/{name}");
-                let remedy = format!("leave it out with --drop {path}");
+                let remedy = leave_out(&path);
                 self.add(&path, &[CELLARIUM], what, &remedy);
             }
         }
@@ -247,14 +254,14 @@ impl Told<'_> {
                 Some(_) => continue,
             };
             same = false;
-            let remedy = format!("leave it out with --drop {path}");
+            let remedy = leave_out(&path);
             self.add(&path, loaders, what, &remedy);
         }
         for (name, _) in first {
             if !other.iter().any(|(known, _)| known == name) {
                 same = false;
                 let path = format!("{frame}/{name}");
-                let remedy = format!("leave it out with --drop {path}");
+                let remedy = leave_out(&path);
                 let what = format!("It is missing, {of} has it");
                 self.add(&path, loaders, what, &remedy);
             }
@@ -263,12 +270,7 @@ impl Told<'_> {
             |columns: &[(String, String)]| columns.iter().map(|c| c.0.clone()).collect::<Vec<_>>();
         if same && names(first) != names(other) {
             let what = format!("Its columns are in another order than in {of}");
-            self.add(
-                frame,
-                loaders,
-                what,
-                "merge the files, and slice the result",
-            );
+            self.add(frame, loaders, what, TOGETHER);
         }
     }
 
@@ -282,16 +284,15 @@ impl Told<'_> {
                 &[]
             };
             let what = format!("It is {}, in {of} {}", other.kind, first.kind);
-            self.add(path, loaders, what, "merge the files, and slice the result");
+            self.add(path, loaders, what, TOGETHER);
         } else if first.dtype != other.dtype {
             let what = format!("Its values are {}, in {of} {}", other.dtype, first.dtype);
-            self.add(path, &[], what, "merge the files, and slice the result");
+            self.add(path, &[], what, TOGETHER);
         }
     }
 
     fn values(&mut self, first: &Values, other: &Values) {
         let of = self.first.to_owned();
-        const TOGETHER: &str = "merge the files, and slice the result";
         if first.genes != other.genes {
             let what = if first.any_order == other.any_order {
                 format!("It has the genes of {of} in another order")
@@ -308,7 +309,7 @@ impl Told<'_> {
                     format!("var/{name}"),
                     format!("It differs from that of {of}"),
                 );
-                let remedy = format!("leave it out with --drop {path}");
+                let remedy = leave_out(&path);
                 self.add(&path, &[CELLARIUM, ANNBATCH], what, &remedy);
             }
         }
@@ -316,7 +317,7 @@ impl Told<'_> {
             let known = first.elements.get(path);
             if known.is_some_and(|known| known != digest || known.is_none()) {
                 let what = format!("It differs from that of {of}");
-                let remedy = format!("leave it out with --drop {path}");
+                let remedy = leave_out(path);
                 self.add(path, &[CELLARIUM], what, &remedy);
             }
         }

@@ -86,7 +86,7 @@ fn is_float(dtype: &Dtype) -> bool {
 }
 
 fn bytes_have(bytes: &[u8], dtype: &Dtype) -> Result<bool> {
-    let wide = promote::convert(bytes, dtype, &Dtype::FLOAT64)?;
-    let (floats, _) = wide.as_chunks();
-    Ok(floats.iter().any(|f| f64::from_ne_bytes(*f).is_nan()))
+    Ok(promote::floats(bytes, dtype)?
+        .iter()
+        .any(|value| value.is_nan()))
 }
