@@ -124,12 +124,6 @@ struct OutputSlot {
     columns: Option<CellColumns>,
 }
 
-impl OutputSlot {
-    fn columns(&self) -> Option<&CellColumns> {
-        self.columns.as_ref()
-    }
-}
-
 /// Outputs that are written at the same time. The kernel lets one thread at a time write to a file, but many files.
 fn together() -> usize {
     rayon::current_num_threads().min(4)
@@ -192,7 +186,7 @@ impl<'a> Engine<'a> {
             let (leaves, costs) = (self.leaves(), &self.approach.costs);
             self.fill(&mut opened, |group, writers, place| {
                 let rows = cuts[place.output]..cuts[place.output + 1];
-                group.append_from(leaves, writers, rows, place.columns(), costs)
+                group.append_from(leaves, writers, rows, place.columns.as_ref(), costs)
             })?;
             for open in opened {
                 self.close(open)?;

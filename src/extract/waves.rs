@@ -134,7 +134,7 @@ impl Engine<'_> {
             let leaves = self.leaves();
             self.fill(&mut opened, |group, writers, place| {
                 let picks = here(place.output);
-                group.append_picked(leaves, writers, blocks, picks, place.columns())
+                group.append_picked(leaves, writers, blocks, picks, place.columns.as_ref())
             })?;
             for open in opened {
                 if cuts[open.place.output + 1] <= rows.end {
