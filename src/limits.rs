@@ -53,6 +53,9 @@ pub const SHARD_CHUNKS: u64 = 1 << 20;
 /// Files that one run makes, which file systems still bear in one folder.
 pub const SHARDS: u64 = 1_000_000;
 
+/// Parts of a run: as many tasks as the largest arrays of schedulers have.
+pub const PARTS: u64 = 100_000;
+
 /// Threads; more only wait for one another.
 pub const THREADS: usize = 1024;
 

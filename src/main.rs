@@ -4,7 +4,7 @@
 //! From the top floor down, each using only those below:
 //!
 //! - `cli`: what was typed, one file per subcommand; `commands`: what each of them does
-//! - `extract`: the engine: rows of a source, in an order, to outputs, wave by wave, in a bounded amount of memory
+//! - `extract`: the engine: rows of a source, in an order, to outputs, in a bounded amount of memory
 //! - `check`: what a sound file is; `merge`: how several files become one; `cells`: which cells are wanted
 //! - `output`: staging folder, verification, publishing; `frame`: obs and var as typed columns
 //! - `anndata`: the layout on disk; `rows`: rows in memory; `dtype`: number types and their conversion

@@ -2,7 +2,6 @@
 //! current encoding.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, bail, ensure};
 use tracing::warn;
@@ -12,10 +11,12 @@ use super::older::ColumnLayout;
 use super::{columns, heal, older};
 use crate::report::failure::in_element;
 use crate::rows::block::Block;
-use crate::rows::leaf::{Leaf, Source};
+use crate::rows::healed;
+use crate::rows::leaf::{Leaf, LeafKind};
 use crate::rows::ranges::blocks;
+use crate::rows::records::TextRecords;
 use crate::rows::writer::LeafWriter;
-use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Field, Strings};
+use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
 use crate::store::{Array, Format, Group, Node, Rows};
 
 /// One node to be copied.
@@ -56,8 +57,10 @@ pub fn run(copy: &Copy, out: &Group) -> Result<()> {
 
 /// As [`run`], of what may be a field of an old compound folder.
 pub fn element(root: &Group, path: &str, out: &Group, to: &str) -> Result<()> {
-    match older::field(root, path, to)? {
-        Some(leaf) => whole_leaf(&leaf, out).with_context(|| in_element("Copy", to)),
+    match older::field(root, path)? {
+        Some(field) => {
+            whole_leaf(&older::leaf(field, to)?, out).with_context(|| in_element("Copy", to))
+        }
         None => run(&Copy::new(root, path, to), out),
     }
 }
@@ -97,6 +100,13 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
     let Some(found) = parent.get(name)? else {
         bail!("It is missing");
     };
+    if name == "categories"
+        && let Node::Array(categories) = &found
+        && Encoding::of_group(parent)? == Encoding::Categorical
+        && let Some(missing) = heal::missing_level(parent)?
+    {
+        return without(categories, missing, out, to);
+    }
     // What is not copied as it is stored is seen to be right as it is read.
     let as_stored = parent.may_copy_to(out) && is_current(&found)? && heal::is_right(&found)?;
     if as_stored && parent.copy_verbatim(name, out, to)? {
@@ -130,6 +140,22 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
     }
 }
 
+/// Categories but the one that is a missing value.
+fn without(categories: &Array, missing: u64, out: &Group, to: &str) -> Result<()> {
+    healed::level(&parent_of(&categories.path()));
+    let mut spec = categories.spec().clone();
+    let rest = [0..missing, missing + 1..spec.rows()];
+    spec.shape = vec![spec.rows() - 1];
+    let mut writer = out.create_array(to, &spec, Rows::Known, &categories.attrs()?)?;
+    writer.append(&categories.read(&rest)?)?;
+    writer.finish().map(drop)
+}
+
+fn parent_of(path: &str) -> String {
+    let parent = path.rsplit_once('/').map_or(path, |(parent, _)| parent);
+    parent.trim_start_matches('/').to_owned()
+}
+
 /// Whether such a part of a column is read as its rows are, which mends it where that is needed.
 fn is_mended(encoding: &Encoding, name: &str, part: &Array) -> bool {
     match encoding {
@@ -141,23 +167,12 @@ fn is_mended(encoding: &Encoding, name: &str, part: &Array) -> bool {
 
 fn mended(column: &Group, name: &str, part: Array, out: &Group, to: &str) -> Result<()> {
     let attrs = array_attrs(&part)?;
-    let source = match name {
-        "codes" => {
-            let categories = column.get("categories")?;
-            let categories = categories.context("It has no 'categories'")?;
-            Source::Codes(part, columns::column_length(&categories)?)
-        }
-        _ => Source::Mask(part),
+    let kind = match name {
+        "codes" => LeafKind::Codes(part, heal::levels(column)?),
+        _ => LeafKind::Mask(part),
     };
     let path = to.into();
-    whole_leaf(
-        &Leaf {
-            path,
-            attrs,
-            source,
-        },
-        out,
-    )
+    whole_leaf(&Leaf { path, attrs, kind }, out)
 }
 
 /// Whether a node says what it is in today's terms; below such a node everything does.
@@ -194,35 +209,20 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
     let attrs = array.attrs()?;
     let unlabelled = attrs.get("encoding-type").is_none();
     let spec = array.spec().clone();
-    if unlabelled && let Dtype::Record { fields, .. } = &spec.dtype {
+    if unlabelled && matches!(spec.dtype, Dtype::Record { .. }) {
         if matches!(to, "var" | "raw/var") {
             let frame = older::record_frame(array, parent)?;
             return old_frame(frame.shown(parent, name), out, to);
         }
         if to == "varm" || to == "raw/varm" {
             out.create_group(to, &Attrs::encoding("dict", "0.1.0"))?;
-            let fields = fields.clone();
-            let array = Arc::new(array);
-            let shown = |field: &Field| !parent.hides(&format!("{name}/{}", field.name));
-            for field in fields.into_iter().filter(shown) {
-                let leaf = Leaf {
-                    path: format!("{to}/{}", field.name),
-                    attrs: Attrs::encoding("array", "0.2.0"),
-                    source: Source::Field(array.clone(), field),
-                };
-                whole_leaf(&leaf, out)?;
-            }
-            return Ok(());
+            let fields = older::folder(&array, parent, name, to)?;
+            return fields.iter().try_for_each(|leaf| whole_leaf(leaf, out));
         }
     }
-    if out.format() == Format::Zarr
-        && array.format() == Format::H5ad
-        && let Some((spec, records)) = text_records(&array)?
-    {
-        return match out.refuses(&spec) {
-            Some(why) => leave_out(&array, to, &why),
-            None => out.write_records(to, &spec, &records, &array_attrs(&array)?),
-        };
+    let between = array.format() == Format::H5ad && out.format() == Format::Zarr;
+    if between && spec.dtype.is_record_with_text() && !spec.dtype.has_records() {
+        return text_records(TextRecords::open(array)?, out, to);
     }
     if let Some(why) = &why_not(&spec, out) {
         if !parent.copy_verbatim(name, out, to)? {
@@ -268,6 +268,19 @@ fn why_not(spec: &ArraySpec, out: &Group) -> Option<String> {
     }
 }
 
+/// Records whose text of any length gets a fixed width on the way, for a store that holds no other within records.
+fn text_records(records: TextRecords, out: &Group, to: &str) -> Result<()> {
+    let (rows, array) = (records.rows(), records.array());
+    let spec = records.spec(rows);
+    match out.refuses(&spec) {
+        Some(why) => leave_out(array, to, &why),
+        None => {
+            let values = records.read(std::slice::from_ref(&(0..rows)))?;
+            out.write_records(to, &spec, &values, &array_attrs(array)?)
+        }
+    }
+}
+
 /// Names an array that cannot be converted to another format.
 fn leave_out(array: &Array, to: &str, why: &str) -> Result<()> {
     // Of Zarr no type is known that anndata writes and this program does not read.
@@ -277,56 +290,6 @@ fn leave_out(array: &Array, to: &str, why: &str) -> Result<()> {
     );
     warn!("'{to}' is left out: it cannot be converted between formats: {why}");
     Ok(())
-}
-
-/// Records that hold text of any length, with that at a fixed width. `None` for other arrays, and where records lie in
-/// records.
-fn text_records(array: &Array) -> Result<Option<(ArraySpec, Vec<u8>)>> {
-    let spec = array.spec();
-    let Dtype::Record { fields, .. } = &spec.dtype else {
-        return Ok(None);
-    };
-    let nested = |field: &Field| matches!(field.dtype, Dtype::Record { .. });
-    if !spec.dtype.is_record_with_text() || fields.iter().any(nested) {
-        return Ok(None);
-    }
-    array.check_declared()?;
-    let rows = 0..spec.rows();
-    let all = std::slice::from_ref(&rows);
-    let (mut to, mut columns, mut size) = (vec![], vec![], 0);
-    for field in fields {
-        let (dtype, column) = match field.dtype {
-            Dtype::String => fixed_width(&array.read_field_strings(field, all)?),
-            _ => (field.dtype.clone(), array.read_field(field, all)?),
-        };
-        let width = dtype.size() * field.items() as usize;
-        to.push(Field {
-            offset: size,
-            dtype,
-            ..field.clone()
-        });
-        size += width;
-        columns.push((width, column));
-    }
-    let rows = 0..usize::try_from(spec.rows())?;
-    let records = rows.flat_map(|row| {
-        let fields = columns.iter();
-        fields.flat_map(move |(width, column)| &column[row * width..][..*width])
-    });
-    let records = records.copied().collect();
-    let dtype = Dtype::Record { size, fields: to };
-    Ok(Some((ArraySpec::new(spec.shape.clone(), dtype), records)))
-}
-
-/// Texts as wide as the longest of them, NUL after the shorter ones.
-fn fixed_width(texts: &Strings) -> (Dtype, Vec<u8>) {
-    let size = texts.iter().map(<[u8]>::len).max().unwrap_or(0).max(1);
-    let mut bytes = Vec::with_capacity(texts.len() * size);
-    for text in texts.iter() {
-        bytes.extend(text);
-        bytes.resize(bytes.len() + size - text.len(), 0);
-    }
-    (Dtype::FixedString { size }, bytes)
 }
 
 /// Whether the fixed-width text of some record is not ASCII.
@@ -385,7 +348,7 @@ pub fn values(array: &Array, out: &Group, to: &str, attrs: &Attrs, spec: ArraySp
 }
 
 /// Row ranges of all of an array. An error where what it declares is hardly stored.
-fn whole(array: &Array) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
+pub fn whole(array: &Array) -> Result<impl Iterator<Item = Range<u64>> + use<>> {
     /// What is guessed for a text.
     const TEXT: u64 = 64;
     array.check_declared()?;
@@ -412,15 +375,15 @@ fn whole_leaf(leaf: &Leaf, out: &Group) -> Result<()> {
 fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
     out.create_group(to, &frame.attrs)?;
     for column in frame.columns {
-        let mut path = format!("{to}/{}", column.name);
-        let (source, categories) = match column.layout {
-            ColumnLayout::Old(source, categories) => (source, categories),
+        let path = format!("{to}/{}", column.name);
+        let (values, categories) = match column.layout {
+            ColumnLayout::Old(values, categories) => (values, categories),
             ColumnLayout::Current(parent) => {
                 node(&parent, &column.name, out, &path)?;
                 continue;
             }
         };
-        let mut attrs = source.attrs()?;
+        let mut leaf = older::leaf(values, &path)?;
         if let Some(categories) = &categories {
             let ordered = Attr::bool(categories.ordered);
             let group = Attrs::encoding("categorical", "0.2.0").with("ordered", ordered);
@@ -431,61 +394,10 @@ fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
                 out,
                 &format!("{path}/categories"),
             )?;
-            path += "/codes";
-            attrs = Attrs::encoding("array", "0.2.0");
+            leaf.path = format!("{path}/codes");
+            leaf.attrs = Attrs::encoding("array", "0.2.0");
         }
-        let leaf = Leaf {
-            path,
-            attrs,
-            source: source.into_source(),
-        };
         whole_leaf(&leaf, out)?;
     }
     Ok(())
-}
-
-/// Whether the nodes at `path` in two files hold the same, values included.
-pub fn same(a: &Group, b: &Group, path: &str) -> Result<bool> {
-    same_nodes(a.get(path)?, b.get(path)?)
-}
-
-/// Whether two nodes hold the same, values included.
-pub fn same_nodes(a: Option<Node>, b: Option<Node>) -> Result<bool> {
-    match (a, b) {
-        (None, None) => Ok(true),
-        (Some(Node::Group(a)), Some(Node::Group(b))) => {
-            let names = a.names()?;
-            if names != b.names()? || a.attrs()?.sorted() != b.attrs()?.sorted() {
-                return Ok(false);
-            }
-            for name in names {
-                if !same(&a, &b, &name)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
-        (Some(Node::Array(a)), Some(Node::Array(b))) => same_values(&a, &b),
-        _ => Ok(false),
-    }
-}
-
-fn same_values(a: &Array, b: &Array) -> Result<bool> {
-    let spec = a.spec();
-    if spec != b.spec() || matches!(spec.dtype, Dtype::Unsupported(_)) {
-        return Ok(false);
-    }
-    b.check_declared()?;
-    for rows in whole(a)? {
-        let rows = std::slice::from_ref(&rows);
-        let equal = if spec.dtype == Dtype::String {
-            a.read_strings(rows)? == b.read_strings(rows)?
-        } else {
-            a.read(rows)? == b.read(rows)?
-        };
-        if !equal {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }

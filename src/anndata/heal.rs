@@ -1,14 +1,17 @@
 //! What other programs write that anndata does not open, though its meaning is plain: such nodes are not copied as they
 //! are but value by value, right.
 //!
-//! Text that is UTF-8 while its type says ASCII; codes of -2^31, as R stores missing integers; masks of 0 and 1.
+//! Text that is UTF-8 while its type says ASCII; codes of -2^31, as R stores missing integers; masks of 0 and 1; NaN as a
+//! category.
 
 use std::slice::from_ref;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
+use super::columns;
 use super::encoding::Encoding;
-use crate::dtype::ints;
+use crate::dtype::{ints, promote};
+use crate::rows::leaf::Levels;
 use crate::rows::ranges::blocks;
 use crate::store::spec::{Dtype, Kind};
 use crate::store::{Array, Group, Node};
@@ -20,7 +23,10 @@ pub fn is_right(node: &Node) -> Result<bool> {
         Node::Group(group) => group,
     };
     let right = match Encoding::of_group(group)? {
-        Encoding::Categorical => part(group, "codes", |codes| Ok(!has_foreign_missing(codes)?))?,
+        Encoding::Categorical => {
+            part(group, "codes", |codes| Ok(!has_foreign_missing(codes)?))?
+                && missing_level(group)?.is_none()
+        }
         Encoding::Nullable => part(group, "mask", |mask| Ok(is_mask(mask)))?,
         _ => true,
     };
@@ -66,6 +72,42 @@ pub fn has_right_type(array: &Array) -> Result<bool> {
         is_ascii &= array.read_strings(from_ref(&rows))?.bytes.is_ascii();
     }
     Ok(is_ascii || !array.says_ascii())
+}
+
+/// What the codes of a categorical column stand for.
+pub fn levels(group: &Group) -> Result<Levels> {
+    let categories = group.get("categories")?;
+    let categories = categories.context("It has no 'categories'")?;
+    Ok(Levels {
+        count: columns::column_length(&categories)?,
+        missing: missing_level(group)?,
+    })
+}
+
+/// The one category that is NaN, where codes may be less than 0.
+pub fn missing_level(group: &Group) -> Result<Option<u64>> {
+    let is_signed = |codes: &Array| Ok(codes.spec().dtype.kind() == Some(Kind::Int));
+    let Some(Node::Array(categories)) = group.get("categories")? else {
+        return Ok(None);
+    };
+    let spec = categories.spec();
+    let are_floats = spec.dtype.kind() == Some(Kind::Float) && spec.shape.len() == 1;
+    if !are_floats || !part(group, "codes", is_signed)? {
+        return Ok(None);
+    }
+    categories.check_declared()?;
+    let mut missing = vec![];
+    for rows in blocks(spec.rows(), spec.row_bytes()) {
+        let values = promote::floats(&categories.read(from_ref(&rows))?, &spec.dtype)?;
+        let nan = (rows.start..)
+            .zip(values)
+            .filter(|(_, value)| value.is_nan());
+        missing.extend(nan.map(|(at, _)| at));
+    }
+    Ok(match missing[..] {
+        [one] => Some(one),
+        _ => None,
+    })
 }
 
 fn part(group: &Group, name: &str, is_right: impl FnOnce(&Array) -> Result<bool>) -> Result<bool> {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use super::columns;
 use super::encoding::Encoding;
 use crate::report::failure::in_element;
-use crate::rows::leaf::{Leaf, Source};
+use crate::rows::leaf::{Leaf, LeafKind};
 use crate::rows::sparse::{self, Sparse};
 use crate::store::{Group, Node};
 
@@ -18,6 +18,7 @@ pub fn check(root: &Group, leaves: &[Leaf], csc: &[(String, Sparse)]) -> Result<
         "It has {genes} genes; at most {} are supported",
         u32::MAX
     );
+    leaves.iter().try_for_each(check_axes)?;
     let raw = raw_genes(root).context("Read 'raw/var'")?;
     let sparse = csc.iter().map(|(path, m)| (path, m.shape[1]));
     let leaves = leaves.iter().filter_map(|l| Some((&l.path, columns(l)?)));
@@ -59,13 +60,26 @@ fn raw_genes(root: &Group) -> Result<Option<u64>> {
     Ok(None)
 }
 
-/// Columns of a matrix; `None` for what is none.
+/// Columns of a matrix, one of what has no other axis; `None` for what is none.
 fn columns(leaf: &Leaf) -> Option<u64> {
-    match &leaf.source {
-        Source::Sparse(s) => Some(s.shape[1]),
-        Source::Fixed(a) => a.spec().shape.get(1).copied(),
+    match &leaf.kind {
+        LeafKind::Sparse(s) => Some(s.shape[1]),
+        LeafKind::Fixed(a) => Some(a.spec().shape.get(1).copied().unwrap_or(1)),
         _ => None,
     }
+}
+
+/// An error where X is no matrix: anndata does not open such a file.
+fn check_axes(leaf: &Leaf) -> Result<()> {
+    if let ("X" | "raw/X", LeafKind::Fixed(array)) = (leaf.path.as_str(), &leaf.kind) {
+        let shape = &array.spec().shape;
+        ensure!(
+            shape.len() == 2,
+            "'{}' is an array of shape {shape:?}, where a matrix of cells and genes is expected",
+            leaf.path
+        );
+    }
+    Ok(())
 }
 
 fn check_rows(group: &Group, name: &str, genes: u64) -> Result<()> {

@@ -14,4 +14,6 @@ pub mod heal;
 pub mod lengths;
 pub mod older;
 pub mod root;
+pub mod same;
 pub mod select;
+mod selected;

@@ -4,13 +4,11 @@
 //! `uns/{column}_categories` (of raw.var in `raw.cat`). 0.7: frames are groups, and a categorical column holds codes
 //! and a reference to its categories in `__categories`.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, bail};
 
 use super::columns;
 use super::encoding::{Encoding, array_attrs};
-use crate::rows::leaf::{Leaf, Source};
+use crate::rows::leaf::{Leaf, LeafKind};
 use crate::store::spec::{Attr, Attrs, Dtype, Field};
 use crate::store::{Array, Group, Node};
 
@@ -27,16 +25,10 @@ pub struct OldColumn {
 }
 
 pub enum ColumnLayout {
-    /// Values, or the codes of categories that lie elsewhere.
-    Old(ColumnSource, Option<OldCategories>),
+    /// Values, or the codes of categories that lie elsewhere: an array of a group (0.7), or a field (before).
+    Old(Array, Option<OldCategories>),
     /// The node of its name in this group, as it is today: Muon.jl writes categorical columns so.
     Current(Group),
-}
-
-/// Where its values are: an array of a group (0.7), or a field of a compound dataset (before).
-pub enum ColumnSource {
-    Array(Array),
-    Field(Arc<Array>, Field),
 }
 
 /// Where the categories of a column lie.
@@ -59,33 +51,18 @@ impl OldFrame {
     }
 }
 
-impl ColumnSource {
-    /// The attributes of the column in the current layout.
-    pub fn attrs(&self) -> Result<Attrs> {
-        match self {
-            ColumnSource::Array(array) => {
-                let mut attrs = array_attrs(array)?;
-                attrs.remove("categories");
-                if let Dtype::FixedString { .. } = array.spec().dtype {
-                    attrs = Attrs::encoding("string-array", "0.2.0");
-                }
-                Ok(attrs)
-            }
-            ColumnSource::Field(_, field) if field.dtype.is_string() => {
-                Ok(Attrs::encoding("string-array", "0.2.0"))
-            }
-            ColumnSource::Field(..) => Ok(Attrs::encoding("array", "0.2.0")),
-        }
+/// An array of an old layout as it is written at `to`, in the current one.
+pub fn leaf(array: Array, to: &str) -> Result<Leaf> {
+    let mut attrs = array_attrs(&array)?;
+    attrs.remove("categories");
+    if let Dtype::FixedString { .. } = array.spec().dtype {
+        attrs = Attrs::encoding("string-array", "0.2.0");
     }
-
-    /// Its values, or codes, as rows that can be read.
-    pub fn into_source(self) -> Source {
-        match self {
-            ColumnSource::Array(array) if array.spec().dtype.is_string() => Source::Text(array),
-            ColumnSource::Array(array) => Source::Fixed(array),
-            ColumnSource::Field(array, field) => Source::Field(array, field),
-        }
-    }
+    Ok(Leaf {
+        path: to.into(),
+        attrs,
+        kind: LeafKind::of_array(array),
+    })
 }
 
 fn frame_attrs(index: &str, columns: Vec<String>) -> Attrs {
@@ -97,7 +74,7 @@ fn frame_attrs(index: &str, columns: Vec<String>) -> Attrs {
 /// A frame that is one compound dataset. Its categories are looked for in the file's `uns`, or in `raw.cat`.
 pub fn record_frame(array: Array, root: &Group) -> Result<OldFrame> {
     let count = fields(&array)?.len();
-    let (folder, array) = (categories_folder(&array, root)?, Arc::new(array));
+    let folder = categories_folder(&array, root)?;
     let columns = (0..count).map(|at| field_column(&array, at, folder.as_ref()));
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let index = columns.first().context("A dataframe without fields")?;
@@ -117,11 +94,7 @@ pub fn record_names(array: &Array) -> Result<Vec<String>> {
 pub fn record_column(array: Array, root: &Group, name: &str) -> Result<OldColumn> {
     let at = fields(&array)?.iter().position(|field| field.name == name);
     let folder = categories_folder(&array, root)?;
-    field_column(
-        &Arc::new(array),
-        at.context("It is missing")?,
-        folder.as_ref(),
-    )
+    field_column(&array, at.context("It is missing")?, folder.as_ref())
 }
 
 fn fields(array: &Array) -> Result<&[Field]> {
@@ -141,7 +114,7 @@ fn categories_folder(array: &Array, root: &Group) -> Result<Option<Group>> {
 }
 
 /// The column of field `at`, the index if that is 0. `folder` holds the categories.
-fn field_column(array: &Arc<Array>, at: usize, folder: Option<&Group>) -> Result<OldColumn> {
+fn field_column(array: &Array, at: usize, folder: Option<&Group>) -> Result<OldColumn> {
     let field = fields(array)?.get(at).context("It is missing")?;
     let name = format!("{}_categories", field.name);
     let categories = match folder {
@@ -156,10 +129,7 @@ fn field_column(array: &Arc<Array>, at: usize, folder: Option<&Group>) -> Result
     };
     Ok(OldColumn {
         name: field.name.clone(),
-        layout: ColumnLayout::Old(
-            ColumnSource::Field(array.clone(), field.clone()),
-            categories,
-        ),
+        layout: ColumnLayout::Old(array.field(field)?, categories),
     })
 }
 
@@ -178,7 +148,7 @@ pub fn column(group: &Group, root: &Group, name: &str) -> Result<OldColumn> {
     let layout = match group.get(name)? {
         Some(Node::Array(array)) => {
             let categories = categories(group, root, name, &array)?;
-            ColumnLayout::Old(ColumnSource::Array(array), categories)
+            ColumnLayout::Old(array, categories)
         }
         Some(Node::Group(_)) => ColumnLayout::Current(group.clone()),
         None => bail!("'{}' has no column '{name}'", group.path()),
@@ -222,9 +192,18 @@ fn categories(
     bail!("The categories of '{}/{name}' are missing", group.path())
 }
 
-/// The field of a compound dataset that stood for a folder of arrays before anndata 0.6, by its path (`varm/PCs`), as
-/// what is written at `to`.
-pub fn field(root: &Group, path: &str, to: &str) -> Result<Option<Leaf>> {
+/// The fields of a compound dataset that stood for the folder `name` of arrays before anndata 0.6, as they are written
+/// in the folder `to`, as far as they are shown.
+pub fn folder(array: &Array, parent: &Group, name: &str, to: &str) -> Result<Vec<Leaf>> {
+    let shown = |field: &&Field| !parent.hides(&format!("{name}/{}", field.name));
+    let fields = fields(array)?.iter().filter(shown);
+    fields
+        .map(|field| leaf(array.field(field)?, &format!("{to}/{}", field.name)))
+        .collect()
+}
+
+/// A field of such a dataset, by its path (`varm/PCs`).
+pub fn field(root: &Group, path: &str) -> Result<Option<Array>> {
     let Some((folder, name)) = path.split_once('/') else {
         return Ok(None);
     };
@@ -234,15 +213,8 @@ pub fn field(root: &Group, path: &str, to: &str) -> Result<Option<Leaf>> {
     let Dtype::Record { fields, .. } = &array.spec().dtype else {
         return Ok(None);
     };
-    let Some(field) = fields.iter().find(|field| field.name == name).cloned() else {
-        return Ok(None);
-    };
-    let source = ColumnSource::Field(Arc::new(array), field);
-    Ok(Some(Leaf {
-        path: to.into(),
-        attrs: source.attrs()?,
-        source: source.into_source(),
-    }))
+    let found = fields.iter().find(|field| field.name == name);
+    found.map(|field| array.field(field)).transpose()
 }
 
 /// The nodes of uns that are the categories of a compound obs or var.

@@ -3,18 +3,16 @@
 //! The tree is walked once. What lies on the obs axis becomes [`Leaf`]s; everything else is copied as it is; groups in
 //! between are made anew with their attributes. Files older than the current format come out in the current one.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, bail, ensure};
-use tracing::warn;
 
-use super::copy::{self, Copy};
+use super::copy::Copy;
 use super::encoding::{Encoding, array_attrs};
 use super::older::ColumnLayout;
 use super::{columns, heal, lengths, older, root};
 use crate::report::failure::in_element;
 use crate::rows::awkward::Awkward;
-use crate::rows::leaf::{Leaf, Source, check_rows};
+use crate::rows::leaf::{Leaf, LeafKind, Levels, check_rows};
+use crate::rows::records::TextRecords;
 use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Array, Group, Node};
@@ -22,19 +20,21 @@ use crate::store::{Array, Group, Node};
 /// A file, sorted by what taking rows of it means for each node.
 pub struct Selection {
     pub cells: u64,
-    root: Group,
+    pub root: Group,
     /// Groups to make, parents first.
-    groups: Vec<(String, Attrs)>,
-    copies: Vec<Copy>,
+    pub(super) groups: Vec<(String, Attrs)>,
+    pub(super) copies: Vec<Copy>,
     pub leaves: Vec<Leaf>,
     /// CSC matrices: they are read by columns, so their rows are taken in a sweep of their own.
     pub csc: Vec<(String, Sparse)>,
     /// What lies in a dataframe without being one of its columns.
     pub unlisted: Vec<String>,
     /// The categorical columns of obs, by path, and how many categories each has.
-    categoricals: Vec<(String, u64)>,
+    pub(super) categoricals: Vec<(String, u64)>,
     /// Consumed on the way: nodes of old layouts that the new one keeps elsewhere.
     moved: Vec<String>,
+    /// Where the cells of each file begin, if they are those of several.
+    pub files: Vec<u64>,
 }
 
 impl Selection {
@@ -42,17 +42,8 @@ impl Selection {
     pub fn of(root: &Group) -> Result<Selection> {
         let attrs = root::attrs(root)?;
         let names = root.names()?;
-        let mut selection = Selection {
-            cells: columns::length(root, "obs")?,
-            root: root.clone(),
-            groups: vec![(String::new(), attrs)],
-            copies: vec![],
-            leaves: vec![],
-            csc: vec![],
-            unlisted: vec![],
-            categoricals: vec![],
-            moved: vec![],
-        };
+        let mut selection = Selection::of_leaves(root, columns::length(root, "obs")?, vec![]);
+        selection.groups.push((String::new(), attrs));
         ensure!(
             u32::try_from(selection.cells).is_ok(),
             "It has {} cells; at most {} are supported",
@@ -69,15 +60,19 @@ impl Selection {
         Ok(selection)
     }
 
-    /// Warns of what lies in a dataframe that does not list it.
-    pub fn warn_unlisted(&self) {
-        for path in &self.unlisted {
-            let how = if self.copies.iter().any(|copy| copy.to == *path) {
-                "it is copied whole"
-            } else {
-                "its rows are taken, as it has one for each cell"
-            };
-            warn!("'{path}' is not listed in 'column-order'; {how}");
+    /// These leaves of so many cells, and nothing else.
+    pub fn of_leaves(root: &Group, cells: u64, leaves: Vec<Leaf>) -> Selection {
+        Selection {
+            cells,
+            root: root.clone(),
+            groups: vec![],
+            copies: vec![],
+            leaves,
+            csc: vec![],
+            unlisted: vec![],
+            categoricals: vec![],
+            moved: vec![],
+            files: vec![],
         }
     }
 
@@ -159,7 +154,7 @@ impl Selection {
     }
 
     /// Takes rows of node `name`: the one place that says what that means for each encoding.
-    fn take(&mut self, parent: &Group, name: &str, to: &str) -> Result<()> {
+    pub(super) fn take(&mut self, parent: &Group, name: &str, to: &str) -> Result<()> {
         let node = parent
             .get(name)?
             .with_context(|| format!("'{to}' is missing"))?;
@@ -175,11 +170,11 @@ impl Selection {
             (Encoding::Array, Node::Array(array)) => self.array(array, to),
             (Encoding::StringArray, Node::Array(array)) => {
                 let attrs = array_attrs(&array)?;
-                self.leaf(to, attrs, Source::Text(array))
+                self.leaf(to, attrs, LeafKind::Text(array))
             }
             (Encoding::Csr, Node::Group(group)) => {
                 let sparse = Sparse::open(&group, SparseFormat::Csr)?;
-                self.leaf(to, Attrs::default(), Source::Sparse(sparse))
+                self.leaf(to, Attrs::default(), LeafKind::Sparse(sparse))
             }
             (Encoding::Csc, Node::Group(group)) => {
                 let sparse = Sparse::open(&group, SparseFormat::Csc)?;
@@ -201,7 +196,7 @@ impl Selection {
             (Encoding::Awkward, Node::Group(group)) => self.leaf(
                 to,
                 Attrs::default(),
-                Source::Awkward(Awkward::open(&group)?),
+                LeafKind::Awkward(Awkward::open(&group)?),
             ),
             // `None`, and an X that was written as nothing.
             (Encoding::Scalar, Node::Array(array)) if array.spec().null || is_null(&array)? => {
@@ -216,28 +211,24 @@ impl Selection {
 
     /// An array of a fixed width; a compound one is a frame (obs) or a folder of arrays (obsm) of old.
     fn array(&mut self, array: Array, to: &str) -> Result<()> {
-        let Dtype::Record { fields, .. } = &array.spec().dtype else {
+        if !matches!(array.spec().dtype, Dtype::Record { .. }) {
             let attrs = array_attrs(&array)?;
-            return self.leaf(to, attrs, Source::Fixed(array));
-        };
+            return self.leaf(to, attrs, LeafKind::Fixed(array));
+        }
         if array.attrs()?.get("encoding-type").is_some() {
             let attrs = array_attrs(&array)?;
-            return self.leaf(to, attrs, Source::Fixed(array));
+            let kind = if array.spec().dtype.is_record_with_text() {
+                LeafKind::Records(TextRecords::open(array)?)
+            } else {
+                LeafKind::Fixed(array)
+            };
+            return self.leaf(to, attrs, kind);
         }
         if to != "obs" {
-            let fields = fields.clone();
-            let array = Arc::new(array);
             self.groups
                 .push((to.into(), Attrs::encoding("dict", "0.1.0")));
-            for field in fields {
-                let path = format!("{to}/{}", field.name);
-                if self.root.hides(&path) {
-                    continue;
-                }
-                let attrs = Attrs::encoding("array", "0.2.0");
-                self.leaf(&path, attrs, Source::Field(array.clone(), field))?;
-            }
-            return Ok(());
+            let fields = older::folder(&array, &self.root, to, to)?;
+            return fields.into_iter().try_for_each(|leaf| self.add(leaf));
         }
         let frame = older::record_frame(array, &self.root)?.shown(&self.root, to);
         self.groups.push((to.into(), frame.attrs));
@@ -249,18 +240,18 @@ impl Selection {
 
     fn old_column(&mut self, column: older::OldColumn, frame: &str) -> Result<()> {
         let to = format!("{frame}/{}", column.name);
-        let (source, categories) = match column.layout {
-            ColumnLayout::Old(source, Some(categories)) => (source, categories),
-            ColumnLayout::Old(source, None) => {
-                return self.leaf(&to, source.attrs()?, source.into_source());
-            }
+        let (codes, categories) = match column.layout {
+            ColumnLayout::Old(codes, Some(categories)) => (codes, categories),
+            ColumnLayout::Old(values, None) => return self.add(older::leaf(values, &to)?),
             ColumnLayout::Current(parent) => return self.take(&parent, &column.name, &to),
         };
         let attrs =
             Attrs::encoding("categorical", "0.2.0").with("ordered", Attr::bool(categories.ordered));
         self.groups.push((to.clone(), attrs));
-        let codes = Attrs::encoding("array", "0.2.0");
-        self.leaf(&format!("{to}/codes"), codes, source.into_source())?;
+        self.add(Leaf {
+            attrs: Attrs::encoding("array", "0.2.0"),
+            ..older::leaf(codes, &format!("{to}/codes"))?
+        })?;
         let copy = Copy::new(
             &categories.parent,
             &categories.name,
@@ -300,7 +291,7 @@ impl Selection {
         Ok(())
     }
 
-    fn categorical(&mut self, group: &Group, to: &str) -> Result<()> {
+    pub(super) fn categorical(&mut self, group: &Group, to: &str) -> Result<()> {
         let categories = group
             .get("categories")?
             .with_context(|| format!("'{to}' has no 'categories'"))?;
@@ -315,10 +306,14 @@ impl Selection {
             self.copy(group, name, &format!("{to}/{name}"))?;
         }
         let attrs = array_attrs(&codes)?;
+        let levels = Levels {
+            count: categories,
+            missing: heal::missing_level(group)?,
+        };
         self.leaf(
             &format!("{to}/codes"),
             attrs,
-            Source::Codes(codes, categories),
+            LeafKind::Codes(codes, levels),
         )
     }
 
@@ -334,7 +329,7 @@ impl Selection {
             if on_axis.contains(&name.as_str()) {
                 match group.get(&name)? {
                     Some(Node::Array(mask)) if name == "mask" && !heal::is_mask(&mask) => {
-                        self.leaf(&path, array_attrs(&mask)?, Source::Mask(mask))?
+                        self.leaf(&path, array_attrs(&mask)?, LeafKind::Mask(mask))?
                     }
                     _ => self.take(group, &name, &path)?,
                 }
@@ -362,7 +357,7 @@ impl Selection {
             .get(name)?
             .with_context(|| format!("'{to}' is missing"))?;
         let encoding = Encoding::of(&node)?;
-        let (source, attrs, columns) = match (encoding, node) {
+        let (kind, attrs, columns) = match (encoding, node) {
             (encoding @ (Encoding::Csr | Encoding::Csc), Node::Group(group)) => {
                 let layout = match encoding {
                     Encoding::Csc => SparseFormat::Csc,
@@ -370,133 +365,32 @@ impl Selection {
                 };
                 let sparse = Sparse::open(&group, layout)?;
                 let columns = sparse.width();
-                (Source::SquareSparse(sparse), Attrs::default(), columns)
+                (LeafKind::SquareSparse(sparse), Attrs::default(), columns)
             }
             (Encoding::Array, Node::Array(array)) if array.spec().shape.len() == 2 => {
                 let (attrs, columns) = (array_attrs(&array)?, array.spec().shape[1]);
-                (Source::SquareFixed(array), attrs, columns)
+                (LeafKind::SquareFixed(array), attrs, columns)
             }
             (encoding, _) => bail!("'{to}' is {encoding:?}, which is no matrix of cells by cells"),
         };
         check_rows(to, columns, self.cells)?;
-        self.leaf(to, attrs, source)
+        self.leaf(to, attrs, kind)
     }
 
-    fn leaf(&mut self, to: &str, attrs: Attrs, source: Source) -> Result<()> {
-        let leaf = Leaf {
-            path: to.into(),
-            attrs,
-            source,
-        };
+    fn leaf(&mut self, to: &str, attrs: Attrs, kind: LeafKind) -> Result<()> {
+        let path = to.into();
+        self.add(Leaf { path, attrs, kind })
+    }
+
+    fn add(&mut self, leaf: Leaf) -> Result<()> {
+        let to = &leaf.path;
         check_rows(to, leaf.rows(), self.cells)?;
-        if let Source::Fixed(array) | Source::SquareFixed(array) = &leaf.source
+        if let LeafKind::Fixed(array) | LeafKind::SquareFixed(array) = &leaf.kind
             && let Dtype::Unsupported(why) = &array.spec().dtype
         {
             bail!("Rows of '{to}' cannot be taken: {why}");
         }
         self.leaves.push(leaf);
-        Ok(())
-    }
-
-    /// Makes the categorical in `group` the last column of obs, in place of one of the same name.
-    pub fn set_column(&mut self, name: &str, group: &Group) -> Result<()> {
-        let path = format!("obs/{name}");
-        self.remove(&path);
-        let obs = self.groups.iter_mut().find(|(p, _)| p == "obs");
-        let (_, attrs) = obs.context("It has no dataframe 'obs'")?;
-        let order = attrs.get("column-order").and_then(Attr::as_texts);
-        let mut order = order.context("'obs' has no list of names 'column-order'")?;
-        order.retain(|n| n != name);
-        order.push(name.into());
-        attrs.set("column-order", Attr::texts(order));
-        self.categorical(group, &path)
-    }
-
-    /// The categorical columns of obs that have more than `most` categories, and how many.
-    pub fn categoricals_beyond(&self, most: u64) -> Vec<(String, u64)> {
-        let found = self.categoricals.iter().filter(|(_, n)| *n > most);
-        let named = found.filter_map(|(p, n)| Some((p.strip_prefix("obs/")?.to_string(), *n)));
-        named.collect()
-    }
-
-    /// Puts the column that stands at `from` in `root` in place of the column `name` of obs.
-    pub fn replace_column(&mut self, name: &str, root: &Group, from: &str) -> Result<()> {
-        let path = format!("obs/{name}");
-        self.remove(&path);
-        self.take(root, from, &path)
-    }
-
-    /// Leaves the codes of the column `name` of obs alone: for sizes, they stand for its values.
-    pub fn forget_categories(&mut self, name: &str) {
-        let path = format!("obs/{name}/categories");
-        self.copies.retain(|copy| copy.to != path);
-    }
-
-    /// Forgets what would be written at or below `path`.
-    fn remove(&mut self, path: &str) {
-        let old = |p: &str| {
-            p.strip_prefix(path)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        self.groups.retain(|(p, _)| !old(p));
-        self.leaves.retain(|leaf| !old(&leaf.path));
-        self.copies.retain(|copy| !old(&copy.to));
-        self.categoricals.retain(|(p, _)| !old(p));
-    }
-
-    /// Bytes without compression of what is the same whatever rows are taken.
-    pub fn skeleton_bytes(&self) -> Result<u64> {
-        let bytes = self.copies.iter().map(copy::bytes);
-        bytes.sum()
-    }
-
-    /// Whether `path` is a dataframe, or lies in one.
-    pub fn frame_of<'p>(&self, path: &'p str) -> Option<&'p str> {
-        self.groups
-            .iter()
-            .filter(|(_, attrs)| attrs.text("encoding-type") == Some("dataframe"))
-            .filter_map(|(group, _)| {
-                let rest = path.strip_prefix(group.as_str())?;
-                (rest.is_empty() || rest.starts_with('/')).then(|| &path[..group.len()])
-            })
-            .next()
-    }
-
-    /// The dataframes below `folder`.
-    pub fn frames(&self, folder: &str) -> Vec<String> {
-        self.groups
-            .iter()
-            .filter(|(path, attrs)| {
-                attrs.text("encoding-type") == Some("dataframe")
-                    && path
-                        .strip_prefix(folder)
-                        .is_some_and(|rest| rest.starts_with('/'))
-            })
-            .map(|(path, _)| path.clone())
-            .collect()
-    }
-
-    /// Writes those groups and copies whose path `wanted` accepts.
-    pub fn write_part(&self, out: &Group, wanted: impl Fn(&str) -> bool) -> Result<()> {
-        for (path, attrs) in self.groups.iter().filter(|(path, _)| wanted(path)) {
-            out.create_group(path, attrs)?;
-        }
-        let mut copies = self.copies.iter().filter(|copy| wanted(copy.to()));
-        copies.try_for_each(|copy| copy::run(copy, out))
-    }
-
-    /// Writes to a new file all that is the same whatever rows are taken.
-    pub fn write_skeleton(&self, out: &Group) -> Result<()> {
-        for (path, attrs) in &self.groups {
-            if path.is_empty() {
-                out.set_attrs("", attrs)?
-            } else {
-                drop(out.create_group(path, attrs)?)
-            }
-        }
-        for copy in &self.copies {
-            copy::run(copy, out)?;
-        }
         Ok(())
     }
 }
@@ -517,7 +411,7 @@ fn labelled(group: &Group, kind: &str) -> Result<Attrs> {
 }
 
 /// Whether a node is a group of named datatypes and nothing else.
-fn holds_types_alone(node: Option<Node>) -> Result<bool> {
+pub fn holds_types_alone(node: Option<Node>) -> Result<bool> {
     match node {
         Some(Node::Group(group)) => {
             Ok(!group.named_types()?.is_empty() && group.names()?.is_empty())

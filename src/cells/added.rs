@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Result, bail, ensure};
 
 use super::Obs;
-use crate::frame::unify;
+use crate::frame::plain;
 use crate::frame::values::Data;
 use crate::store::spec::{Attr, Attrs, Dtype, Kind};
 use crate::store::{self, Access, Container, Group, Node};
@@ -23,7 +23,8 @@ pub fn check_name(obs: &Obs, name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Writes `categories` and the code of each cell, which may be [`NONE`](super::NONE), to a new file at `path`, as anndata would. Returns where they lie.
+/// Writes `categories` and the code of each cell, which may be [`NONE`](super::NONE), to a new file at `path`, as
+/// anndata would. Returns where they lie.
 pub fn categorical(
     path: &Path,
     categories: &Data,
@@ -38,7 +39,7 @@ pub fn categorical(
     let attrs = Attrs::encoding("categorical", "0.2.0").with("ordered", Attr::bool(false));
     root.create_group("column", &attrs)?;
     let (count, dtype) = (categories.len() as u64, categories.dtype());
-    let mut all = unify::array(&root, "column/categories", count, &dtype)?;
+    let mut all = plain::array(&root, "column/categories", count, &dtype)?;
     match categories {
         Data::Numbers { bytes, .. } => all.append(bytes)?,
         Data::Text(strings) => all.append_strings(strings)?,
@@ -57,7 +58,7 @@ fn append(root: &Group, size: usize, mut codes: impl ExactSizeIterator<Item = u3
     /// Codes that are written at a time.
     const STEP: usize = 1 << 20;
     let dtype = Dtype::native(Kind::Int, size);
-    let mut array = unify::array(root, "column/codes", codes.len() as u64, &dtype)?;
+    let mut array = plain::array(root, "column/codes", codes.len() as u64, &dtype)?;
     while codes.len() > 0 {
         // Those that are missing are -1 in every size.
         let some = codes.by_ref().take(STEP).map(|code| code as i32);

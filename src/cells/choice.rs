@@ -1,14 +1,14 @@
 //! What a choice of cells comes to: their order, where each output begins in it, and what each is of.
 //!
-//! It is made step by step, each a pure function of columns of obs and a seed: all cells, shuffled; dealt to parts; cut;
-//! and the cells of each output sorted. 4 bytes a cell are held; while parts are made, 4 more for each key and for the
+//! It is made step by step, each a pure function of columns of obs and a seed: all cells, shuffled; dealt to subsets; cut;
+//! and the cells of each output sorted. 4 bytes a cell are held; while subsets are made, 4 more for each key and for the
 //! order before them.
 
 use std::ops::Range;
 
 use anyhow::Result;
 
-use super::parts::Parts;
+use super::subsets::Subsets;
 use super::{Obs, sort};
 use crate::output::manifest::Label;
 
@@ -36,20 +36,20 @@ impl Choice {
         }
     }
 
-    /// Of one output, an output for each part: its cells in the order that they have.
-    pub fn dealt(self, parts: &Parts) -> Result<Choice> {
+    /// Of one output, an output for each subset: its cells in the order that they have.
+    pub fn dealt(self, subsets: &Subsets) -> Result<Choice> {
         let (cells, cuts) = match self.cells {
-            Some(cells) => parts.arrange(cells.into_iter())?,
-            None => parts.arrange(0..self.cuts[1] as u32)?,
+            Some(cells) => subsets.arrange(cells.into_iter())?,
+            None => subsets.arrange(0..self.cuts[1] as u32)?,
         };
-        let shared = parts.shared;
-        let parts = parts.parts().iter();
+        let shared = subsets.shared;
+        let subsets = subsets.all().iter();
         Ok(Choice {
             cells: Some(cells),
             cuts,
             shared,
-            names: parts.clone().map(|part| part.name.clone()).collect(),
-            labels: parts.map(|part| part.label.clone()).collect(),
+            names: subsets.clone().map(|subset| subset.name.clone()).collect(),
+            labels: subsets.map(|subset| subset.label.clone()).collect(),
         })
     }
 
@@ -76,6 +76,19 @@ impl Choice {
         }
         (self.cuts, self.names, self.labels) = (cuts, names, labels);
         Ok(self)
+    }
+
+    /// Leaves cells and cuts of some outputs alone.
+    pub fn narrow(&mut self, outputs: Range<usize>) {
+        self.cuts.truncate(outputs.end + 1);
+        self.cuts.drain(..outputs.start);
+        let (first, end) = (self.cuts[0], self.cuts[self.cuts.len() - 1]);
+        if let Some(cells) = &mut self.cells {
+            cells.truncate(end as usize);
+            cells.drain(..first as usize);
+            cells.shrink_to_fit();
+            self.cuts.iter_mut().for_each(|cut| *cut -= first);
+        }
     }
 
     /// The cells of each output in the order of these columns; equal ones stay as they are.

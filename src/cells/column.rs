@@ -64,7 +64,8 @@ pub fn keep(column: &Column, name: &str, mask: &mut [bool]) -> Result<()> {
     if !bad.is_empty() {
         let bad = listed(bad.iter().map(String::as_str), bad.len());
         bail!(Failure::value(format!(
-            "Column '{name}' says neither yes nor no: {bad}; it takes true, false, 1 and 0 in any case"
+            "Column '{name}' says neither yes nor no: {bad}; it takes true, false, 1 and 0 in any case. To choose by \
+             its values, give --where, as in --where '{name} == \"value\"'"
         )));
     }
     if missing > 0 {

@@ -13,7 +13,8 @@ use rayon::prelude::*;
 use tracing::warn;
 
 use super::expr::{Comparison, Expr, Literal, Operand};
-use super::{Obs, near};
+use super::sought::Sought;
+use super::{Obs, near, with_quotes};
 use crate::dtype::{ints, promote};
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::values::{Data, Values};
@@ -24,6 +25,7 @@ pub fn keep(obs: &Obs, expr: &Expr, mask: &mut [bool]) -> Result<()> {
     let mut columns = Columns {
         obs,
         opened: vec![],
+        sought: vec![],
     };
     let test = columns.compile(expr)?;
     let rows = columns.opened.iter().map(|c| c.column.blocks());
@@ -39,11 +41,17 @@ pub fn keep(obs: &Obs, expr: &Expr, mask: &mut [bool]) -> Result<()> {
         };
         let cells = columns.opened.iter().map(cells);
         let cells = cells.collect::<Result<Vec<_>>>()?;
+        for sought in &mut columns.sought {
+            if let TypedValues::Texts(texts) = &cells[sought.column].values.values {
+                sought.look(texts);
+            }
+        }
         mask[rows.start as usize..rows.end as usize]
             .par_iter_mut()
             .enumerate()
             .for_each(|(i, keep)| *keep &= test(&cells, i));
     }
+    columns.sought.iter().for_each(Sought::warn);
     Ok(())
 }
 
@@ -54,6 +62,7 @@ type Test = Box<dyn Fn(&[Cells], usize) -> bool + Send + Sync>;
 struct Columns<'a> {
     obs: &'a Obs,
     opened: Vec<Opened>,
+    sought: Vec<Sought>,
 }
 
 struct Opened {
@@ -109,7 +118,7 @@ impl Columns<'_> {
             Expr::Column(name) => {
                 let at = self.open(name)?;
                 let opened = &self.opened[at];
-                if opened.column.dtype().kind() != Some(Kind::Bool) && !opened.empty {
+                if !opened.is_bool() && !opened.empty {
                     bail!(
                         "Column '{name}' holds {}, not bools; compare it with a value",
                         opened.what()
@@ -168,6 +177,11 @@ impl Columns<'_> {
         if how.is_equality() {
             opened.warn_of_no_category(&constant);
         }
+        if let (true, None, Constant::Text(text)) =
+            (how.is_equality(), &opened.categories, &constant)
+        {
+            self.sought.push(Sought::new(at, name, text));
+        }
         if opened.column.is_ordered() && !how.is_equality() {
             // In the order of the categories, as in pandas, which takes no other value either.
             let place = opened.category(&constant).with_context(|| {
@@ -189,7 +203,8 @@ impl Columns<'_> {
         if let Some(at) = self.opened.iter().position(|c| c.name == name) {
             return Ok(at);
         }
-        let column = self.obs.column(name)?;
+        let column = self.obs.column(name);
+        let column = column.map_err(|e| with_quotes(e, name, !self.opened.is_empty()))?;
         let categories = match &column.kind {
             ColumnKind::Categorical { categories, .. } => Some(Arc::new(
                 Typed::of(categories.read_all()?)
@@ -229,10 +244,16 @@ impl Opened {
         self.column.dtype().is_string()
     }
 
+    fn is_bool(&self) -> bool {
+        self.column.dtype().kind() == Some(Kind::Bool)
+    }
+
     fn what(&self) -> String {
         let dtype = self.column.dtype();
         if dtype.is_string() {
             "text".into()
+        } else if self.is_bool() {
+            "bools".into()
         } else {
             format!("numbers ({dtype})")
         }
@@ -246,11 +267,11 @@ impl Opened {
             (Literal::Bool(value), false) => Constant::Int(i128::from(*value)),
             (Literal::Text(text), false) if text.parse::<f64>().is_ok() => self.number(text)?,
             _ if self.empty => Constant::Int(0),
-            (literal, _) => bail!(
-                "Column '{}' holds {} and cannot be compared with {literal}",
-                self.name,
-                self.what()
-            ),
+            (literal, _) => {
+                let hint = self.is_bool().then(|| literal.without_quotes());
+                let (name, what, hint) = (&self.name, self.what(), hint.unwrap_or_default());
+                bail!("Column '{name}' holds {what} and cannot be compared with {literal}{hint}")
+            }
         })
     }
 
@@ -376,10 +397,6 @@ impl Typed {
 }
 
 impl Comparison {
-    fn is_equality(self) -> bool {
-        matches!(self, Comparison::Equal | Comparison::Unequal)
-    }
-
     /// The comparison with its sides swapped.
     fn mirrored(self) -> Comparison {
         match self {

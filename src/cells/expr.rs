@@ -11,11 +11,12 @@
 //! ```
 //! A column is a bare name (letters, digits, `_` and `.`) or any name in backticks. Keywords are taken in any case.
 
-use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
 
+pub use super::tokens::Literal;
+use super::tokens::{Token, shown_column, tokens};
 use crate::limits;
 
 /// An expression as it was typed, before it is known which columns there are.
@@ -41,15 +42,6 @@ pub enum Operand {
     Literal(Literal),
 }
 
-/// A value as it was typed; the column beside it decides how it is read.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Literal {
-    /// As it was typed.
-    Number(String),
-    Text(String),
-    Bool(bool),
-}
-
 /// `==`, `!=`, `<`, `<=`, `>`, `>=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
@@ -61,6 +53,12 @@ pub enum Comparison {
     AtLeast,
 }
 
+impl Comparison {
+    pub fn is_equality(self) -> bool {
+        matches!(self, Comparison::Equal | Comparison::Unequal)
+    }
+}
+
 const COMPARISONS: [(&str, Comparison); 6] = [
     ("==", Comparison::Equal),
     ("!=", Comparison::Unequal),
@@ -69,19 +67,6 @@ const COMPARISONS: [(&str, Comparison); 6] = [
     ("<", Comparison::Less),
     (">", Comparison::Greater),
 ];
-const KEYWORDS: [&str; 6] = ["and", "or", "not", "in", "true", "false"];
-/// Longer signs before those that they start with.
-const SIGNS: [&str; 11] = ["==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]", ","];
-
-#[derive(Clone, Debug, PartialEq)]
-enum Token {
-    /// A keyword or a sign.
-    Sign(&'static str),
-    Column(String),
-    Literal(Literal),
-    End,
-}
-
 /// An expression, and the text that it was typed as.
 #[derive(Clone, Debug)]
 pub struct TypedExpr {
@@ -100,115 +85,118 @@ impl FromStr for TypedExpr {
     }
 }
 
+impl Expr {
+    /// The columns that it names.
+    pub fn columns(&self) -> Vec<&str> {
+        match self {
+            Expr::Or(a, b) | Expr::And(a, b) => [a.columns(), b.columns()].concat(),
+            Expr::Not(one) => one.columns(),
+            Expr::Compare(a, _, b) => {
+                let columns = [a, b].into_iter().filter_map(|operand| match operand {
+                    Operand::Column(name) => Some(name.as_str()),
+                    Operand::Literal(_) => None,
+                });
+                columns.collect()
+            }
+            Expr::In { column, .. } | Expr::Column(column) => vec![column],
+        }
+    }
+}
+
 impl FromStr for Expr {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Expr> {
         let mut parser = Parser {
+            text,
             tokens: tokens(text)?,
             next: 0,
             depth: 0,
         };
-        let expr = parser.either()?;
-        match parser.peek() {
-            Token::End => Ok(expr),
-            Token::Sign(sign) if COMPARISONS.iter().any(|(s, _)| s == sign) => {
-                parser.expected("'and' between two comparisons")
-            }
-            _ => parser.expected("'and', 'or' or the end"),
-        }
+        parser.whole().map_err(|e| match parser.in_quotes() {
+            Some(meant) => anyhow!("{e}; if that is one {meant}"),
+            None => e,
+        })
     }
 }
 
-/// The tokens of `text`, each with the number of the character where it starts.
-fn tokens(text: &str) -> Result<Vec<(usize, Token)>> {
-    let mut tokens = vec![];
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        let place = text[..text.len() - rest.len()].chars().count() + 1;
-        let (token, len) = token(rest).map_err(|e| anyhow!("at character {place}: {e}"))?;
-        tokens.push((place, token));
-        rest = rest[len..].trim_start();
-    }
-    tokens.push((text.chars().count() + 1, Token::End));
-    Ok(tokens)
-}
-
-/// The token that `rest` starts with, and its length in bytes.
-fn token(rest: &str) -> Result<(Token, usize)> {
-    let first = rest.chars().next().unwrap_or_default();
-    if let Some(sign) = SIGNS.iter().find(|sign| rest.starts_with(**sign)) {
-        return Ok((Token::Sign(sign), sign.len()));
-    }
-    match first {
-        '"' | '\'' => {
-            let (text, len) = quoted(rest, first)?;
-            Ok((Token::Literal(Literal::Text(text)), len))
-        }
-        '`' => {
-            let (name, len) = quoted(rest, '`')?;
-            Ok((Token::Column(name), len))
-        }
-        '0'..='9' | '.' | '-' | '+' => {
-            let text = number(rest);
-            ensure!(
-                text.contains(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok(),
-                "'{text}' is no number; a name with such characters goes in `backticks`"
-            );
-            let literal = Literal::Number(text.into());
-            Ok((Token::Literal(literal), text.len()))
-        }
-        c if c.is_alphabetic() || c == '_' => {
-            let stays = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-            let name = &rest[..rest.find(|c| !stays(c)).unwrap_or(rest.len())];
-            let keyword = KEYWORDS.iter().find(|k| name.eq_ignore_ascii_case(k));
-            let token = match keyword.copied() {
-                Some("true") => Token::Literal(Literal::Bool(true)),
-                Some("false") => Token::Literal(Literal::Bool(false)),
-                Some(keyword) => Token::Sign(keyword),
-                None => Token::Column(name.into()),
-            };
-            Ok((token, name.len()))
-        }
-        '=' => bail!("'=' is no comparison; write '=='"),
-        '&' => bail!("'&' is unknown; write 'and'"),
-        '|' => bail!("'|' is unknown; write 'or'"),
-        '~' | '!' => bail!("'{first}' is unknown; write 'not'"),
-        other => bail!("{other:?} is unknown; a name with such characters goes in `backticks`"),
-    }
-}
-
-/// What stands between quotes, in which a backslash takes the next character as it is; and the length with quotes.
-fn quoted(rest: &str, quote: char) -> Result<(String, usize)> {
-    let mut text = String::new();
-    let mut chars = rest.char_indices().skip(1);
-    while let Some((at, c)) = chars.next() {
-        match c {
-            '\\' => text.extend(chars.next().map(|(_, c)| c)),
-            c if c == quote => return Ok((text, at + c.len_utf8())),
-            c => text.push(c),
-        }
-    }
-    bail!("{quote} is not closed")
-}
-
-fn number(rest: &str) -> &str {
-    let mut before = ' ';
-    let end = rest.char_indices().find(|&(at, c)| {
-        let sign = matches!(c, '+' | '-') && (at == 0 || matches!(before, 'e' | 'E'));
-        before = c;
-        !(sign || c == '.' || c == '_' || c.is_alphanumeric())
-    });
-    &rest[..end.map_or(rest.len(), |(at, _)| at)]
-}
-
-struct Parser {
+struct Parser<'a> {
+    text: &'a str,
     tokens: Vec<(usize, Token)>,
     next: usize,
     depth: usize,
 }
 
-impl Parser {
+impl Parser<'_> {
+    fn whole(&mut self) -> Result<Expr> {
+        let expr = self.either()?;
+        match self.peek() {
+            Token::End => Ok(expr),
+            Token::Sign(sign) if COMPARISONS.iter().any(|(s, _)| s == sign) => {
+                self.expected("'and' between two comparisons")
+            }
+            _ => self.expected("'and', 'or' or the end"),
+        }
+    }
+
+    /// What the bare words may be that stand where nothing more could be read: a column that was typed without backticks, or
+    /// text without quotes.
+    fn in_quotes(&self) -> Option<String> {
+        let is_word = |at: &usize| match self.tokens.get(*at) {
+            Some((place, Token::Column(_))) => self.text.chars().nth(place - 1) != Some('`'),
+            _ => false,
+        };
+        let here = Some(self.next).filter(is_word)?;
+        let start = (0..here).rev().take_while(is_word).last()?;
+        let end = (here..).take_while(is_word).last()?;
+        let words = self.tokens[start..=end].iter();
+        let words: Vec<String> = words.map(|(_, token)| token.word().to_owned()).collect();
+        let words = words.join(" ");
+        let mut signs = COMPARISONS.iter().map(|(sign, _)| sign);
+        let is_value = start > 0 && signs.any(|sign| self.is_at(start - 1, sign));
+        Some(match is_value.then_some(words.as_str()) {
+            Some(text) => format!("text, put it in quotes: \"{text}\""),
+            None => format!("name, put it in backticks: `{words}`"),
+        })
+    }
+
+    /// An error where `word`, an `and` or an `or`, joins to an equality what is no comparison but one more value.
+    fn refuse_values(&self, left: &Expr, word: &str) -> Result<()> {
+        let signs = COMPARISONS.iter().map(|(sign, _)| *sign);
+        let signs: Vec<&str> = signs.chain(["in", "not"]).collect();
+        let is_sign = |at: usize| signs.iter().any(|sign| self.is_at(at, sign));
+        let value = |at: usize| match self.tokens.get(at) {
+            Some((_, Token::Literal(literal))) if !is_sign(at + 1) => Some(literal.clone()),
+            _ => None,
+        };
+        let (Some((column, how, first)), Some(_)) = (last_equality(left), value(self.next)) else {
+            return Ok(());
+        };
+        // Each other token is an 'and' or an 'or'.
+        let joined = |at: &usize| {
+            *at == self.next || ["and", "or"].iter().any(|word| self.is_at(at - 1, word))
+        };
+        let others = (self.next..).step_by(2).take_while(joined).map_while(value);
+        let values = [first.clone()].into_iter().chain(others);
+        let quote = if self.text.contains('\'') { '\'' } else { '"' };
+        let values: Vec<String> = values.map(|value| value.quoted(quote)).collect();
+        let not = if how == Comparison::Unequal {
+            "not "
+        } else {
+            ""
+        };
+        let values = values.join(", ");
+        let (place, _) = &self.tokens[self.next];
+        bail!(
+            "at character {place}: behind '{word}' comes a comparison, not a value; did you mean {} {not}in [{values}]?",
+            shown_column(column)
+        )
+    }
+
+    fn is_at(&self, at: usize, sign: &str) -> bool {
+        matches!(self.tokens.get(at), Some((_, Token::Sign(s))) if *s == sign)
+    }
+
     fn peek(&self) -> &Token {
         self.tokens.get(self.next).map_or(&Token::End, |t| &t.1)
     }
@@ -234,9 +222,20 @@ impl Parser {
         )
     }
 
+    /// The same where a text stands that may be the name of a column.
+    fn expected_column<T>(&self, what: &str) -> Result<T> {
+        match (self.expected(what), self.peek()) {
+            (Err(error), Token::Literal(Literal::Text(name))) => {
+                bail!("{error}; if that is a column, write {}", shown_column(name))
+            }
+            (said, _) => said,
+        }
+    }
+
     fn either(&mut self) -> Result<Expr> {
         let mut left = self.both()?;
         while self.skip("or") {
+            self.refuse_values(&left, "or")?;
             left = Expr::Or(Box::new(left), Box::new(self.both()?));
         }
         Ok(left)
@@ -245,6 +244,7 @@ impl Parser {
     fn both(&mut self) -> Result<Expr> {
         let mut left = self.one()?;
         while self.skip("and") {
+            self.refuse_values(&left, "and")?;
             left = Expr::And(Box::new(left), Box::new(self.one()?));
         }
         Ok(left)
@@ -275,7 +275,7 @@ impl Parser {
         if self.skip("in") {
             let Operand::Column(column) = left else {
                 self.next = start;
-                return self.expected("a column before 'in'");
+                return self.expected_column("a column before 'in'");
             };
             let list = self.list()?;
             return Ok(Expr::In {
@@ -296,7 +296,7 @@ impl Parser {
                 let right = self.operand("a value or a column")?;
                 if let (Operand::Literal(_), Operand::Literal(_)) = (&left, &right) {
                     self.next = start;
-                    return self.expected("a column on one side of the comparison");
+                    return self.expected_column("a column on one side of the comparison");
                 }
                 Ok(Expr::Compare(left, *comparison, right))
             }
@@ -337,36 +337,22 @@ impl Parser {
     }
 }
 
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Token::Sign(sign) => write!(f, "'{sign}'"),
-            Token::Column(name) => write!(f, "'{name}'"),
-            Token::Literal(literal) => write!(f, "{literal}"),
-            Token::End => write!(f, "the end"),
+/// The comparison for equality with a value that an expression ends with.
+fn last_equality(expr: &Expr) -> Option<(&str, Comparison, &Literal)> {
+    match expr {
+        Expr::Or(_, last) | Expr::And(_, last) => last_equality(last),
+        Expr::Compare(Operand::Column(name), how, Operand::Literal(value)) => {
+            how.is_equality().then_some((name, *how, value))
         }
+        _ => None,
     }
-}
-
-impl fmt::Display for Literal {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Literal::Number(text) => write!(f, "{text}"),
-            Literal::Text(text) => write!(f, "\"{}\"", escaped(text, '"')),
-            Literal::Bool(value) => write!(f, "{value}"),
-        }
-    }
-}
-
-fn escaped(text: &str, quote: char) -> String {
-    let escaped = text.replace('\\', "\\\\");
-    escaped.replace(quote, &format!("\\{quote}"))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::tokens::escaped;
     use super::*;
 
     fn column(name: &str) -> String {
@@ -507,13 +493,42 @@ mod tests {
             ("c == 'a", "at character 6: ' is not closed"),
             ("(a == 1", "at character 8: expected ')'"),
             ("1 == 2", "at character 1: expected a column on one side"),
+            (
+                "'cell type' == 'CD4'",
+                "found \"cell type\"; if that is a column, write `cell type`",
+            ),
+            (
+                "'donor' in ['d1']",
+                "before 'in', found \"donor\"; if that is a column, write donor",
+            ),
             ("n > 5x", "at character 5: '5x' is no number"),
             (
                 "cell-type == 1",
                 "at character 5: '-type' is no number; a name",
             ),
             ("a not b", "at character 7: expected 'in'"),
+            (
+                "n > 1 and my cell type == 'x'",
+                "found 'cell'; if that is one name, put it in backticks: `my cell type`",
+            ),
+            (
+                "phase == G1 cells",
+                "found 'cells'; if that is one text, put it in quotes: \"G1 cells\"",
+            ),
+            (
+                "donor == 'd1' or 'd3' or 'd4'",
+                "at character 18: behind 'or' comes a comparison, not a value; did you mean donor in ['d1', 'd3', 'd4']?",
+            ),
+            (
+                "n > 1 and `a b` != 1 and 2",
+                "did you mean `a b` not in [1, 2]?",
+            ),
+            (
+                "a == \"x\" or \"y\" and b",
+                "did you mean a in [\"x\", \"y\"]?",
+            ),
         ];
+        assert!("a == 1 or 2 == b".parse::<Expr>().is_ok());
         for (text, expected) in cases {
             let error = format!("{:#}", text.parse::<Expr>().unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");

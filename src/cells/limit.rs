@@ -10,7 +10,8 @@ use crate::output::Scratch;
 use crate::store::{self, Access, Container};
 
 /// Makes plain values of the columns that have more than `most` categories. They are written to
-/// `scratch`, and from there it is as if the file had them; `texts` as for [`Demoted::plain`]. Without `scratch` it is only said what they become.
+/// `scratch`, and from there it is as if the file had them; `texts` as for [`Demoted::plain`]. Without `scratch` it is
+/// only said what they become.
 pub fn categories(
     obs: &Obs,
     selection: &mut Selection,

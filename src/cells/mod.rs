@@ -13,22 +13,24 @@ mod groups;
 pub mod key;
 pub mod limit;
 pub mod names;
-pub mod parts;
 mod random;
 pub mod sample;
 pub mod shares;
 mod sort;
+mod sought;
 pub mod split;
+pub mod subsets;
 mod table;
+mod tokens;
 
 use std::io::{BufRead, BufReader};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Error, Result, bail, ensure};
 use flate2::bufread::MultiGzDecoder;
 
 use crate::frame::column::Column;
 use crate::frame::dataframe::Frame;
-use crate::report::failure::Failure;
+use crate::report::failure::{Failure, Kind};
 use crate::report::near::{cut, listed, near};
 use crate::store::{Group, Node};
 
@@ -105,8 +107,25 @@ impl Obs {
                 "'{name}' is the index of {axis}, not a column of it"
             )));
         }
+        let dotted = name.strip_prefix(axis).and_then(|n| n.strip_prefix('.'));
+        if let Some(column) = dotted.filter(|n| self.frame.columns.iter().any(|c| c == n)) {
+            bail!(Failure::key(format!(
+                "{axis} has no column '{name}'; write {column}, without '{axis}.'"
+            )));
+        }
         let near = near(name, &self.frame.columns);
         bail!(Failure::key(format!("{axis} has no column '{name}'{near}")))
+    }
+}
+
+/// The error of a column that is not there, which may be text where it is `compared` with a column that is.
+fn with_quotes(error: Error, name: &str, compared: bool) -> Error {
+    match error.downcast_ref() {
+        Some(Failure(Kind::Key, what)) if compared => Failure::key(format!(
+            "{what}; a value that is text needs quotes: \"{name}\""
+        ))
+        .into(),
+        _ => error,
     }
 }
 

@@ -33,6 +33,19 @@ pub struct Weights {
     pub whole: u128,
 }
 
+/// What numbers of cells may have been meant as, where they are a hundred together.
+fn of_percentages(shares: &[Share]) -> &'static str {
+    let counts = shares.iter().map(|share| match share {
+        Share::Count(count) => *count,
+        _ => 0,
+    });
+    let is_rest = shares.contains(&Share::Rest);
+    match counts.fold(0, u64::saturating_add) {
+        100 if !is_rest => "; percentages are written as 80%",
+        _ => "",
+    }
+}
+
 impl Weights {
     /// Of shares in so many cells.
     ///
@@ -52,13 +65,18 @@ impl Weights {
         let taken_cells = || count(taken.div_ceil(u128::from(ONE)) as u64, "cell");
         ensure!(
             taken <= whole,
-            Failure::value(format!("The parts take {}, and {there}", taken_cells()))
+            Failure::value(format!(
+                "The parts take {}, and {there}{}",
+                taken_cells(),
+                of_percentages(shares)
+            ))
         );
         ensure!(
             taken == whole || has_rest,
             Failure::value(format!(
-                "The parts take {}, and {there}; give one of them * for the rest",
-                taken_cells()
+                "The parts take {}, and {there}; give one of them * for the rest{}",
+                taken_cells(),
+                of_percentages(shares)
             ))
         );
         let weight = |share: &Share| match share {

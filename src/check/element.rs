@@ -7,7 +7,7 @@ use crate::anndata::encoding::Encoding;
 use crate::frame::column::{Column, ColumnKind};
 use crate::limits;
 use crate::rows::awkward::{self, Awkward, UnknownForm};
-use crate::rows::leaf::Source;
+use crate::rows::leaf::LeafKind;
 use crate::rows::sparse::SparseFormat;
 use crate::store::spec::{Attr, Dtype, Kind};
 use crate::store::{Array, Group, Node};
@@ -162,7 +162,7 @@ impl Checker<'_> {
                     let what = format!("It is '{kind}', but its values are {dtype}");
                     self.findings.error(path, what);
                 }
-                if let Source::Mask(mask) = &mask.source {
+                if let LeafKind::Mask(mask) = &mask.kind {
                     let what = format!("Its mask is {}, not bool", mask.spec().dtype);
                     self.findings.error(path, what);
                 }

@@ -161,8 +161,8 @@ impl Checker<'_> {
                 "raw.varm" => self.folder(&name, Expected::Rows(raw)),
                 "raw.cat" => self.child(root, "", &name, Expected::Any),
                 _ => {
-                    let what = "It is no part of an AnnData file; anndata may refuse the file";
-                    self.findings.note(&name, what);
+                    let what = "It is no part of an AnnData file, so anndata does not open it";
+                    self.findings.error(&name, what);
                     self.child(root, "", &name, Expected::Any);
                 }
             }

@@ -18,15 +18,15 @@ use crate::store::spec::Attr;
 
 /// Rows whose offsets are held at a time.
 const STEP: u64 = 1 << 18;
-/// Elements that are looked at together.
-const ELEMENTS: u64 = BLOCK / size_of::<u64>() as u64;
+/// Non-zeros that are looked at together.
+const NONZEROS: u64 = BLOCK / size_of::<u64>() as u64;
 
 /// How the indices of rows are ordered.
 #[derive(Clone, Copy, Default)]
 struct Sorting {
     /// Rows that are not sorted.
     unsorted: u64,
-    /// Elements at a place of their row that an element had before.
+    /// Non-zeros at a place of their row that a non-zero had before.
     repeated: u64,
 }
 
@@ -106,12 +106,12 @@ impl Checker<'_> {
         }
     }
 
-    /// Rows whose elements begin at `first`, each at its entry of `ptr` from there.
+    /// Rows whose non-zeros begin at `first`, each at its entry of `ptr` from there.
     fn rows(&mut self, path: &str, sparse: &Sparse, first: u64, ptr: &[u64]) -> Sorting {
         let mut order = Sorting::default();
         let mut row = 0;
         while row + 1 < ptr.len() {
-            let end = ptr.partition_point(|&p| p <= ptr[row] + ELEMENTS) - 1;
+            let end = ptr.partition_point(|&p| p <= ptr[row] + NONZEROS) - 1;
             let found = if end == row {
                 self.long_row(sparse, first + ptr[row]..first + ptr[row + 1])
             } else {
@@ -129,8 +129,8 @@ impl Checker<'_> {
     /// One row that is too long for a block.
     fn long_row(&self, sparse: &Sparse, row: Range<u64>) -> Result<Sorting> {
         let blocks = || {
-            let starts = row.clone().step_by(ELEMENTS as usize);
-            starts.map(|start| start..row.end.min(start + ELEMENTS))
+            let starts = row.clone().step_by(NONZEROS as usize);
+            starts.map(|start| start..row.end.min(start + NONZEROS))
         };
         let (mut order, mut last) = (Sorting::default(), None);
         for block in blocks() {
@@ -155,9 +155,9 @@ impl Checker<'_> {
     }
 }
 
-/// Indices of some elements, each in range.
-fn read(sparse: &Sparse, elements: Range<u64>) -> Result<Vec<u64>> {
-    let bytes = sparse.indices.read(from_ref(&elements))?;
+/// Indices of some non-zeros, each in range.
+fn read(sparse: &Sparse, nonzeros: Range<u64>) -> Result<Vec<u64>> {
+    let bytes = sparse.indices.read(from_ref(&nonzeros))?;
     sparse.check_indices(&bytes)?;
     ints::read(&bytes, &sparse.indices.spec().dtype)
 }

@@ -21,8 +21,8 @@ pub struct ElementArgs {
     #[arg(long, value_name = "MATRIX")]
     pub x_from: Option<NewX>,
 
-    /// Keep the old X as layers/NAME
-    #[arg(long, value_name = "LAYER", requires = "x_from")]
+    /// Keep the old X, as this layer
+    #[arg(long, value_name = "layers/NAME", requires = "x_from")]
     pub x_to: Option<OldX>,
 
     /// Write CSC matrices along the cells as CSR; merge does so anyway
@@ -41,6 +41,11 @@ pub struct ElementArgs {
 }
 
 impl ElementArgs {
+    pub fn chooses(&self) -> bool {
+        let patterns = !self.keep.is_empty() || !self.drop.is_empty();
+        patterns || self.x_from.is_some() || self.csr || self.plain_strings
+    }
+
     pub fn settle(self) -> Elements {
         Elements::new(Asked {
             keep: self.keep,

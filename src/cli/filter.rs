@@ -1,9 +1,9 @@
 //! The arguments of `filter`.
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{ArgGroup, Args, ValueHint};
 
 use super::joining::{JoinArgs, JoinRequest, inputs_and_output};
@@ -17,6 +17,7 @@ use crate::cells::sample::Sample;
 use crate::cells::shares::Share;
 use crate::output;
 use crate::permutation::Seed;
+use crate::report::failure::Failure;
 use crate::store::Format;
 
 pub const EXAMPLES: &str = "\
@@ -30,12 +31,19 @@ EXAMPLES
   How many cells that are, before anything is written
       annslicer filter pbmc.h5ad good.h5ad --obs-column pass_qc --dry-run
 
+  All cells, of a list of genes
+      annslicer filter pbmc.h5ad panel.h5ad --genes panel.txt
+
   All but those in a list of names, one a line
       annslicer filter pbmc.h5ad rest.h5ad --cells doublets.txt --invert
 
   A tenth of them at random, of each cell type a tenth; and 500 of each at the most
       annslicer filter pbmc.h5ad some.h5ad --sample 0.1 --stratify cell_type --seed 0
       annslicer filter pbmc.h5ad even.h5ad --per-value 500 --stratify cell_type --seed 0";
+
+const NOTHING_CHOSEN: &str = "filter needs to know what to keep: cells by --where, --obs-column, --cells, --sample, \
+    --per-value or --sort-by; genes by --genes or --var-where; elements by --keep, --drop, --x-from, --csr or \
+    --plain-strings; see annslicer filter --help";
 
 #[derive(Args, Debug)]
 pub struct FilterArgs {
@@ -73,8 +81,7 @@ pub struct FilterArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cells")]
 #[group(skip)]
-#[command(group = ArgGroup::new("which").args(["obs_column", "cells", "expr", "sample", "per_value", "sort_by"])
-    .required(true).multiple(true))]
+#[command(group = ArgGroup::new("which").args(["obs_column", "cells", "expr"]).multiple(true))]
 pub struct WhichArgs {
     /// Keep the cells for which this column of obs is true; non-zero numbers and the texts true and 1 count as true
     #[arg(long, alias = "o", value_name = "COLUMN")]
@@ -99,7 +106,7 @@ pub struct WhichArgs {
     pub missing_ok: bool,
 
     /// Keep the other cells instead
-    #[arg(long)]
+    #[arg(long, requires = "which")]
     pub invert: bool,
 
     #[command(flatten)]
@@ -141,7 +148,17 @@ pub struct Sampling {
     pub seed: Seed,
 }
 
+impl WhichArgs {
+    fn chooses(&self) -> bool {
+        self.obs_column.is_some() || self.cells.is_some() || self.expr.is_some()
+    }
+}
+
 impl SampleArgs {
+    fn chooses(&self) -> bool {
+        self.sample.is_some() || self.per_value.is_some() || !self.sort_by.is_empty()
+    }
+
     /// Drops a seed without effect.
     fn resolve(mut self) -> Option<Sampling> {
         let how = match (self.sample, self.per_value) {
@@ -168,6 +185,8 @@ pub struct FilterRequest {
     pub which: WhichArgs,
     pub sampling: Option<Sampling>,
     pub sort_by: Vec<String>,
+    /// Whether an output that looks like an input is replaced.
+    pub overwrite: bool,
     pub options: Options,
 }
 
@@ -184,6 +203,12 @@ impl FilterRequest {
         all.map(String::as_str).collect()
     }
 
+    /// The columns of obs by which cells are chosen.
+    pub fn chosen_by(&self) -> Vec<&str> {
+        let expr = self.which.expr.iter().flat_map(Expr::columns);
+        self.columns().into_iter().chain(expr).collect()
+    }
+
     /// The files that are read; `-` is standard input.
     pub fn reads(&self) -> Vec<PathBuf> {
         let lists = [&self.which.cells, &self.which.table.csv_file];
@@ -192,19 +217,39 @@ impl FilterRequest {
     }
 }
 
+/// Refuses words of an expression in the places of files: it was typed without quotes.
+fn refuse_expression(has_expr: bool, output: &Path, more: &[PathBuf]) -> Result<()> {
+    const WORDS: [&str; 10] = ["==", "!=", "=", "<=", ">=", "in", "not", "and", "or", "is"];
+    let mut words = more.iter().map(PathBuf::as_path).chain([output]);
+    let is_word = |path: &Path| WORDS.iter().any(|word| Path::new(word) == path) && !path.exists();
+    let what = "an expression is one argument, in quotes: --where 'donor == \"d1\"'";
+    ensure!(
+        !(has_expr && words.any(is_word)),
+        Failure::usage(format!("{what}; see annslicer filter --help"))
+    );
+    Ok(())
+}
+
 impl FilterArgs {
     pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<FilterRequest> {
         let named = self.which.obs_column.is_some()
             || self.sample.stratify.is_some()
             || !self.sample.sort_by.is_empty();
         self.which.table.drop_unused(named);
+        let chooses = self.which.chooses()
+            || self.sample.chooses()
+            || self.join.genes.chooses()
+            || self.output_options.elements.chooses();
+        ensure!(chooses, Failure::usage(NOTHING_CHOSEN.to_owned()));
+        refuse_expression(self.which.expr.is_some(), &self.output, &self.more)?;
         let (inputs, output) = inputs_and_output(self.input, self.output, self.more);
         let container = self.output_options.container(Format::of(&output)?)?;
         let scratch = Some(self.scratch.parent());
         let options = self
             .output_options
             .settle(container, &self.read, machine, scratch, quiet);
-        let join = self.join.resolve(inputs, options.max_categories, true)?;
+        let typed = (inputs, Some(output.as_path()));
+        let join = self.join.resolve(typed, options.max_categories, true)?;
         if !self.replace.overwrite {
             let mut inputs = join.inputs.iter();
             inputs.try_for_each(|input| output::refuse_shard(&output, input))?;
@@ -215,6 +260,7 @@ impl FilterArgs {
             which: self.which,
             sort_by: std::mem::take(&mut self.sample.sort_by),
             sampling: self.sample.resolve(),
+            overwrite: self.replace.overwrite,
             options,
         })
     }

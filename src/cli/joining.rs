@@ -1,6 +1,6 @@
 //! How several inputs become one source of cells: the same options for every command that takes several.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Error, Result, ensure};
 use clap::builder::NonEmptyStringValueParser;
@@ -10,8 +10,8 @@ use tracing::warn;
 
 use crate::cells::expr::TypedExpr;
 use crate::merge::agree::Strategy;
-use crate::merge::chosen::GeneChoice;
-use crate::merge::sources::Sources;
+use crate::merge::chosen::{GeneChoice, Lacking};
+use crate::merge::input_keys::InputKeys;
 use crate::merge::{self, Modes};
 use crate::output;
 use crate::report::failure::InFile;
@@ -32,7 +32,7 @@ pub struct JoinArgs {
     pub natural_sort: bool,
 
     #[command(flatten)]
-    pub sources: SourceArgs,
+    pub labels: LabelArgs,
 
     #[command(flatten)]
     pub genes: GeneArgs,
@@ -75,16 +75,25 @@ pub enum MissingGenes {
     Error,
     /// Keep it: as 0 in X and layers, NaN in varm, missing in var
     Fill,
+    /// Go without it
+    Skip,
 }
 
 impl GeneArgs {
+    pub fn chooses(&self) -> bool {
+        self.genes.is_some() || self.var_where.is_some()
+    }
+
     fn resolve(self) -> Option<GeneChoice> {
-        let is_given = self.genes.is_some() || self.var_where.is_some();
-        is_given.then_some(GeneChoice {
+        self.chooses().then_some(GeneChoice {
             list: self.genes,
             column: self.gene_column,
             expr: self.var_where,
-            fill: self.missing_genes == MissingGenes::Fill,
+            lacking: match self.missing_genes {
+                MissingGenes::Error => Lacking::Refuse,
+                MissingGenes::Fill => Lacking::Fill,
+                MissingGenes::Skip => Lacking::Skip,
+            },
         })
     }
 }
@@ -94,7 +103,7 @@ impl GeneArgs {
 #[command(next_help_heading = "Sources")]
 #[group(skip)]
 #[command(group = ArgGroup::new("told").args(["label", "index_unique"]).multiple(true))]
-pub struct SourceArgs {
+pub struct LabelArgs {
     /// Add this column to obs, a categorical that holds the key of each cell's file
     #[arg(long, value_name = "COLUMN", value_parser = NonEmptyStringValueParser::new())]
     pub label: Option<String>,
@@ -185,7 +194,7 @@ pub struct JoinRequest {
     pub typed: Vec<PathBuf>,
     pub inputs: Vec<PathBuf>,
     pub modes: Modes,
-    pub sources: Sources,
+    pub keys: InputKeys,
     /// Which genes are kept, where not all are.
     pub genes: Option<GeneChoice>,
 }
@@ -194,7 +203,7 @@ impl JoinRequest {
     /// The file, where there is one alone, which is taken as it is.
     pub fn one_file(&self) -> Option<&PathBuf> {
         match self.inputs.as_slice() {
-            [one] if !self.sources.tell() && self.genes.is_none() => Some(one),
+            [one] if !self.keys.tell() && self.genes.is_none() => Some(one),
             _ => None,
         }
     }
@@ -228,19 +237,25 @@ impl JoinRequest {
         }
         json!({
             "modes": self.modes.identity(),
-            "sources": self.sources.identity(),
+            "sources": self.keys.identity(),
             "genes": self.genes.as_ref().map(GeneChoice::identity),
         })
     }
 }
 
 impl JoinArgs {
-    /// Finds the files of `typed`, and warns where their order may not be what is meant. One file keeps the values
-    /// between its cells if `pairs` is set, and where genes of it are chosen.
+    /// Finds the files of `typed`, behind which `output` was typed, and warns where their order may not be what is meant.
+    /// One file keeps the values between its cells if `pairs` is set, and where genes of it are chosen.
     ///
     /// # Errors
     /// A file that is not there, or whose name says no format.
-    pub fn resolve(self, typed: Vec<PathBuf>, categories: u64, pairs: bool) -> Result<JoinRequest> {
+    pub fn resolve(
+        self,
+        (typed, output): (Vec<PathBuf>, Option<&Path>),
+        categories: u64,
+        pairs: bool,
+    ) -> Result<JoinRequest> {
+        output::refuse_unquoted(&typed, output)?;
         let found = output::expand_inputs(&typed, self.natural_sort)?;
         let mut files = found.paths.iter();
         files.try_for_each(|path| Format::check_input(path))?;
@@ -251,15 +266,15 @@ impl JoinArgs {
             );
         }
         ensure!(
-            !found.reordered || self.sources.keys.is_empty(),
+            !found.reordered || self.labels.keys.is_empty(),
             "--natural-sort changes the order of the list that --keys are for; give a quoted pattern, or list the \
              files in the order of the keys"
         );
-        let SourceArgs {
+        let LabelArgs {
             label,
             keys,
             index_unique,
-        } = self.sources;
+        } = self.labels;
         let mut modes = self.modes.resolve(self.join, categories);
         let genes = self.genes.resolve();
         modes.pairwise |= (pairs || genes.is_some()) && found.paths.len() == 1;
@@ -267,7 +282,7 @@ impl JoinArgs {
             typed,
             modes,
             genes,
-            sources: Sources::of(label, keys, index_unique, &found.paths)?,
+            keys: InputKeys::of(label, keys, index_unique, &found.paths)?,
             inputs: found.paths,
         })
     }

@@ -21,7 +21,7 @@ use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use serde_json::Value;
@@ -40,9 +40,10 @@ use self::shared::MachineArgs;
 pub use self::shared::{Machine, Options, TableArgs};
 pub use self::shell::{ManArgs, completions, write_man};
 use self::slice::SliceArgs;
-pub use self::slice::SliceRequest;
+pub use self::slice::{SliceRequest, Stage};
 use crate::report::failure::Kind;
 use crate::report::logging::{self, Format, Settings};
+use crate::store;
 
 /// Cut large AnnData files (.h5ad, .zarr) into shards and merge them, out of core
 #[derive(Debug, Parser)]
@@ -118,10 +119,10 @@ pub enum Command {
     #[command(after_help = merge::EXAMPLES, mut_arg("join", |arg| arg.aliases(["j", "jo"])))]
     Merge(MergeArgs),
 
-    /// Keep some of the cells: by a column, an expression or a list of names
+    /// Keep some of the cells, genes or elements
     ///
-    /// Cells stay in their order, and every element of the file comes through. Of several ways to
-    /// say which cells, a cell must pass all.
+    /// Cells are kept by a column, an expression or a list of names; of several of these a cell must pass all. They stay in
+    /// their order, and every element of the file comes through that is not left out.
     #[command(after_help = filter::EXAMPLES, mut_arg("join_column", |arg| arg.aliases(["j", "jo", "joi"])))]
     Filter(FilterArgs),
 
@@ -200,8 +201,11 @@ impl Command {
     }
 }
 
+const CLOSED: &str = "Cannot write to stdout: it is closed";
+
 /// Writes to stdout. A reader that has gone, as in `| head -1`, is no error.
 pub fn print(text: &[u8]) -> Result<()> {
+    ensure!(!store::is_stdout_closed(), "{CLOSED}");
     let mut out = std::io::stdout().lock();
     match out.write_all(text).and_then(|()| out.flush()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("Cannot write to stdout"),
@@ -298,6 +302,11 @@ pub fn parse() -> Result<Cli, ExitCode> {
     };
     let is_help = e.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
     if is_help || !e.use_stderr() {
+        if store::is_stdout_closed() {
+            logging::init(logging::Settings::default());
+            logging::report_as(Kind::Io, CLOSED);
+            return Err(ExitCode::FAILURE);
+        }
         let printed = e.print().and_then(|()| std::io::stdout().flush());
         // A reader that has gone, as in `| head -1`, is no error.
         if let Err(e) = printed

@@ -125,7 +125,7 @@ pub struct OutputArgs {
     #[arg(value_parser = positive::<NonZeroU64>, allow_hyphen_values = true)]
     pub chunk_cells: Option<NonZeroU64>,
 
-    /// Version of Zarr to write: 2, which every anndata reads, or 3, for anndata 0.11 and later [default: 2, or 3 with
+    /// Version of Zarr to write: 2, which every anndata reads, or 3, for anndata 0.12 and later [default: 2, or 3 with
     /// --zarr-shard-size]
     #[arg(long, value_name = "VERSION", value_enum, hide_possible_values = true)]
     pub zarr_format: Option<ZarrFormat>,
@@ -196,6 +196,7 @@ impl OutputArgs {
             },
             zarr_shard: shard,
             is_collection: false,
+            is_virtual: false,
         };
         let checked = container.check();
         checked.map_err(|why| Failure::usage(why.to_string()))?;
@@ -276,12 +277,14 @@ impl MachineArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Resources")]
 pub struct ScratchArgs {
-    /// Folder for temporary files; only --shuffle and CSC matrices use it [default: the system's]
+    /// Folder for temporary files; only --shuffle, CSC matrices, tables, several inputs of slice and filter, and zip
+    /// archives use it [default: the system's]
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     tmpdir: Option<PathBuf>,
 }
 
 impl ScratchArgs {
+    /// The folder, which is made where it is needed, as the Python tool does.
     pub fn parent(&self) -> PathBuf {
         self.tmpdir.clone().unwrap_or_else(std::env::temp_dir)
     }

@@ -4,14 +4,16 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use tracing::warn;
 
 use super::deal::{self, ByArgs, Deal, OrderArgs, SplitArgs};
 use super::joining::{JoinArgs, JoinRequest, inputs_and_output};
 use super::names;
 use super::shared::{Machine, MachineArgs, Options, OutputArgs, ReadArgs, ScratchArgs, ZarrFormat};
+use super::values::part;
 use crate::output;
+use crate::output::run_parts::RunPart;
 use crate::report::failure::{Failure, Kind};
 use crate::store::{Container, Format, ZarrVersion};
 
@@ -28,6 +30,10 @@ EXAMPLES
 
   The same in a batch queue, where the job may be stopped and run again
       annslicer slice atlas.zarr shards/atlas --compression gzip --resume
+
+  By 8 tasks on any machines, then the shards together in their places
+      annslicer slice atlas.zarr shards/atlas --compression gzip --part 3/8
+      annslicer slice atlas.zarr shards/atlas --compression gzip --finish
 
   What would be written, and what it takes; then with checksums of each shard
       annslicer slice pbmc.h5ad out/pbmc --size 5000 --dry-run
@@ -87,6 +93,32 @@ pub struct SliceArgs {
     #[arg(long, help_heading = "Output")]
     pub resume: bool,
 
+    /// Write part I of N of the shards, as one task of many: each of about as many bytes. They stay in a hidden folder
+    /// until --finish; a part that is run again goes on, or finds itself done
+    #[arg(long, value_name = "I/N", help_heading = "Output", value_parser = part, allow_hyphen_values = true)]
+    #[arg(conflicts_with_all = ["finish", "names"])]
+    pub part: Option<RunPart>,
+
+    /// Shuffle a compressed input in two stages, each by all tasks of --part I/N: to scatter is to read the I-th part of
+    /// its rows, once, and write them to buckets, one for each part; to gather is to write part I from them
+    #[arg(
+        long,
+        value_enum,
+        value_name = "STAGE",
+        help_heading = "Output",
+        requires = "part"
+    )]
+    pub stage: Option<Stage>,
+
+    /// Folder for buckets, which all tasks see [default: that of the shards]
+    #[arg(long, value_name = "PATH", help_heading = "Output", value_hint = ValueHint::DirPath)]
+    pub bucket_dir: Option<PathBuf>,
+
+    /// Put the shards of all parts in their places, once every --part of this same command is done. Reads no data; where
+    /// parts are missing it lists them, as 3,7-9
+    #[arg(long, help_heading = "Output", conflicts_with_all = ["names", "dry_run"])]
+    pub finish: bool,
+
     /// Names of the shards, instead of those that begin with PREFIX: a file with a path a line, in order, or with a NUL
     /// byte after each; - is standard input
     #[arg(
@@ -105,6 +137,13 @@ pub struct SliceArgs {
 
     #[command(flatten)]
     pub scratch: ScratchArgs,
+}
+
+/// A stage of a shuffle in two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Stage {
+    Scatter,
+    Gather,
 }
 
 /// What shards are.
@@ -137,6 +176,13 @@ pub struct SliceRequest {
     /// The paths of the shards, in order, where they do not begin with the prefix.
     pub names: Option<Vec<PathBuf>>,
     pub resume: bool,
+    /// The part of the shards that is written.
+    pub part: Option<RunPart>,
+    pub stage: Option<Stage>,
+    /// Where buckets are, which are called after it.
+    pub buckets: PathBuf,
+    /// Whether the parts that others have written are published.
+    pub finish: bool,
     /// Whether shards of an earlier run are removed.
     pub clean: bool,
     pub options: Options,
@@ -161,25 +207,51 @@ impl SliceArgs {
         let options = self
             .output
             .settle(container, &self.read, machine, scratch, quiet);
-        let join = self.join.resolve(inputs, options.max_categories, true)?;
+        let typed = (inputs, Some(prefix.as_path()));
+        let join = self.join.resolve(typed, options.max_categories, true)?;
         refuse_file(&prefix, &join.inputs)?;
         let deal = Deal::resolve(self.order, self.by, self.split);
+        if self.part.is_some() || self.finish {
+            refuse_drawn_seed(&deal)?;
+        }
         if self.names.is_none() {
             warn_of_prefix(&prefix, &deal, &join.inputs, self.format);
         }
         Ok(SliceRequest {
             join,
-            prefix,
             deal,
             names: {
                 let names = self.names.as_deref();
                 names.map(|path| names::read(path, format)).transpose()?
             },
-            resume: self.resume && !dry_run,
+            // What a part has kept is not looked at in a dry run.
+            resume: match self.part {
+                Some(_) => !dry_run,
+                None => self.resume,
+            },
+            part: self.part,
+            stage: self.stage,
+            buckets: match (self.bucket_dir, prefix.file_name()) {
+                (Some(folder), Some(name)) => folder.join(name),
+                _ => prefix.clone(),
+            },
+            finish: self.finish,
             clean: self.clean,
+            prefix,
             options,
         })
     }
+}
+
+/// Refuses parts of a run whose order each would draw for itself.
+fn refuse_drawn_seed(deal: &Deal) -> Result<()> {
+    let drawn = deal.seed.as_ref().is_some_and(|seed| seed.drawn);
+    let what = || {
+        let option = if deal.shuffle { "--shuffle" } else { "--split" };
+        format!("The parts of a run with {option} need the same --seed; give one, such as --seed 0")
+    };
+    ensure!(!drawn, Failure(Kind::Usage, what()));
+    Ok(())
 }
 
 /// Refuses a file as the prefix of several inputs: as after `slice *.h5ad`, where the last file is no prefix.
@@ -217,8 +289,13 @@ fn warn_of_prefix(prefix: &Path, deal: &Deal, inputs: &[PathBuf], format: ShardF
         ShardFormat::Annbatch => output::collection_path(prefix),
         format => output::named_path(prefix, &deal.first_name(), format.format()),
     };
+    let forgotten = if prefix.is_file() {
+        "; that file is there, and is no input: was the prefix forgotten?"
+    } else {
+        ""
+    };
     warn!(
-        "The shards are called {} and so on; for {} give the prefix {}",
+        "The shards are called {} and so on; for {} give the prefix {}{forgotten}",
         first(prefix).display(),
         first(&better).display(),
         better.display()
@@ -239,6 +316,8 @@ impl SliceArgs {
             ("--split-column", split.split_column.is_some()),
             ("--names", self.names.is_some()),
             ("--resume", self.resume),
+            ("--part", self.part.is_some()),
+            ("--finish", self.finish),
             (
                 "--zarr-format 2",
                 output.zarr_format == Some(ZarrFormat::V2),

@@ -225,9 +225,34 @@ fn bad_values_are_usage_errors_on_one_line_that_name_the_option() {
 }
 
 #[test]
+fn an_option_before_its_subcommand_is_told_to_come_after_it() {
+    for (line, told) in [
+        (
+            "annslicer --size 4 slice a p",
+            "--size is an option of slice, and comes after it: annslicer slice INPUT... PREFIX --size N; see annslicer slice --help",
+        ),
+        (
+            "annslicer --quiet --shuf slice a p",
+            "--shuf is an option of slice, and comes after it: annslicer slice INPUT... PREFIX --shuf;",
+        ),
+        (
+            "annslicer -j4 merge o a",
+            "-j is an option of merge, and comes after it: annslicer merge OUTPUT INPUT... -j N;",
+        ),
+        (
+            "annslicer --where x slice a p",
+            "slice has no option --where, filter has",
+        ),
+    ] {
+        let said = said(line);
+        assert!(said.starts_with(told), "{line}: {said}");
+    }
+}
+
+#[test]
 fn keys_follow_the_inputs() {
     let keys = |line: &str| match parse(line).unwrap().command {
-        Command::Merge(args) => (args.inputs.len(), args.join.sources.keys),
+        Command::Merge(args) => (args.inputs.len(), args.join.labels.keys),
         other => panic!("parsed as {other:?}"),
     };
     for line in [
@@ -263,8 +288,8 @@ fn what_is_missing_is_named() {
             "slice needs <PREFIX>: annslicer slice INPUT... PREFIX; see",
         ),
         (
-            "annslicer filter a b",
-            "filter needs --obs-column or --cells or --where or --sample or --per-value or --sort-by; see",
+            "annslicer filter a b --genes g --invert",
+            "filter needs --obs-column or --cells or --where; see",
         ),
         (
             "annslicer filter a b --where x --missing-ok",

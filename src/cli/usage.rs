@@ -17,8 +17,10 @@ pub fn one_line(error: &clap::Error, args: &[OsString]) -> String {
         None => "annslicer --help".to_owned(),
     };
     let said = match error.kind() {
-        ErrorKind::UnknownArgument => unknown(error, &program, command),
-        ErrorKind::MissingRequiredArgument => missing(error, command),
+        ErrorKind::UnknownArgument => {
+            early(error, command, args).or_else(|| unknown(error, &program, command))
+        }
+        ErrorKind::MissingRequiredArgument => missing(error, command, args),
         _ => None,
     };
     format!("{}; see {help}", said.unwrap_or_else(|| first_lines(error)))
@@ -42,7 +44,50 @@ fn first_lines(error: &clap::Error) -> String {
     said.join("; ")
 }
 
-/// An option that the subcommand does not have: one that is like it, or the subcommands that have it.
+/// An option of the subcommand that was typed before it.
+fn early(error: &clap::Error, command: Option<&Command>, args: &[OsString]) -> Option<String> {
+    let (command, typed) = (command?, text_of(error, ContextKind::InvalidArg)?);
+    let name = command.get_name();
+    let words: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    let option = words
+        .iter()
+        .position(|word| word.starts_with(typed.as_str()))?;
+    let is_before = option < words.iter().position(|word| *word == name)?;
+    let is_own = |arg: &&clap::Arg| match typed.strip_prefix("--") {
+        Some(long) => arg.get_long().is_some_and(|own| own.starts_with(long)),
+        None => arg
+            .get_short()
+            .is_some_and(|own| typed == format!("-{own}")),
+    };
+    let own = command.get_arguments().find(is_own).filter(|_| is_before)?;
+    let places = places(command);
+    let value = own.get_action().takes_values();
+    let value = own
+        .get_value_names()
+        .filter(|_| value)
+        .and_then(|names| names.first());
+    let value = value.map_or(String::new(), |value| format!(" {value}"));
+    Some(format!(
+        "{typed} is an option of {name}, and comes after it: annslicer {name} {places} {typed}{value}"
+    ))
+}
+
+/// What an option is called in Python and elsewhere, and what it is called here.
+const OTHER_NAMES: &[(&str, &str)] = &[
+    ("shard-size", "size"),
+    ("chunk-size", "size"),
+    ("n-shards", "shards"),
+    ("random-state", "seed"),
+    ("layer", "x-from"),
+    ("batch-key", "label"),
+    ("n-jobs", "jobs"),
+    ("threads", "jobs"),
+    ("memory", "memory-limit"),
+    ("force", "overwrite"),
+];
+
+/// An option that the subcommand does not have: what else it is called, one that is like it, or the subcommands that have
+/// it.
 fn unknown(error: &clap::Error, program: &Command, command: Option<&Command>) -> Option<String> {
     let typed = text_of(error, ContextKind::InvalidArg)?;
     let name = command.map_or("annslicer", Command::get_name);
@@ -57,6 +102,14 @@ fn unknown(error: &clap::Error, program: &Command, command: Option<&Command>) ->
         let mut longs = command.get_arguments().filter_map(|arg| arg.get_long());
         longs.any(|option| option == long)
     };
+    let here = OTHER_NAMES
+        .iter()
+        .find(|(other, _)| *other == long.replace('_', "-"));
+    let options = command.into_iter().flat_map(Command::get_arguments);
+    let mut longs = options.filter_map(|arg| arg.get_long());
+    if let Some((_, option)) = here.filter(|(_, option)| longs.any(|long| long == *option)) {
+        return Some(format!("{said}; did you mean --{option}?"));
+    }
     let others = program.get_subcommands().filter(has);
     let others: Vec<&str> = others.map(Command::get_name).collect();
     Some(
@@ -83,8 +136,9 @@ fn in_full(command: Option<&Command>, typed: &str) -> String {
 }
 
 /// Arguments that are missing, and the order that they come in where they are not options.
-fn missing(error: &clap::Error, command: Option<&Command>) -> Option<String> {
-    let name = command?.get_name();
+fn missing(error: &clap::Error, command: Option<&Command>, args: &[OsString]) -> Option<String> {
+    let command = command?;
+    let name = command.get_name();
     let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
         return None;
     };
@@ -99,10 +153,39 @@ fn missing(error: &clap::Error, command: Option<&Command>) -> Option<String> {
     };
     let needed = missing.iter().map(options).collect::<Vec<_>>();
     let said = format!("{name} needs {}", needed.join(" and "));
-    if needed.iter().any(|one| one.starts_with("--")) {
-        return Some(said);
-    }
-    Some(format!("{said}: annslicer {name} {}", places(command?)))
+    let is_option = |one: &String| one.starts_with("--");
+    let places = places(command);
+    Some(match taking_all(command, args) {
+        Some((option, value)) if !needed.iter().all(is_option) => format!(
+            "{said}: --{option} takes all that follows it; give it last, as in annslicer {name} {places} --{option} \
+             {value}..."
+        ),
+        _ if needed.iter().any(is_option) => said,
+        _ => format!("{said}: annslicer {name} {places}"),
+    })
+}
+
+/// The option of several values that was typed before two words or more, which may have been meant for other places; and
+/// what its values are called.
+fn taking_all<'c>(command: &'c Command, args: &[OsString]) -> Option<(&'c str, &'c str)> {
+    let words: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    let mut options = command.get_arguments().filter_map(|arg| {
+        let long = arg.get_long()?;
+        let takes_several = arg.get_num_args().is_some_and(|n| n.max_values() > 1);
+        let value = arg.get_value_names()?.first()?;
+        takes_several.then_some((long, value.as_str()))
+    });
+    options.find(|(long, _)| {
+        let at = words
+            .iter()
+            .position(|word| word.strip_prefix("--") == Some(*long));
+        let after = at.map_or(&[][..], |at| &words[at + 1..]);
+        after
+            .iter()
+            .take_while(|word| !word.starts_with('-'))
+            .count()
+            > 1
+    })
 }
 
 /// The arguments that are no options, as in `INPUT PREFIX`.

@@ -2,8 +2,10 @@
 
 use std::str::FromStr;
 
-use crate::cells::parts::file_name;
 use crate::cells::shares::{ONE, Share, Shares};
+use crate::cells::subsets::file_name;
+use crate::limits;
+use crate::output::run_parts::{PartKind, RunPart};
 use crate::resources::parse_size;
 
 /// A whole number of 1 or more.
@@ -72,6 +74,28 @@ pub fn memory(text: &str) -> Result<u64, String> {
         return Err(asked(bytes, "MB"));
     }
     Ok(bytes)
+}
+
+/// One part of several, as `3/8`.
+pub fn part(text: &str) -> Result<RunPart, String> {
+    let numbers = text.split_once('/');
+    let number = |digits: &str| digits.parse::<u64>().ok().filter(|_| is_digits(digits));
+    let numbers = numbers.and_then(|(part, of)| Some((number(part)?, number(of)?)));
+    match numbers {
+        None => Err("give the number of a part and how many there are, as 3/8".into()),
+        Some((_, of)) if of == 0 || of > limits::PARTS => {
+            let most = limits::PARTS;
+            Err(format!("there are 1 to {most} parts"))
+        }
+        Some((number, of)) if number == 0 || number > of => {
+            Err(format!("parts count from 1: 1/{of} to {of}/{of}"))
+        }
+        Some((number, of)) => Ok(RunPart {
+            number,
+            of,
+            kind: PartKind::Outputs,
+        }),
+    }
 }
 
 /// Digits of the numbers of shards: as many as a number has at the most.

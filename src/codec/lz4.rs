@@ -20,6 +20,21 @@ pub fn decode(mut src: &[u8], dst: &mut [u8]) -> Result<usize> {
     Ok(total)
 }
 
+/// What numcodecs writes: the size of all data (4 bytes, little-endian) and one LZ4 block. Returns the bytes written to
+/// `dst`; more than fit is an error.
+pub fn decode_sized(src: &[u8], dst: &mut [u8]) -> Result<usize> {
+    let total = sized_len(src)?;
+    let dst = dst.get_mut(..total).context("Corrupt lz4 data")?;
+    decode_block(&src[4..], dst)?;
+    Ok(total)
+}
+
+/// Bytes of all data that numcodecs wrote.
+pub fn sized_len(src: &[u8]) -> Result<usize> {
+    let total = src.first_chunk().context("Truncated lz4 data")?;
+    Ok(u32::from_le_bytes(*total) as usize)
+}
+
 /// Fills `dst` from one LZ4 block.
 pub fn decode_block(src: &[u8], dst: &mut [u8]) -> Result<()> {
     let written = lz4_flex::block::decompress_into(src, dst).context("Corrupt lz4 data")?;

@@ -12,6 +12,7 @@ mod fletcher32;
 mod huffman;
 mod lz4;
 mod lzf;
+mod lzma;
 mod runs;
 mod shuffle;
 mod words;
@@ -40,8 +41,10 @@ pub enum Filter {
     Bitshuffle(bitshuffle::BlockLayout),
     /// The level.
     Zstd(i32),
-    /// Of Zarr alone.
+    /// Of Zarr alone, as all below: numcodecs' lz4 has a size in place of HDF5's blocks.
     Gzip,
+    SizedLz4,
+    Lzma,
 }
 
 /// A longer buffer is given back when its chunk is done.
@@ -110,6 +113,8 @@ impl Filter {
             Filter::Bitshuffle(layout) => bitshuffle::decode(layout, src, dst),
             Filter::Zstd(_) => zstd::decode(src, dst),
             Filter::Gzip => deflate::gunzip(src, dst),
+            Filter::SizedLz4 => lz4::decode_sized(src, dst),
+            Filter::Lzma => lzma::decode(src, dst),
         }
     }
 
@@ -158,10 +163,12 @@ pub fn check_stored(bytes: u64, decoded: u64) -> Result<()> {
     Ok(())
 }
 
-/// Undoes one filter whose data tell, themselves, how many bytes they stand for. More than HDF5 has in a chunk, 4 GiB,
-/// are an error.
-pub fn decode_alone(filter: &Filter, src: &[u8]) -> Result<Vec<u8>> {
+/// Undoes one filter whose data tell, themselves, how many bytes they stand for. More than `most`, or than HDF5 has in a
+/// chunk, 4 GiB, are an error.
+pub fn decode_alone(filter: &Filter, src: &[u8], most: u64) -> Result<Vec<u8>> {
     let len = match filter {
+        Filter::Lzma => return lzma::decode_alone(src, most),
+        Filter::SizedLz4 => lz4::sized_len(src)?,
         Filter::Lz4 => lz4::header(&mut &src[..])?.0,
         Filter::Bitshuffle(layout) if layout.inner != bitshuffle::Inner::None => {
             lz4::header(&mut &src[..])?.0
@@ -171,7 +178,7 @@ pub fn decode_alone(filter: &Filter, src: &[u8]) -> Result<Vec<u8>> {
         _ => src.len(),
     };
     ensure!(
-        u32::try_from(len).is_ok(),
+        u32::try_from(len).is_ok() && len as u64 <= most,
         "Corrupt chunk: it claims {len} bytes"
     );
     let mut dst = vec![];

@@ -8,11 +8,11 @@ use tracing::{info, warn};
 use crate::anndata::select::Selection;
 use crate::cells::choice::Choice;
 use crate::cells::key::Key;
-use crate::cells::parts::{Parts, Says};
+use crate::cells::subsets::{Says, Subsets};
 use crate::cells::{Obs, added, split};
 use crate::cli::{Cut, Deal, Split};
 use crate::extract::plan;
-use crate::extract::sizes::Sizes;
+use crate::extract::sizes::RowSizes;
 use crate::extract::{Order, Wave};
 use crate::frame::values::Data;
 use crate::limits;
@@ -49,9 +49,9 @@ pub fn choose(
         .transpose()?;
     let mut choice = Choice::all(selection.cells, cells);
     if let Some(obs) = obs
-        && let Some(parts) = parts(deal, seed, selection, obs, scratch)?
+        && let Some(subsets) = subsets(deal, seed, selection, obs, scratch)?
     {
-        choice = choice.dealt(&parts)?;
+        choice = choice.dealt(&subsets)?;
     }
     if let Some(cut) = &deal.cut {
         choice = choice.cut(deal.pad, |choice, span| cuts(cut, selection, choice, span))?;
@@ -63,18 +63,18 @@ pub fn choose(
     }
 }
 
-/// The parts that the cells are in, of a split and by the values of columns; none where all are one.
-fn parts(
+/// The subsets that the cells are in, by parts of a split and by the values of columns; none where all are one.
+fn subsets(
     deal: &Deal,
     seed: Option<&Seed>,
     selection: &mut Selection,
     obs: &Obs,
     scratch: Option<&Scratch>,
-) -> Result<Option<Parts>> {
-    let mut parts = None;
+) -> Result<Option<Subsets>> {
+    let mut subsets = None;
     match (&deal.split, seed) {
         (Some(Split::Column(name)), _) => {
-            parts = Some(Parts::of(Key::of(obs, name)?, Says::Split, &[])?);
+            subsets = Some(Subsets::of(Key::of(obs, name)?, Says::Split, &[])?);
         }
         (
             Some(Split::Random {
@@ -89,18 +89,18 @@ fn parts(
             if let Some(name) = label {
                 add_label(selection, obs, name, &key, scratch)?;
             }
-            parts = Some(Parts::of(key, Says::Split, &[])?);
+            subsets = Some(Subsets::of(key, Says::Split, &[])?);
         }
         _ => {}
     }
     for name in &deal.columns {
         let key = Key::of(obs, name)?;
-        parts = Some(match parts {
-            None => Parts::of(key, Says::Value, &deal.always_include)?,
-            Some(parts) => parts.within(&key, Says::Value)?,
+        subsets = Some(match subsets {
+            None => Subsets::of(key, Says::Value, &deal.always_include)?,
+            Some(subsets) => subsets.within(&key, Says::Value)?,
         });
     }
-    Ok(parts)
+    Ok(subsets)
 }
 
 /// Adds the column that tells the part of each cell.
@@ -196,7 +196,7 @@ fn cuts_by_bytes(
             format_size(skeleton)
         );
     };
-    let sizes = Sizes::of(selection)?;
+    let sizes = RowSizes::of(selection)?;
     let (count, mut larger) = (span.end - span.start, 0);
     let blocks = (0..count.div_ceil(STEP)).map(|block| {
         let start = span.start + block * STEP;

@@ -3,13 +3,15 @@
 use anyhow::{Context, Result};
 use tracing::{info, warn};
 
+use super::earlier::{Earlier, is_earlier};
 use super::session::{Session, Task};
 use crate::cells::choice::Choice;
 use crate::cells::key::Key;
 use crate::cells::sample::sample;
 use crate::cells::{Obs, column, eval, names};
 use crate::cli::{FilterRequest, Sampling, WhichArgs};
-use crate::extract::{Order, RowSource};
+use crate::extract::{Order, Source};
+use crate::output;
 use crate::report::words::count;
 use crate::resources::format_size;
 use crate::store::Format;
@@ -17,11 +19,16 @@ use crate::store::Format;
 pub fn run(request: FilterRequest) -> Result<()> {
     let (input, output) = (request.join.name(), request.output.display());
     let blame = |error| request.join.blame("Cannot filter", error);
-    let mut session = Session::begin(&request.options, request.reads())?;
+    let mut session = Session::begin(&request.options, &request.join, request.reads())?;
     session.name(vec![request.output.clone()])?;
+    if !request.overwrite {
+        let (inputs, access) = (&request.join.inputs, &request.options.access);
+        let is_earlier = || is_earlier(&request.output, inputs, access, Earlier::Filter);
+        output::refuse_turned(&request.output, inputs, is_earlier)?;
+    }
     session.claim(&request.output)?;
     let scratch = session.scratch()?;
-    let opened = session.open(&request.join, &scratch);
+    let opened = session.open(&request.join, &request.chosen_by(), &scratch);
     let (root, mut selection) = opened.map_err(blame)?;
     let (table, columns) = (&request.which.table, request.columns());
     let obs = session.obs(&root, &mut selection, table, &columns, &scratch);
@@ -44,10 +51,13 @@ pub fn run(request: FilterRequest) -> Result<()> {
         budget: session.budget(&order),
         order,
         cuts: vec![0, rows],
+        waves: None,
+        stages: None,
         scratch: &scratch,
+        portion: None,
     };
     session
-        .extract(RowSource::File(&mut selection), task)
+        .extract(Source::File(&mut selection), task)
         .map_err(blame)?;
     if let Some(published) = session.publish(seed)? {
         let size = match request.options.container.format {
@@ -55,7 +65,7 @@ pub fn run(request: FilterRequest) -> Result<()> {
             Format::Zarr => String::new(),
         };
         info!("Filter complete in {:.1} s{size}.", published.seconds);
-        published.tell_growth(rows as f64 / selection.cells.max(1) as f64);
+        published.tell_growth(rows as f64 / selection.cells.max(1) as f64, 0);
     }
     Ok(())
 }

@@ -2,35 +2,32 @@
 //!
 //! A file becomes a list of elements in the order of its tree, which is then told as text or as JSON.
 
-use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::element::ElementInfo;
 use crate::anndata::columns;
-use crate::anndata::encoding::{Encoding, array_attrs};
+use crate::anndata::encoding::Encoding;
 use crate::cli::{self, InfoRequest};
 use crate::limits;
-use crate::report::logging::one_line;
+use crate::report::failure::NoFile;
+use crate::report::logging::{self, one_line};
 use crate::report::words::{count, thousands};
 use crate::resources::{format_size, size_on_disk};
 use crate::rows::sparse;
-use crate::store::spec::{Attr, Attrs, Dtype};
-use crate::store::{self, Access, Array, Group, Node, StorageInfo};
+use crate::store::spec::Attr;
+use crate::store::{self, Access, Format, Group, Node};
 
 /// The version of the objects of `--json`: fields are added within a version.
 const SCHEMA: u32 = 1;
-/// Columns of a terminal.
-const WIDTH: usize = 80;
-/// Columns of names, which are indented by their depth.
-const NAMES: usize = 24;
-/// Memory of one text in numpy: a pointer and a short Python `str`.
-const TEXT_BYTES: u64 = 64;
 
 /// What a file is, as far as it tells.
 struct File {
     path: String,
+    /// The collection that it is in.
+    collection: Option<PathBuf>,
     format: &'static str,
     written_by: String,
     /// Cells and genes.
@@ -39,58 +36,103 @@ struct File {
     elements: Vec<ElementInfo>,
 }
 
-/// One node of the tree; what does not apply is empty.
-#[derive(Default)]
-struct ElementInfo {
-    path: String,
-    depth: usize,
-    encoding: String,
-    version: String,
-    dtype: Option<String>,
-    shape: Option<Vec<u64>>,
-    nonzeros: Option<u64>,
-    categories: Option<u64>,
-    layout: StorageInfo,
-    /// Of its values of a fixed width: as numpy holds them, and in the file.
-    raw: u64,
-    stored: Option<u64>,
-    /// Estimate for the element when it is loaded.
-    memory: u64,
-    /// Why it cannot be read.
-    error: Option<String>,
+/// Of several files, those that cannot be read do not keep the others from being shown.
+pub fn run(request: &InfoRequest) -> Result<()> {
+    let several = request.files.len() > 1;
+    let (mut files, mut objects, mut unread) = (vec![], vec![], 0);
+    for path in &request.files {
+        let opened = File::open(path, &request.access).map_err(|e| {
+            if e.is::<NoFile>() {
+                e // it names the file
+            } else {
+                e.context(format!("Cannot read {}", path.display()))
+            }
+        });
+        match opened {
+            Ok(file) if request.json => objects.push(file.json()),
+            Ok(file) => files.push(file),
+            Err(error) if several => {
+                unread += 1;
+                let path = path.display().to_string();
+                objects
+                    .push(json!({"schema": SCHEMA, "path": path, "error": format!("{error:#}")}));
+                logging::report(&error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if request.json {
+        cli::print((serde_json::to_string_pretty(&objects)? + "\n").as_bytes())?;
+    } else {
+        cli::print_text(&texts(&files).join("\n"))?;
+    }
+    let files = request.files.len();
+    ensure!(unread == 0, "{unread} of {files} files cannot be read");
+    Ok(())
 }
 
-pub fn run(request: &InfoRequest) -> Result<()> {
-    let open = |path: &std::path::PathBuf| {
-        File::open(path, &request.access).with_context(|| format!("Cannot read {}", path.display()))
+/// What is told of files: of those of a collection that are alike the first, and the others together.
+fn texts(files: &[File]) -> Vec<String> {
+    let alike = files.chunk_by(|a, b| a.is_like(b));
+    let told = alike.map(|files| {
+        let (first, others) = files.split_first()?;
+        let others = others.first().map(|_| together(others));
+        Some(first.text() + &others.unwrap_or_default())
+    });
+    told.flatten().collect()
+}
+
+/// A line for files that are as another one.
+fn together(files: &[File]) -> String {
+    let names: Vec<String> = files.iter().map(|file| one_line(&file.path)).collect();
+    let names = match names.as_slice() {
+        [first, .., last] => format!("{first} to {last} are"),
+        names => format!("{} is", names.concat()),
     };
-    let files = request.files.iter().map(open).collect::<Result<Vec<_>>>()?;
-    if request.json {
-        let files: Vec<_> = files.iter().map(File::json).collect();
-        cli::print((serde_json::to_string_pretty(&files)? + "\n").as_bytes())
-    } else {
-        let files: Vec<_> = files.iter().map(File::text).collect();
-        cli::print_text(&files.join("\n"))
+    let cells = files.iter().filter_map(|file| file.shape[0]);
+    let cells = count(cells.fold(0, u64::saturating_add), "cell");
+    let bytes = files.iter().map(|file| file.bytes);
+    let bytes = format_size(bytes.fold(0, u64::saturating_add));
+    format!("\n{names} the same, with other cells: {cells}, {bytes} on disk\n")
+}
+
+fn format(path: &Path, root: &Group) -> &'static str {
+    let unpacked = store::unpacked(path);
+    let is_v3 = |folder: &Path| folder.join("zarr.json").exists();
+    match (root.format(), &unpacked) {
+        (Format::H5ad, _) => "HDF5",
+        (Format::Zarr, Some(folder)) if is_v3(folder) => "Zarr v3 in a zip archive",
+        (Format::Zarr, Some(_)) => "Zarr v2 in a zip archive",
+        (Format::Zarr, None) if is_v3(path) => "Zarr v3",
+        (Format::Zarr, None) => "Zarr v2",
     }
 }
 
 impl File {
     fn open(path: &Path, access: &Access) -> Result<File> {
         let root = store::open(path, access)?;
+        let collection = path.parent().filter(|above| store::is_collection(above));
         let mut elements = vec![];
         below(&root, &root, "", 0, &mut elements)?;
         Ok(File {
             path: path.display().to_string(),
-            format: match (path.is_dir(), path.join("zarr.json").exists()) {
-                (false, _) => "HDF5",
-                (true, true) => "Zarr v3",
-                (true, false) => "Zarr v2",
-            },
+            collection: collection.map(Path::to_owned),
+            format: format(path, &root),
             written_by: written_by(&root)?,
             shape: ["obs", "var"].map(|name| columns::length(&root, name).ok()),
             bytes: size_on_disk(path)?,
             elements,
         })
+    }
+
+    /// Whether both are of one collection, and differ in their cells alone.
+    fn is_like(&self, other: &File) -> bool {
+        let elements = self.elements.iter().zip(&other.elements);
+        self.collection.is_some()
+            && self.collection == other.collection
+            && self.shape[1] == other.shape[1]
+            && self.elements.len() == other.elements.len()
+            && elements.into_iter().all(|(a, b)| a.is_like(b))
     }
 
     /// Estimate for the whole file when it is loaded.
@@ -184,11 +226,7 @@ fn add(
         "" => name.into(),
         _ => format!("{path}/{name}"),
     };
-    elements.push(ElementInfo {
-        path: path.clone(),
-        depth,
-        ..ElementInfo::default()
-    });
+    elements.push(ElementInfo::at(&path, depth));
     if let Err(error) = describe(root, parent, name, (&path, depth), elements) {
         elements[at].error = Some(format!("{error:#}"));
     }
@@ -240,6 +278,7 @@ fn describe(
             element.of(&part("codes")?)?;
             let categories = group.get("categories")?.context("It has no categories")?;
             element.categories = Some(columns::column_length(&categories)?);
+            element.name_categories(categories);
         }
         Encoding::Nullable => {
             element.parts(&group)?;
@@ -254,229 +293,10 @@ fn describe(
     Ok(())
 }
 
-impl ElementInfo {
-    /// Its encoding; `default` where it names none.
-    fn name(&mut self, attrs: &Attrs, default: &str) {
-        let text = |name| attrs.text(name).map(str::to_owned);
-        self.encoding = text("encoding-type").unwrap_or_else(|| default.into());
-        self.version = text("encoding-version").unwrap_or_default();
-    }
-
-    fn array(&mut self, root: &Group, array: &Array) -> Result<()> {
-        let attrs = array_attrs(array)?;
-        self.name(&attrs, "array");
-        self.count(array)?;
-        self.of(array)?;
-        // Codes as anndata 0.7 wrote them.
-        if let Some(Attr::Reference(path)) = attrs.get("categories")
-            && let Some(Node::Array(categories)) = root.get(path.trim_start_matches('/'))?
-        {
-            self.categories = Some(categories.spec().rows());
-        }
-        Ok(())
-    }
-
-    /// Takes type, shape and layout of its values.
-    fn of(&mut self, values: &Array) -> Result<()> {
-        let spec = values.spec();
-        self.shape = Some(spec.shape.clone());
-        self.layout = values.layout()?;
-        match &spec.dtype {
-            Dtype::Unsupported(why) => bail!("{why}"),
-            Dtype::Record { .. } => self.dtype = Some("record".into()),
-            dtype => self.dtype = Some(dtype.to_string()),
-        }
-        Ok(())
-    }
-
-    /// Counts the bytes of all arrays in a group.
-    fn parts(&mut self, group: &Group) -> Result<()> {
-        for name in group.names()? {
-            match group.get(&name)? {
-                Some(Node::Array(array)) => self.count(&array)?,
-                Some(Node::Group(group)) if group.path().split('/').count() < limits::DEPTH => {
-                    self.parts(&group)?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn count(&mut self, array: &Array) -> Result<()> {
-        let spec = array.spec();
-        if spec.null {
-            return Ok(());
-        }
-        let items = spec.rows().saturating_mul(spec.row_items());
-        let raw = items.saturating_mul(spec.dtype.size() as u64);
-        if spec.dtype.is_string() {
-            self.memory = self.memory.saturating_add(items.saturating_mul(TEXT_BYTES));
-        } else {
-            self.memory = self.memory.saturating_add(raw);
-        }
-        if raw > 0 && !spec.dtype.is_record_with_text() {
-            self.raw = self.raw.saturating_add(raw);
-            if let Some(bytes) = array.layout()?.bytes {
-                self.stored = Some(self.stored.unwrap_or(0) + bytes);
-            }
-        }
-        Ok(())
-    }
-
-    /// Stored bytes for each raw one.
-    fn ratio(&self) -> Option<f64> {
-        let stored = self.stored.filter(|_| self.raw > 0)?;
-        Some(stored as f64 / self.raw as f64)
-    }
-
-    fn json(&self) -> Value {
-        let named = |text: &String| (!text.is_empty()).then(|| text.clone());
-        json!({
-            "path": self.path,
-            "encoding": named(&self.encoding),
-            "version": named(&self.version),
-            "dtype": self.dtype,
-            "shape": self.shape,
-            "nonzeros": self.nonzeros,
-            "categories": self.categories,
-            "storage": self.dtype.as_ref().map(|_| json!({
-                "chunk": self.layout.chunk,
-                "filters": self.layout.filters,
-                "raw_bytes": self.raw,
-                "stored_bytes": self.stored,
-                "ratio": self.ratio(),
-            })),
-            "memory": self.memory,
-            "error": self.error,
-        })
-    }
-
-    /// A line, and more where it is wider than a terminal.
-    fn text(&self) -> String {
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        let name = clip(name, NAMES.saturating_sub(2 * self.depth).max(8));
-        let name = format!("{:1$}{name}", "", (2 * self.depth).min(NAMES - 8));
-        let dtype = self.dtype.as_deref().unwrap_or_default();
-        let encoding = clip(&self.encoding, 21);
-        let mut text = format!("{name:NAMES$} {encoding:14} {:8}", clip(dtype, 20));
-        let mut column = text.chars().count();
-        let indent = NAMES + 1;
-        for word in self.details() {
-            if column + 1 + word.chars().count() > WIDTH && column > indent {
-                text.truncate(text.trim_end().len());
-                let _ = write!(text, "\n{:indent$}", "");
-                column = indent - 1;
-            } else {
-                text.push(' ');
-            }
-            text += &word;
-            column += 1 + word.chars().count();
-        }
-        text.truncate(text.trim_end().len());
-        text + "\n"
-    }
-
-    /// What is told beside encoding and type, in pieces that are not broken.
-    fn details(&self) -> Vec<String> {
-        if let Some(error) = &self.error {
-            let words = format!("cannot be read: {error}");
-            return words
-                .split_whitespace()
-                .map(|word| clip(word, 50))
-                .collect();
-        }
-        let mut told: Vec<String> = vec![];
-        let by = |shape: &[u64]| {
-            let sizes: Vec<_> = shape.iter().copied().map(thousands).collect();
-            sizes.join(" × ")
-        };
-        told.extend(self.shape.iter().filter(|s| !s.is_empty()).map(|s| by(s)));
-        told.extend(self.nonzeros.map(|n| count(n, "non-zero")));
-        told.extend(self.categories.map(|n| count(n, "category")));
-        let chunk = self.layout.chunk.as_ref();
-        let cut =
-            chunk.filter(|chunk| self.nonzeros.is_some() || self.shape.as_ref() != Some(*chunk));
-        told.extend(cut.map(|chunk| format!("chunks {}", by(chunk))));
-        if !self.layout.filters.is_empty() {
-            let ratio = self.ratio().map(|ratio| format!(" {:.0}%", 100.0 * ratio));
-            told.push(self.layout.filters.join("+") + &ratio.unwrap_or_default());
-        }
-        let last = told.len().saturating_sub(1);
-        told.iter_mut().take(last).for_each(|piece| piece.push(','));
-        told
-    }
-}
-
-/// Text of at most `most` characters, none of which moves the cursor.
-fn clip(text: &str, most: usize) -> String {
-    let plain = |c: char| if c.is_control() { '?' } else { c };
-    let mut clipped: String = text.chars().take(most).map(plain).collect();
-    if text.chars().nth(most).is_some() {
-        clipped.pop();
-        clipped.push('…');
-    }
-    clipped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn compressed() -> ElementInfo {
-        ElementInfo {
-            path: "layers/counts".into(),
-            depth: 1,
-            encoding: "csr_matrix".into(),
-            dtype: Some("float32".into()),
-            shape: Some(vec![1_000_000, 30_000]),
-            nonzeros: Some(2_000_000_000),
-            layout: StorageInfo {
-                chunk: Some(vec![100_000]),
-                filters: vec!["shuffle".into(), "gzip".into()],
-                big_endian: false,
-                bytes: Some(1),
-            },
-            raw: 1000,
-            stored: Some(250),
-            ..ElementInfo::default()
-        }
-    }
-
-    #[test]
-    fn no_line_is_wider_than_a_terminal_and_nothing_is_left_out() {
-        let text = compressed().text();
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
-        for told in [
-            "  counts ",
-            "csr_matrix",
-            "float32",
-            "1,000,000 × 30,000",
-            "25%",
-        ] {
-            assert!(text.contains(told), "{text}");
-        }
-        assert_eq!(text.lines().count(), 3, "{text}");
-    }
-
-    #[test]
-    fn an_error_is_told_in_place_of_the_values() {
-        let element = ElementInfo {
-            error: Some("a reason of many words ".repeat(9)),
-            ..compressed()
-        };
-        let text = element.text();
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH));
-        assert!(text.contains("cannot be read: a"), "{text}");
-        assert!(element.json()["error"].is_string());
-    }
-
-    #[test]
-    fn names_are_cut_at_characters_and_move_no_cursor() {
-        assert_eq!(clip("größe", 5), "größe");
-        assert_eq!(clip("größer", 5), "größ…");
-        assert_eq!(clip("a\x1b[2J\n", 9), "a?[2J?");
-    }
+    use crate::store::spec::{Attrs, Dtype};
 
     #[test]
     fn a_zarr_store_tells_its_layout_and_size() {

@@ -8,68 +8,102 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use tracing::{info, warn};
 
-use super::session::{Session, Task};
-use crate::anndata::columns;
-use crate::cli::{JoinRequest, MergeRequest};
-use crate::extract::{Order, RowSource};
-use crate::merge::joined::JoinedInputs;
+use super::earlier::{Earlier, cells_of, is_earlier};
+use super::portions;
+use super::session::{Published, Session, Task};
+use crate::cli::MergeRequest;
+use crate::extract::{Order, Source};
 use crate::output;
 use crate::report::words::{count, thousands};
-use crate::store::{self, Access};
 
 pub fn run(request: MergeRequest) -> Result<()> {
-    let JoinRequest {
-        inputs: paths,
-        modes,
-        sources,
-        genes,
-        ..
-    } = &request.join;
-    let (files, output) = (paths.len(), &request.output);
+    let (paths, output) = (&request.join.inputs, &request.output);
     let options = &request.options;
-    let mut session = Session::begin(options, request.join.reads().cloned().collect())?;
-    session.name(vec![output.clone()])?;
-    session.claim(output)?;
-    let inputs = count(files as u64, "file");
+    let mut session = Session::begin(
+        options,
+        &request.join,
+        request.join.reads().cloned().collect(),
+    )?;
+    if portions::is_done(&request, &session)? {
+        return Ok(());
+    }
+    let named = request.part.map(|part| part.portion_of(output));
+    session.name(vec![named.unwrap_or_else(|| output.clone())])?;
+    portions::claim(&request, &mut session)?;
+    let inputs = count(paths.len() as u64, "file");
     info!("Merging {inputs} into {}...", output.display());
     warn_of_missing(paths);
-    let elements = &options.elements;
-    let genes = genes.as_ref();
-    let inputs = JoinedInputs::look(paths, (options.access, elements), *modes, sources, genes)?;
+    let inputs = session.look(&request.join, &[])?;
     let cells = inputs.cells();
+    let blame = || format!("Cannot merge into {}", output.display());
+    if options.container.is_virtual {
+        inputs.refuse_unlinked().with_context(blame)?;
+    }
     if !request.overwrite {
         let again = || cells_of(output, &options.access) == Some(cells);
-        output::refuse_forgotten(output, paths, again)?;
+        let is_earlier = || is_earlier(output, paths, &options.access, Earlier::Merge);
+        output::refuse_forgotten(output, paths, again, is_earlier)?;
     }
-    session.stage()?;
+    let portion = portions::stage(&request, &mut session)?;
     let scratch = session.scratch()?;
     let task = Task {
         what: "Merging",
         from: request.join.name(),
         order: Order::AsIs,
         cuts: vec![0, cells],
+        waves: None,
+        stages: None,
         budget: session.in_order(),
         scratch: &scratch,
+        portion,
     };
     session
-        .extract(RowSource::Joined(Box::new(inputs)), task)
-        .with_context(|| format!("Cannot merge into {}", output.display()))?;
+        .extract(Source::Joined(Box::new(inputs)), task)
+        .with_context(blame)?;
+    drop(scratch); // before the staging folder that holds it is removed
+    if let Some(part) = request.part {
+        return portions::end(part, session);
+    }
     if let Some(published) = session.publish(None)? {
-        let placed = published.paths.first().unwrap_or(output).display();
-        let seconds = published.seconds;
-        info!(
-            "Merged {} of {} into {placed} in {seconds:.1} s.",
-            count(cells, "cell"),
-            count(files as u64, "file")
-        );
-        published.tell_growth(1.0);
+        tell(&published, &request, cells)?;
     }
     Ok(())
 }
 
-/// The cells of a file, if it can be read.
-fn cells_of(path: &Path, access: &Access) -> Option<u64> {
-    columns::length(&store::open(path, access).ok()?, "obs").ok()
+/// Says what was merged.
+fn tell(published: &Published, request: &MergeRequest, cells: u64) -> Result<()> {
+    let (inputs, output) = (&request.join.inputs, &request.output);
+    info!(
+        "Merged {} of {} into {} in {:.1} s.",
+        count(cells, "cell"),
+        count(inputs.len() as u64, "file"),
+        published.paths.first().unwrap_or(output).display(),
+        published.seconds
+    );
+    if request.options.container.is_virtual {
+        info!(
+            "Its matrices are read from the inputs: keep these, and move them only together with it."
+        );
+        if !are_below(output, inputs)? {
+            info!(
+                "Some inputs are not below its folder: annslicer reads it with --follow-external."
+            );
+        }
+    }
+    published.tell_growth(1.0, 0);
+    Ok(())
+}
+
+/// Whether all inputs lie in the folder of the output, or below.
+fn are_below(output: &Path, inputs: &[PathBuf]) -> Result<bool> {
+    let output = output::resolve(output)?;
+    let folder = output.parent().unwrap_or(Path::new("/"));
+    for input in inputs {
+        if !output::resolve(input)?.starts_with(folder) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Warns where shards of one prefix are not all there.

@@ -1,14 +1,14 @@
-//! What makes two runs of `slice` the same, so that one may go on where the other ended.
+//! What makes two runs the same, so that one may go on where the other ended, or finish what others have begun.
 //!
 //! The identity is JSON with named fields, so that another build of the same version reads it alike.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::cells::shares::Share;
 use crate::cells::split::Unit;
-use crate::cli::{Cut, Deal, Options, SliceRequest, Split, TableArgs};
+use crate::cli::{Cut, Deal, MergeRequest, Options, SliceRequest, Split, TableArgs};
 use crate::output;
 use crate::permutation::Seed;
 use crate::store::Container;
@@ -23,9 +23,43 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         deal,
         names: _, // not with --resume
         resume: _,
+        part,
+        stage: _,   // gives the same
+        buckets: _, // the same
+        finish: _,
         clean: _,
         options,
     } = request;
+    let mut run = options_identity(options, &request.reads(), fingerprints, &join.identity());
+    run["shards"] = deal_identity(deal);
+    run["seed"] = seed.map(ToString::to_string).into();
+    run["parts"] = part.map(|part| part.of).into();
+    run
+}
+
+/// As [`identity`], of a merge in `of` parts.
+pub fn of_merge(request: &MergeRequest, fingerprints: &[u64], of: u64) -> Value {
+    let MergeRequest {
+        output: _,
+        join,
+        part: _,
+        finish: _,
+        overwrite: _,
+        options,
+    } = request;
+    let reads: Vec<PathBuf> = join.reads().cloned().collect();
+    let mut run = options_identity(options, &reads, fingerprints, &join.identity());
+    run["parts"] = of.into();
+    run
+}
+
+/// What inputs and options decide of any output.
+fn options_identity(
+    options: &Options,
+    reads: &[PathBuf],
+    fingerprints: &[u64],
+    join: &Value,
+) -> Value {
     let Options {
         machine: _,
         access,
@@ -48,18 +82,17 @@ pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed
         zarr_version,
         zarr_shard,
         is_collection: _, // not with --resume
+        is_virtual: _,    // not with --part
     } = container;
-    let inputs = request.reads().into_iter().zip(fingerprints);
-    let inputs = inputs.map(|(path, at)| json!({"path": place(&path), "fingerprint": at}));
+    let inputs = reads.iter().zip(fingerprints);
+    let inputs = inputs.map(|(path, at)| json!({"path": place(path), "fingerprint": at}));
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "inputs": inputs.collect::<Vec<_>>(),
-        "join": join.identity(),
+        "join": join,
         "follow_external": access.follow_external,
         "elements": elements.identity(),
         "csr": csr,
-        "shards": deal_identity(deal),
-        "seed": seed.map(ToString::to_string),
         "max_categories": max_categories,
         "format": format.name(),
         "compression": compression.map(|c| c.to_string()),
@@ -126,6 +159,92 @@ fn split_identity(split: &Split) -> Value {
         },
         "label": label,
     })
+}
+
+/// In the identity of a run that writes buckets, the bytes of a block, which are those of the memory of its task.
+pub const BLOCKS: &str = "blocks";
+
+/// The identity that both stages have.
+pub fn without_blocks(run: &Value) -> Value {
+    let mut run = run.clone();
+    if let Some(fields) = run.as_object_mut() {
+        fields.shift_remove(BLOCKS);
+    }
+    run
+}
+
+/// Why no output that the run `theirs` has kept is one of this run.
+pub fn why_unused(theirs: Option<&Value>, own: &Value) -> String {
+    match theirs {
+        Some(theirs) if theirs != own => difference(theirs, own),
+        _ => "the first of them is missing or has changed".into(),
+    }
+}
+
+/// What differs between the identity of another run and that of this one, for a message.
+pub fn difference(theirs: &Value, own: &Value) -> String {
+    let version = |of: &Value| text(&of["version"]);
+    if theirs["version"] != own["version"] {
+        let (theirs, own) = (version(theirs), version(own));
+        return format!("they are of annslicer {theirs}, and this is {own}");
+    }
+    let changed = differing_input(&theirs["inputs"], &own["inputs"]);
+    changed.unwrap_or_else(|| match differing_option(theirs, own) {
+        Some((option, theirs, own)) => format!("their {option} is {theirs}, and not {own}"),
+        None => "they are of other options".into(),
+    })
+}
+
+/// The first input that differs, and how.
+fn differing_input(theirs: &Value, own: &Value) -> Option<String> {
+    let (theirs, own) = (theirs.as_array()?, own.as_array()?);
+    let same_path = |one: &&Value| own.iter().any(|other| other["path"] == one["path"]);
+    if let Some(other) = theirs.iter().find(|one| !same_path(one)) {
+        return Some(format!("they read {}", text(&other["path"])));
+    }
+    let changed = own.iter().find(|one| !theirs.contains(one))?;
+    Some(format!("{} has changed since", text(&changed["path"])))
+}
+
+/// The first option that differs, and its value there and here.
+fn differing_option(theirs: &Value, own: &Value) -> Option<(String, String, String)> {
+    let (theirs, own) = (theirs.as_object()?, own.as_object()?);
+    let mut names = own.keys().chain(theirs.keys());
+    let name = names.find(|name| theirs.get(*name) != own.get(*name))?;
+    let values = [theirs, own].map(|of| of.get(name).unwrap_or(&Value::Null));
+    let deeper = differing_option(values[0], values[1]);
+    let [theirs, own] = values.map(text);
+    Some(deeper.unwrap_or((option(name), theirs, own)))
+}
+
+/// The option that a field of an identity is of.
+fn option(field: &str) -> String {
+    let option = match field {
+        "columns" => "obs-column",
+        "bytes" => "max-bytes",
+        "parts" => "shards",
+        "cut" => "size",
+        "table" => "csv-file",
+        "column" => "gene-column",
+        "list" => "genes",
+        "where" => "var-where",
+        "fill" => "missing-genes",
+        "uns" | "var" => &format!("{field}-merge"),
+        "suffixes" => "index-unique",
+        "categories" => "max-categories",
+        "join" | "label" | "groups" | "strata" | "split" => field,
+        "fraction" | "count" => "split",
+        other => &other.replace('_', "-"),
+    };
+    format!("--{option}")
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => "not given".into(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
 }
 
 /// The path without links, as far as it can be followed.

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use tracing::{info, warn};
 
-use super::session::{Session, Task};
-use super::{deal, resume};
+use super::session::{Published, Session, Task};
+use super::{deal, resume, slice_parts, stages};
 use crate::anndata::select::Selection;
 use crate::cells::Obs;
 use crate::cells::choice::Choice;
 use crate::check::set::{self, SetFinding};
-use crate::cli::SliceRequest;
-use crate::extract::{Order, RowSource};
+use crate::cli::{SliceRequest, Stage};
+use crate::extract::{Order, Source};
 use crate::output::{self, Scratch};
 use crate::permutation::Seed;
 use crate::report::failure::Failure;
@@ -21,39 +21,51 @@ use crate::resources::format_size;
 use crate::store::Group;
 
 pub fn run(request: SliceRequest) -> Result<()> {
+    if request.finish {
+        return finish(&request);
+    }
     let blame = |error| request.join.blame("Cannot slice", error);
-    let mut session = Session::begin(&request.options, request.reads())?;
+    let mut session = Session::begin(&request.options, &request.join, request.reads())?;
+    if slice_parts::is_done(&request, &session)? {
+        return Ok(());
+    }
     let scratch = session.scratch()?;
-    let opened = session.open(&request.join, &scratch);
+    let opened = session.open(&request.join, &request.deal.reads(), &scratch);
     let (root, mut selection) = opened.map_err(blame)?;
     let seed = settle_seed(&request, &mut session)?;
     let seed = seed.as_ref();
-    session.claim(&request.prefix)?;
-    let choice = obs(&request, &session, &root, &mut selection, &scratch)
+    let mut choice = obs(&request, &session, &root, &mut selection, &scratch)
         .and_then(|obs| {
             let kept = (!request.options.dry_run).then_some(&scratch);
             deal::choose(&request.deal, seed, &mut selection, obs.as_ref(), kept)
         })
         .map_err(blame)?;
+    if request.stage == Some(Stage::Scatter) {
+        let of = (selection, choice);
+        return stages::scatter(&request, session, seed, of, &scratch).map_err(blame);
+    }
     let paths = paths(&request, &choice).map_err(blame)?;
     let shards = paths.len();
     if request.deal.cut.is_none() {
         tell_values(&request, selection.cells, &choice, &paths);
     }
     name(&mut session, &request, paths, &selection).map_err(blame)?;
-    session.label(choice.labels);
+    session.label(std::mem::take(&mut choice.labels));
+    let part = slice_parts::take(&request, &mut session, &selection, &mut choice).map_err(blame)?;
+    let stages = stages::advice(&request, &session, &selection, &choice).map_err(blame)?;
+    if request.stage == Some(Stage::Gather) {
+        let of = (&mut selection, &choice);
+        stages::gather(&request, &session, seed, of, &scratch).map_err(blame)?;
+    }
     session.stage()?;
-    if request.names.is_none() && !request.options.container.is_collection {
-        session.find_older(&request.prefix, request.clean);
+    if part.is_none() {
+        find_older(&request, &mut session);
     }
     if shards == 0 {
         none_to_write(&request)?;
     }
-    let mut cuts = choice.cuts;
-    if request.resume {
-        let identity = resume::identity(&request, &session.fingerprints, seed);
-        cuts.drain(..session.resume(&identity)?);
-    }
+    let growth = growth(&request, &choice.cuts, &selection).map_err(blame)?;
+    let cuts = left(&request, &mut session, seed, choice.cuts)?;
     let order = Order::of(choice.cells, selection.cells);
     let task = Task {
         what: "Slicing",
@@ -61,27 +73,88 @@ pub fn run(request: SliceRequest) -> Result<()> {
         budget: session.budget(&order),
         order,
         cuts,
+        waves: None,
+        stages,
         scratch: &scratch,
+        portion: None,
     };
-    session
-        .extract(RowSource::File(&mut selection), task)
-        .map_err(blame)?;
-    let refused = refused_by_loaders(&request, &root, shards)?;
-    if let Some(published) = session.publish(seed)? {
-        let names = match published.ends() {
-            ends if ends.is_empty() => ends,
-            ends => format!(": {ends}"),
-        };
-        info!(
-            "All {} successfully created in {:.1} s ({} written){names}.",
-            count(shards as u64, "shard"),
-            published.seconds,
-            format_size(published.bytes())
-        );
-        published.tell_growth(1.0);
+    let source = Source::File(&mut selection);
+    session.extract(source, task).map_err(blame)?;
+    if let Some(part) = part {
+        return part.end(session);
+    }
+    let refused = refused_by_loaders(&request, &selection.root, shards).map_err(blame)?;
+    if let Some((published, (share, common))) = publish(session, seed)?.zip(growth) {
+        published.tell_growth(share, common);
     }
     refused.iter().for_each(|what| warn!("{what}"));
     Ok(())
+}
+
+/// Where the outputs begin that an earlier run has not kept.
+fn left(
+    request: &SliceRequest,
+    session: &mut Session,
+    seed: Option<&Seed>,
+    mut cuts: Vec<u64>,
+) -> Result<Vec<u64>> {
+    if request.resume {
+        let identity = resume::identity(request, &session.fingerprints, seed);
+        cuts.drain(..session.resume(&identity)?);
+    }
+    Ok(cuts)
+}
+
+/// Publishes what the parts of a run have written.
+fn finish(request: &SliceRequest) -> Result<()> {
+    let seed = request.deal.seed.as_ref().map(|given| &given.seed);
+    let mut session = slice_parts::take_all(request, seed)?;
+    find_older(request, &mut session);
+    publish(session, seed).map(drop)
+}
+
+/// What decides how large the shards become: how many of the cells they hold, of which some may be in several; and the
+/// bytes that each takes whatever its cells, at the least. None where it is not told.
+fn growth(
+    request: &SliceRequest,
+    cuts: &[u64],
+    selection: &Selection,
+) -> Result<Option<(f64, u64)>> {
+    /// What HDF5 stores of an array beside its values.
+    const ARRAY: u64 = 1 << 10;
+    if request.options.dry_run || !request.options.container.is_plain() {
+        return Ok(None);
+    }
+    let ends = cuts.first().zip(cuts.last());
+    let held = ends.map_or(0, |(start, end)| end - start) as f64;
+    let arrays = selection.leaves.len() as u64 * ARRAY;
+    let common = selection.skeleton_bytes()?.saturating_add(arrays);
+    Ok(Some((held / selection.cells.max(1) as f64, common)))
+}
+
+fn find_older(request: &SliceRequest, session: &mut Session) {
+    if request.names.is_none() && !request.options.container.is_collection {
+        let is_split = request.deal.split.is_some();
+        session.find_older(&request.prefix, request.clean, is_split);
+    }
+}
+
+/// Puts the shards in their places, and says so.
+fn publish(session: Session, seed: Option<&Seed>) -> Result<Option<Published>> {
+    let Some(published) = session.publish(seed)? else {
+        return Ok(None);
+    };
+    let names = match published.ends() {
+        ends if ends.is_empty() => ends,
+        ends => format!(": {ends}"),
+    };
+    info!(
+        "All {} successfully created in {:.1} s ({} written){names}.",
+        count(published.count, "shard"),
+        published.seconds,
+        format_size(published.bytes())
+    );
+    Ok(Some(published))
 }
 
 /// The obs of the file, where something there decides, or has too many categories.
@@ -148,17 +221,12 @@ fn tell_values(request: &SliceRequest, cells: u64, choice: &Choice, paths: &[Pat
 }
 
 /// What loaders of training code will refuse of so many shards.
-fn refused_by_loaders(request: &SliceRequest, root: &Group, shards: usize) -> Result<Vec<String>> {
+fn refused_by_loaders(request: &SliceRequest, taken: &Group, shards: usize) -> Result<Vec<String>> {
     if shards < 2 {
         return Ok(vec![]);
     }
-    // Of several files it holds what is taken alone.
-    let taken = match request.join.one_file() {
-        Some(_) => request.options.elements.of(root)?,
-        None => root.clone(),
-    };
     let (csr, format) = (request.options.csr, request.options.container.format);
-    let findings = set::of_shards(&taken, csr, format)?;
+    let findings = set::of_shards(taken, csr, format)?;
     let told = findings.into_iter().map(|finding| {
         let loaders = finding.loaders.join(", ");
         let SetFinding {
@@ -173,13 +241,16 @@ fn refused_by_loaders(request: &SliceRequest, root: &Group, shards: usize) -> Re
 }
 
 /// The seed of what is random: the user's, that of the run that is resumed, or the one that was drawn. From here on a run
-/// that may be resumed keeps what it finishes.
+/// that may be resumed keeps what it finishes, and the shards are claimed.
 fn settle_seed(request: &SliceRequest, session: &mut Session) -> Result<Option<Seed>> {
-    let recorded = if request.resume {
-        session.keep_finished(&request.prefix)?
+    let recorded = if request.resume && request.stage != Some(Stage::Scatter) {
+        session.keep_finished(&request.prefix, request.part)?
     } else {
         None
     };
+    if request.part.is_none() {
+        session.claim(&request.prefix)?;
+    }
     let Some(given) = &request.deal.seed else {
         return Ok(None);
     };
@@ -199,6 +270,11 @@ fn name(
         return session.name(shards);
     }
     refuse_for_collection(request, selection)?;
+    if !request.deal.shuffle {
+        warn!(
+            "annbatch reads runs of cells as they are stored, and takes them for shuffled; add --shuffle for training"
+        );
+    }
     session.name_collection(output::collection_path(&request.prefix), shards)
 }
 

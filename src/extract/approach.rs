@@ -1,4 +1,9 @@
 //! How much is read at a time, and what a run would do with that.
+//!
+//! Steps: what a row of each leaf costs ([`Leaf::cost`], which samples text); what chunks and the places of CSC
+//! matrices take beside rows, off the budget; how many rows fit then. What does not fit at once is cut into waves of
+//! half that, as one is read while another is written, and in a shuffle compressed arrays are unpacked before. No value
+//! of a matrix is read.
 
 use std::ops::Range;
 
@@ -6,13 +11,15 @@ use anyhow::Result;
 use tracing::warn;
 
 use super::plan::{self, Budget};
-use super::{Order, Request, ready};
+use super::{Order, Request, turn};
 use crate::anndata::select::Selection;
 use crate::report::preview::{Planned, Preview};
 use crate::report::words::count;
 use crate::resources::format_size;
+use crate::rows::by_wave::WaveCells;
 use crate::rows::cost::RowCost;
 use crate::rows::csc::scratch_bytes;
+use crate::rows::group::by_file;
 use crate::rows::leaf::Leaf;
 use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
@@ -20,7 +27,7 @@ use crate::store::{self, Group};
 
 /// How much is read at a time.
 pub struct Approach {
-    /// Of each leaf, what a row costs and how many elements it has in the mean.
+    /// Of each leaf, what a row costs and how many non-zeros it has in the mean.
     pub costs: Vec<RowCost>,
     pub means: Vec<f64>,
     /// Bytes that are read and appended for a row, about.
@@ -30,15 +37,17 @@ pub struct Approach {
     pub held: u64,
     /// Rows that fit one wave, about.
     pub at_once: u64,
-    /// Whether compressed arrays are unpacked to scratch.
+    /// Whether compressed arrays are unpacked to scratch, and columns put there by wave.
     pub unpacks: bool,
 }
 
 impl Approach {
+    /// Decides for a selection whose CSC matrices are turned already, if they are to be. Warns where memory is too
+    /// little.
     pub fn of(selection: &Selection, request: &Request) -> Result<Approach> {
         let leaves = &selection.leaves;
         let costs: Vec<RowCost> = leaves.iter().map(Leaf::cost).collect::<Result<_>>()?;
-        let means: Vec<f64> = leaves.iter().map(Leaf::mean_elements).collect();
+        let means: Vec<f64> = leaves.iter().map(Leaf::mean_nnz).collect();
         let each = leaves.iter().zip(&costs).zip(&means);
         let moved = each.map(|((leaf, cost), mean)| cost.mean(*mean) * leaf.moved_per_byte());
         let moved = moved.sum();
@@ -50,7 +59,11 @@ impl Approach {
                 .max(wave.wave / 2)
                 .max(1);
         }
-        if leaves.iter().all(|leaf| leaf.unpacked_bytes() == 0) {
+        // Those of several files are not: each wave opens the files again.
+        let by_rows = |leaf: &Leaf| {
+            leaf.unpacked_bytes() == 0 && !leaf.is_scattered() && by_file(leaf).is_none()
+        };
+        if leaves.iter().all(by_rows) {
             wave = wave.for_single_rows();
         }
         if matches!(request.order, Order::Cells(_)) {
@@ -72,6 +85,7 @@ impl Approach {
                 );
             }
             wave = left;
+            warn_of_least(request, held, plan::mean_row(&costs, &means));
         }
         let span = request.span();
         let total = span.end - span.start;
@@ -82,7 +96,9 @@ impl Approach {
             at_once = plan::first_guess(wave, &costs, &means, total);
         }
         Ok(Approach {
-            unpacks: matches!(request.order, Order::Cells(_)) && held > 1,
+            unpacks: matches!(request.order, Order::Cells(_))
+                && held > 1
+                && request.waves.is_none(),
             costs,
             means,
             moved,
@@ -92,20 +108,66 @@ impl Approach {
         })
     }
 
+    /// What the process takes, about.
+    pub fn memory(&self, selection: &Selection, request: &Request) -> u64 {
+        let span = request.span();
+        let total = span.end - span.start;
+        let rows = plan::mean_row(&self.costs, &self.means) * total as f64;
+        let csc = selection.csc.iter();
+        let csc = csc.map(|(_, matrix)| matrix.nnz().saturating_mul(matrix.nonzero_bytes()));
+        let swept = self.wave.sweep.min(csc.fold(0, u64::saturating_add));
+        let waves = self.held.saturating_mul(self.wave.wave).min(rows as u64);
+        let order = match request.order {
+            Order::AsIs => 0,
+            Order::Cells(_) | Order::Sorted(_) => total,
+        };
+        plan::memory(
+            waves.saturating_add(swept),
+            order,
+            rayon::current_num_threads(),
+        )
+    }
+
     /// Bytes that are unpacked, or put down by output, in scratch.
     pub fn scratch(&self, selection: &Selection, request: &Request) -> u64 {
-        let unpacked = selection.leaves.iter().map(Leaf::unpacked_bytes);
-        let unpacked = unpacked.filter(|_| self.unpacks);
         let (csc, span) = (&selection.csc, request.span());
-        let share = (span.end - span.start) as f64 / selection.cells.max(1) as f64;
+        let places = span.end - span.start;
+        let share = places as f64 / selection.cells.max(1) as f64;
+        let leaves = selection.leaves.iter().zip(&self.costs);
+        let unpacked = leaves.map(|(leaf, cost)| {
+            if leaf.is_narrow() {
+                leaf.by_wave_bytes(*cost).saturating_mul(places)
+            } else {
+                leaf.unpacked_bytes()
+            }
+        });
+        let unpacked = unpacked.chain([WaveCells::bytes(places)]);
+        let unpacked = unpacked.filter(|_| self.unpacks);
         let swept = csc.iter().map(|(_, matrix)| {
-            let elements = (matrix.nnz() as f64 * share) as u64;
-            scratch_bytes(matrix, elements, request.outputs.len() as u64)
+            let nonzeros = (matrix.nnz() as f64 * share) as u64;
+            scratch_bytes(matrix, nonzeros, request.outputs.len() as u64)
         });
         let swept = swept.filter(|bytes| *bytes > self.wave.sweep / csc.len() as u64);
-        let turned = request.csr.then(|| ready::scratch_bytes(selection));
+        let turned = request.csr.then(|| turn::scratch_bytes(selection));
         let swept = swept.filter(|_| !request.csr).chain(turned);
         unpacked.chain(swept).fold(0, u64::saturating_add)
+    }
+}
+
+/// Says so where the memory limit is below the least, which is used then. Chunks take `chunks` bytes, and a row takes
+/// `row` in the mean.
+fn warn_of_least(request: &Request, chunks: u64, row: f64) {
+    let (span, limit) = (request.span(), request.budget.limit);
+    let rows = span.end - span.start;
+    let threads = rayon::current_num_threads();
+    let least = plan::least(rows, threads, (row * rows as f64) as u64, chunks);
+    if limit < least {
+        warn!(
+            "--memory-limit {} is too little for {} in another order; {}, the least, is used",
+            format_size(limit),
+            count(rows, "cell"),
+            format_size(least)
+        );
     }
 }
 
@@ -153,12 +215,12 @@ pub fn preview(selection: &Selection, request: &Request, from: &str) -> Result<P
             |bytes: u64| (bytes as f64 * rows as f64 / selection.cells.max(1) as f64) as u64;
         let mut bytes = skeleton;
         for (leaf, cost) in selection.leaves.iter().zip(&how.costs) {
-            let data = cost.fixed * rows + cost.element * request.count(leaf, cut[0]..cut[1])?;
+            let data = cost.fixed * rows + cost.nonzero * request.count(leaf, cut[0]..cut[1])?;
             bytes += if leaf.is_square() { share(data) } else { data };
         }
         let csc = selection.csc.iter();
         bytes += csc
-            .map(|(_, m)| share(m.nnz() * m.element_bytes()))
+            .map(|(_, m)| share(m.nnz() * m.nonzero_bytes()))
             .sum::<u64>();
         let files = match &store {
             Some(store) => files(store, selection, request, cut[0]..cut[1])?,
@@ -171,30 +233,22 @@ pub fn preview(selection: &Selection, request: &Request, from: &str) -> Result<P
             files,
         });
     }
-    let (reading, order) = match request.order {
-        Order::AsIs => ("in the order of the file, block by block".into(), 0),
+    let reading = match request.order {
+        Order::AsIs => "in the order of the file, block by block".into(),
         Order::Cells(_) | Order::Sorted(_) => {
             let waves = total.div_ceil(how.at_once.max(1));
             let size = format_size(how.wave.wave);
-            (
-                format!("in {} of up to {size}", count(waves, "pass")),
-                total,
-            )
+            format!("in {} of up to {size}", count(waves, "pass"))
         }
     };
-    let sweep = if selection.csc.is_empty() {
-        0
-    } else {
-        how.wave.sweep
-    };
-    let threads = rayon::current_num_threads();
-    let all = outputs.iter().map(|o| o.bytes).fold(0, u64::saturating_add);
     Ok(Preview {
         from: from.into(),
         outputs,
         reading,
-        memory: plan::memory((how.held * how.wave.wave + sweep).min(all), order, threads),
+        memory: how.memory(selection, request),
         scratch: how.scratch(selection, request),
-        threads,
+        threads: rayon::current_num_threads(),
+        stages: None,
+        kept: 0,
     })
 }

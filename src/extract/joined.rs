@@ -1,13 +1,21 @@
-//! Outputs of several inputs, joined: the rows of one input after those of another, as they are stored where that can be.
+//! Several inputs into one output, in their order: frames and text of an input are appended when it is opened, and its
+//! matrices as the engine appends those of any source.
+//!
+//! Where several processes write the output, each writes its portion of the matrices, and one all else.
+
+use std::path::Path;
+use std::slice::from_mut;
 
 use anyhow::{Result, ensure};
 use tracing::warn;
 
 use super::output::OutputFile;
-use super::{Request, needs, plan};
+use super::{Engine, OpenOutput, Request, needs, plan};
 use crate::merge::joined::JoinedInputs;
+use crate::merge::rows::JoinedRows;
 use crate::report::preview::{Planned, Preview};
 use crate::resources::{Need, ensure_room};
+use crate::store::Portion;
 
 /// Room for `needs`, once they are known.
 pub fn run(inputs: JoinedInputs, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
@@ -15,23 +23,61 @@ pub fn run(inputs: JoinedInputs, request: &Request, needs: &mut Vec<Need>) -> Re
         request.outputs.len() == 1,
         "Joined inputs are written to one output"
     );
-    needs.extend(needs::of_joined(&inputs, request));
+    needs.push(needs::of_joined(&inputs, request));
     ensure_room(needs)?;
-    let output = OutputFile::create(&request.outputs[0], request, None)?;
-    let mut rows = inputs.create(&output.root, &request.scratch.folder()?)?;
-    request.progress.weigh(rows.work());
-    while rows.append_next(request.progress)? {}
-    let warning = rows.finish(&output.root)?;
-    output.finish()?;
-    if let Some(warning) = warning {
+    let file = OutputFile::create(&request.outputs[0], request, None)?;
+    let scratch = request.scratch.folder()?;
+    let Some(portion) = request.portion else {
+        return run_all(inputs, (file, &scratch), request, needs);
+    };
+    let (rows, mut selection) = if portion == Portion::Metadata {
+        let (rows, selection) = inputs.begin_any(&file.root, &scratch)?;
+        (Some(rows), selection)
+    } else {
+        (None, inputs.matrices(&scratch)?)
+    };
+    let engine = Engine::new(&mut selection, request, needs)?;
+    let mut open = engine.begin(0, file, None)?;
+    engine.append_portion(&mut open, portion)?;
+    end(&engine, open, rows)
+}
+
+/// Writes everything: of one input after another frames and text, then its rows of the matrices.
+fn run_all(
+    inputs: JoinedInputs,
+    (file, scratch): (OutputFile, &Path),
+    request: &Request,
+    needs: &mut Vec<Need>,
+) -> Result<()> {
+    let (mut rows, mut selection) = inputs.begin(&file.root, scratch)?;
+    let engine = Engine::new(&mut selection, request, needs)?;
+    let mut open = engine.begin(0, file, None)?;
+    for (input, cells) in rows.inputs().into_iter().enumerate() {
+        engine.begin_step(cells.end - cells.start);
+        rows.append(input)?;
+        engine.append(from_mut(&mut open), &|_| cells.clone())?;
+        request.progress.end();
+    }
+    end(&engine, open, Some(rows))
+}
+
+fn end(engine: &Engine, open: OpenOutput, rows: Option<JoinedRows>) -> Result<()> {
+    let warning = rows.map(|rows| rows.finish(&open.file.root)).transpose()?;
+    engine.close(open)?;
+    if let Some(warning) = warning.flatten() {
         warn!("{warning}");
     }
-    (request.finished)(0)
+    Ok(())
 }
 
 /// What [`run`] would do of `from`. Writes nothing.
 pub fn preview(inputs: &JoinedInputs, request: &Request, from: &str) -> Result<Preview> {
-    let (bytes, threads) = (inputs.bytes()?, rayon::current_num_threads());
+    let threads = rayon::current_num_threads();
+    let bytes = match request.portion {
+        Some(Portion::Part(_, of)) => inputs.bytes()? / of,
+        _ if request.container.is_virtual => inputs.bytes_beside(),
+        _ => inputs.bytes()?,
+    };
     let outputs = request.outputs.iter().map(|path| Planned {
         path: path.clone(),
         rows: inputs.cells(),
@@ -45,5 +91,7 @@ pub fn preview(inputs: &JoinedInputs, request: &Request, from: &str) -> Result<P
         memory: plan::memory(request.budget.wave.min(bytes), 0, threads),
         scratch: inputs.scratch_bytes(),
         threads,
+        stages: None,
+        kept: 0,
     })
 }

@@ -1,4 +1,7 @@
 //! The cells of all outputs as one long sequence, and the rows of a part of it in the order of the file.
+//!
+//! An order takes 4 bytes a place, but for a file in its own order. So does a [`Wave`], beside a range for each run of
+//! its cells; while it is made, a bit for each cell of the file between the first and the last of them.
 
 use std::borrow::Cow;
 use std::ops::Range;

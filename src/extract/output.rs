@@ -1,11 +1,15 @@
 //! One output: its file, begun with what all outputs have in common, and its end, where it is read back if that is asked.
+//!
+//! An `.h5ad` of which there are many begins as a copy of a template, which the kernel makes sooner than the library
+//! writes var and uns again. While it is written a thread flushes it (`output/flush.rs`). Where `--verify` asks for it,
+//! a ledger notes what was meant: sums of the values, not the values.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use super::Request;
-use crate::output::{self, Flushed};
+use crate::output::{self, FlushedEarly};
 use crate::store::{self, Format, Group, Ledger};
 
 /// An output that is being written.
@@ -14,7 +18,7 @@ pub struct OutputFile {
     path: PathBuf,
     /// What it should hold, where it is to be read back.
     ledger: Option<Ledger>,
-    flushed: Flushed,
+    early: FlushedEarly,
 }
 
 /// What all outputs have in common, as a file to begin each with; it stands beside them for as long.
@@ -38,6 +42,9 @@ impl OutputFile {
             }
             None => {
                 let root = store::create(path, request.container)?;
+                if let Some(home) = output::place_of(path).parent() {
+                    root.set_home(home);
+                }
                 (root, request.verify.then(Ledger::default))
             }
         };
@@ -45,14 +52,14 @@ impl OutputFile {
             root: root.noted(ledger.clone()),
             path: path.to_owned(),
             ledger,
-            flushed: output::flush_while_written(path),
+            early: FlushedEarly::begin(path),
         })
     }
 
     /// Makes the file whole, once all of its arrays are.
     pub fn finish(self) -> Result<()> {
         self.root.finish()?;
-        drop(self.flushed);
+        drop(self.early);
         self.ledger
             .map_or(Ok(()), |ledger| output::verify(&self.path, &ledger))
     }
@@ -64,11 +71,11 @@ impl Template {
         request: &Request,
         skeleton: impl FnOnce(&Group) -> Result<()>,
     ) -> Result<Option<Template>> {
-        // The last one of a run that is resumed is written as it would have been.
-        let single = request.outputs.len() < 2 && request.span().start == 0;
-        let (Some(output), false, Format::H5ad) =
-            (request.outputs.first(), single, request.container.format)
-        else {
+        let (Some(output), false, Format::H5ad) = (
+            request.outputs.first(),
+            request.alone,
+            request.container.format,
+        ) else {
             return Ok(None);
         };
         let template = Template {

@@ -1,4 +1,8 @@
 //! How much is read at a time: pure arithmetic on sizes and the memory budget.
+//!
+//! A budget begins with `--memory-limit` and gives away what is not rows: code and libraries, buffers of threads, the
+//! order of the cells, chunks that are kept. What is left is the wave. All sizes are bytes; sums saturate, since files
+//! claim them.
 
 use anyhow::Result;
 
@@ -15,7 +19,7 @@ const SEQUENTIAL: u64 = 40 << 20;
 /// What such work keeps of CSC matrices in memory.
 const SWEPT: u64 = 24 << 20;
 /// Bytes of bookkeeping for each row of a shuffled wave: its place in the file, in the wave and in the output.
-const PLACE: u64 = 40;
+pub const PLACE: u64 = 40;
 /// A wave smaller than this would read almost row by row.
 pub const LEAST: u64 = 32 << 20;
 
@@ -25,6 +29,9 @@ pub struct Budget {
     pub wave: u64,
     /// What may stay in memory of CSC matrices, which are swept once; what is more goes to scratch.
     pub sweep: u64,
+    /// The limit of the process that it comes from; `u64::MAX` for rows in the order of the file, or blocks of a given
+    /// size.
+    pub limit: u64,
 }
 
 impl Budget {
@@ -33,17 +40,19 @@ impl Budget {
         Budget {
             wave: SEQUENTIAL.min(limit / 4).max(1),
             sweep: SWEPT.min(limit / 8).max(1),
+            limit: u64::MAX,
         }
     }
 
-    /// For rows in any order: `cells` of them are held as an order of 4 bytes each. `limit` is [`least`] or more: what
-    /// is below counts as that.
+    /// For rows in any order: `cells` of them are held as an order of 4 bytes each. A `limit` that leaves less than
+    /// [`LEAST`] counts as one that leaves as much.
     pub fn any_order(limit: u64, cells: u64, threads: usize) -> Budget {
         let held = memory(0, cells, threads);
         let wave = limit.saturating_sub(held).max(LEAST);
         Budget {
             wave,
             sweep: wave / 2,
+            limit,
         }
     }
 
@@ -76,22 +85,23 @@ impl Budget {
         Budget {
             wave: wave.max(1),
             sweep: (wave / 2).max(1),
+            limit: u64::MAX,
         }
     }
 }
 
-/// How many rows to try first: as many as fit if each has as many elements as the mean.
-pub fn first_guess(budget: Budget, costs: &[RowCost], means: &[f64], left: u64) -> u64 {
-    let row: f64 = costs
-        .iter()
-        .zip(means)
-        .map(|(cost, mean)| cost.fixed as f64 + cost.element as f64 * mean)
-        .sum::<f64>()
-        + PLACE as f64;
-    ((budget.wave as f64 / row) as u64).clamp(1, left.max(1))
+/// What a row costs that has as many non-zeros as the mean.
+pub fn mean_row(costs: &[RowCost], means: &[f64]) -> f64 {
+    let data = costs.iter().zip(means).map(|(cost, mean)| cost.mean(*mean));
+    data.sum::<f64>() + PLACE as f64
 }
 
-/// Bytes of `rows` rows that hold `counts` elements.
+/// How many rows to try first: as many as fit if each has as many non-zeros as the mean.
+pub fn first_guess(budget: Budget, costs: &[RowCost], means: &[f64], left: u64) -> u64 {
+    ((budget.wave as f64 / mean_row(costs, means)) as u64).clamp(1, left.max(1))
+}
+
+/// Bytes of `rows` rows that hold `counts` non-zeros.
 pub fn bytes(costs: &[RowCost], counts: &[u64], rows: u64) -> u64 {
     let data: u64 = costs
         .iter()
@@ -104,7 +114,7 @@ pub fn bytes(costs: &[RowCost], counts: &[u64], rows: u64) -> u64 {
 /// The same of one array, without bookkeeping.
 pub fn data_bytes(cost: &RowCost, count: u64, rows: u64) -> u64 {
     let fixed = cost.fixed.saturating_mul(rows);
-    fixed.saturating_add(cost.element.saturating_mul(count))
+    fixed.saturating_add(cost.nonzero.saturating_mul(count))
 }
 
 /// What a process of so many threads takes that holds a wave of so many bytes and an order of so many rows.
@@ -112,9 +122,10 @@ pub fn memory(wave: u64, order: u64, threads: usize) -> u64 {
     BASE + THREAD * threads as u64 + wave + 4 * order
 }
 
-/// The least memory in which so many rows are put in any order.
-pub fn least(order: u64, threads: usize) -> u64 {
-    memory(LEAST, order, threads)
+/// The least memory in which so many rows, of `bytes` in all, are put in any order, where chunks take `chunks` bytes:
+/// few of a small file.
+pub fn least(order: u64, threads: usize, bytes: u64, chunks: u64) -> u64 {
+    memory(LEAST.min(bytes), order, threads) - DECODING.saturating_sub(chunks)
 }
 
 /// How many threads may work in so much memory, two at the least: half of it is for waves, and half of what is left of
@@ -143,6 +154,23 @@ pub fn cuts_in_parts(rows: u64, parts: u64) -> Vec<u64> {
     let parts = parts.min(rows);
     let (size, larger) = (rows / parts.max(1), rows % parts.max(1));
     (0..=parts).map(|i| i * size + i.min(larger)).collect()
+}
+
+/// Which of the outputs that take so many bytes each of `parts` parts writes, about as many bytes as any other: where the
+/// outputs of each begin, and those of the last end. A part may have none.
+pub fn starts_of_parts(bytes: &[u64], parts: u64) -> Vec<usize> {
+    let weights = bytes.iter().map(|bytes| u128::from(*bytes) + 1);
+    let total: u128 = weights.clone().sum();
+    // An output is where its middle is.
+    let middles = weights.scan(0, |end, weight| {
+        *end += weight;
+        Some(*end - weight / 2)
+    });
+    let of: Vec<u128> = middles
+        .map(|middle| (middle - 1) * u128::from(parts) / total)
+        .collect();
+    let starts = (0..=parts).map(|part| of.partition_point(|of| *of < u128::from(part)));
+    starts.collect()
 }
 
 /// Where outputs of as many rows as fit `most` bytes begin, and the end; a row that is larger stands alone. `blocks`
@@ -192,16 +220,22 @@ mod tests {
 
     #[test]
     fn a_shuffle_needs_room_for_its_order() {
+        let least = |cells, threads| least(cells, threads, u64::MAX, DECODING);
         assert!(least(1_000_000, 4) < 256 << 20);
         let (cells, limit) = (100_000_000, least(100_000_000, 4));
-        let smallest = Budget {
-            wave: LEAST,
-            sweep: LEAST / 2,
-        };
         for limit in [limit, limit / 2, 1] {
-            assert_eq!(Budget::any_order(limit, cells, 4), smallest);
+            let budget = Budget::any_order(limit, cells, 4);
+            assert_eq!((budget.wave, budget.sweep), (LEAST, LEAST / 2));
         }
         assert_eq!(Budget::any_order(limit + 10, cells, 4).wave, LEAST + 10);
+    }
+
+    #[test]
+    fn a_small_file_needs_little() {
+        assert!(least(100, 2, 10_000, 0) < 40 << 20);
+        let large = least(100, 2, u64::MAX, DECODING);
+        assert_eq!(least(100, 2, u64::MAX, u64::MAX), large);
+        assert_eq!(large, memory(LEAST, 100, 2));
     }
 
     #[test]
@@ -219,7 +253,7 @@ mod tests {
         assert!((8..64).contains(&threads_in(256 << 20)));
         for limit in [1, 128 << 20, 256 << 20, 2 << 30] {
             let threads = threads_in(limit);
-            assert!(threads == 2 || least(1_000_000, threads) <= limit);
+            assert!(threads == 2 || memory(LEAST, 1_000_000, threads) <= limit);
         }
     }
 
@@ -245,6 +279,31 @@ mod tests {
         }
 
         #[test]
+        fn parts_of_a_run_share_its_bytes(
+            bytes in prop::collection::vec(0u64..1000, 0..60),
+            parts in 1u64..20,
+        ) {
+            let starts = starts_of_parts(&bytes, parts);
+            prop_assert_eq!(starts.len() as u64, parts + 1);
+            prop_assert_eq!((starts[0], starts[parts as usize]), (0, bytes.len()));
+            prop_assert!(starts.is_sorted());
+            let weight = |outputs: &[u64]| outputs.iter().map(|bytes| bytes + 1).sum::<u64>();
+            let most = bytes.iter().max().map_or(0, |bytes| bytes + 1);
+            for part in starts.windows(2) {
+                let share = weight(&bytes) / parts;
+                prop_assert!(weight(&bytes[part[0]..part[1]]) <= share + most + 1);
+            }
+        }
+
+        #[test]
+        fn equal_outputs_leave_no_part_idle(outputs in 1usize..60, parts in 1u64..60, bytes in 0u64..1000) {
+            let starts = starts_of_parts(&vec![bytes; outputs], parts);
+            let sizes: Vec<usize> = starts.windows(2).map(|part| part[1] - part[0]).collect();
+            let least = outputs / parts as usize;
+            prop_assert!(sizes.iter().all(|size| [least, least + 1].contains(size)), "{:?}", sizes);
+        }
+
+        #[test]
         fn parts_hold_all_rows(rows in 0u64..1000, parts in 1u64..50) {
             let cuts = cuts_in_parts(rows, parts);
             prop_assert_eq!(cuts.len() as u64 - 1, parts.min(rows));
@@ -258,11 +317,11 @@ mod tests {
         fn guesses_end_at_rows_that_fit(
             wave in 1u64..1 << 40,
             fixed in 0u64..1 << 20,
-            element in 0u64..16,
+            nonzero in 0u64..16,
             counts in prop::collection::vec(0u64..1 << 16, 1..200),
         ) {
             let budget = Budget::exactly(wave);
-            let costs = [RowCost { fixed, element }];
+            let costs = [RowCost { fixed, nonzero }];
             let left = counts.len() as u64;
             let mean = counts.iter().sum::<u64>() as f64 / left as f64;
             let mut rows = first_guess(budget, &costs, &[mean], left);

@@ -1,4 +1,6 @@
 //! Sizes without compression: what each row of a file takes in an output.
+//!
+//! Lengths of sparse rows come from indptr, of text from the texts, of CSC matrices from all their indices, read once.
 
 use std::ops::Range;
 
@@ -6,34 +8,35 @@ use anyhow::Result;
 
 use crate::anndata::select::Selection;
 use crate::dtype::ints;
-use crate::rows::block::Block;
-use crate::rows::leaf::{Leaf, Source};
+use crate::rows::leaf::{Leaf, LeafKind};
 
 /// Bytes of CSC matrices that are read at a time.
 const BLOCK: u64 = 8 << 20;
 /// What HDF5 stores of a text besides its bytes: a length and a place.
 const TEXT: u64 = 16;
 
-pub struct Sizes<'a> {
+/// What rows take, to be asked in ranges.
+pub struct RowSizes<'a> {
     leaves: &'a [Leaf],
     /// Bytes of each row in the CSC matrices: these are read by columns, so all of their rows are counted at once.
     swept: Vec<u64>,
 }
 
-impl Sizes<'_> {
-    pub fn of(selection: &Selection) -> Result<Sizes<'_>> {
+impl RowSizes<'_> {
+    /// Reads the indices of CSC matrices, 8 MiB at a time: 8 bytes a cell are held for them.
+    pub fn of(selection: &Selection) -> Result<RowSizes<'_>> {
         let mut swept = vec![];
         for (_, matrix) in &selection.csc {
             swept.resize(usize::try_from(selection.cells)?, 0);
-            for columns in matrix.blocks(BLOCK)? {
+            for columns in matrix.blocks(0..matrix.rows(), BLOCK)? {
                 let block = matrix.read(std::slice::from_ref(&columns))?;
                 for row in ints::read(&block.indices, &block.index)? {
-                    swept[row as usize] += matrix.element_bytes();
+                    swept[row as usize] += matrix.nonzero_bytes();
                 }
             }
         }
         let leaves = &selection.leaves;
-        Ok(Sizes { leaves, swept })
+        Ok(RowSizes { leaves, swept })
     }
 
     /// Bytes of each of the rows in `ranges` (sorted, disjoint). Of a matrix of cells by cells all columns count.
@@ -56,39 +59,36 @@ impl Sizes<'_> {
 
 /// Adds what each row of a leaf takes. An awkward array is sampled at its beginning.
 fn leaf_rows(leaf: &Leaf, ranges: &[Range<u64>], sizes: &mut [u64]) -> Result<()> {
-    match &leaf.source {
-        Source::Sparse(s) | Source::SquareSparse(s) => {
-            let (element, end) = (s.element_bytes(), s.indptr.spec().row_bytes());
+    match &leaf.kind {
+        LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => {
+            let (nonzero, end) = (s.nonzero_bytes(), s.indptr.spec().row_bytes());
             let counts = s.counts(ranges)?;
             for (size, count) in sizes.iter_mut().zip(counts) {
-                *size += count * element + end;
+                *size += count * nonzero + end;
             }
         }
-        Source::Fixed(a) | Source::Codes(a, _) | Source::SquareFixed(a) => {
+        LeafKind::Fixed(a) | LeafKind::Codes(a, _) | LeafKind::SquareFixed(a) => {
             let row = a.spec().row_bytes();
             sizes.iter_mut().for_each(|size| *size += row);
         }
-        Source::Mask(_) => sizes.iter_mut().for_each(|size| *size += 1),
-        Source::Stacked(s) => {
+        LeafKind::Records(r) => sizes.iter_mut().for_each(|size| *size += r.row_bytes()),
+        LeafKind::Mask(_) => sizes.iter_mut().for_each(|size| *size += 1),
+        LeafKind::Stacked(s) => {
             let (cost, counts) = (s.stored(), s.counts(ranges)?);
             for (at, size) in sizes.iter_mut().enumerate() {
-                *size += cost.fixed + cost.element * counts.get(at).copied().unwrap_or(0);
+                *size += cost.fixed + cost.nonzero * counts.get(at).copied().unwrap_or(0);
             }
         }
-        Source::Awkward(_) => {
+        LeafKind::Awkward(_) => {
             let row = leaf.cost()?.fixed;
             sizes.iter_mut().for_each(|size| *size += row);
         }
-        Source::Text(_) | Source::Field(..) => match leaf.read(ranges)? {
-            Block::Text { width, strings } => {
-                let texts = (0..strings.len()).map(|i| strings.get(i).len() as u64 + TEXT);
-                for (at, bytes) in texts.enumerate() {
-                    sizes[at / width.max(1)] += bytes;
-                }
+        LeafKind::Text(a) => {
+            let (texts, width) = (a.read_strings(ranges)?, a.spec().row_items().max(1));
+            for at in 0..texts.len() {
+                sizes[at / width as usize] += texts.get(at).len() as u64 + TEXT;
             }
-            Block::Fixed { row, .. } => sizes.iter_mut().for_each(|size| *size += row as u64),
-            Block::Sparse(_) | Block::Awkward(_) => {}
-        },
+        }
     }
     Ok(())
 }

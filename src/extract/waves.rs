@@ -4,19 +4,22 @@
 
 use std::ops::Range;
 
-use anyhow::{Result, ensure};
-use tracing::debug;
+use anyhow::{Context, Result, ensure};
+use tracing::{debug, info};
 
 use super::order::Wave;
-use super::{Engine, Open, plan, together};
+use super::{Engine, OpenOutput, plan};
+use crate::report::failure::in_element;
 use crate::resources::format_size;
 use crate::rows::block::Block;
+use crate::rows::by_wave::{ByWave, WaveCells};
+use crate::rows::cost::RowCost;
 use crate::rows::group::LeafGroup;
 use crate::rows::leaf::Leaf;
 use crate::store::read_ahead;
 
 /// A wave that is in memory.
-struct Held {
+struct HeldWave {
     /// Of the order.
     rows: Range<u64>,
     wave: Wave,
@@ -24,18 +27,24 @@ struct Held {
     blocks: Vec<Block>,
 }
 
-impl Held {
+impl HeldWave {
     /// Reads a wave, into the memory of one that was written.
     fn read(
         groups: &[LeafGroup],
         leaves: &[Leaf],
-        (rows, wave): (Range<u64>, Wave),
-        old: Option<Held>,
-    ) -> Result<Held> {
+        columns: &[Option<ByWave>],
+        (number, rows, wave): (usize, Range<u64>, Wave),
+        old: Option<HeldWave>,
+    ) -> Result<HeldWave> {
         let old = old.map_or(vec![], |old| old.blocks);
         let mut old: Vec<_> = old.into_iter().map(Some).collect();
         let mut blocks: Vec<_> = leaves.iter().map(|_| None).collect();
         for group in groups {
+            let first = group.members[0];
+            if let Some(Some(column)) = columns.get(first) {
+                blocks[first] = Some(column.read(number)?);
+                continue;
+            }
             let theirs = group.members.iter();
             let old = theirs.filter_map(|at| old.get_mut(*at)?.take()).collect();
             let read = group.read_over(leaves, &wave.ranges, old)?;
@@ -47,27 +56,29 @@ impl Held {
         let bytes: u64 = blocks.iter().map(Block::bytes).sum();
         let Range { start, end } = rows;
         debug!("Wave: rows {start} to {end} of the order, {bytes} bytes");
-        Ok(Held { rows, wave, blocks })
+        Ok(HeldWave { rows, wave, blocks })
     }
 }
 
 impl Engine<'_> {
+    /// Cuts the order into waves, puts narrow columns into scratch by wave where arrays are unpacked, then reads and
+    /// writes one wave after another. In memory: two waves, and the rows that open outputs hold back for chunks that
+    /// are not full.
     pub(super) fn run_waves(&self) -> Result<()> {
-        let span = self.request.span();
-        let mut start = span.start;
-        let waves = std::iter::from_fn(|| {
-            if start >= span.end {
-                return None;
-            }
-            let next = self.next_wave(start);
-            start = next.as_ref().map_or(span.end, |(rows, _)| rows.end);
-            Some(next)
-        });
+        let (span, request) = (self.request.span(), self.request);
+        let spans = self.waves()?;
         let (groups, leaves, mut cut) = (&self.groups, self.leaves(), None);
+        let columns = if self.approach.unpacks {
+            self.put_down(&spans)?
+        } else {
+            vec![]
+        };
+        let waves = spans.into_iter().enumerate();
+        let waves = waves.map(|(number, rows)| (number, rows.clone(), request.order.wave(rows)));
         self.begin_step(span.end - span.start);
         read_ahead(
             waves,
-            |next, old| Held::read(groups, leaves, next?, old),
+            |next, old| HeldWave::read(groups, leaves, &columns, next, old),
             |held| {
                 self.write_wave(&mut cut, &held)?;
                 Ok(held)
@@ -77,8 +88,50 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// The next rows of the sequence that fit the budget.
-    fn next_wave(&self, start: u64) -> Result<(Range<u64>, Wave)> {
+    /// Puts the rows of each narrow column into scratch, by wave.
+    fn put_down(&self, waves: &[Range<u64>]) -> Result<Vec<Option<ByWave>>> {
+        let (request, how, leaves) = (self.request, &self.approach, self.leaves());
+        if !leaves.iter().any(Leaf::is_narrow) {
+            return Ok(vec![]);
+        }
+        info!("Putting columns into scratch, by pass...");
+        let folder = request.scratch.folder()?;
+        let places = waves.iter().map(|wave| wave.end - wave.start).sum();
+        let mut cells = WaveCells::new(places, || Ok(folder.clone()))?;
+        for wave in waves {
+            cells.push(&request.order.wave(wave.clone()).ranges)?;
+        }
+        let put_down = |leaf: &Leaf, cost: &RowCost| {
+            ByWave::new(leaf, cost.fixed, &cells, how.wave.wave, &folder)
+                .with_context(|| in_element("Put down", &leaf.path))
+        };
+        let columns = leaves.iter().zip(&how.costs).map(|(leaf, cost)| {
+            let column = leaf.is_narrow().then(|| put_down(leaf, cost));
+            column.transpose()
+        });
+        columns.collect()
+    }
+
+    /// Where in the order each wave begins and ends.
+    fn waves(&self) -> Result<Vec<Range<u64>>> {
+        let (span, mut waves) = (self.request.span(), vec![]);
+        let mut start = span.start;
+        for end in self.request.waves.iter().flatten() {
+            if *end > start {
+                waves.push(start..*end);
+                start = *end;
+            }
+        }
+        while start < span.end {
+            let end = self.next_wave(start)?;
+            waves.push(start..end);
+            start = end;
+        }
+        Ok(waves)
+    }
+
+    /// Where the wave ends that begins at `start`: the next rows of the sequence that fit the budget.
+    fn next_wave(&self, start: u64) -> Result<u64> {
         let (cuts, how) = (&self.request.cuts, &self.approach);
         let total = cuts.last().copied().unwrap_or(0);
         let mut rows = plan::first_guess(how.wave, &how.costs, &how.means, total - start);
@@ -102,15 +155,15 @@ impl Engine<'_> {
             // Ends with an output where it holds one, so that few outputs are cut in two.
             let whole = cuts[cuts.partition_point(|&c| c <= start + rows) - 1];
             if whole > start && whole < start + rows {
-                return Ok((start..whole, self.request.order.wave(start..whole)));
+                return Ok(whole);
             }
-            return Ok((start..start + rows, wave));
+            return Ok(start + rows);
         }
     }
 
     /// Hands the rows of a wave to the outputs that they belong to; `cut` is the one that the last wave ended in.
-    fn write_wave(&self, cut: &mut Option<Open>, held: &Held) -> Result<()> {
-        let Held { rows, wave, blocks } = held;
+    fn write_wave(&self, cut: &mut Option<OpenOutput>, held: &HeldWave) -> Result<()> {
+        let HeldWave { rows, wave, blocks } = held;
         let cuts = &self.request.cuts;
         let first = cuts.partition_point(|&c| c <= rows.start) - 1;
         let last = cuts.partition_point(|&c| c < rows.end) - 1;
@@ -120,24 +173,24 @@ impl Engine<'_> {
             &wave.picks[(start - rows.start) as usize..(end - rows.start) as usize]
         };
         let outputs: Vec<usize> = (first..=last).collect();
-        for batch in outputs.chunks(together()) {
-            let mut opened = vec![];
-            for &output in batch {
-                opened.push(match cut.take() {
-                    Some(open) => open,
-                    None => {
-                        let whole = cuts[output] >= rows.start && cuts[output + 1] <= rows.end;
-                        self.open(output, blocks, whole.then(|| here(output)))?
-                    }
-                });
-            }
-            let leaves = self.leaves();
-            self.fill(&mut opened, |group, writers, place| {
-                let picks = here(place.output);
-                group.append_picked(leaves, writers, blocks, picks, place.columns.as_ref())
+        let (leaves, groups) = (self.leaves(), &self.groups);
+        for batch in outputs.chunks(self.together()) {
+            let opened = batch.iter().map(|&output| match cut.take() {
+                Some(open) => Ok(open),
+                None => {
+                    let is_whole = cuts[output] >= rows.start && cuts[output + 1] <= rows.end;
+                    self.open(output, is_whole.then(|| (blocks.as_slice(), here(output))))
+                }
+            });
+            let mut opened = opened.collect::<Result<Vec<_>>>()?;
+            self.fill(&mut opened, |open| {
+                let picks = here(open.output);
+                open.each_group(groups, |group, writers, columns| {
+                    group.append_picked(leaves, writers, blocks, picks, columns)
+                })
             })?;
             for open in opened {
-                if cuts[open.place.output + 1] <= rows.end {
+                if cuts[open.output + 1] <= rows.end {
                     self.close(open)?
                 } else {
                     *cut = Some(open)

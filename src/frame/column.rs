@@ -11,10 +11,10 @@ use crate::anndata::{columns, heal};
 use crate::dtype::ints;
 use crate::report::once::warn_once;
 use crate::rows::block::Block;
-use crate::rows::leaf::{Leaf, Source};
+use crate::rows::leaf::{Leaf, LeafKind};
 use crate::rows::ranges::blocks;
 use crate::store::spec::{Attrs, Dtype};
-use crate::store::{Group, Node};
+use crate::store::{Array, Group, Node};
 
 /// One column, or the index, of a frame. One value for each row: what has more is not a column but belongs in obsm.
 pub struct Column {
@@ -29,7 +29,7 @@ pub struct Column {
 pub enum ColumnKind {
     Plain,
     /// Values some of which a mask takes away.
-    Nullable(Leaf),
+    Nullable(Box<Leaf>),
     Categorical {
         categories: Box<Column>,
         ordered: bool,
@@ -41,12 +41,7 @@ impl Column {
     pub fn open(node: Node) -> Result<Column> {
         let group = match node {
             Node::Array(array) => {
-                let source = if array.spec().dtype.is_string() {
-                    Source::Text(array)
-                } else {
-                    Source::Fixed(array)
-                };
-                return Column::plain(source);
+                return Column::plain(array);
             }
             Node::Group(group) => group,
         };
@@ -61,7 +56,7 @@ impl Column {
                 };
                 ("codes", kind)
             }
-            Encoding::Nullable => ("values", ColumnKind::Nullable(mask_of(&group)?)),
+            Encoding::Nullable => ("values", ColumnKind::Nullable(Box::new(mask_of(&group)?))),
             Encoding::Unknown(name) => {
                 bail!("Its encoding '{name}' cannot be merged; remove the column first")
             }
@@ -77,14 +72,14 @@ impl Column {
 
     /// A column of a frame of an old layout.
     pub fn open_old(column: older::OldColumn) -> Result<Column> {
-        let (source, categories) = match column.layout {
-            ColumnLayout::Old(source, categories) => (source, categories),
+        let (values, categories) = match column.layout {
+            ColumnLayout::Old(values, categories) => (values, categories),
             ColumnLayout::Current(parent) => {
                 let node = parent.get(&column.name)?;
                 return Column::open(node.context("It is missing")?);
             }
         };
-        let plain = Column::plain(source.into_source())?;
+        let plain = Column::plain(values)?;
         let Some(older::OldCategories {
             parent,
             name,
@@ -103,11 +98,10 @@ impl Column {
         Column { kind, ..plain }.checked()
     }
 
-    fn plain(source: Source) -> Result<Column> {
-        if let Source::Fixed(array) = &source
-            && array.spec().dtype != *array.spec().dtype.as_read()
-        {
-            let (path, dtype) = (array.path(), &array.spec().dtype);
+    fn plain(array: Array) -> Result<Column> {
+        let dtype = &array.spec().dtype;
+        if dtype != dtype.as_read() {
+            let path = array.path();
             warn_once(format!(
                 "'{path}' is {dtype}; its codes are taken, as anndata does"
             ));
@@ -117,7 +111,7 @@ impl Column {
             values: Leaf {
                 path: String::new(),
                 attrs: Attrs::default(),
-                source,
+                kind: LeafKind::of_array(array),
             },
             kind: ColumnKind::Plain,
         };
@@ -126,14 +120,13 @@ impl Column {
 
     fn checked(self) -> Result<Column> {
         let dtype = self.stored();
-        let of_bytes = matches!((dtype, &self.kind), (Dtype::Hdf5 { .. }, ColumnKind::Plain));
+        let of_bytes = dtype.is_bytes() && matches!(self.kind, ColumnKind::Plain);
         ensure!(
             dtype.is_string() || dtype.kind().is_some() || of_bytes,
             "Its values, {dtype}, cannot be merged; remove the column first"
         );
-        let items = match &self.values.source {
-            Source::Fixed(array) | Source::Text(array) => array.spec().row_items(),
-            Source::Field(_, field) => field.items(),
+        let items = match &self.values.kind {
+            LeafKind::Fixed(array) | LeafKind::Text(array) => array.spec().row_items(),
             _ => 0,
         };
         ensure!(
@@ -148,7 +141,7 @@ impl Column {
                     found == rows,
                     "Its mask has {found} rows, its values {rows}"
                 );
-                let is_mask = matches!(&mask.source, Source::Fixed(_) | Source::Mask(_));
+                let is_mask = matches!(&mask.kind, LeafKind::Fixed(_) | LeafKind::Mask(_));
                 ensure!(is_mask, "Its mask does not hold bools");
             }
             ColumnKind::Categorical { .. } => {
@@ -185,9 +178,8 @@ impl Column {
     }
 
     fn stored(&self) -> &Dtype {
-        match &self.values.source {
-            Source::Fixed(array) | Source::Text(array) => array.spec().dtype.as_read(),
-            Source::Field(_, field) => field.dtype.as_read(),
+        match &self.values.kind {
+            LeafKind::Fixed(array) | LeafKind::Text(array) => array.spec().dtype.as_read(),
             _ => &Dtype::String,
         }
     }
@@ -218,6 +210,14 @@ impl Column {
     /// All values, for what is small: categories.
     pub fn read_all(&self) -> Result<Values> {
         self.read(0..self.rows())
+    }
+
+    /// The first values, `most` of them, as text, for people.
+    pub fn first(&self, most: u64) -> Result<Vec<String>> {
+        let values = self.read(0..self.rows().min(most))?;
+        let text = values.cast(&Dtype::String)?.data;
+        let texts = (0..text.len()).map(|i| String::from_utf8_lossy(text.get(i)).into_owned());
+        Ok(texts.collect())
     }
 
     /// The code of each row; `u64::MAX` where it is missing.
@@ -267,14 +267,14 @@ fn mask_of(group: &Group) -> Result<Leaf> {
     let Some(Node::Array(mask)) = group.get("mask")? else {
         bail!("It has no array 'mask'");
     };
-    let source = if heal::is_mask(&mask) {
-        Source::Fixed(mask)
+    let kind = if heal::is_mask(&mask) {
+        LeafKind::Fixed(mask)
     } else {
-        Source::Mask(mask)
+        LeafKind::Mask(mask)
     };
     Ok(Leaf {
         path: String::new(),
         attrs: Attrs::default(),
-        source,
+        kind,
     })
 }

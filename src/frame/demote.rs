@@ -13,7 +13,7 @@ use tracing::info;
 use super::categories::Categories;
 use super::column::Column;
 use super::distinct;
-use super::unify::ColumnPlan;
+use super::plain::ValuesPlan;
 use super::values::{Data, Values};
 use crate::anndata::elements::MissingText;
 use crate::anndata::encoding::extras;
@@ -29,7 +29,7 @@ pub struct Demoted<'a> {
     column: &'a Column,
     /// The type of its categories, of text that is numbers that of the numbers.
     of_categories: Dtype,
-    plan: ColumnPlan,
+    plan: ValuesPlan,
 }
 
 impl Demoted<'_> {
@@ -45,7 +45,7 @@ impl Demoted<'_> {
             let unused = rows.map(|c| !is_set(&used, c as usize));
             values.missing = unused.collect();
             for (plan, fits) in plans.iter().zip(&mut fits) {
-                *fits = *fits && values.clone().cast(&dtype_of(plan)).is_ok();
+                *fits = *fits && values.clone().cast(&plan.dtype()).is_ok();
             }
         }
         let mut plans = plans.into_iter().zip(fits);
@@ -57,7 +57,7 @@ impl Demoted<'_> {
         })
     }
 
-    /// As [`ColumnPlan::plain`], for the column `name` of obs.
+    /// As [`ValuesPlan::plain`], for the column `name` of obs.
     pub fn plain(self, texts: Option<&MissingText>, name: &str) -> Result<Self> {
         let plan = self.plan.plain(texts, &format!("obs/{name}"))?;
         Ok(Demoted { plan, ..self })
@@ -83,7 +83,7 @@ impl Demoted<'_> {
     }
 
     fn read(&self, rows: Range<u64>) -> Result<Values> {
-        let (categories, dtype) = (self.column.values_or_categories(), dtype_of(&self.plan));
+        let (categories, dtype) = (self.column.values_or_categories(), self.plan.dtype());
         let codes = self.column.codes(rows)?;
         let mut order: Vec<(u64, u32)> = codes.iter().copied().zip(0..).collect();
         order.par_sort_unstable();
@@ -129,7 +129,7 @@ pub struct United {
     categories: Categories,
     /// Of each category.
     values: Data,
-    pub plan: Box<ColumnPlan>,
+    pub plan: ValuesPlan,
 }
 
 impl United {
@@ -145,7 +145,7 @@ impl United {
         }
         let mut plans = candidates(&parsed.data.dtype(), missing).into_iter();
         let fits = plans.find_map(|plan| {
-            let values = parsed.clone().cast(&dtype_of(&plan)).ok()?;
+            let values = parsed.clone().cast(&plan.dtype()).ok()?;
             Some((plan, values.data))
         });
         let (plan, values) = fits.context("No type holds its categories")?;
@@ -153,8 +153,14 @@ impl United {
         Ok(United {
             categories,
             values,
-            plan: Box::new(plan),
+            plan,
         })
+    }
+
+    /// As [`ValuesPlan::plain`].
+    pub fn plain(self, texts: Option<&MissingText>, name: &str) -> Result<United> {
+        let plan = self.plan.plain(texts, name)?;
+        Ok(United { plan, ..self })
     }
 
     /// The categories, to encode columns by.
@@ -186,8 +192,8 @@ impl United {
 }
 
 /// As the Python tool says it.
-fn tell(name: &str, categories: u64, most: u64, plan: &ColumnPlan) {
-    let kind = match dtype_of(plan) {
+fn tell(name: &str, categories: u64, most: u64, plan: &ValuesPlan) {
+    let kind = match plan.dtype() {
         dtype if dtype.is_string() => "string".into(),
         dtype => format!("numeric ({dtype})"),
     };
@@ -197,30 +203,21 @@ fn tell(name: &str, categories: u64, most: u64, plan: &ColumnPlan) {
 }
 
 /// In what a column may be stored, best first.
-fn candidates(dtype: &Dtype, missing: bool) -> Vec<ColumnPlan> {
-    let nullable = |dtype, kind| ColumnPlan::Nullable(dtype, Attrs::encoding(kind, "0.1.0"));
+fn candidates(dtype: &Dtype, missing: bool) -> Vec<ValuesPlan> {
+    let nullable = |dtype, kind| ValuesPlan::Nullable(dtype, Attrs::encoding(kind, "0.1.0"));
     let (int32, float32) = (Dtype::native(Kind::Int, 4), Dtype::native(Kind::Float, 4));
     match (dtype.kind(), missing) {
         (Some(Kind::Float), _) => {
-            vec![ColumnPlan::Plain(float32), ColumnPlan::Plain(dtype.clone())]
+            vec![ValuesPlan::Plain(float32), ValuesPlan::Plain(dtype.clone())]
         }
-        (Some(_), false) => vec![ColumnPlan::Plain(int32), ColumnPlan::Plain(dtype.clone())],
+        (Some(_), false) => vec![ValuesPlan::Plain(int32), ValuesPlan::Plain(dtype.clone())],
         (Some(_), true) => vec![
-            ColumnPlan::Plain(float32),
-            ColumnPlan::Plain(Dtype::FLOAT64),
+            ValuesPlan::Plain(float32),
+            ValuesPlan::Plain(Dtype::FLOAT64),
             nullable(dtype.clone(), "nullable-integer"),
         ],
-        (None, false) => vec![ColumnPlan::Plain(Dtype::String)],
+        (None, false) => vec![ValuesPlan::Plain(Dtype::String)],
         (None, true) => vec![nullable(Dtype::String, "nullable-string-array")],
-    }
-}
-
-fn dtype_of(plan: &ColumnPlan) -> Dtype {
-    match plan {
-        ColumnPlan::Plain(dtype) | ColumnPlan::Nullable(dtype, _) => dtype.clone(),
-        ColumnPlan::Filled(_) => Dtype::String,
-        ColumnPlan::Categorical(categories) => categories.code_dtype(),
-        ColumnPlan::United(united) => dtype_of(&united.plan),
     }
 }
 

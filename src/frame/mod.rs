@@ -10,6 +10,7 @@ pub mod dataframe;
 pub mod demote;
 pub mod digest;
 pub mod distinct;
+pub mod plain;
 pub mod survey;
 pub mod unify;
 pub mod unsound;

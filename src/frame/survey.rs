@@ -211,9 +211,10 @@ fn candidates(dtypes: &[Dtype]) -> Vec<Dtype> {
     if dtypes.iter().any(is_bool) && !dtypes.iter().all(is_bool) {
         return vec![];
     }
-    // What only HDF5 can express stays as it is, or is not put together.
-    if let [only @ Dtype::Hdf5 { .. }] = dtypes {
-        return vec![only.clone()];
+    // What no other type holds stays as it is, or is not put together.
+    match dtypes {
+        [only] if only.is_bytes() => return vec![only.clone()],
+        _ => {}
     }
     let Some(numpy) = promote::result_type(dtypes) else {
         return vec![];

@@ -14,22 +14,19 @@ use tracing::info;
 use super::categories::{Categories, Union};
 use super::column::Column;
 use super::demote::United;
+use super::plain::{self, ValuesPlan, Writer};
 use super::survey::Survey;
 use super::values::{Data, Values};
 use crate::anndata::elements::MissingText;
-use crate::dtype::promote;
-use crate::report::failure::Failure;
-use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype, Kind, Strings};
-use crate::store::{Appender, Group, Rows};
+use crate::store::Group;
+use crate::store::spec::{Attr, Attrs, Dtype, Kind};
+
+/// The code of what is missing.
+const MISSING: i32 = -1;
 
 /// What a merged column is.
 pub enum ColumnPlan {
-    /// Numbers or text; what is missing is NaN.
-    Plain(Dtype),
-    /// Integers, bools or text with a mask, and the attributes of their group.
-    Nullable(Dtype, Attrs),
-    /// Text, with this in the place of what is missing.
-    Filled(String),
+    Values(ValuesPlan),
     Categorical(Categories),
     /// What would be categorical, but has too many categories.
     United(United),
@@ -48,16 +45,16 @@ impl ColumnPlan {
             return Ok(if missing || survey.nan {
                 ColumnPlan::nullable(Dtype::String, &survey)
             } else {
-                ColumnPlan::Plain(Dtype::String)
+                ColumnPlan::of_type(Dtype::String)
             });
         };
         let holds_nan = matches!(dtype.kind(), Some(Kind::Float | Kind::Complex));
         if holds_nan || !missing {
-            return Ok(ColumnPlan::Plain(dtype));
+            return Ok(ColumnPlan::of_type(dtype));
         }
         refuse_bytes(std::slice::from_ref(&dtype))?;
         if dtype.is_integer() && !survey.nullable && survey.fits(&Dtype::FLOAT64) {
-            return Ok(ColumnPlan::Plain(Dtype::FLOAT64));
+            return Ok(ColumnPlan::of_type(Dtype::FLOAT64));
         }
         Ok(ColumnPlan::nullable(dtype, &survey))
     }
@@ -99,31 +96,21 @@ impl ColumnPlan {
         if let Some(mark) = survey.mark() {
             attrs.set("na-value", mark.clone());
         }
-        ColumnPlan::Nullable(dtype, attrs)
+        ColumnPlan::Values(ValuesPlan::Nullable(dtype, attrs))
     }
 
-    /// Text without a mask where `texts` asks for that; `name` is for messages.
-    ///
-    /// # Errors
-    /// Text with a mask, where nothing is to be written in the place of what is missing.
+    /// Values of this type, none of which is missing where it has no NaN.
+    pub fn of_type(dtype: Dtype) -> ColumnPlan {
+        ColumnPlan::Values(ValuesPlan::Plain(dtype))
+    }
+
+    /// As [`ValuesPlan::plain`].
     pub fn plain(self, texts: Option<&MissingText>, name: &str) -> Result<ColumnPlan> {
-        let Some(missing) = texts else {
-            return Ok(self);
-        };
-        match self {
-            ColumnPlan::Nullable(dtype, _) if dtype.is_string() => match missing {
-                Some(text) => Ok(ColumnPlan::Filled(text.clone())),
-                None => bail!(Failure::value(format!(
-                    "'{name}' will have missing values, for which plain strings have no form; give --missing-as TEXT, \
-                     or --drop {name}"
-                ))),
-            },
-            ColumnPlan::United(mut united) => {
-                united.plan = Box::new(united.plan.plain(texts, name)?);
-                Ok(ColumnPlan::United(united))
-            }
-            other => Ok(other),
-        }
+        Ok(match self {
+            ColumnPlan::Values(plan) => ColumnPlan::Values(plan.plain(texts, name)?),
+            ColumnPlan::United(united) => ColumnPlan::United(united.plain(texts, name)?),
+            categorical => categorical,
+        })
     }
 
     /// A categorical column of the texts `keys`, each once.
@@ -165,78 +152,35 @@ impl ColumnPlan {
             ColumnPlan::United(united) => {
                 united.decode(&united.categories().encode_values(values)?)
             }
-            ColumnPlan::Plain(dtype) => with_nan(values.cast(dtype)?),
-            ColumnPlan::Filled(text) => filled(&values.cast(&Dtype::String)?, text),
-            ColumnPlan::Nullable(dtype, _) => {
-                let mut values = values.cast(dtype)?;
-                values.missing.resize(values.data.len(), false);
-                Ok(values)
-            }
+            ColumnPlan::Values(plan) => plan.convert(values),
         }
     }
 
     /// As many missing values.
     pub fn missing(&self, rows: usize) -> Result<Values> {
-        let (dtype, byte) = match self {
-            ColumnPlan::Plain(dtype) | ColumnPlan::Nullable(dtype, _) => (dtype.clone(), 0),
-            ColumnPlan::Categorical(categories) => (categories.code_dtype(), 0xff),
-            ColumnPlan::United(united) => return united.plan.missing(rows),
-            ColumnPlan::Filled(text) => {
-                let texts = std::iter::repeat_n(text.as_bytes(), rows);
-                return Ok(Data::Text(texts.collect()).into());
-            }
-        };
-        let data = if dtype.is_string() {
-            Data::Text(Strings {
-                ends: vec![0; rows],
-                bytes: vec![],
-            })
-        } else {
-            Data::Numbers {
-                bytes: vec![byte; rows * dtype.size()],
-                dtype,
-            }
-        };
-        let missing = vec![true; rows];
         match self {
-            ColumnPlan::Plain(_) => with_nan(Values { data, missing }),
-            ColumnPlan::Nullable(..) => Ok(Values { data, missing }),
-            ColumnPlan::Categorical(_) | ColumnPlan::United(_) | ColumnPlan::Filled(_) => {
-                Ok(data.into())
-            }
+            ColumnPlan::Values(plan) => plan.missing(rows),
+            ColumnPlan::United(united) => united.plan.missing(rows),
+            ColumnPlan::Categorical(categories) => Ok(categories.repeat(MISSING, rows)),
         }
     }
 
     /// Creates the column for `rows` rows.
     pub fn create(&self, out: &Group, path: &str, rows: u64) -> Result<Writer> {
-        let (values, mask) = match self {
-            ColumnPlan::Plain(dtype) => (array(out, path, rows, dtype)?, None),
-            ColumnPlan::Filled(_) => (array(out, path, rows, &Dtype::String)?, None),
-            ColumnPlan::Nullable(dtype, attrs) => {
-                out.create_group(path, attrs)?;
-                let values = array(out, &format!("{path}/values"), rows, dtype)?;
-                let mask = array(out, &format!("{path}/mask"), rows, &Dtype::BOOL)?;
-                (values, Some(mask))
-            }
+        let categories = match self {
+            ColumnPlan::Values(plan) => return plan.create(out, path, rows),
             ColumnPlan::United(united) => return united.plan.create(out, path, rows),
-            ColumnPlan::Categorical(categories) => {
-                let attrs = Attrs::encoding("categorical", "0.2.0");
-                out.create_group(path, &attrs.with("ordered", Attr::bool(categories.ordered)))?;
-                let all = categories.values();
-                let to = format!("{path}/categories");
-                let mut writer = array(out, &to, all.len() as u64, &all.dtype())?;
-                append(&mut writer, all)?;
-                writer.finish()?;
-                let codes = array(
-                    out,
-                    &format!("{path}/codes"),
-                    rows,
-                    &categories.code_dtype(),
-                )?;
-                (codes, None)
-            }
+            ColumnPlan::Categorical(categories) => categories,
         };
-        Ok(Writer { values, mask })
+        let attrs = Attrs::encoding("categorical", "0.2.0");
+        out.create_group(path, &attrs.with("ordered", Attr::bool(categories.ordered)))?;
+        let all = categories.values();
+        let to = format!("{path}/categories");
+        let mut writer = plain::array(out, &to, all.len() as u64, &all.dtype())?;
+        plain::append(&mut writer, all)?;
+        writer.finish()?;
+        let (codes, dtype) = (format!("{path}/codes"), categories.code_dtype());
+        Ok(Writer::of(plain::array(out, &codes, rows, &dtype)?))
     }
 }
 
@@ -262,85 +206,9 @@ impl Conversion<'_> {
     }
 }
 
-/// A merged column that is being written.
-pub struct Writer {
-    values: Appender,
-    mask: Option<Appender>,
-}
-
-impl Writer {
-    /// Appends what [`Conversion::read`], [`ColumnPlan::convert`] and [`ColumnPlan::missing`] give.
-    pub fn append(&mut self, values: &Values) -> Result<()> {
-        append(&mut self.values, &values.data)?;
-        let Some(mask) = &mut self.mask else {
-            return Ok(());
-        };
-        let bytes: Vec<u8> = values.missing.iter().map(|m| *m as u8).collect();
-        mask.append(&bytes)
-    }
-
-    pub fn finish(self) -> Result<()> {
-        self.values.finish()?;
-        self.mask.map_or(Ok(0), Appender::finish).map(drop)
-    }
-}
-
-/// Creates an array of one axis.
-pub fn array(out: &Group, path: &str, rows: u64, dtype: &Dtype) -> Result<Appender> {
-    let kind = if dtype.is_string() {
-        "string-array"
-    } else {
-        "array"
-    };
-    let spec = ArraySpec::new(vec![rows], dtype.clone());
-    out.create_array(path, &spec, Rows::Known, &Attrs::encoding(kind, "0.2.0"))
-}
-
-fn append(writer: &mut Appender, data: &Data) -> Result<()> {
-    match data {
-        Data::Numbers { bytes, .. } => writer.append(bytes),
-        Data::Text(strings) => writer.append_strings(strings),
-    }
-}
-
-/// Puts NaN where a value is missing. In a type without NaN nothing may be missing.
-fn with_nan(mut values: Values) -> Result<Values> {
-    if !values.missing.contains(&true) {
-        values.missing.clear();
-        return Ok(values);
-    }
-    match &mut values.data {
-        Data::Numbers { dtype, bytes } => {
-            let nan = promote::nan(dtype)?;
-            let stored = bytes.chunks_exact_mut(nan.len()).zip(&values.missing);
-            let masked = stored.filter(|(_, missing)| **missing);
-            masked.for_each(|(value, _)| value.copy_from_slice(&nan));
-        }
-        Data::Text(_) => bail!("Text is missing where none was when it was read first"),
-    }
-    values.missing.clear();
-    Ok(values)
-}
-
-/// Texts with `text` in the place of those that are missing.
-fn filled(values: &Values, text: &str) -> Result<Values> {
-    let Data::Text(texts) = &values.data else {
-        bail!("Numbers where text is expected");
-    };
-    let each = texts.iter().enumerate();
-    let filled = each.map(|(row, own)| {
-        if values.is_missing(row) {
-            text.as_bytes()
-        } else {
-            own
-        }
-    });
-    Ok(Data::Text(filled.collect()).into())
-}
-
-/// An error where values that only HDF5 can express would have to become others, or be missing.
+/// An error where values that no other type holds would have to become others, or be missing.
 fn refuse_bytes(dtypes: &[Dtype]) -> Result<()> {
-    if let Some(dtype) = dtypes.iter().find(|d| matches!(d, Dtype::Hdf5 { .. })) {
+    if let Some(dtype) = dtypes.iter().find(|d| d.is_bytes()) {
         bail!(
             "Values of {dtype} merge only where every input has the same; remove the column first"
         );

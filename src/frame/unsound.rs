@@ -6,11 +6,18 @@ use super::column::{Column, ColumnKind};
 use super::dataframe::Frame;
 use super::distinct;
 use crate::anndata::encoding::Encoding;
+use crate::anndata::heal;
+use crate::anndata::select::holds_types_alone;
 use crate::report::once::warn_once;
 use crate::store::{Group, Node};
 
-/// Looks at the columns of obs and var, and at the frames below obsm and varm.
+/// Looks at the names at the root, at the columns of obs and var, and at the frames below obsm and varm.
 pub fn warn(root: &Group) -> Result<()> {
+    for name in root.names()? {
+        if !is_part(&name) && !holds_types_alone(root.get(&name)?)? {
+            tell(&name, "is no part of an AnnData file");
+        }
+    }
     for (frame, folder) in [("obs", "obsm"), ("var", "varm")] {
         if let Some(Node::Group(group)) = root.get(frame)? {
             for name in group.names()? {
@@ -28,6 +35,14 @@ pub fn warn(root: &Group) -> Result<()> {
     Ok(())
 }
 
+/// Whether anndata knows a name at the root, of older layouts too.
+pub fn is_part(name: &str) -> bool {
+    const PARTS: [&str; 10] = [
+        "X", "layers", "obs", "obsm", "obsp", "raw", "uns", "var", "varm", "varp",
+    ];
+    PARTS.contains(&name) || name.starts_with("raw.")
+}
+
 /// pandas takes no categories that are missing values, or twice there.
 fn categories(path: &str, node: Node) -> Result<()> {
     let is_categorical = Encoding::of(&node)? == Encoding::Categorical;
@@ -41,6 +56,7 @@ fn categories(path: &str, node: Node) -> Result<()> {
         tell(path, "has no 'ordered'");
         return Ok(());
     }
+    let is_healed = heal::missing_level(group)?.is_some();
     let ColumnKind::Categorical { categories, .. } = Column::open(node)?.kind else {
         return Ok(());
     };
@@ -49,7 +65,7 @@ fn categories(path: &str, node: Node) -> Result<()> {
     let count = keys.len();
     keys.sort_unstable();
     keys.dedup();
-    if values.missing.contains(&true) {
+    if values.missing.contains(&true) && !is_healed {
         tell(path, "has a missing value among its categories");
     } else if keys.len() < count {
         tell(path, "has a category twice");

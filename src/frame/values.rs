@@ -34,6 +34,21 @@ impl Data {
         }
     }
 
+    /// So many values that are 0, or empty text.
+    pub fn nothing(dtype: &Dtype, rows: usize) -> Data {
+        if dtype.is_string() {
+            Data::Text(Strings {
+                ends: vec![0; rows],
+                bytes: vec![],
+            })
+        } else {
+            Data::Numbers {
+                dtype: dtype.clone(),
+                bytes: vec![0; rows * dtype.size()],
+            }
+        }
+    }
+
     /// The type of the values, whatever width text had on disk.
     pub fn dtype(&self) -> Dtype {
         match self {

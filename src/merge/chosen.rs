@@ -4,11 +4,13 @@
 //! A list may have values of a column of var in place of names. Each input is told in the first pass; the names of its
 //! genes are what is decided on in the end ([`ChosenGenes`]).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::cells::expr::TypedExpr;
 use crate::cells::key::Key;
@@ -17,7 +19,7 @@ use crate::cells::{Obs, eval};
 use crate::frame::dataframe::Frame;
 use crate::report::failure::Failure;
 use crate::report::near::{listed, near};
-use crate::report::words::{count, thousands};
+use crate::report::words::{clause, count, thousands};
 use crate::store::spec::Strings;
 
 /// What the user asked for.
@@ -28,8 +30,15 @@ pub struct GeneChoice {
     /// The column of var in which the names of the list are looked up; the index without it.
     pub column: Option<String>,
     pub expr: Option<TypedExpr>,
-    /// Whether a gene that an input lacks is filled in.
-    pub fill: bool,
+    pub lacking: Lacking,
+}
+
+/// What becomes of a listed gene that an input lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lacking {
+    Refuse,
+    Fill,
+    Skip,
 }
 
 /// The genes that are chosen from, as far as they are known.
@@ -47,7 +56,7 @@ pub struct Candidates {
 /// The genes that are kept, in order; `None` is all in the order of the join.
 pub struct ChosenGenes {
     pub list: Option<Strings>,
-    pub fill: bool,
+    pub lacking: Lacking,
     passes: Option<HashMap<Vec<u8>, bool>>,
 }
 
@@ -58,8 +67,18 @@ impl GeneChoice {
             "list": self.list.is_some(),
             "column": self.column,
             "where": self.expr.as_ref().map(|typed| &typed.text),
-            "fill": self.fill,
+            "lacking": match self.lacking {
+                Lacking::Refuse => "refuse",
+                Lacking::Fill => "fill",
+                Lacking::Skip => "skip",
+            },
         })
+    }
+
+    /// The columns of var that decide.
+    pub fn columns(&self) -> Vec<&str> {
+        let expr = self.expr.iter().flat_map(|typed| typed.expr.columns());
+        expr.chain(self.column.as_deref()).collect()
     }
 
     /// Reads the list, which may take `memory` bytes.
@@ -87,7 +106,7 @@ impl GeneChoice {
 impl Candidates {
     /// Whether genes that an input lacks are filled in.
     pub fn fills(&self) -> bool {
-        self.asked.fill
+        self.asked.lacking == Lacking::Fill
     }
 
     /// Looks at the genes of the next input.
@@ -160,19 +179,22 @@ impl Candidates {
             passes,
             values,
         } = self;
-        if let (Some(list), true, false) = (&list, asked.column.is_some(), asked.fill) {
+        let by_column = asked.column.is_some();
+        if let (Some(list), true) = (&list, by_column) {
             let lacking = named.iter().enumerate().filter(|(_, name)| name.is_none());
             let lacking: Vec<&[u8]> = lacking.map(|(number, _)| list.get(number)).collect();
-            refuse_lacking(&lacking, list.len(), &values)?;
+            asked.lacking.settle(&lacking, list.len(), &values)?;
         }
+        let skips = by_column && asked.lacking == Lacking::Skip;
         let list = list.map(|list| {
             let names = named.iter().enumerate();
+            let names = names.filter(|(_, name)| !skips || name.is_some());
             let names = names.map(|(at, name)| name.as_deref().unwrap_or(list.get(at)));
             names.collect()
         });
         Ok(ChosenGenes {
             list,
-            fill: asked.fill,
+            lacking: asked.lacking,
             passes: asked.expr.is_some().then_some(passes),
         })
     }
@@ -186,17 +208,53 @@ impl ChosenGenes {
     }
 }
 
-/// An error where names are lacking, of so many in the list; `known` are those that there are.
-pub fn refuse_lacking(lacking: &[&[u8]], of: usize, known: &[String]) -> Result<()> {
-    let names: Vec<_> = lacking
-        .iter()
-        .map(|name| String::from_utf8_lossy(name))
-        .collect();
-    let Some(first) = names.first() else {
-        return Ok(());
+/// What the first line of a list may say that is no gene.
+const HEADINGS: [&str; 8] = [
+    "gene",
+    "genes",
+    "gene_id",
+    "gene_ids",
+    "gene_name",
+    "gene_names",
+    "symbol",
+    "name",
+];
+
+impl Lacking {
+    /// Refuses names that are lacking, of so many in the list, or says that they are skipped; `known` are those that there
+    /// are.
+    pub fn settle(self, lacking: &[&[u8]], of: usize, known: &[String]) -> Result<()> {
+        let names: Vec<_> = lacking
+            .iter()
+            .map(|name| String::from_utf8_lossy(name))
+            .collect();
+        let is_all = names.len() == of;
+        match (self, names.first()) {
+            (Lacking::Fill, _) | (_, None) => {}
+            (Lacking::Skip, Some(_)) if !is_all => warn!(
+                "{} left out of --genes, which not every input has: {}",
+                clause(names.len() as u64, "gene", ("is", "are")),
+                listed(names.iter().map(|name| &**name), names.len())
+            ),
+            (_, Some(first)) => bail!(refusal(first, &names, of, known)),
+        }
+        Ok(())
+    }
+}
+
+/// The error of names that are lacking, and what to do.
+fn refusal(first: &str, names: &[Cow<str>], of: usize, known: &[String]) -> Failure {
+    let is_table = names.iter().any(|name| name.contains([',', '\t', ';']));
+    let is_heading = names.len() == 1 && HEADINGS.contains(&first.to_lowercase().as_str());
+    let advice = if is_table {
+        "the list has one name a line, and no other columns"
+    } else if is_heading {
+        "the list has no heading"
+    } else {
+        "--missing-genes fill keeps them, as 0 in X and layers, skip goes without"
     };
-    bail!(Failure::key(format!(
-        "Of {} in --genes, {} not in every input: {}{}; --missing-genes fill keeps them, as 0 in X and layers",
+    Failure::key(format!(
+        "Of {} in --genes, {} not in every input: {}{}; {advice}",
         count(of as u64, "gene"),
         match names.len() {
             1 => "1 is".to_owned(),
@@ -204,5 +262,5 @@ pub fn refuse_lacking(lacking: &[&[u8]], of: usize, known: &[String]) -> Result<
         },
         listed(names.iter().map(|name| &**name), names.len()),
         near(first, known)
-    )))
+    ))
 }

@@ -1,4 +1,8 @@
 //! What the result of a merge will be, decided when all inputs are known and before a byte is written.
+//!
+//! Nothing is read here but what [`Scan`] has noted: shapes and types of arrays, names of genes, surveys of columns.
+//! Each element is kept as a plan, or named in one warning. What needs values to decide, as columns whose categories
+//! differ or what inputs agree on over genes, asks for a second look at all of them ([`Outline::reopen`]).
 
 use std::collections::BTreeMap;
 
@@ -110,7 +114,8 @@ impl Outline {
     fn tell_genes(&self) {
         let joined = &self.genes.joined;
         let [all, any] = [joined.in_all, joined.in_any].map(|n| thousands(n as u64));
-        info!("Genes: {all} in all files, {any} in any");
+        let kept = thousands(joined.index.len() as u64);
+        info!("Genes: {all} in all files, {any} in any; the result has {kept}");
         if let Some(reason) = joined.suspicion {
             let common = match joined.in_all {
                 0 => "No gene is".to_owned(),
@@ -125,13 +130,6 @@ impl Outline {
 
     pub fn cells(&self) -> u64 {
         self.inputs.iter().map(|input| input.cells).sum()
-    }
-
-    /// What the arrays take in an HDF5 file without compression, at the least.
-    pub fn least_bytes(&self) -> u64 {
-        let plans = self.arrays.values().map(|(plan, _)| plan);
-        let bytes = plans.map(|plan| plan.least_bytes(self.cells()));
-        bytes.fold(0, u64::saturating_add)
     }
 
     /// About what the largest CSC matrix puts into scratch while it is turned.

@@ -13,6 +13,7 @@ use crate::store::spec::{Attr, Attrs};
 use crate::store::{Group, Node};
 
 #[derive(Default)]
+/// The attributes of all inputs, by element.
 pub struct Extras {
     /// By path, the elements of the inputs.
     elements: BTreeMap<String, Tally>,
@@ -30,6 +31,7 @@ struct Tally {
 }
 
 impl Extras {
+    /// Notes those of an input. No value of an array is read.
     pub fn add(&mut self, input: &Input) -> Result<()> {
         let root = &input.root;
         self.note("", &root.attrs()?);

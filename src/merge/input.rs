@@ -14,6 +14,7 @@ use crate::rows::leaf::Leaf;
 use crate::store::spec::Dtype;
 use crate::store::{self, Access, Group, Node};
 
+/// One of the inputs, of which a few are open at a time.
 pub struct Input {
     /// As the user gave it.
     pub name: String,
@@ -68,13 +69,14 @@ impl Input {
         Ok(csc.map(|(_, matrix)| Shape::of_sparse(matrix)))
     }
 
-    pub fn rows_of(&self, path: &str) -> stack::Input<'_> {
+    /// The rows of the array at `path`, or as many without values where there is none.
+    pub fn rows_of(&self, path: &str) -> stack::InputRows<'_> {
         if let Some(leaf) = self.leaf(path) {
-            return stack::Input::of(leaf);
+            return stack::InputRows::of(leaf);
         }
         match self.selection.csc.iter().find(|(p, _)| p == path) {
-            Some((_, matrix)) => stack::Input::Csc(matrix),
-            None => stack::Input::Absent(self.cells()),
+            Some((_, matrix)) => stack::InputRows::Csc(matrix),
+            None => stack::InputRows::Absent(self.cells()),
         }
     }
 

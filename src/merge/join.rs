@@ -1,16 +1,21 @@
 //! The genes of many files as one list, and where the columns of each file go in it.
+//!
+//! One file is added after another, and each name is held once, with a number. Most files have the genes of the first
+//! in its order, which is seen in one pass over the names; for others a table says for each column where it goes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use super::chosen::{self, ChosenGenes};
+use super::chosen::{ChosenGenes, Lacking};
 use super::mismatch;
 use crate::report::failure::Failure;
+use crate::report::near::and_more;
 use crate::store::spec::Strings;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which genes the result has.
 pub enum Join {
     /// The genes of every file, in the order of the first.
     Inner,
@@ -194,19 +199,14 @@ impl Joiner {
             }
         };
         if let Some(chosen) = chosen {
-            self.refuse_lacking(&kept, chosen)?;
+            self.settle_lacking(&kept, chosen)?;
+            kept.retain(|number| chosen.lacking != Lacking::Skip || self.is_in_all(*number));
             kept.retain(|number| chosen.passes(&self.genes[*number as usize].name));
             self.refuse_doubled(&kept)?;
         }
-        ensure!(
-            !kept.is_empty() || self.genes.is_empty(),
-            Failure::value(format!(
-                "No gene is in every input{}; use --join outer to keep those of any",
-                suspicion
-                    .flatten()
-                    .map_or(String::new(), |reason| format!(": {reason}"))
-            ))
-        );
+        if kept.is_empty() && !self.genes.is_empty() {
+            bail!(none_left(chosen.is_some(), suspicion.flatten()));
+        }
         let mut places = vec![None; self.genes.len()];
         for (number, at) in kept.iter().zip(0..) {
             places[*number as usize] = Some(at);
@@ -258,9 +258,9 @@ impl Joiner {
         )))
     }
 
-    /// An error for listed genes that are not in all files, unless they are filled in.
-    fn refuse_lacking(&self, listed: &[u32], chosen: &ChosenGenes) -> Result<()> {
-        if chosen.list.is_none() || chosen.fill {
+    /// Settles what becomes of listed genes that are not in all files.
+    fn settle_lacking(&self, listed: &[u32], chosen: &ChosenGenes) -> Result<()> {
+        if chosen.list.is_none() {
             return Ok(());
         }
         let lacking = listed.iter().filter(|number| !self.is_in_all(**number));
@@ -272,7 +272,8 @@ impl Joiner {
         }
         let known = (0..).zip(&self.genes).filter(|(n, _)| self.is_in_all(*n));
         let known = known.map(|(_, gene)| String::from_utf8_lossy(&gene.name).into_owned());
-        chosen::refuse_lacking(&lacking, listed.len(), &known.collect::<Vec<_>>())
+        let known: Vec<String> = known.collect();
+        chosen.lacking.settle(&lacking, listed.len(), &known)
     }
 
     /// What makes the names of the first file differ from those that it lacks, which were numbered after them.
@@ -289,10 +290,7 @@ impl Joiner {
             .take(5)
             .map(|n| format!("{:?}", name(n)))
             .collect();
-        let more = match twice.len() {
-            0..=5 => String::new(),
-            n => format!(" and {} more", n - 5),
-        };
+        let more = and_more(twice.len() - shown.len());
         format!(
             "{file}: gene names in var occur twice: {}{more}; the genes of the inputs differ, so each must be unique: \
              call var_names_make_unique() on that file first",
@@ -354,6 +352,18 @@ impl ColumnMap {
         }
         sources
     }
+}
+
+/// The error where no gene is left.
+fn none_left(are_chosen: bool, reason: Option<&str>) -> Failure {
+    if are_chosen {
+        return Failure::value("No gene is left by --genes and --var-where".into());
+    }
+    let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+    let what = "No gene is in every input";
+    Failure::value(format!(
+        "{what}{reason}; use --join outer to keep those of any"
+    ))
 }
 
 #[cfg(test)]

@@ -1,41 +1,38 @@
 //! Several inputs as one source of rows, for the engine: the rows of one input after those of another.
 //!
-//! A first pass looks at every input and decides ([`JoinedInputs`]); in the second all arrays of the result are open and
-//! take the rows of each input ([`JoinedRows`]). One input is open at a time, besides the first.
+//! A first pass looks at every input and decides ([`JoinedInputs`]). In the second, frames and text of the result are open
+//! and take the rows of each input ([`JoinedRows`]); matrices of numbers are read where they are ([`Matrices`]). Two doors
+//! lead on: [`begin`](JoinedInputs::begin) writes frames and text to the one output of merge, and
+//! [`select`](JoinedInputs::select) to a scratch file, whose rows the engine takes in any order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use tracing::warn;
 
 use super::agree::Given;
 use super::chosen::GeneChoice;
 use super::decide::Outline;
-use super::extras::Extras;
-use super::frames::{FrameScan, MergedRows, Origin};
 use super::input::Input;
-use super::join::{ColumnMap, Joined};
-use super::matrices::{Matrices, Reader};
-use super::names::Names;
+use super::input_keys::InputKeys;
+use super::join::Joined;
+use super::matrices::Matrices;
+use super::names::CellNames;
+use super::reader::Reader;
 use super::reindex::Reindexed;
+use super::rows::JoinedRows;
 use super::scan::Scan;
-use super::sources::Sources;
-use super::stack::{Shape, Stack};
-use super::{Modes, folder_of, genes_of, is_merged};
+use super::stack::Shape;
+use super::{Modes, folder_of, is_merged, unlinked};
 use crate::anndata::copy::{self, Copy};
 use crate::anndata::elements::{Elements, MissingText};
 use crate::anndata::select::Selection;
-use crate::output;
 use crate::report::progress::Progress;
-use crate::report::words::clause;
-use crate::store::spec::{Attrs, Strings};
-use crate::store::{self, Access, Container, Group, Node};
+use crate::store::spec::Attrs;
+use crate::store::{self, Access, Container, Group, Node, Shown};
 
-/// Bytes that all columns of dataframes together hold back for chunks that are not full, and the least for one.
-const COLUMNS: u64 = 48 << 20;
-const LEAST: u64 = 16 << 10;
 /// The part of the memory, as 1 in so many, that may hold where rows end.
 const ENDS: u64 = 16;
 
@@ -47,45 +44,27 @@ pub struct JoinedInputs<'a> {
     first: Input,
 }
 
+/// What is read of each input.
+pub struct InputRead<'a> {
+    pub access: Access,
+    /// What is taken.
+    pub elements: &'a Elements,
+    /// Columns of obs that choose cells: they are there, taken or not.
+    pub columns: &'a [&'a str],
+}
+
 /// The inputs, which are opened one at a time.
-#[derive(Clone, Copy)]
 struct Inputs<'a> {
     paths: &'a [PathBuf],
     access: Access,
-    elements: &'a Arc<Elements>,
-    sources: &'a Sources,
-}
-
-/// The result, as far as it is written.
-pub struct JoinedRows<'a> {
-    inputs: Inputs<'a>,
-    frames: Vec<(String, MergedRows)>,
-    arrays: Vec<Merged>,
-    genes: Arc<Joined>,
-    raw_genes: Option<Arc<Joined>>,
-    names: Names,
-    extras: Extras,
-    /// Cells of each input when it was scanned.
-    cells: Vec<u64>,
-    /// Inputs that were appended.
-    done: usize,
-    /// A folder of this run's own.
-    scratch: PathBuf,
-}
-
-struct Merged {
-    path: String,
-    stack: Stack,
-    /// Bytes of a row in the mean, and 1: what it counts in the progress.
-    weight: u64,
-    /// What each input had when it was scanned.
-    shapes: Vec<Option<Shape>>,
+    elements: Arc<Elements>,
+    keys: &'a InputKeys,
 }
 
 impl Inputs<'_> {
     fn open(&self, at: usize) -> Result<Input> {
         let path = self.paths.get(at).context("There is no such input")?;
-        Input::open(path, &self.access, self.elements)
+        Input::open(path, &self.access, &self.elements)
     }
 }
 
@@ -96,25 +75,30 @@ impl<'a> JoinedInputs<'a> {
     /// What cannot be put together.
     pub fn look(
         paths: &'a [PathBuf],
-        (access, elements): (Access, &'a Arc<Elements>),
+        read: &InputRead,
         modes: Modes,
-        sources: &'a Sources,
+        keys: &'a InputKeys,
         genes: Option<&GeneChoice>,
     ) -> Result<JoinedInputs<'a>> {
+        let of_obs = read.columns.iter().map(|name| format!("obs/{name}"));
+        let of_var = genes.into_iter().flat_map(GeneChoice::columns);
+        let of_var = of_var.map(|name| format!("var/{name}"));
         let inputs = Inputs {
             paths,
-            access,
-            elements,
-            sources,
+            access: read.access,
+            elements: Arc::new(read.elements.reading(of_obs.chain(of_var).collect())),
+            keys,
         };
         let first = inputs.open(0)?;
-        let candidates = genes.map(|genes| genes.begin(access.memory)).transpose()?;
+        let candidates = genes
+            .map(|genes| genes.begin(read.access.memory))
+            .transpose()?;
         let mut scan = Scan::new(modes, candidates);
         scan.add(&first, &first)?;
         for at in 1..paths.len() {
             scan.add(&inputs.open(at)?, &first)?;
         }
-        elements.check_used()?;
+        inputs.elements.check_used()?;
         let mut outline = Outline::of(scan)?;
         if outline.reopen() {
             for at in 0..paths.len() {
@@ -130,11 +114,6 @@ impl<'a> JoinedInputs<'a> {
 
     pub fn cells(&self) -> u64 {
         self.outline.cells()
-    }
-
-    /// What the arrays take in an HDF5 file without compression, at the least.
-    pub fn least_bytes(&self) -> u64 {
-        self.outline.least_bytes()
     }
 
     /// About what is put into scratch at a time.
@@ -156,52 +135,120 @@ impl<'a> JoinedInputs<'a> {
         for at in 0..self.inputs.paths.len() {
             let selection = self.inputs.open(at)?.selection;
             for leaf in selection.leaves.iter().filter(|leaf| !leaf.is_square()) {
-                let (cost, rows) = (leaf.cost()?, leaf.rows());
-                let count = leaf.count(std::slice::from_ref(&(0..rows)))?;
-                bytes += cost.fixed * rows + cost.element * count;
+                let cost = leaf.cost()?;
+                bytes += cost.fixed * leaf.rows() + cost.nonzero * leaf.nnz();
             }
             let csc = selection.csc.iter();
-            bytes += csc.map(|(_, m)| m.nnz() * m.element_bytes()).sum::<u64>();
+            bytes += csc.map(|(_, m)| m.nnz() * m.nonzero_bytes()).sum::<u64>();
         }
         Ok(bytes)
     }
 
+    /// An error where some of the matrices cannot stay in the inputs, as linked rows.
+    pub fn refuse_unlinked(&self) -> Result<()> {
+        unlinked::refuse(&self.outline, |at| self.inputs.open(at))
+    }
+
     /// The inputs as one file, but for its matrices, which are read where they are. All else is written to `scratch`.
     ///
-    /// Returns the file and what is selected of it, which is everything.
-    pub fn select(mut self, scratch: &Path) -> Result<(Group, Selection)> {
-        let (cells, memory) = (self.outline.cells(), self.inputs.access.memory);
-        let most = memory / ENDS;
-        let mut matrices = Matrices::of(&mut self.outline.arrays, cells, most, scratch)?;
+    /// Returns the file and what is selected of it, which is everything but columns that are only read.
+    pub fn select(self, scratch: &Path) -> Result<(Group, Selection)> {
+        let elements = self.inputs.elements.clone();
         let path = scratch.join("joined.h5ad");
         let out = store::create(&path, Container::H5AD)?;
-        let mut rows = self.create(&out, scratch)?;
-        let progress = Progress::new("Joining", cells, true, store::moved);
-        let reader = Arc::new(rows.reader(matrices.paths()));
-        for at in 0..rows.cells.len() {
-            let opened = reader.opened(at)?;
-            rows.append(at, &opened.input, &progress)?;
-            matrices.look(at, &opened)?;
-        }
-        let leaves = matrices.into_leaves(&reader, &mut rows.extras)?;
+        let (mut rows, matrices) = self.put_together(&out, scratch, false)?;
+        let leaves = matrices.into_leaves(&mut rows)?;
+        let files = rows.inputs().into_iter().map(|input| input.start);
+        let files = files.collect();
         if let Some(warning) = rows.finish(&out)? {
             warn!("{warning}");
         }
         out.finish()?;
         let root = store::open(&path, &Access::default())?;
-        let mut selection = Selection::of(&root)?;
+        let mut taken = Shown::default();
+        let only_read = elements.only_read();
+        only_read.iter().for_each(|column| taken.hide(column));
+        let mut selection = Selection::of(&root.showing(taken))?;
         selection.leaves.splice(0..0, leaves);
+        selection.files = files;
         Ok((root, selection))
     }
 
-    /// Writes what is not along the cells, and creates what is; `scratch` is a folder.
-    pub fn create(self, out: &Group, scratch: &Path) -> Result<JoinedRows<'a>> {
+    /// Begins the result in `out`: writes what is not along the cells, and creates what is, but for matrices. Those are
+    /// selected, to be written input by input; `scratch` is a folder.
+    pub fn begin(mut self, out: &Group, scratch: &Path) -> Result<(JoinedRows<'a>, Selection)> {
+        let (cells, root) = (self.outline.cells(), self.first.root.clone());
+        let matrices = Matrices::of(&mut self.outline.arrays, &self.first, cells);
+        let mut rows = self.create(out, matrices.shapes(), (scratch, false))?;
+        let selection = matrices.select(&mut rows, &root)?;
+        Ok((rows, selection))
+    }
+
+    /// As [`JoinedInputs::begin`], with the rows of all inputs, but for matrices: any rows of these may be written, and
+    /// it is known how many non-zeros each has.
+    pub fn begin_any(self, out: &Group, scratch: &Path) -> Result<(JoinedRows<'a>, Selection)> {
+        let root = self.first.root.clone();
+        let (mut rows, matrices) = self.put_together(out, scratch, true)?;
+        let selection = matrices.select(&mut rows, &root)?;
+        Ok((rows, selection))
+    }
+
+    /// The matrices of [`JoinedInputs::begin_any`] alone; `scratch` is a folder.
+    pub fn matrices(self, scratch: &Path) -> Result<Selection> {
+        let root = self.first.root.clone();
+        let out = store::create(&scratch.join("rest.h5ad"), Container::H5AD)?;
+        let (mut rows, mut matrices) = self.create_any(&out, scratch, true)?;
+        for at in 0..rows.inputs().len() {
+            matrices.look(&*rows.reader.opened(at)?)?;
+        }
+        matrices.select(&mut rows, &root)
+    }
+
+    /// Writes all but the matrices to `out`, and looks at these, so that rows are read in any order.
+    fn put_together(
+        self,
+        out: &Group,
+        scratch: &Path,
+        exactly: bool,
+    ) -> Result<(JoinedRows<'a>, Matrices)> {
+        let progress = Progress::new("Joining", self.cells(), true, store::moved);
+        let (mut rows, mut matrices) = self.create_any(out, scratch, exactly)?;
+        for (at, input) in rows.inputs().into_iter().enumerate() {
+            progress.begin(input.end - input.start, 1);
+            matrices.look(&*rows.append(at)?)?;
+            progress.end();
+        }
+        Ok((rows, matrices))
+    }
+
+    /// Creates all but the matrices in `out`, of which rows will be read in any order; `exactly` as
+    /// [`Matrices::note_ends`] has it.
+    fn create_any(
+        mut self,
+        out: &Group,
+        scratch: &Path,
+        exactly: bool,
+    ) -> Result<(JoinedRows<'a>, Matrices)> {
+        let (cells, memory) = (self.outline.cells(), self.inputs.access.memory);
+        let mut matrices = Matrices::of(&mut self.outline.arrays, &self.first, cells);
+        matrices.note_ends(cells, (memory / ENDS, scratch), exactly)?;
+        let rows = self.create(out, matrices.shapes(), (scratch, true))?;
+        Ok((rows, matrices))
+    }
+
+    /// Writes to `out` what is not along the cells, and creates what is, but for the matrices, which each input has in
+    /// these `shapes`. `scratch` is a folder, and says whether CSC matrices are turned there.
+    fn create(
+        self,
+        out: &Group,
+        shapes: BTreeMap<String, Vec<Option<Shape>>>,
+        scratch: (&Path, bool),
+    ) -> Result<JoinedRows<'a>> {
         let JoinedInputs {
             mut outline,
             inputs,
             first,
         } = self;
-        let cells = outline.cells();
         out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
         let of_first = |path: &str| {
             let top = path.split('/').next().unwrap_or_default();
@@ -210,6 +257,9 @@ impl<'a> JoinedInputs<'a> {
         let of = || format!("Read {}", first.name);
         first.selection.write_part(out, of_first).with_context(of)?;
         outline.shared.keep_columns(&mut outline.genes);
+        let only_read = inputs.elements.only_read();
+        let is_taken = |name: &str| !only_read.contains(&format!("var/{name}"));
+        outline.genes.retain(is_taken);
         let texts = inputs.elements.plain_strings();
         let genes = outline.genes.write(out, "var", texts);
         let genes = genes.context("Merge 'var'")?;
@@ -217,11 +267,8 @@ impl<'a> JoinedInputs<'a> {
             None => None,
             Some(genes) => {
                 out.create_group("raw", &Attrs::encoding("raw", "0.1.0"))?;
-                Some(
-                    genes
-                        .write(out, "raw/var", texts)
-                        .context("Merge 'raw/var'")?,
-                )
+                let genes = genes.write(out, "raw/var", texts);
+                Some(genes.context("Merge 'raw/var'")?)
             }
         };
         for path in &outline.gene_arrays {
@@ -235,170 +282,25 @@ impl<'a> JoinedInputs<'a> {
             }
         }
         make_folders(out, raw_genes.is_some())?;
-        let mut rows = JoinedRows {
-            inputs,
-            frames: vec![],
-            arrays: vec![],
-            genes: Arc::new(genes),
-            raw_genes: raw_genes.map(Arc::new),
-            names: Names::new(cells, inputs.access.memory / 64, scratch)?,
-            extras: outline.extras,
-            cells: outline.inputs.iter().map(|input| input.cells).collect(),
-            done: 0,
-            scratch: scratch.to_owned(),
-        };
-        rows.create_frames(outline.frames, out, cells)?;
-        for (path, (plan, shapes)) in outline.arrays {
-            rows.arrays.push(Merged {
-                weight: plan.least_bytes(cells) / cells.max(1) + 1,
-                stack: Stack::create(out, &path, plan, cells)?,
-                path,
-                shapes,
-            });
-        }
-        Ok(rows)
-    }
-}
-
-impl JoinedRows<'_> {
-    fn create_frames(
-        &mut self,
-        frames: BTreeMap<String, FrameScan>,
-        out: &Group,
-        cells: u64,
-    ) -> Result<()> {
-        let labels = self.inputs.sources.labels.as_ref();
-        if let Some(labels) = labels {
-            self.extras.forget(&format!("obs/{}", labels.column));
-        }
-        let columns: usize = frames.values().map(FrameScan::width).sum();
-        let each = COLUMNS / (columns as u64 + 1);
-        let small = out.with_chunks_of(each.max(LEAST));
-        for (path, mut frame) in frames {
-            if self.inputs.sources.rename() {
-                frame.rename();
-            }
-            let merged = frame
-                .create(
-                    &small,
-                    &path,
-                    cells,
-                    labels.filter(|_| path == "obs"),
-                    self.inputs.elements.plain_strings(),
-                )
-                .with_context(|| format!("Merge '{path}'"))?;
-            self.frames.push((path, merged));
-        }
-        Ok(())
-    }
-
-    /// What reads the rows of the inputs in place.
-    fn reader(&self, matrices: BTreeSet<String>) -> Reader {
-        let Inputs {
-            paths,
-            access,
-            elements,
-            ..
-        } = self.inputs;
-        let inputs = (paths.to_vec(), access, elements.clone());
-        let genes = (self.genes.clone(), self.raw_genes.clone());
-        Reader::new(inputs, genes, &self.cells, matrices, &self.scratch)
-    }
-
-    /// What all arrays are, in the units of the progress.
-    pub fn work(&self) -> u64 {
-        let cells: u64 = self.cells.iter().sum();
-        let weights = self.arrays.iter().map(|array| array.weight);
-        weights.sum::<u64>().saturating_mul(cells)
-    }
-
-    /// Appends the rows of the next input; false where there is none.
-    pub fn append_next(&mut self, progress: &Progress) -> Result<bool> {
-        let at = self.done;
-        if at == self.inputs.paths.len() {
-            return Ok(false);
-        }
-        let input = self.inputs.open(at)?;
-        self.append(at, &input, progress)?;
-        self.done += 1;
-        Ok(true)
-    }
-
-    fn append(&mut self, at: usize, input: &Input, progress: &Progress) -> Result<()> {
-        ensure!(
-            self.cells.get(at) == Some(&input.cells()),
-            "{} has changed since it was first read",
-            input.name
+        let cells: Vec<u64> = outline.inputs.iter().map(|input| input.cells).collect();
+        let all = cells.iter().sum();
+        let reader = Reader::new(
+            (
+                inputs.paths.to_vec(),
+                inputs.access,
+                inputs.elements.clone(),
+            ),
+            (Arc::new(genes), raw_genes.map(Arc::new)),
+            &cells,
+            shapes,
+            scratch,
         );
-        let (obs, has) = (input.frame("obs")?, input.frames());
-        let origin = Origin {
-            obs: &obs,
-            input: at,
-            suffix: self.inputs.sources.suffix(at),
-        };
-        for (path, rows) in &mut self.frames {
-            let frame = if path == "obs" || has.contains(path) {
-                Some(input.frame(path)?)
-            } else {
-                None
-            };
-            let told = |names: &Strings| {
-                if path == "obs" {
-                    self.names.add(names)
-                } else {
-                    Ok(())
-                }
-            };
-            rows.append(frame.as_ref(), &origin, told)
-                .with_context(|| format!("Read {}", input.name))?;
-        }
-        let map = input.map_to(&self.genes, "var")?;
-        let raw_map = match &self.raw_genes {
-            Some(genes) => input.map_to(genes, "raw/var")?,
-            None => ColumnMap::Identity,
-        };
-        for array in &mut self.arrays {
-            let map = match genes_of(&array.path) {
-                Some("raw/var") => &raw_map,
-                Some(_) => &map,
-                None => &ColumnMap::Identity,
-            };
-            let path = &array.path;
-            ensure!(
-                array.shapes.get(at) == Some(&input.shape(path)?),
-                "'{path}' of {} has changed since it was first read",
-                input.name
-            );
-            let (rows, units) = (input.rows_of(path), array.weight * input.cells());
-            progress.begin(units, (units as f64 * rows.moved_per_byte()) as u64);
-            array
-                .stack
-                .append(rows, map, &self.scratch)
-                .with_context(|| format!("Read {}", input.name))?;
-            progress.end();
-        }
-        Ok(())
-    }
-
-    /// Makes all arrays whole. `out` is the result. Returns a warning for when it stands, where cells have the name of
-    /// another one.
-    pub fn finish(self, out: &Group) -> Result<Option<String>> {
-        for (path, rows) in self.frames {
-            rows.finish().with_context(|| format!("Merge '{path}'"))?;
-        }
-        let mut arrays = self.arrays.into_iter();
-        arrays.try_for_each(|array| array.stack.finish())?;
-        self.extras.write(out)?;
-        let doubled = self.names.doubled()?;
-        let advice = if output::are_shards(self.inputs.paths) {
-            "is a shard given twice, or are shards of an earlier run among them?"
-        } else if self.inputs.sources.rename() {
-            "call obs_names_make_unique() on the result or on the inputs"
-        } else {
-            "if that is meant, --index-unique - adds the file's name to each; if not, is a file given twice?"
-        };
-        let cells = clause(doubled, "cell", ("has", "have"));
-        Ok((doubled > 0).then(|| format!("{cells} the name of another cell; {advice}")))
+        let names = CellNames::new(all, inputs.access.memory / 64, scratch.0)?;
+        let from = (inputs.paths, inputs.keys);
+        let mut rows = JoinedRows::new(reader, outline.extras, names, from, scratch.0.to_owned());
+        rows.create_frames(outline.frames, out, texts)?;
+        rows.create_arrays(outline.arrays, out)?;
+        Ok(rows)
     }
 }
 

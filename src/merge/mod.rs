@@ -7,20 +7,25 @@ pub mod extras;
 pub mod frames;
 pub mod genes;
 pub mod input;
+pub mod input_keys;
 pub mod join;
 pub mod joined;
 mod matrices;
 mod mismatch;
 pub mod names;
+mod reader;
 pub mod reindex;
+pub mod rows;
 pub mod scan;
 pub mod shared;
-pub mod sources;
 pub mod stack;
+mod unlinked;
 
 use agree::Strategy;
 use join::Join;
 use serde_json::{Value, json};
+
+use crate::report::near::and_more;
 
 /// What the user asked for, beside the files.
 #[derive(Clone, Copy)]
@@ -78,10 +83,7 @@ pub fn named(paths: &[String]) -> String {
     const TOLD: usize = 10;
     let told = paths.iter().take(TOLD).map(|path| format!("'{path}'"));
     let told = told.collect::<Vec<_>>().join(", ");
-    match paths.len() {
-        0..=TOLD => told,
-        n => format!("{told} and {} more", n - TOLD),
-    }
+    told + &and_more(paths.len().saturating_sub(TOLD))
 }
 
 /// The frame of the genes that the columns of an array are; `None` where they are none.

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use crate::store::spec::Strings;
 
-pub struct Names {
+pub struct CellNames {
     hashes: Vec<u64>,
     /// Hashes that are held at a time.
     most: usize,
@@ -22,16 +22,16 @@ pub struct Names {
     spilled: u64,
 }
 
-impl Names {
+impl CellNames {
     /// For `cells` names in `memory` bytes; those that do not fit go to a file in the folder `scratch`.
-    pub fn new(cells: u64, memory: u64, scratch: &Path) -> Result<Names> {
+    pub fn new(cells: u64, memory: u64, scratch: &Path) -> Result<CellNames> {
         let most = usize::try_from(memory / 8)?.max(1);
         let file = if cells > most as u64 {
             Some(create(&scratch.join("names"))?)
         } else {
             None
         };
-        Ok(Names {
+        Ok(CellNames {
             hashes: Vec::with_capacity(most.min(usize::try_from(cells)?)),
             most,
             file,
@@ -132,7 +132,7 @@ mod tests {
             memory in 8u64..400,
         ) {
             let folder = tempfile::tempdir().unwrap();
-            let mut counted = Names::new(names.len() as u64, memory, folder.path()).unwrap();
+            let mut counted = CellNames::new(names.len() as u64, memory, folder.path()).unwrap();
             for block in names.chunks(7) {
                 counted.add(&block.iter().map(|n| n.as_bytes()).collect()).unwrap();
             }

@@ -13,11 +13,12 @@ use crate::anndata::encoding::Encoding;
 use crate::anndata::{copy, older};
 use crate::dtype::ints;
 use crate::frame::dataframe::Frame;
-use crate::frame::digest::{self, Digest, Elements, Hasher};
+use crate::frame::digest::{self, Digest, Hasher, Nonzeros};
 use crate::rows::block::Block;
-use crate::rows::leaf::{Leaf, Source};
+use crate::rows::leaf::{Leaf, LeafKind};
+use crate::rows::nnz::Nnz;
 use crate::rows::sparse::{Sparse, SparseFormat};
-use crate::rows::sparse_writer::{Count, SparseWriter};
+use crate::rows::sparse_writer::SparseWriter;
 use crate::store::spec::{Attrs, Dtype};
 use crate::store::{Group, Node};
 
@@ -65,9 +66,9 @@ impl Reindexed<'_> {
                 let mut spec = matrix.like(self.shape(&matrix));
                 let indices = [genes, matrix.width()].into_iter().max().unwrap_or(0);
                 spec.indices = ints::holding(&spec.indices, indices);
-                let count = Count::AtMost(matrix.nnz());
-                let mut writer = SparseWriter::create(out, to, &spec, count)?;
-                self.elements(&matrix, |block, _| match block {
+                let nnz = Nnz::AtMost(matrix.nnz());
+                let mut writer = SparseWriter::create(out, to, &spec, nnz)?;
+                self.nonzeros(&matrix, |block, _| match block {
                     Block::Sparse(mut block) => {
                         let indices = ints::read(&block.indices, &block.index)?;
                         block.indices = ints::write(&indices, &spec.indices)?.into();
@@ -121,26 +122,26 @@ impl Reindexed<'_> {
             }
             ReadAs::Sparse(matrix) => {
                 let dtype = matrix.data.spec().dtype.clone();
-                let mut elements = Elements::new(self.shape(&matrix), matrix.layout);
-                self.elements(&matrix, |block, first| match block {
-                    Block::Sparse(block) => elements.add(&block, &dtype, first),
+                let mut nonzeros = Nonzeros::new(self.shape(&matrix), matrix.layout);
+                self.nonzeros(&matrix, |block, first| match block {
+                    Block::Sparse(block) => nonzeros.add(&block, &dtype, first),
                     _ => bail!("A block that is not sparse"),
                 })?;
-                Ok(Some(elements.finish()))
+                Ok(Some(nonzeros.finish()))
             }
         }
     }
 
     fn open(&self) -> Result<Option<ReadAs>> {
-        if let Some(leaf) = older::field(self.parent, self.name, self.name)? {
-            return self.leaf(leaf);
+        if let Some(field) = older::field(self.parent, self.name)? {
+            return self.leaf(older::leaf(field, self.name)?);
         }
         let node = self.parent.get(self.name)?.context("It is missing")?;
-        let source = match (Encoding::of(&node)?, node) {
+        let kind = match (Encoding::of(&node)?, node) {
             (Encoding::Array, Node::Array(array)) if array.spec().dtype.kind().is_some() => {
-                Source::Fixed(array)
+                LeafKind::Fixed(array)
             }
-            (Encoding::StringArray, Node::Array(array)) => Source::Text(array),
+            (Encoding::StringArray, Node::Array(array)) => LeafKind::Text(array),
             (Encoding::Csr, Node::Group(group)) => return self.sparse(&group, SparseFormat::Csr),
             (Encoding::Csc, Node::Group(group)) => return self.sparse(&group, SparseFormat::Csc),
             (Encoding::DataFrame | Encoding::OldDataFrame, _) => {
@@ -153,7 +154,7 @@ impl Reindexed<'_> {
         self.leaf(Leaf {
             path: self.name.into(),
             attrs: Attrs::default(),
-            source,
+            kind,
         })
     }
 
@@ -243,7 +244,7 @@ impl Reindexed<'_> {
     }
 
     /// The rows of a CSR matrix in order of the joined genes, or the columns of a CSC one; and the first of them.
-    fn elements(
+    fn nonzeros(
         &self,
         matrix: &Sparse,
         mut each: impl FnMut(Block, u64) -> Result<()>,
@@ -256,7 +257,7 @@ impl Reindexed<'_> {
         };
         let places = (!csr || self.square).then(|| self.places());
         let wide = Dtype::INT64;
-        let mean = matrix.nnz() * matrix.element_bytes() / matrix.rows().max(1) + 16;
+        let mean = matrix.nnz() * matrix.nonzero_bytes() / matrix.rows().max(1) + 16;
         let step = (BLOCK / mean).max(1) as usize;
         for (at, sources) in sources.chunks(step).enumerate() {
             let (ranges, picks) = picked(sources);

@@ -15,7 +15,7 @@ use super::join::Join;
 use super::shared::Shared;
 use super::stack::Shape;
 use super::{Modes, frames, is_merged};
-use crate::anndata::copy;
+use crate::anndata::same;
 use crate::anndata::select::Selection;
 use crate::rows::csc;
 
@@ -64,7 +64,7 @@ fn beside(selection: &Selection) -> u64 {
     let columns = leaves.filter(|leaf| selection.frame_of(&leaf.path).is_some());
     let columns = columns.map(|leaf| leaf.least_cost().fixed.saturating_mul(leaf.rows()));
     let csc = selection.csc.iter();
-    let csc = csc.map(|(_, matrix)| matrix.nnz().saturating_mul(matrix.element_bytes()));
+    let csc = csc.map(|(_, matrix)| matrix.nnz().saturating_mul(matrix.nonzero_bytes()));
     columns.chain(csc).fold(0, u64::saturating_add)
 }
 
@@ -193,7 +193,7 @@ impl Scan {
         for (path, agrees) in &mut self.gene_arrays {
             let genes = self.raw_genes.as_ref();
             *agrees &= genes.is_some_and(Genes::identical)
-                && (at == 0 || copy::same(&first.root, &input.root, path)?);
+                && (at == 0 || same::at(&first.root, &input.root, path)?);
         }
         Ok(())
     }

@@ -1,4 +1,7 @@
 //! What is not along the cells, uns, varm and varp and the columns of var: which input gives it.
+//!
+//! Rules of anndata.concat (`merge=`, `uns_merge=`): same, unique, first, only. Values are compared by digests of 32
+//! bytes, since no two inputs are open together; matrices over genes are put into the order of the joined genes before.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,6 +17,7 @@ use super::{Modes, named};
 use crate::anndata::older;
 use crate::frame::digest;
 
+/// What each input has, and how many have the same.
 pub struct Shared {
     modes: Modes,
     inputs: usize,

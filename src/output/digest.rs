@@ -1,4 +1,6 @@
 //! SHA-256 of outputs, computed in the pool while others are written.
+//!
+//! What was just written is mostly in the memory of the kernel still; a thread that has nothing else to do reads it.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -86,12 +88,25 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
 }
 
 fn digest_of_file(path: &Path) -> io::Result<String> {
-    let (mut file, mut hasher) = (File::open(path)?, Sha256::new());
-    let mut buffer = vec![0; 1 << 18];
+    let mut hasher = Sha256::new();
+    read(path, |bytes| hasher.update(bytes))?;
+    Ok(hex(hasher))
+}
+
+/// CRC-32 of a file, which takes a tenth of the time.
+pub fn crc32_of_file(path: &Path) -> io::Result<u32> {
+    let mut hasher = crc32fast::Hasher::new();
+    read(path, |bytes| hasher.update(bytes))?;
+    Ok(hasher.finalize())
+}
+
+/// Gives all bytes of a file, some at a time.
+fn read(path: &Path, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+    let (mut file, mut buffer) = (File::open(path)?, vec![0; 1 << 18]);
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hex(hasher)),
-            read => hasher.update(&buffer[..read]),
+            0 => return Ok(()),
+            read => take(&buffer[..read]),
         }
     }
 }

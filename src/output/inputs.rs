@@ -2,13 +2,16 @@
 
 use std::{
     cmp::Ordering,
+    ffi::OsStr,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::pattern;
-use crate::report::failure::{Failure, Kind};
+use super::wildcards;
+use crate::report::failure::NoFile;
+use crate::report::near::and_more;
+use crate::store;
 
 /// The inputs of a merge, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,8 +29,9 @@ pub struct Inputs {
 /// with numbers compared as numbers. So does a list that is in code-point order: a shell has made it of a pattern.
 ///
 /// # Errors
-/// A path that is missing, a pattern that matches nothing or cannot be read.
+/// Paths that are missing, a pattern that matches nothing or cannot be read.
 pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
+    let mut missing = vec![];
     let mut inputs = Inputs {
         paths: Vec::new(),
         orders_differ: Vec::new(),
@@ -35,39 +39,103 @@ pub fn expand_inputs(args: &[PathBuf], natural: bool) -> Result<Inputs> {
     };
     let mut list = vec![];
     for arg in args {
-        let shown = arg.display();
-        match (arg.exists(), pattern::is_pattern(arg)) {
+        match (store::may_be_there(arg), wildcards::is_pattern(arg)) {
             (true, _) => list.push(arg.clone()),
-            // What opens it says best what is wrong with it.
-            (false, false) if args.len() == 1 => list.push(arg.clone()),
-            (false, false) => bail!(Failure(
-                Kind::Missing,
-                format!("Input {shown} does not exist")
-            )),
+            (false, false) => missing.push(store::missing(arg)),
             (false, true) => {
                 inputs.add_list(std::mem::take(&mut list), natural);
-                inputs.add(arg, matches(arg)?, natural);
+                match matches(arg)? {
+                    found if found.is_empty() => missing.push(no_match(arg)),
+                    found => inputs.add(arg, found, natural),
+                }
             }
         }
     }
     inputs.add_list(list, natural);
+    none_missing(missing, args.len())?;
     Ok(inputs)
 }
 
-/// Turns patterns into paths, numbers compared as numbers, and keeps the rest, whether it exists or not.
+/// An error that names the inputs that are not there, of so many.
+fn none_missing(mut missing: Vec<NoFile>, all: usize) -> Result<()> {
+    /// Those that are named.
+    const NAMED: usize = 5;
+    if missing.len() > 1 {
+        let names = missing.iter().take(NAMED);
+        let names: Vec<_> = names.map(|no| no.file.display().to_string()).collect();
+        let more = and_more(missing.len() - names.len());
+        missing[0].said = format!(
+            "{} of {all} inputs do not exist: {}{more}",
+            missing.len(),
+            names.join(", ")
+        );
+    }
+    missing.into_iter().next().map_or(Ok(()), |no| bail!(no))
+}
+
+fn no_match(pattern: &Path) -> NoFile {
+    NoFile {
+        said: format!("Pattern {} matches no file", pattern.display()),
+        file: pattern.to_owned(),
+    }
+}
+
+/// An error where words that stand side by side, some of which are no files, are one together: a path with blanks that was
+/// not quoted. `output` is what was typed behind them.
+pub fn refuse_unquoted(args: &[PathBuf], output: Option<&Path>) -> Result<()> {
+    /// The most words of a path.
+    const WORDS: usize = 6;
+    let is_missing = |word: &PathBuf| !store::may_be_there(word);
+    let missing: Vec<bool> = args.iter().map(is_missing).collect();
+    let words: Vec<&Path> = args.iter().map(PathBuf::as_path).chain(output).collect();
+    for start in 0..args.len() {
+        for end in start + 2..=words.len().min(start + WORDS) {
+            let Some(first) = (start..end.min(args.len())).find(|&at| missing[at]) else {
+                continue;
+            };
+            let names: Vec<&OsStr> = words[start..end]
+                .iter()
+                .map(|word| word.as_os_str())
+                .collect();
+            let path = PathBuf::from(names.join(OsStr::new(" ")));
+            if path.exists() {
+                let (word, path) = (args[first].display(), path.display());
+                bail!(NoFile {
+                    said: format!("{word} does not exist; did you mean '{path}'? quote it"),
+                    file: args[first].clone(),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Turns patterns into paths, numbers compared as numbers, and a collection of annbatch into its datasets; keeps the rest,
+/// whether it exists or not.
 ///
 /// # Errors
-/// A pattern that matches nothing or cannot be read.
+/// A pattern that matches nothing or cannot be read, a path with blanks that was not quoted.
 pub fn expand_patterns(args: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    refuse_unquoted(args, None)?;
     let mut paths = vec![];
     for arg in args {
-        if pattern::is_pattern(arg) && !arg.exists() {
-            paths.extend(by_number(&matches(arg)?));
+        if wildcards::is_pattern(arg) && !store::may_be_there(arg) {
+            let found = matches(arg)?;
+            ensure!(!found.is_empty(), no_match(arg));
+            paths.extend(by_number(&found));
         } else {
             paths.push(arg.clone());
         }
     }
-    Ok(paths)
+    let files = paths.into_iter().flat_map(|path| {
+        let datasets = store::datasets(&path);
+        if datasets.is_empty() {
+            vec![path]
+        } else {
+            by_number(&datasets)
+        }
+    });
+    Ok(files.collect())
 }
 
 impl Inputs {
@@ -118,11 +186,9 @@ fn by_number(paths: &[PathBuf]) -> Vec<PathBuf> {
 
 fn matches(pattern: &Path) -> Result<Vec<PathBuf>> {
     let shown = pattern.display();
-    let mut found = pattern::matches(pattern).with_context(|| {
+    let mut found = wildcards::matches(pattern).with_context(|| {
         format!("Input {shown} neither exists nor is a pattern that can be read")
     })?;
-    let none = || Failure(Kind::Missing, format!("Pattern {shown} matches no file"));
-    ensure!(!found.is_empty(), none());
     // A path's own order goes by components; Python sorts its text.
     found.sort_by(|a: &PathBuf, b| bytes(a).cmp(bytes(b)));
     Ok(found)
@@ -249,11 +315,35 @@ mod tests {
             ("a*", "matches no file"),
             ("a[", "a["),
         ] {
-            let typed = [dir.path().to_owned(), dir.path().join(name)];
-            let error = expand_inputs(&typed, false).unwrap_err();
-            assert!(error.to_string().contains(said), "{error}");
-            assert!(error.to_string().contains(name));
+            for typed in [vec![], vec![dir.path().to_owned()]] {
+                let typed = [typed, vec![dir.path().join(name)]].concat();
+                let error = expand_inputs(&typed, false).unwrap_err();
+                assert!(error.to_string().contains(said), "{error}");
+                assert!(error.to_string().contains(name));
+            }
         }
+        let typed = ["a", "b*", ".", "c", "d", "e", "f"].map(|name| dir.path().join(name));
+        let error = expand_inputs(&typed, false).unwrap_err().to_string();
+        assert!(error.starts_with("6 of 7 inputs do not exist: "), "{error}");
+        assert!(error.ends_with("/e and 1 more"), "{error}");
+    }
+
+    #[test]
+    fn a_path_with_blanks_that_was_not_quoted_is_recognised() {
+        let dir = folder(&["my file.h5ad", "a b c", "a"]);
+        let at = |name: &str| dir.path().join(name);
+        let file = PathBuf::from("file.h5ad");
+        let said = |typed: &[PathBuf], output: Option<&Path>| {
+            let refused = refuse_unquoted(typed, output);
+            refused.map_err(|e| e.to_string().replace(&at("").display().to_string(), ""))
+        };
+        let told = "my does not exist; did you mean 'my file.h5ad'? quote it";
+        assert_eq!(said(&[at("my"), file.clone()], None).unwrap_err(), told);
+        assert_eq!(said(&[at("my")], Some(&file)).unwrap_err(), told);
+        let error = said(&[at("a"), "b".into(), "c".into()], None).unwrap_err();
+        assert_eq!(error, "b does not exist; did you mean 'a b c'? quote it");
+        said(&[at("a"), "b".into()], None).unwrap();
+        said(&[at("a")], Some(Path::new("b c"))).unwrap();
     }
 
     #[test]

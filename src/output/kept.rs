@@ -2,7 +2,8 @@
 //!
 //! They stand in a hidden folder, `.{prefix}.annslicer-resume`, until all are whole and take their places together,
 //! so that a run that ends early leaves nothing that looks finished. The record is a JSON value a line: what the run is,
-//! then each finished output, flushed to disk after the output itself. What it does not name is not finished.
+//! then each finished output, flushed to disk after the output itself. What it does not name is not finished. That of a
+//! part of a run has one line more, an object, once all outputs of the part are finished.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -14,9 +15,11 @@ use anyhow::{Context, Result};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::aside::Aside;
+use super::flush::{flush, flush_entry};
+use super::leftovers::kept_name;
 use super::record::LOCK;
-use super::{plain, sync, sync_entry};
+use super::staging::StagingFolder;
+use super::{plain, resolve, split_prefix};
 
 /// Hidden, as no output in this folder is that is not finished by name.
 const RECORD: &str = ".annslicer-record.json";
@@ -28,6 +31,8 @@ pub struct Kept {
     /// The first line of the record.
     pub run: Option<Value>,
     finished: Vec<Finished>,
+    /// The last line of the record of a part that is whole.
+    pub end: Option<Value>,
     /// Whole, but not in the record yet.
     pending: Vec<PathBuf>,
     /// When the record was last written, and how long that took.
@@ -51,11 +56,19 @@ impl Kept {
         let text = String::from_utf8_lossy(&text);
         let mut lines = text
             .lines()
-            .map_while(|line| serde_json::from_str(line).ok());
+            .map_while(|line| serde_json::from_str(line).ok())
+            .peekable();
+        let run = lines.next();
+        let mut finished = vec![];
+        while let Some(output) = lines.peek().and_then(Finished::of_json) {
+            finished.push(output);
+            lines.next();
+        }
         Kept {
             folder: folder.to_owned(),
-            run: lines.next(),
-            finished: lines.map_while(|line| Finished::of_json(&line)).collect(),
+            run,
+            finished,
+            end: lines.next().filter(Value::is_object),
             pending: vec![],
             last: None,
         }
@@ -66,9 +79,9 @@ impl Kept {
     }
 
     /// Tells the folder, where it is this one, that it stays for what is finished.
-    pub fn tell(&self, aside: &Aside) {
-        if aside.path == self.folder && self.run.is_some() {
-            aside.keep(self.count());
+    pub fn tell(&self, folder: &StagingFolder) {
+        if folder.path == self.folder && self.run.is_some() {
+            folder.keep(self.count());
         }
     }
 
@@ -78,10 +91,58 @@ impl Kept {
         found.is_some_and(|found| self.finished.contains(&found))
     }
 
+    /// Whether the finished output that belongs at `place` is there already, and not in this folder; `None` where it is
+    /// not finished.
+    pub fn stands(&self, place: &Path) -> Option<bool> {
+        let name = place.file_name()?;
+        let (told, here) = (name.to_str()?, self.folder.join(name));
+        let stands = self.holds(told, place);
+        (stands || self.holds(told, &here)).then_some(stands)
+    }
+
+    /// What a run of outputs that begin with `prefix` has kept, to look at.
+    pub fn look(prefix: &Path) -> Result<Kept> {
+        let (parent, name) = split_prefix(prefix)?;
+        Ok(Kept::read(&parent.join(kept_name(&name))))
+    }
+
+    /// How many of the outputs at `paths`, from the first, are finished, where this is of the run that calls itself `run`.
+    pub fn whole(&self, run: &Value, paths: &[PathBuf]) -> usize {
+        let is_own = self.run.as_ref() == Some(run);
+        let paths = paths.iter().filter(|_| is_own);
+        let places = paths.map_while(|path| resolve(path).ok());
+        places
+            .take_while(|place| self.stands(place).is_some())
+            .count()
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Whether this folder is the one that `output` is in.
+    pub fn is_home_of(&self, output: &Path) -> bool {
+        output.parent() == Some(&self.folder)
+    }
+
+    /// The names of what is finished.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.finished.iter().map(|finished| finished.name.as_str())
+    }
+
+    /// Whether the record has its end, and all that it names is what it was: here, or in its place already.
+    pub fn is_whole(&self) -> bool {
+        let parent = self.folder.parent().unwrap_or(&self.folder);
+        let places = [&self.folder, parent];
+        let holds = |name: &str| places.iter().any(|at| self.holds(name, &at.join(name)));
+        self.end.is_some() && self.names().all(holds)
+    }
+
     /// Begins anew as the run `run`: the first outputs that `stay` are all that is left of an earlier one.
     pub fn start(&mut self, run: &Value, stay: usize) -> Result<()> {
         self.finished.truncate(stay);
         self.run = Some(run.clone());
+        self.end = None;
         let tidy = || -> io::Result<()> {
             for entry in fs::read_dir(&self.folder)? {
                 let path = entry?.path();
@@ -102,9 +163,9 @@ impl Kept {
             }
             let anew = self.folder.join(format!("{RECORD}.new"));
             fs::write(&anew, text)?;
-            sync_entry(&anew)?;
+            flush_entry(&anew)?;
             fs::rename(anew, self.folder.join(RECORD))?;
-            sync_entry(&self.folder)
+            flush_entry(&self.folder)
         };
         tidy().with_context(|| format!("Write the record in {}", self.folder.display()))
     }
@@ -127,7 +188,7 @@ impl Kept {
     /// Puts into the record what is pending.
     pub fn write(&mut self) -> io::Result<()> {
         let pending = std::mem::take(&mut self.pending);
-        pending.par_iter().try_for_each(|path| sync(path))?;
+        pending.par_iter().try_for_each(|path| flush(path))?;
         let mut lines = String::new();
         for path in &pending {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -135,7 +196,19 @@ impl Kept {
             lines += &format!("{}\n", finished.json());
             self.finished.push(finished);
         }
-        sync_entry(&self.folder)?;
+        flush_entry(&self.folder)?;
+        self.append(&lines)
+    }
+
+    /// Ends the record: all outputs are in it.
+    pub fn write_end(&mut self, end: &Value) -> io::Result<()> {
+        self.write()?;
+        self.append(&format!("{end}\n"))?;
+        self.end = Some(end.clone());
+        Ok(())
+    }
+
+    fn append(&self, lines: &str) -> io::Result<()> {
         let path = self.folder.join(RECORD);
         let mut record = plain::open(&path, OpenOptions::new().append(true))?;
         record.write_all(lines.as_bytes())?;

@@ -1,6 +1,7 @@
-//! `--manifest`: a JSON file that tells what a run wrote, or a table with a line for each output. It is written aside like
+//! `--manifest`: a JSON file that tells what a run wrote, or a table with a line for each output. It is staged like
 //! the outputs, and takes its place together with them.
 
+use std::collections::HashMap;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -10,7 +11,6 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
 use super::Outputs;
-use super::digest::Digests;
 use crate::anndata::columns;
 use crate::anndata::encoding::Encoding;
 use crate::output;
@@ -43,6 +43,20 @@ pub struct Label {
 }
 
 impl Label {
+    /// The part of a split, and the list of values.
+    pub fn json(&self) -> Value {
+        json!([self.split, self.values])
+    }
+
+    /// What [`Label::json`] gives.
+    pub fn of_json(json: &Value) -> Option<Label> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Some(Label {
+            split: json.get(0).and_then(text),
+            values: json.get(1)?.as_array()?.iter().filter_map(text).collect(),
+        })
+    }
+
     /// All of it as one text.
     pub fn text(&self) -> String {
         let all = self.split.iter().chain(&self.values);
@@ -62,7 +76,6 @@ impl Label {
 pub struct Manifest {
     path: PathBuf,
     inputs: Vec<Value>,
-    digests: Digests,
 }
 
 impl Manifest {
@@ -87,7 +100,8 @@ impl Manifest {
             }
         }
         let inputs = inputs.iter().map(|path| {
-            let file = stamp(path).with_context(|| format!("Cannot read {}", path.display()))?;
+            let file =
+                size_and_time(path).with_context(|| format!("Cannot read {}", path.display()))?;
             Ok(json!({
                 "path": path.to_string_lossy(),
                 "bytes": file.bytes,
@@ -97,31 +111,22 @@ impl Manifest {
         Ok(Manifest {
             path: path.to_owned(),
             inputs: inputs.collect::<Result<_>>()?,
-            digests: Digests::new(),
         })
     }
 
-    /// To be told of each output as soon as it is whole, by where it was written.
-    pub fn digests(&self) -> &Digests {
-        &self.digests
-    }
-
-    /// Adds the manifest to the outputs, all of which are whole: `written` has the path of each, and where it is now.
+    /// Adds the manifest to the outputs, all of which are whole: `written` has the path of each, and where it is now;
+    /// `digests` its SHA-256, by the latter.
     pub fn write(
         self,
         outputs: &mut Outputs,
         written: &[(PathBuf, PathBuf)],
+        digests: &HashMap<PathBuf, String>,
         facts: &Facts,
     ) -> Result<()> {
-        let Manifest {
-            path: at,
-            inputs,
-            digests,
-        } = self;
-        let digests = digests.finish()?;
+        let Manifest { path: at, inputs } = self;
         let (mut made, mut limits, mut rows) = (vec![], vec![], 0);
-        for (number, (path, aside)) in written.iter().enumerate() {
-            let root = store::open(aside, &Access::default())?;
+        for (number, (path, staged)) in written.iter().enumerate() {
+            let root = store::open(staged, &Access::default())?;
             let cells = columns::length(&root, "obs")?;
             rows += cells;
             limits.push(rows);
@@ -131,8 +136,8 @@ impl Manifest {
                 "value": facts.labels.get(number).map(Label::value),
                 "rows": cells,
                 "nonzeros": nonzeros(&root)?,
-                "bytes": stamp(aside)?.bytes,
-                "sha256": digests.get(aside),
+                "bytes": size_and_time(staged)?.bytes,
+                "sha256": digests.get(staged),
             }));
         }
         if let Some(delimiter) = delimiter(&at) {
@@ -157,8 +162,8 @@ impl Manifest {
 }
 
 fn put(path: &Path, outputs: &mut Outputs, text: &str) -> Result<()> {
-    let aside = outputs.aside(path)?;
-    fs::write(&aside, text).with_context(|| format!("Cannot write {}", path.display()))
+    let staged = outputs.stage(path)?;
+    fs::write(&staged, text).with_context(|| format!("Cannot write {}", path.display()))
 }
 
 /// What parts the fields of a table of this name; `None` for JSON.
@@ -237,13 +242,13 @@ fn count(path: &str, node: Node, found: &mut Map<String, Value>) -> Result<()> {
 
 /// Bytes of a file and when it was modified, in nanoseconds since 1970; of a folder, the sum over its files and the
 /// latest.
-struct Stamp {
+struct SizeAndTime {
     bytes: u64,
     mtime_ns: i64,
 }
 
-fn stamp(path: &Path) -> io::Result<Stamp> {
-    let of = |file: Metadata| Stamp {
+fn size_and_time(path: &Path) -> io::Result<SizeAndTime> {
+    let of = |file: Metadata| SizeAndTime {
         bytes: file.len(),
         mtime_ns: file.mtime() * 1_000_000_000 + file.mtime_nsec(),
     };
@@ -251,12 +256,12 @@ fn stamp(path: &Path) -> io::Result<Stamp> {
     if !found.is_dir() {
         return Ok(of(found));
     }
-    let mut all = Stamp {
+    let mut all = SizeAndTime {
         bytes: 0,
         mtime_ns: 0,
     };
     for entry in fs::read_dir(path)? {
-        let one = stamp(&entry?.path())?;
+        let one = size_and_time(&entry?.path())?;
         all.bytes += one.bytes;
         all.mtime_ns = all.mtime_ns.max(one.mtime_ns);
     }

@@ -1,32 +1,35 @@
-//! The outputs of a run: written aside, then renamed, all or none.
+//! The outputs of a run: staged, then renamed, all or none.
 //!
-//! Each output is written in a hidden folder beside it (see `aside`), so that no reader sees half
+//! Each output is written in a hidden folder beside it (see `staging`), so that no reader sees half
 //! of one. When all are whole they are flushed to disk and take their places by rename; a Zarr
 //! store is a folder that is renamed whole.
 
-mod aside;
 pub mod digest;
 mod flush;
 mod inputs;
 mod kept;
+mod leftovers;
 pub mod manifest;
 mod mounts;
 mod paths;
-mod pattern;
 mod place;
 mod plain;
 mod record;
+mod resumed;
+pub mod run_parts;
 mod scratch;
 mod siblings;
 mod signals;
+mod staging;
 mod tree;
 mod turn;
 mod unchanged;
 mod verify;
+mod wildcards;
 
 use std::{
     cell::RefCell,
-    collections::{BTreeMap, HashSet, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ffi::{OsStr, OsString},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -34,35 +37,34 @@ use std::{
 
 use anyhow::{Context, Error, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
-use serde_json::Value;
-use tracing::{info, warn};
+use tracing::warn;
 
-use self::aside::Aside;
-pub use self::flush::{Flushed, flush_while_written};
-use self::flush::{sync, sync_entry};
-pub use self::inputs::{expand_inputs, expand_patterns};
-use self::kept::Kept;
+pub use self::flush::FlushedEarly;
+use self::flush::{flush, flush_entry};
+pub use self::inputs::{expand_inputs, expand_patterns, refuse_unquoted};
+pub use self::kept::Kept;
 use self::paths::check_replaceable;
 pub use self::paths::{
     collection_path, dataset_path, named_path, overlap, place_of, refuse_overlap, resolve,
 };
 use self::place::Output;
+pub use self::run_parts::link_into;
 pub use self::scratch::Scratch;
 pub use self::siblings::{
-    are_shards, missing_shards, older_shards, refuse_forgotten, refuse_shard,
+    are_shards, missing_shards, other_shards, refuse_forgotten, refuse_shard, refuse_turned,
 };
 use self::signals::Registry;
 pub use self::signals::{end_with_reader, give_up};
+use self::staging::StagingFolder;
 use self::tree::make_folder;
 use self::turn::Turn;
 use self::unchanged::Stamp;
 pub use self::verify::verify;
-use crate::report::words::clause;
 
 /// The outputs of one run. Dropping it removes what is not published.
 pub struct Outputs {
-    /// By the folder the outputs go to.
-    asides: BTreeMap<PathBuf, Aside>,
+    /// One for each folder that outputs go to; of parts that others wrote, one for each.
+    staging: Vec<StagingFolder>,
     /// Folders that were made for them, the outermost first.
     made: Vec<PathBuf>,
     outputs: Vec<Output>,
@@ -76,11 +78,11 @@ pub struct Outputs {
 }
 
 impl Outputs {
-    /// From now on signals that end a process remove what is aside first; the exit code is 128 and their number.
+    /// From now on signals that end a process remove what is staged first; the exit code is 128 and their number.
     pub fn new() -> Result<Self> {
         signals::watch()?;
         Ok(Self {
-            asides: BTreeMap::new(),
+            staging: Vec::new(),
             made: Vec::new(),
             outputs: Vec::new(),
             stale: Vec::new(),
@@ -109,15 +111,15 @@ impl Outputs {
     /// A folder that cannot be written, another run of that prefix.
     pub fn claim(&mut self, prefix: &Path) -> Result<()> {
         let (parent, name) = split_prefix(prefix)?;
-        self.staging(&parent)?;
+        self.staging_in(&parent)?;
         let mut claimed = OsString::from("/");
         claimed.push(name);
         self.claim_names(&parent, [claimed].into(), prefix)
     }
 
-    /// The path at which to write what will stand at `path`; see [`Outputs::asides`].
-    pub fn aside(&mut self, path: &Path) -> Result<PathBuf> {
-        let paths = self.asides(std::slice::from_ref(&path.to_owned()))?;
+    /// The path at which to write what will stand at `path`; see [`Outputs::stage_all`].
+    pub fn stage(&mut self, path: &Path) -> Result<PathBuf> {
+        let paths = self.stage_all(std::slice::from_ref(&path.to_owned()))?;
         paths.into_iter().next().context("One path for one output")
     }
 
@@ -128,9 +130,9 @@ impl Outputs {
     /// # Errors
     /// A folder that cannot be written, a path that may not be replaced, another run that is
     /// writing it.
-    pub fn asides(&mut self, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    pub fn stage_all(&mut self, paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
         let mut claims: BTreeMap<PathBuf, HashSet<OsString>> = BTreeMap::new();
-        let mut asides = vec![];
+        let mut staged = vec![];
         for path in paths {
             let shown = path.display();
             let place = resolve(path)?;
@@ -142,47 +144,59 @@ impl Outputs {
                 "Output {shown} is written twice by this run"
             );
             check_replaceable(path, &place)?;
-            let aside = self.staging(parent)?.path.join(name);
+            let path_now = self.staging_in(parent)?.path.join(name);
             let claim = claims.entry(parent.to_owned()).or_default();
             claim.insert(name.to_owned());
-            asides.push(aside.clone());
-            self.outputs.push(Output::new(path, place, aside));
+            staged.push(path_now.clone());
+            self.outputs.push(Output::new(path, place, path_now));
         }
         for (parent, names) in claims {
             let one = names.iter().next().map(|name| parent.join(name));
             self.claim_names(&parent, names, &one.unwrap_or_default())?;
         }
-        Ok(asides)
+        Ok(staged)
     }
 
     /// The folder of this run in `parent`.
-    fn staging(&mut self, parent: &Path) -> Result<&Aside> {
-        Ok(match self.asides.entry(parent.to_owned()) {
-            Entry::Occupied(claimed) => claimed.into_mut(),
-            Entry::Vacant(free) => {
-                let made = make_folder(parent);
-                self.made.extend(
-                    made.with_context(|| format!("Cannot make folder {}", parent.display()))?,
-                );
-                free.insert(Aside::claim(parent)?)
+    fn staging_in(&mut self, parent: &Path) -> Result<&StagingFolder> {
+        let found = self
+            .staging
+            .iter()
+            .position(|folder| folder.parent() == parent);
+        let at = match found {
+            Some(at) => at,
+            None => {
+                self.make(parent)?;
+                self.staging.push(StagingFolder::claim(parent)?);
+                self.staging.len() - 1
             }
-        })
+        };
+        Ok(&self.staging[at])
+    }
+
+    /// Makes the folder `parent`, and those above it.
+    fn make(&mut self, parent: &Path) -> Result<()> {
+        let made = make_folder(parent);
+        let made = made.with_context(|| format!("Cannot make folder {}", parent.display()))?;
+        self.made.extend(made);
+        Ok(())
     }
 
     /// Claims `names` in `parent`: first says so, then looks who else does, so that of two runs that start together
     /// one sees the other. They take turns where the file system has locks; else both may stop.
     fn claim_names(&self, parent: &Path, names: HashSet<OsString>, one: &Path) -> Result<()> {
-        let Some(aside) = self.asides.get(parent) else {
+        let mut staging = self.staging.iter();
+        let Some(folder) = staging.find(|folder| folder.parent() == parent) else {
             return Ok(());
         };
         let in_vain = || format!("Cannot write in folder {}", parent.display());
         let _turn = Turn::in_folder(parent);
-        aside
+        folder
             .add(names.iter().map(OsString::as_os_str))
             .with_context(in_vain)?;
-        match aside.rival(&names).with_context(in_vain)? {
+        match folder.rival(&names, &self.staging).with_context(in_vain)? {
             None => Ok(()),
-            Some((folder, record)) => {
+            Some((other, record)) => {
                 let name = record.names.intersection(&names).next();
                 let name = name.filter(|name| !name.as_encoded_bytes().starts_with(b"/"));
                 let shown = name.map_or(one.to_owned(), |name| parent.join(name));
@@ -190,7 +204,7 @@ impl Outputs {
                     "{} is writing {}; if it no longer runs, remove {}",
                     record.who(),
                     self.shown(&shown).display(),
-                    folder.display()
+                    other.display()
                 )
             }
         }
@@ -200,68 +214,6 @@ impl Outputs {
     fn shown<'a>(&'a self, place: &'a Path) -> &'a Path {
         let output = self.outputs.iter().find(|output| output.place == place);
         output.map_or(place, |output| &output.shown)
-    }
-
-    /// From now on the outputs that begin with `prefix` are kept, each when it is finished, if the run
-    /// ends before all are. Returns what a run of theirs that was not finished called itself.
-    pub fn resume(&mut self, prefix: &Path) -> Result<Option<Value>> {
-        let (parent, name) = split_prefix(prefix)?;
-        let made = make_folder(&parent);
-        self.made
-            .extend(made.with_context(|| format!("Cannot make folder {}", parent.display()))?);
-        let aside = Aside::claim_kept(&parent, &name)?;
-        let kept = Kept::read(&aside.path);
-        let run = kept.run.clone();
-        self.asides.insert(parent, aside);
-        self.kept = Some(RefCell::new(kept));
-        Ok(run)
-    }
-
-    /// How many outputs were asked for.
-    pub fn count(&self) -> usize {
-        self.outputs.len()
-    }
-
-    /// How many outputs a run that was not finished has kept.
-    pub fn kept(&self) -> usize {
-        self.kept.as_ref().map_or(0, |kept| kept.borrow().count())
-    }
-
-    /// Begins to write the outputs that were asked for, or where this is the `run` that is resumed,
-    /// to go on. Returns how many of them, from the first, are whole already.
-    pub fn start(&mut self, run: &Value) -> Result<usize> {
-        let Some(kept) = &mut self.kept else {
-            return Ok(0);
-        };
-        let kept = kept.get_mut();
-        let mut whole = 0;
-        if kept.run.as_ref() == Some(run) {
-            for output in &mut self.outputs {
-                let Some(name) = output.aside.file_name().and_then(OsStr::to_str) else {
-                    break;
-                };
-                output.stands = kept.holds(name, &output.place);
-                if !output.stands && !kept.holds(name, &output.aside) {
-                    break;
-                }
-                whole += 1;
-            }
-        }
-        kept.start(run, whole)?;
-        self.asides.values().for_each(|aside| kept.tell(aside));
-        Ok(whole)
-    }
-
-    /// Notes that the output of that number is whole.
-    pub fn finished(&self, output: usize) -> Result<()> {
-        let (Some(kept), Some(output)) = (&self.kept, self.outputs.get(output)) else {
-            return Ok(());
-        };
-        let mut kept = kept.borrow_mut();
-        if kept.add(&output.aside)? {
-            self.asides.values().for_each(|aside| kept.tell(aside));
-        }
-        Ok(())
     }
 
     /// What is written so far: the paths as they were asked for, and where each is until
@@ -284,17 +236,14 @@ impl Outputs {
     /// A disk that fails, an input that has changed since the run began, another run that writes the same outputs.
     pub fn publish(mut self) -> Result<Vec<PathBuf>> {
         self.outputs.par_iter().try_for_each(|output| {
-            sync(output.now())
+            flush(output.now())
                 .with_context(|| format!("Cannot write {} to disk", output.shown.display()))
         })?;
         self.inputs.iter().try_for_each(Stamp::check)?;
         // Two runs of the same outputs take turns, so that never some are of one and some of the
         // other.
-        let turns: Vec<Turn> = self
-            .asides
-            .keys()
-            .map(|path| Turn::in_folder(path))
-            .collect();
+        let folders = self.folders();
+        let turns: Vec<Turn> = folders.iter().map(|path| Turn::in_folder(path)).collect();
         self.check_claims()?;
         let mut registry = signals::registry();
         self.begin()?;
@@ -311,14 +260,14 @@ impl Outputs {
             };
             removed.unwrap_or_else(|e| warn!("Cannot remove {}: {e}", path.display()));
         }
-        for aside in self.asides.values() {
-            place::end(&aside.path)
-                .unwrap_or_else(|e| warn!("Cannot clear up {}: {e}", aside.path.display()));
+        for folder in &self.staging {
+            place::end(&folder.path)
+                .unwrap_or_else(|e| warn!("Cannot clear up {}: {e}", folder.path.display()));
         }
         drop((registry, turns));
         self.kept = None;
         self.made.clear();
-        self.asides.values().for_each(|aside| aside.keep(0));
+        self.staging.iter().for_each(|folder| folder.keep(0));
         Ok(self
             .outputs
             .iter()
@@ -326,22 +275,33 @@ impl Outputs {
             .collect())
     }
 
+    /// The folders that outputs go to.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let parents = self.staging.iter().map(StagingFolder::parent);
+        parents.map(Path::to_owned).collect()
+    }
+
     /// An error where the claims of this run, made at its beginning, do not hold any more.
     fn check_claims(&self) -> Result<()> {
-        for (parent, aside) in &self.asides {
+        for folder in &self.staging {
             ensure!(
-                aside.is_claimed(),
+                folder.is_claimed(),
                 "Another program has removed {}, in which this run wrote its outputs",
-                aside.path.display()
+                folder.path.display()
             );
+        }
+        for parent in self.folders() {
+            let Some(folder) = self.staging.iter().find(|folder| folder.parent() == parent) else {
+                continue;
+            };
             let here = self.outputs.iter().map(|output| &output.place);
             let here = here.filter(|place| place.parent() == Some(parent.as_path()));
             let names = here.filter_map(|place| Some(place.file_name()?.to_owned()));
-            if let Some((folder, record)) = aside.rival(&names.collect())? {
+            if let Some((other, record)) = folder.rival(&names.collect(), &self.staging)? {
                 bail!(
                     "{} is writing the same outputs in {}",
                     record.who(),
-                    folder.display()
+                    other.display()
                 );
             }
         }
@@ -349,11 +309,11 @@ impl Outputs {
     }
 
     fn begin(&self) -> Result<()> {
-        for (parent, aside) in &self.asides {
+        for folder in &self.staging {
             let here = self.outputs.iter();
-            let here = here.filter(|output| output.place.parent() == Some(parent.as_path()));
-            place::begin(&aside.path, here)
-                .with_context(|| format!("Cannot write in folder {}", aside.path.display()))?;
+            let here = here.filter(|output| output.staged.parent() == Some(&folder.path));
+            place::begin(&folder.path, here)
+                .with_context(|| format!("Cannot write in folder {}", folder.path.display()))?;
         }
         Ok(())
     }
@@ -364,8 +324,8 @@ impl Outputs {
                 .place()
                 .with_context(|| format!("Cannot put {} in its place", output.shown.display()))?;
         }
-        for folder in self.asides.keys() {
-            sync_entry(folder)
+        for folder in self.folders() {
+            flush_entry(&folder)
                 .with_context(|| format!("Cannot write folder {} to disk", folder.display()))?;
         }
         Ok(())
@@ -385,11 +345,12 @@ impl Outputs {
             return error;
         };
         let mut told = vec![];
-        for (parent, aside) in &mut self.asides {
+        for folder in &mut self.staging {
             let mut lost = failed.iter().map(|(output, _)| output);
-            let in_it = |output: &&&Output| output.place.parent() == Some(parent.as_path());
+            let path = folder.path.clone();
+            let in_it = |output: &&&Output| output.staged.parent() == Some(&path);
             if lost.clone().any(|output| in_it(&output)) {
-                let folder = aside.abandon(registry);
+                let folder = folder.abandon(registry);
                 told.extend(
                     lost.by_ref()
                         .filter(in_it)
@@ -410,30 +371,14 @@ impl Outputs {
 impl Drop for Outputs {
     fn drop(&mut self) {
         self.note_kept();
-        self.asides.clear();
+        self.staging.clear();
         for folder in self.made.iter().rev() {
             let _ = std::fs::remove_dir(folder); // others may have put something there
         }
     }
 }
 
-impl Outputs {
-    /// Notes what is kept for a run to resume.
-    fn note_kept(&mut self) {
-        let Some(kept) = self.kept.take() else { return };
-        let mut kept = kept.into_inner();
-        let _ = kept.write(); // what cannot be noted is written again
-        self.asides.values().for_each(|aside| kept.tell(aside));
-        if kept.count() > 0 {
-            info!(
-                "{} kept for --resume",
-                clause(kept.count() as u64, "finished output", ("is", "are"))
-            );
-        }
-    }
-}
-
-/// An error where [`Outputs::aside`] would refuse `path` for what stands there. Writes nothing.
+/// An error where [`Outputs::stage`] would refuse `path` for what stands there. Writes nothing.
 pub fn check(path: &Path) -> Result<()> {
     check_replaceable(path, &resolve(path)?)
 }

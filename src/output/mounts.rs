@@ -1,4 +1,7 @@
 //! Whether the locks of a file system are seen by all machines that have it.
+//!
+//! A list of file systems, since no call tells it: a wrong yes could remove what a run of another machine is writing,
+//! so what is not listed counts as no.
 
 use std::fs;
 use std::path::Path;

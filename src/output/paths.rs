@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::wildcards;
 use crate::store::Format;
 
 /// The path of the shard called `name`: `{prefix}_{name}.h5ad`, or `.zarr`.
@@ -30,15 +31,15 @@ pub fn dataset_path(collection: &Path, i: usize) -> PathBuf {
     collection.join(format!("dataset_{i}"))
 }
 
-/// Where the output goes that is written at `aside`, or in it: beside the hidden folder that holds it.
-pub fn place_of(aside: &Path) -> PathBuf {
+/// Where the output goes that is staged at `staged`, or in that: beside the hidden folder that holds it.
+pub fn place_of(staged: &Path) -> PathBuf {
     let is_staging = |folder: &&Path| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with('.') && name.contains("annslicer-")
     };
-    let staging = aside.ancestors().skip(1).find(is_staging);
-    let staging = staging.or(aside.parent()).unwrap_or(Path::new(""));
-    let within = aside.strip_prefix(staging).unwrap_or(aside);
+    let staging = staged.ancestors().skip(1).find(is_staging);
+    let staging = staging.or(staged.parent()).unwrap_or(Path::new(""));
+    let within = staged.strip_prefix(staging).unwrap_or(staged);
     staging.parent().unwrap_or(Path::new("")).join(within)
 }
 
@@ -91,39 +92,93 @@ pub fn check_replaceable(path: &Path, place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an output that is one of the inputs, lies inside one (a Zarr store is a folder) or has
-/// one inside it, by whatever path, link or mount each is reached.
-pub fn refuse_overlap(output: &Path, inputs: &[PathBuf]) -> Result<()> {
-    let real_output = resolve(output)?;
-    for input in inputs {
-        let real_input = resolve(input)?;
-        let (out, input) = (output.display(), input.display());
-        if same(&real_output, &real_input) {
-            bail!("Output {out} is the input {input}; choose another output");
-        }
-        if inside(&real_output, &real_input) {
-            bail!("Output {out} lies inside the input {input}; choose another output");
-        }
-        if inside(&real_input, &real_output) {
-            bail!("Input {input} lies inside the output {out}, which would be replaced");
+/// Refuses outputs of which one is one of the inputs, lies inside one (a Zarr store is a folder) or has
+/// one inside it, by whatever path, link or mount each is reached. The inputs were typed as `typed`, patterns among them.
+pub fn refuse_overlap(outputs: &[PathBuf], inputs: &[PathBuf], typed: &[PathBuf]) -> Result<()> {
+    let lineages = inputs.iter().map(|input| Lineage::of(input));
+    let lineages = lineages.collect::<Result<Vec<_>>>()?;
+    for output in outputs {
+        let (out, to) = (output.display(), Lineage::of(output)?);
+        for (input, from) in inputs.iter().zip(&lineages) {
+            if to.is(from) {
+                bail!(is_input(output, input, typed));
+            }
+            let input = input.display();
+            if to.is_inside(from) {
+                bail!("Output {out} lies inside the input {input}; choose another output");
+            }
+            if from.is_inside(&to) {
+                bail!("Input {input} lies inside the output {out}, which would be replaced");
+            }
         }
     }
     Ok(())
 }
 
+/// What is said of an output that is an input, which a pattern may match since an earlier run wrote it.
+fn is_input(output: &Path, input: &Path, typed: &[PathBuf]) -> String {
+    let matches = |typed: &&PathBuf| {
+        let is_pattern = wildcards::is_pattern(typed) && !typed.exists();
+        is_pattern
+            && wildcards::matches(typed).is_ok_and(|found| found.iter().any(|path| path == input))
+    };
+    let (out, shown) = (output.display(), input.display());
+    match typed.iter().find(matches) {
+        Some(pattern) => format!(
+            "Output {out} is there, and the pattern '{}' matches it: it would be an input too; give a narrower pattern, \
+             or put the output in another folder",
+            pattern.display()
+        ),
+        None if typed.len() > 1 => format!(
+            "Output {out} is the input {shown}; choose another output, in another folder where a pattern such as *.h5ad \
+             matches it"
+        ),
+        None => format!("Output {out} is the input {shown}; choose another output"),
+    }
+}
+
 /// Whether two paths lead to one place, or one to a place inside the other.
 pub fn overlap(a: &Path, b: &Path) -> Result<bool> {
-    let (a, b) = (resolve(a)?, resolve(b)?);
-    Ok(same(&a, &b) || inside(&a, &b) || inside(&b, &a))
+    let (a, b) = (Lineage::of(a)?, Lineage::of(b)?);
+    Ok(a.is_inside(&b) || b.is_inside(&a))
 }
 
-fn inside(path: &Path, folder: &Path) -> bool {
-    path.ancestors().any(|above| same(above, folder))
+/// A place and the folders above it: the path of each, and which file it is where it exists.
+struct Lineage {
+    own: Identified,
+    above: Vec<Identified>,
 }
 
-fn same(a: &Path, b: &Path) -> bool {
-    let identity = |path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-    a == b || identity(a).is_some_and(|file| identity(b) == Some(file))
+type Identified = (PathBuf, Option<(u64, u64)>);
+
+impl Lineage {
+    fn of(path: &Path) -> Result<Lineage> {
+        let identified = |path: &Path| {
+            let file = fs::metadata(path).ok();
+            (path.to_owned(), file.map(|file| (file.dev(), file.ino())))
+        };
+        let real = resolve(path)?;
+        Ok(Lineage {
+            own: identified(&real),
+            above: real.ancestors().skip(1).map(identified).collect(),
+        })
+    }
+
+    fn is(&self, other: &Lineage) -> bool {
+        same(&self.own, &other.own)
+    }
+
+    /// Whether it is that place or inside it.
+    fn is_inside(&self, folder: &Lineage) -> bool {
+        self.is(folder) || self.above.iter().any(|above| same(above, &folder.own))
+    }
+}
+
+fn same((a, is_a): &Identified, (b, is_b): &Identified) -> bool {
+    match (is_a, is_b) {
+        (None, None) => a == b,
+        (is_a, is_b) => is_a == is_b,
+    }
 }
 
 #[cfg(test)]
@@ -167,7 +222,7 @@ mod tests {
             "loop/a.h5ad",
             "not/yet/../../a.h5ad",
         ] {
-            let error = refuse_overlap(&at(output), &inputs)
+            let error = refuse_overlap(&[at(output)], &inputs, &[])
                 .unwrap_err()
                 .to_string();
             assert!(
@@ -175,18 +230,26 @@ mod tests {
                 "{error}"
             );
         }
-        refuse_overlap(&at("c.h5ad"), &inputs).unwrap();
-        refuse_overlap(&at("new/c.h5ad"), &inputs).unwrap();
+        refuse_overlap(&[at("c.h5ad")], &inputs, &[]).unwrap();
+        refuse_overlap(&[at("new/c.h5ad")], &inputs, &[]).unwrap();
+        let said = |typed: &[PathBuf]| {
+            let refused = refuse_overlap(&[at("./a.h5ad")], &inputs, typed);
+            refused.unwrap_err().to_string()
+        };
+        let pattern = said(&[at("[ab].h5ad")]);
+        assert!(pattern.contains("[ab].h5ad' matches it"), "{pattern}");
+        assert!(said(&["a", "b", "c"].map(at)).contains("in another folder"));
     }
 
     #[test]
     fn stores_and_outputs_inside_one_another_are_refused() {
         let dir = folder(&["a.zarr/X/0", "b.zarr/c.h5ad"]);
         let at = |name: &str| dir.path().join(name);
-        let within = refuse_overlap(&at("a.zarr/obs/out.h5ad"), &[at("a.zarr")]).unwrap_err();
+        let within =
+            refuse_overlap(&[at("a.zarr/obs/out.h5ad")], &[at("a.zarr")], &[]).unwrap_err();
         assert!(within.to_string().contains("lies inside the input"));
-        let around = refuse_overlap(&at("b.zarr"), &[at("b.zarr/c.h5ad")]).unwrap_err();
+        let around = refuse_overlap(&[at("b.zarr")], &[at("b.zarr/c.h5ad")], &[]).unwrap_err();
         assert!(around.to_string().contains("would be replaced"));
-        refuse_overlap(&at("a.zarr2"), &[at("a.zarr")]).unwrap();
+        refuse_overlap(&[at("a.zarr2")], &[at("a.zarr")], &[]).unwrap();
     }
 }

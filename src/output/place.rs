@@ -17,7 +17,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use tracing::warn;
 
-use super::flush::sync_entry;
+use super::flush::flush_entry;
 use super::paths::check_replaceable;
 use super::plain::{self, stands};
 
@@ -28,12 +28,13 @@ const GONE: &str = ".annslicer-gone";
 /// The names and inodes of outputs that are taking the places of older ones.
 const PLACING: &str = ".annslicer-placing";
 
+/// One output, from its staging folder to its place.
 pub struct Output {
     /// The path as the user gave it.
     pub shown: PathBuf,
     /// The path it goes to, through links.
     pub place: PathBuf,
-    pub aside: PathBuf,
+    pub staged: PathBuf,
     /// Whether it is in its place already: the run that is resumed was killed in between.
     pub stands: bool,
     /// What tells it from the older one, once it has begun to take its place.
@@ -43,11 +44,11 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn new(shown: &Path, place: PathBuf, aside: PathBuf) -> Output {
+    pub fn new(shown: &Path, place: PathBuf, staged: PathBuf) -> Output {
         Output {
             shown: shown.to_owned(),
             place,
-            aside,
+            staged,
             stands: false,
             identity: None,
             placed: false,
@@ -59,18 +60,18 @@ impl Output {
         if self.stands {
             &self.place
         } else {
-            &self.aside
+            &self.staged
         }
     }
 
     /// Where the older one is set aside, if it has to be.
     pub fn old(&self) -> PathBuf {
-        let folder = self.aside.parent().unwrap_or(Path::new(""));
+        let folder = self.staged.parent().unwrap_or(Path::new(""));
         folder.join(OLD).join(self.name())
     }
 
     fn name(&self) -> &OsStr {
-        self.aside.file_name().unwrap_or_default()
+        self.staged.file_name().unwrap_or_default()
     }
 
     /// Takes the place. What stands there is looked at again: others may have put it there since.
@@ -78,9 +79,9 @@ impl Output {
         if self.stands {
             return Ok(());
         }
-        self.identity = Some(identity(&self.aside)?);
+        self.identity = Some(identity(&self.staged)?);
         if !stands(&self.place)? {
-            match rename_to_free(&self.aside, &self.place) {
+            match rename_to_free(&self.staged, &self.place) {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 done => {
                     self.placed = done.is_ok();
@@ -89,7 +90,7 @@ impl Output {
             }
         }
         check_replaceable(&self.shown, &self.place)?;
-        match exchange(&self.aside, &self.place) {
+        match exchange(&self.staged, &self.place) {
             Err(e) if is_missing(e) => self.replace()?,
             done => done?,
         }
@@ -105,11 +106,11 @@ impl Output {
             _ => {}
         }
         // A folder cannot be linked, nor take the place of a file or give it to one.
-        let is_folder = self.place.is_dir() || self.aside.is_dir();
+        let is_folder = self.place.is_dir() || self.staged.is_dir();
         if is_folder || fs::hard_link(&self.place, &old).is_err() {
             fs::rename(&self.place, &old)?;
         }
-        fs::rename(&self.aside, &self.place)
+        fs::rename(&self.staged, &self.place)
     }
 
     /// Undoes `place`, as far as it came.
@@ -123,10 +124,10 @@ impl Output {
             }
             return Ok(());
         }
-        if stands(&self.aside)? {
-            return Ok(exchange(&self.aside, &self.place)?);
+        if stands(&self.staged)? {
+            return Ok(exchange(&self.staged, &self.place)?);
         }
-        fs::rename(&self.place, &self.aside)?;
+        fs::rename(&self.place, &self.staged)?;
         if stands(&old)? {
             rename_to_free(&old, &self.place)?;
         }
@@ -142,18 +143,18 @@ impl Output {
     /// For a message, where the older and the new one are, where `restore` has failed, and the staging folder is now
     /// `folder`.
     pub fn whereabouts(&self, folder: &Path) -> String {
-        let (aside, old) = (folder.join(self.name()), folder.join(OLD).join(self.name()));
+        let (staged, old) = (folder.join(self.name()), folder.join(OLD).join(self.name()));
         let placed = self.is_placed();
         let older = [
             (!placed).then_some(&self.place),
             Some(&old),
-            placed.then_some(&aside),
+            placed.then_some(&staged),
         ];
         let older = older
             .into_iter()
             .flatten()
             .find(|path| stands(path).unwrap_or(true));
-        let newer = if placed { &self.place } else { &aside };
+        let newer = if placed { &self.place } else { &staged };
         let told = format!(
             "of {} the new one is now {}",
             self.shown.display(),
@@ -172,7 +173,7 @@ pub fn begin<'o>(folder: &Path, outputs: impl Iterator<Item = &'o Output>) -> io
     let mut note = vec![];
     for output in outputs.filter(|output| !output.stands) {
         if stands(&output.place)? {
-            let (_, inode) = identity(&output.aside)?;
+            let (_, inode) = identity(&output.staged)?;
             note.extend(
                 [
                     output.name().as_bytes(),
@@ -189,7 +190,7 @@ pub fn begin<'o>(folder: &Path, outputs: impl Iterator<Item = &'o Output>) -> io
     }
     let path = folder.join(PLACING);
     fs::write(&path, note)?;
-    sync_entry(&path)
+    flush_entry(&path)
 }
 
 /// Saves what a run that has died replaced, or was about to, from the staging folder `folder`: it goes back into its
@@ -202,7 +203,7 @@ pub fn rescue(folder: &Path, kept: &Path) -> io::Result<()> {
         for path in older {
             fs::rename(&path, kept.join(path.file_name().unwrap_or_default()))?;
         }
-        sync_entry(kept)?;
+        flush_entry(kept)?;
         warn!(
             "{} holds older outputs: a run was killed when it replaced them; remove it if the new ones will do",
             kept.display()
@@ -218,7 +219,7 @@ fn put_back(folder: &Path) -> io::Result<()> {
         let place = parent.join(path.file_name().unwrap_or_default());
         if !stands(&place)? {
             rename_to_free(&path, &place)?;
-            sync_entry(parent)?;
+            flush_entry(parent)?;
             let place = place.display();
             warn!("Put the older {place} back: a run was killed when it replaced it");
         }
@@ -304,7 +305,7 @@ mod tests {
         fs::create_dir(&staging).unwrap();
         let name = if folders { "a.zarr" } else { "a.h5ad" };
         let output = Output::new(Path::new(name), dir.join(name), staging.join(name));
-        for (path, text) in [(&output.place, "old"), (&output.aside, "new")] {
+        for (path, text) in [(&output.place, "old"), (&output.staged, "new")] {
             if folders {
                 fs::create_dir(path).unwrap();
                 fs::write(path.join(".zgroup"), text).unwrap();
@@ -332,19 +333,19 @@ mod tests {
             if by_exchange {
                 output.place().unwrap();
             } else {
-                output.identity = Some(identity(&output.aside).unwrap());
+                output.identity = Some(identity(&output.staged).unwrap());
                 output.replace().unwrap();
                 output.placed = true;
             }
             assert_eq!(text(&output.place), "new");
             assert!(
                 output
-                    .whereabouts(output.aside.parent().unwrap())
+                    .whereabouts(output.staged.parent().unwrap())
                     .contains("older one")
             );
             output.restore().unwrap();
             assert_eq!(
-                (text(&output.place), text(&output.aside)),
+                (text(&output.place), text(&output.staged)),
                 ("old".into(), "new".into())
             );
         }
@@ -355,7 +356,7 @@ mod tests {
         for folders in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             let output = older_and_new(dir.path(), folders);
-            let staging = output.aside.parent().unwrap();
+            let staging = output.staged.parent().unwrap();
             fs::create_dir(staging.join(OLD)).unwrap();
             fs::rename(&output.place, output.old()).unwrap();
             let kept = dir.path().join("kept");
@@ -378,7 +379,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let mut output = older_and_new(dir.path(), folders);
             let (staging, kept) = (
-                output.aside.parent().unwrap().to_owned(),
+                output.staged.parent().unwrap().to_owned(),
                 dir.path().join("kept"),
             );
             begin(&staging, [&output].into_iter()).unwrap();

@@ -3,7 +3,8 @@
 //! The lock ends with the process, however it dies and whatever process later has its id, in any container and, where
 //! the file system carries locks, on any machine. Fields end with a NUL, which no file name holds: process, host, boot
 //! of that host, then the names claimed in the folder above. What claims all outputs of a prefix, whose names are not
-//! known yet, begins with a slash.
+//! known yet, begins with a slash. Where the folder stays when the run ends, `ended` takes the place of the process, so
+//! that machines which do not see the lock know it too.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -19,6 +20,8 @@ use tracing::debug;
 use super::plain;
 
 pub const LOCK: &str = ".annslicer-lock";
+/// In the place of a process.
+const ENDED: &str = "ended";
 /// More than a million names of full length take.
 const MOST_BYTES: u64 = 1 << 28;
 
@@ -75,6 +78,11 @@ impl Record {
         (&self.process, &self.host, &self.boot) == (&own.process, &own.host, &own.boot)
     }
 
+    /// Whether the run has ended, and says so.
+    pub fn has_ended(&self) -> bool {
+        self.process == ENDED
+    }
+
     /// For a message: the process, and its host where that is another.
     pub fn who(&self) -> String {
         if self.is_foreign() {
@@ -87,18 +95,32 @@ impl Record {
 
 /// Adds what `names` claim to the record of this process, which is begun where it is empty.
 pub fn write<'n>(lock: &File, names: impl Iterator<Item = &'n OsStr>) -> io::Result<()> {
-    let mut content = vec![];
+    let mut fields = vec![];
     if lock.metadata()?.len() == 0 {
         let own = Record::own();
-        content = [own.process, own.host, own.boot].join("\0").into_bytes();
-        content.push(0);
+        fields = [own.process, own.host, own.boot].map(OsString::from).into();
     }
-    for name in names {
-        content.extend(name.as_bytes());
-        content.push(0);
-    }
+    fields.extend(names.map(OsStr::to_owned));
     let mut lock = lock;
-    lock.write_all(&content)
+    lock.write_all(&ended_by_nul(&fields))
+}
+
+/// Says in the record of a folder that stays that its run has ended.
+pub fn release(folder: &Path) -> io::Result<()> {
+    let names = Record::of(folder).names.into_iter();
+    let fields: Vec<OsString> = [ENDED, "", ""]
+        .map(OsString::from)
+        .into_iter()
+        .chain(names)
+        .collect();
+    let mut lock = plain::open(&folder.join(LOCK), &mut options())?;
+    lock.set_len(0)?;
+    lock.write_all(&ended_by_nul(&fields))
+}
+
+fn ended_by_nul(fields: &[OsString]) -> Vec<u8> {
+    let fields = fields.iter().map(|field| field.as_bytes());
+    fields.flat_map(|field| [field, b"\0"].concat()).collect()
 }
 
 /// An open lock file that no other run holds.
@@ -171,6 +193,18 @@ mod tests {
         assert_eq!(Record::of(dir.path()), Record { names, ..own });
         assert!(!Record::of(dir.path()).is_foreign());
         assert_eq!(Record::of(Path::new("/nowhere")), Record::default());
+    }
+
+    #[test]
+    fn a_run_that_has_ended_keeps_its_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = lock_new(dir.path()).unwrap().unwrap();
+        write(&lock.file, [OsStr::new("a.h5ad")].into_iter()).unwrap();
+        assert!(!Record::of(dir.path()).has_ended());
+        release(dir.path()).unwrap();
+        let record = Record::of(dir.path());
+        assert!(record.has_ended() && !record.is_foreign());
+        assert_eq!(record.names, ["a.h5ad".into()].into());
     }
 
     #[test]

@@ -1,4 +1,7 @@
 //! A folder for scratch files, made when the first of them is needed.
+//!
+//! It is a staging folder like those of outputs, so a signal or the next run removes it; files in it have no names but
+//! while they are made, where that can be.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,13 +9,13 @@ use std::sync::Mutex;
 
 use anyhow::{Context, Result};
 
-use super::aside::Aside;
+use super::staging::StagingFolder;
 use super::tree::make_folder;
 
 /// A private folder in another one, removed with all it holds when this is dropped.
 pub struct Scratch {
     parent: PathBuf,
-    made: Mutex<Option<Aside>>,
+    made: Mutex<Option<StagingFolder>>,
 }
 
 impl Scratch {
@@ -32,19 +35,23 @@ impl Scratch {
     /// The private folder, which is made at the first call, and with it those above it.
     pub fn folder(&self) -> Result<PathBuf> {
         let mut made = self.made.lock().unwrap_or_else(|e| e.into_inner());
-        let aside = match made.take() {
-            Some(aside) => aside,
+        let folder = match made.take() {
+            Some(folder) => folder,
             None => {
-                make_folder(&self.parent)
-                    .with_context(|| format!("Cannot make folder {}", self.parent.display()))?;
-                let aside = Aside::claim(&self.parent)?;
-                let path = aside.path.join("scratch");
+                make_folder(&self.parent).with_context(|| {
+                    format!(
+                        "Cannot make folder {} (see --tmpdir)",
+                        self.parent.display()
+                    )
+                })?;
+                let folder = StagingFolder::claim(&self.parent)?;
+                let path = folder.path.join("scratch");
                 fs::create_dir(&path)
                     .with_context(|| format!("Cannot make scratch folder {}", path.display()))?;
-                aside
+                folder
             }
         };
-        Ok(made.insert(aside).path.join("scratch"))
+        Ok(made.insert(folder).path.join("scratch"))
     }
 }
 

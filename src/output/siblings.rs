@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail, ensure};
 
+use super::resolve;
 use crate::store::{self, Format};
 
 const SHARD: &str = "_shard_";
@@ -22,6 +23,12 @@ fn shard_of(path: &Path) -> Option<(PathBuf, u64)> {
     let is_number = number.bytes().all(|byte| byte.is_ascii_digit());
     let number = number.parse().ok().filter(|_| is_number);
     Some((path.with_file_name(prefix), number?))
+}
+
+/// The prefix of a shard, however its folder is typed.
+fn prefix_of(path: &Path) -> Option<PathBuf> {
+    let (prefix, _) = shard_of(path)?;
+    Some(folder(path).join(prefix.file_name()?))
 }
 
 /// Whether all are called like shards of one prefix.
@@ -53,16 +60,21 @@ pub fn missing_shards(paths: &[PathBuf]) -> Option<(u64, u64, u64)> {
     Some((gaps.first()?.0, gaps.last()?.1 - 1, count))
 }
 
-/// Shards of this format, and of this prefix or of those of `outputs`, that none of these replaces: by prefix and number.
-pub fn older_shards(prefix: &Path, outputs: &[PathBuf], format: Format) -> Vec<PathBuf> {
+/// Shards that stand beside those of a run, which replaces none of them: by prefix and number.
+pub struct OtherShards {
+    /// Of the prefix of the run, or of those of its outputs: an earlier run wrote them.
+    pub older: Vec<PathBuf>,
+    /// Of longer prefixes, as those of an earlier split, or of another file.
+    pub longer: Vec<PathBuf>,
+}
+
+/// The shards of this format beside `outputs`, which are of this prefix.
+pub fn other_shards(prefix: &Path, outputs: &[PathBuf], format: Format) -> OtherShards {
     let first = super::named_path(prefix, "shard_0", format);
     let of_outputs = outputs.iter().filter_map(|path| shard_of(path));
     let mut wanted: HashSet<PathBuf> = of_outputs.map(|(prefix, _)| prefix).collect();
     wanted.extend(shard_of(&first).map(|(prefix, _)| prefix));
-    let folder = first
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let entries = fs::read_dir(folder.unwrap_or(Path::new(".")));
+    let entries = fs::read_dir(store::folder_above(&first));
     let new: HashSet<&OsStr> = outputs.iter().filter_map(|path| path.file_name()).collect();
     let entries = entries.into_iter().flatten().flatten();
     let is_shard = |entry: &DirEntry| match format {
@@ -76,32 +88,52 @@ pub fn older_shards(prefix: &Path, outputs: &[PathBuf], format: Format) -> Vec<P
         .map(|entry| first.with_file_name(entry.file_name()))
         .filter(|path| path.extension() == first.extension())
         .filter(|path| path.file_name().is_some_and(|name| !new.contains(name)))
-        .filter_map(|path| {
-            let of = shard_of(&path).filter(|(prefix, _)| wanted.contains(prefix));
-            of.map(|of| (of, path))
-        })
+        .filter_map(|path| Some((shard_of(&path)?, path)))
         .collect();
     found.sort();
-    found.into_iter().map(|(_, path)| path).collect()
+    let (older, others): (Vec<_>, Vec<_>) = found
+        .into_iter()
+        .partition(|((prefix, _), _)| wanted.contains(prefix));
+    let start = format!("{}_", prefix.display());
+    let is_longer = |prefix: &Path| prefix.to_string_lossy().starts_with(&start);
+    let longer = others
+        .into_iter()
+        .filter(|((prefix, _), _)| is_longer(prefix));
+    OtherShards {
+        older: older.into_iter().map(|(_, path)| path).collect(),
+        longer: longer.map(|(_, path)| path).collect(),
+    }
 }
 
-/// Refuses an output of a merge that exists and looks like one of the inputs: the output was forgotten, and a shell put
-/// the first match of a pattern in its place. `again` says whether it looks like the result of this same command.
-pub fn refuse_forgotten(output: &Path, inputs: &[PathBuf], again: impl Fn() -> bool) -> Result<()> {
+/// Refuses an output of a merge that exists and looks like one of the inputs: the output was forgotten, and the first
+/// input stands in its place. `again` says whether it looks like the result of this same command, and `is_earlier`
+/// whether it has cells of the inputs, as each earlier result has.
+pub fn refuse_forgotten(
+    output: &Path,
+    inputs: &[PathBuf],
+    again: impl Fn() -> bool,
+    is_earlier: impl Fn() -> bool,
+) -> Result<()> {
     if !output.exists() {
         return Ok(());
     }
-    let of = |path: &Path| shard_of(path).map(|(prefix, _)| prefix);
-    let own = of(output);
-    let pattern = if own.is_some() && inputs.iter().any(|input| of(input) == own) {
-        own.map(|prefix| format!("{}{SHARD}*", prefix.display()))
+    let end = output.extension().unwrap_or_default().to_string_lossy();
+    let own = prefix_of(output);
+    let pattern = if own.is_some() && inputs.iter().any(|input| prefix_of(input) == own) {
+        shard_of(output).map(|(prefix, _)| format!("{}{SHARD}*", prefix.display()))
     } else {
         listed(output, inputs).filter(|_| !again())
     };
     let Some(pattern) = pattern else {
+        ensure!(
+            !is_alike(output, inputs) || is_earlier(),
+            "Output {} exists, and by its cells it is no earlier merge of the inputs: was the output forgotten? It comes \
+             first: annslicer merge OUTPUT {} ...; if the inputs have changed since, --overwrite replaces it",
+            output.display(),
+            output.display()
+        );
         return Ok(());
     };
-    let end = output.extension().unwrap_or_default().to_string_lossy();
     bail!(
         "Output {} exists and looks like one of the inputs. The output comes first: annslicer merge OUTPUT \
          '{pattern}.{end}'; or give --overwrite to replace it",
@@ -109,10 +141,39 @@ pub fn refuse_forgotten(output: &Path, inputs: &[PathBuf], again: impl Fn() -> b
     )
 }
 
+/// Whether the output is in the folder of the inputs, however that is typed, or called as they are.
+fn is_alike(output: &Path, inputs: &[PathBuf]) -> bool {
+    let all = |same: &dyn Fn(&Path) -> bool| inputs.iter().all(|input| same(input));
+    let own = folder(output);
+    all(&|input| folder(input) == own) || all(&|input| input.file_name() == output.file_name())
+}
+
+/// The folder of a file, without links and dots.
+fn folder(path: &Path) -> PathBuf {
+    let folder = store::folder_above(path);
+    resolve(folder).unwrap_or_else(|_| folder.to_owned())
+}
+
+/// Refuses an output of a filter that exists and looks like an input: their order is wrong. `is_earlier` as
+/// [`refuse_forgotten`] has it.
+pub fn refuse_turned(
+    output: &Path,
+    inputs: &[PathBuf],
+    is_earlier: impl Fn() -> bool,
+) -> Result<()> {
+    ensure!(
+        !output.exists() || !is_alike(output, inputs) || is_earlier(),
+        "Output {} exists, and has cells that the input lacks. The input comes first: annslicer filter INPUT OUTPUT; if \
+         the input has changed since, --overwrite replaces it",
+        output.display()
+    );
+    Ok(())
+}
+
 /// Refuses an output of a filter that is a shard of the run that the input is of.
 pub fn refuse_shard(output: &Path, input: &Path) -> Result<()> {
-    let prefix = |path| shard_of(path).map(|(prefix, _)| prefix);
-    let is_shard = prefix(output).is_some() && prefix(output) == prefix(input);
+    let own = prefix_of(output);
+    let is_shard = own.is_some() && own == prefix_of(input);
     ensure!(
         !(is_shard && output.exists()),
         "Output {} exists and is a shard like the input. filter takes one input: annslicer filter {} OUTPUT; or \
@@ -204,23 +265,26 @@ mod tests {
             "p_shard_07",
             "p_shard_x",
             "p_all",
+            "p_val_shard_1",
             "pp_shard_3",
         ] {
             fs::write(at(&format!("{name}.h5ad")), "").unwrap();
         }
         fs::write(at("p_shard_4.h5ad.bak"), "").unwrap();
         fs::create_dir(at("p_shard_5.h5ad")).unwrap();
-        let older = older_shards(&at("p"), &[at("p_shard_0.h5ad")], Format::H5ad);
+        let OtherShards { older, longer } =
+            other_shards(&at("p"), &[at("p_shard_0.h5ad")], Format::H5ad);
+        assert_eq!(longer, [at("p_val_shard_1.h5ad")]);
         let numbered = ["p_shard_2", "p_shard_07", "p_shard_10"];
         assert_eq!(older, numbered.map(|name| at(&format!("{name}.h5ad"))));
         let parts = [at("p_all_shard_00.h5ad"), at("pp_shard_1.h5ad")];
-        let older = older_shards(&at("q"), &parts, Format::H5ad);
+        let older = other_shards(&at("q"), &parts, Format::H5ad).older;
         assert_eq!(older, [at("pp_shard_3.h5ad")]);
         for name in ["p_shard_3.zarr", "p_shard_4.zarr"] {
             fs::create_dir(at(name)).unwrap();
         }
         fs::write(at("p_shard_4.zarr/.zgroup"), "{}").unwrap();
-        let older = older_shards(&at("p"), &[], Format::Zarr);
+        let older = other_shards(&at("p"), &[], Format::Zarr).older;
         assert_eq!(older, [at("p_shard_4.zarr")], "of folders, only stores");
     }
 
@@ -233,9 +297,10 @@ mod tests {
             fs::write(at(name), "").unwrap();
         }
         let refused = |output: &str, inputs: &[&str], again| {
-            refuse_forgotten(&at(output), &all(inputs), || again).is_err()
+            refuse_forgotten(&at(output), &all(inputs), || again, || true).is_err()
         };
         assert!(refused("p_shard_0.h5ad", &["p_shard_1.h5ad"], true));
+        assert!(refused("p_shard_0.h5ad", &["x/../p_shard_1.h5ad"], true));
         assert!(refused("d_A.h5ad", &["d_B.h5ad", "d_C.h5ad"], false));
         assert!(
             !refused("d_A.h5ad", &["d_B.h5ad", "d_C.h5ad"], true),
@@ -250,8 +315,13 @@ mod tests {
             !refused("p_shard_9.h5ad", &["p_shard_1.h5ad"], false),
             "it does not exist"
         );
-        let said = refuse_forgotten(&at("d_A.h5ad"), &all(&["d_B.h5ad"]), || false);
-        let said = said.unwrap_err().to_string();
+        let none = refuse_forgotten(&at("whole.h5ad"), &all(&["d_B.h5ad"]), || false, || false);
+        let said = none.unwrap_err().to_string();
+        assert!(said.contains("was the output forgotten?"), "{said}");
+        let other = [at("x/../d_B.h5ad")];
+        assert!(refuse_forgotten(&at("whole.h5ad"), &other, || false, || false).is_err());
+        let named = refuse_forgotten(&at("d_A.h5ad"), &all(&["d_B.h5ad"]), || false, || true);
+        let said = named.unwrap_err().to_string();
         assert!(
             said.contains(&format!("merge OUTPUT '{}'", at("d_*.h5ad").display())),
             "{said}"

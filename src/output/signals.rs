@@ -1,7 +1,11 @@
-//! Signals that schedulers and terminals send: what is aside is removed, and the process ends.
+//! Signals that schedulers and terminals send: what is staged is removed, and the process ends.
+//!
+//! One thread waits for signals with none of the locks of a run. It takes the registry, which is held while outputs are
+//! renamed, and while a folder is made and noted, so that it sees every folder there is. The way out is a shell: the
+//! other threads may still write, and only the end of the process stops them.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::process::CommandExt,
     path::PathBuf,
@@ -21,7 +25,7 @@ use signal_hook::{
 };
 use tracing::debug;
 
-use super::record::LOCK;
+use super::record;
 use super::tree::remove_tree;
 use crate::report::failure::Kind;
 use crate::report::logging::report_as;
@@ -32,17 +36,18 @@ use crate::report::words::clause;
 /// after.
 pub struct Registry {
     pub folders: BTreeSet<PathBuf>,
-    /// Finished outputs that stay for a run to resume.
-    pub kept: usize,
+    /// Folders that stay for a run to resume, each with the number of its finished outputs.
+    pub kept: BTreeMap<PathBuf, usize>,
     /// All outputs stand: too late to stop.
     pub published: bool,
     watching: bool,
 }
 
+/// The one of this process; whoever holds it holds up the end by a signal.
 pub fn registry() -> MutexGuard<'static, Registry> {
     static REGISTRY: Mutex<Registry> = Mutex::new(Registry {
         folders: BTreeSet::new(),
-        kept: 0,
+        kept: BTreeMap::new(),
         published: false,
         watching: false,
     });
@@ -53,7 +58,7 @@ pub fn registry() -> MutexGuard<'static, Registry> {
 /// schedulers. Where they are ignored (nohup) they stay so.
 const OTHERS: [i32; 4] = [SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU];
 
-/// From the first call on, signals that end a process remove what is aside and end it with 128
+/// From the first call on, signals that end a process remove what is staged and end it with 128
 /// and the signal's number, and a file that grows beyond the limit of its size (`ulimit -f`) is an
 /// error of the write, not the end of the process.
 pub fn watch() -> Result<()> {
@@ -129,8 +134,11 @@ fn end(registry: &Registry, kind: Kind, why: &str, code: i32) {
     let folders = &registry.folders;
     folders
         .iter()
-        .for_each(|folder| drop(remove_tree(folder, LOCK))); // what is left goes below
-    let kept = match registry.kept {
+        .for_each(|folder| drop(remove_tree(folder, None))); // what is left goes below
+    for folder in registry.kept.keys() {
+        let _ = record::release(folder); // whoever sees the lock knows it all the same
+    }
+    let kept = match registry.kept.values().sum::<usize>() {
         0 => "nothing was written".into(),
         kept => {
             let kept = clause(kept as u64, "finished output", ("is", "are"));
@@ -149,6 +157,8 @@ fn end(registry: &Registry, kind: Kind, why: &str, code: i32) {
     low_level::exit(code)
 }
 
-/// Called with the code to exit with as its name, and the folders to remove.
-const REMOVE_AND_EXIT: &str =
-    r#"trap '' INT TERM HUP USR1 USR2 XCPU; rm -rf -- "$@" 2>/dev/null; exit "$0""#;
+/// Called with the code to exit with as its name, and the folders to remove; FUSE does not wait until the files of this
+/// process are closed.
+const REMOVE_AND_EXIT: &str = r#"trap '' INT TERM HUP USR1 USR2 XCPU
+    for wait in 1 2 4 0; do rm -rf -- "$@" 2>/dev/null && break; sleep "$wait"; done
+    exit "$0""#;

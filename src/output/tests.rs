@@ -8,18 +8,20 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use super::*;
 use crate::store::Format;
 
 fn write(outputs: &mut Outputs, path: &Path, text: &str) {
-    fs::write(outputs.aside(path).unwrap(), text).unwrap();
+    fs::write(outputs.stage(path).unwrap(), text).unwrap();
 }
 
 fn write_store(outputs: &mut Outputs, path: &Path, text: &str) {
-    let aside = outputs.aside(path).unwrap();
-    fs::create_dir_all(aside.join("X")).unwrap();
-    fs::write(aside.join(".zgroup"), "{}").unwrap();
-    fs::write(aside.join("X/0.0"), text).unwrap();
+    let staged = outputs.stage(path).unwrap();
+    fs::create_dir_all(staged.join("X")).unwrap();
+    fs::write(staged.join(".zgroup"), "{}").unwrap();
+    fs::write(staged.join("X/0.0"), text).unwrap();
 }
 
 fn names(dir: &Path) -> Vec<String> {
@@ -100,7 +102,7 @@ fn an_output_that_was_not_written_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let mut outputs = Outputs::new().unwrap();
     write(&mut outputs, &dir.path().join("a.h5ad"), "a");
-    outputs.aside(&dir.path().join("b.h5ad")).unwrap();
+    outputs.stage(&dir.path().join("b.h5ad")).unwrap();
     let error = outputs.publish().unwrap_err().to_string();
     assert!(error.contains("b.h5ad"), "{error}");
     assert!(names(dir.path()).is_empty());
@@ -129,11 +131,11 @@ fn what_may_not_be_replaced_is_refused() {
     ];
     let mut outputs = Outputs::new().unwrap();
     for (name, said) in cases {
-        let error = outputs.aside(&at(name)).unwrap_err().to_string();
+        let error = outputs.stage(&at(name)).unwrap_err().to_string();
         assert!(error.contains(said), "{name}: {error}");
     }
-    outputs.aside(&at("empty.zarr")).unwrap();
-    let twice = outputs.aside(&at("d.h5ad/../empty.zarr")).unwrap_err();
+    outputs.stage(&at("empty.zarr")).unwrap();
+    let twice = outputs.stage(&at("d.h5ad/../empty.zarr")).unwrap_err();
     assert!(twice.to_string().contains("twice"));
 }
 
@@ -162,7 +164,7 @@ fn two_runs_do_not_write_the_same_output() {
     write(&mut first, &dir.path().join("a.h5ad"), "first");
     let process = format!("Process {} is writing", std::process::id());
     for claim in [
-        &(|run: &mut Outputs| run.aside(&dir.path().join("a.h5ad")).map(drop))
+        &(|run: &mut Outputs| run.stage(&dir.path().join("a.h5ad")).map(drop))
             as &dyn Fn(&mut Outputs) -> Result<()>,
         &|run| run.claim(&dir.path().join("p")),
     ] {
@@ -185,13 +187,13 @@ fn resumable(dir: &Path, run: &str, ends_after: usize) -> (usize, Option<Vec<Pat
     let shards: Vec<_> = (0..3)
         .map(|i| named_path(&dir.join("p"), &format!("shard_{i}"), Format::H5ad))
         .collect();
-    let asides: Vec<_> = shards.iter().map(|p| outputs.aside(p).unwrap()).collect();
+    let staged: Vec<_> = shards.iter().map(|p| outputs.stage(p).unwrap()).collect();
     let kept = outputs.start(&Value::from(run)).unwrap();
-    for (i, aside) in asides.iter().enumerate().take(ends_after).skip(kept) {
-        fs::write(aside, run).unwrap();
+    for (i, staged) in staged.iter().enumerate().take(ends_after).skip(kept) {
+        fs::write(staged, run).unwrap();
         outputs.finished(i).unwrap();
     }
-    let whole = ends_after == asides.len();
+    let whole = ends_after == staged.len();
     (kept, whole.then(|| outputs.publish().unwrap()))
 }
 
@@ -268,11 +270,11 @@ fn endless_run() {
     };
     crate::report::logging::init(crate::report::logging::Settings::default());
     let mut outputs = Outputs::new().unwrap();
-    let aside = outputs.aside(&Path::new(&dir).join("a.zarr")).unwrap();
+    let staged = outputs.stage(&Path::new(&dir).join("a.zarr")).unwrap();
     let scratch = Scratch::below(dir.into());
     scratch.folder().unwrap();
     for i in 0.. {
-        let folder = aside.join(format!("{}", i % 1000));
+        let folder = staged.join(format!("{}", i % 1000));
         let written =
             fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join("0"), "chunk"));
         if written.is_err() {
@@ -335,7 +337,7 @@ fn what_a_killed_run_left_is_removed_by_the_next() {
     let mut outputs = Outputs::new().unwrap();
     assert!(
         outputs
-            .aside(&a)
+            .stage(&a)
             .unwrap_err()
             .to_string()
             .contains(&run.id().to_string())

@@ -6,16 +6,16 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use rustix::fs::{Advice, fadvise};
 
-use super::sync;
+use super::flush::flush;
 use crate::report::failure::{Failure, Kind};
 use crate::store::{self, Access, Ledger};
 
 const DIFFERS: &str = "--verify found that the disk does not hold what was written to it";
 
-/// Flushes what was written aside at `path`, reads it from the disk and compares it with what was meant; an error
+/// Flushes what was staged at `path`, reads it from the disk and compares it with what was meant; an error
 /// names the element that differs.
 pub fn verify(path: &Path, ledger: &Ledger) -> Result<()> {
-    sync(path).context("Cannot write it to disk")?;
+    flush(path).context("Cannot write it to disk")?;
     forget(path);
     let compare = || {
         let root = store::open(path, &Access::default())?;

@@ -1,7 +1,8 @@
 //! What an error tells a program that reads it: its kind, and the file and the element that it is about.
 //!
-//! An error is a chain of sentences. Three types of link carry more than their sentence, wherever they are in the chain:
-//! [`Failure`] the kind, [`InFile`] the file, [`InElement`] the element. [`Told`] collects them.
+//! An error is a chain of sentences. Four types of link carry more than their sentence, wherever they are in the chain:
+//! [`Failure`] the kind, [`InFile`] the file, [`NoFile`] a file that is not there, [`InElement`] the element. [`Told`]
+//! collects them.
 
 use std::fmt::{self, Display, Formatter};
 use std::io::{self, ErrorKind};
@@ -58,6 +59,9 @@ impl Kind {
 
     /// The kind of an error: that of the system where the system is the cause, else what the chain says of itself.
     pub fn of(error: &Error) -> Kind {
+        if error.downcast_ref::<NoFile>().is_some() {
+            return Kind::Missing;
+        }
         let said = error.downcast_ref::<Failure>().map(|failure| failure.0);
         let system = error.downcast_ref::<io::Error>().map(io::Error::kind);
         match (said, system) {
@@ -85,6 +89,13 @@ pub struct Failure(pub Kind, pub String);
 /// A sentence that ends with the file it is about, as "Cannot slice a.h5ad".
 #[derive(Debug)]
 pub struct InFile(pub &'static str, pub PathBuf);
+
+/// A sentence about a file that is not there.
+#[derive(Debug)]
+pub struct NoFile {
+    pub file: PathBuf,
+    pub said: String,
+}
 
 /// A sentence that ends with the element it is about.
 #[derive(Debug)]
@@ -134,6 +145,14 @@ impl Display for InFile {
     }
 }
 
+impl Display for NoFile {
+    fn fmt(&self, f: &mut Formatter) -> fmt::Result {
+        f.write_str(&self.said)
+    }
+}
+
+impl std::error::Error for NoFile {}
+
 impl Display for InElement {
     fn fmt(&self, f: &mut Formatter) -> fmt::Result {
         write!(f, "{} '{}'", self.doing, self.path)
@@ -153,10 +172,16 @@ impl Told {
     pub fn by(error: &Error) -> Told {
         Told {
             kind: Kind::of(error),
-            file: error.downcast_ref::<InFile>().map(|at| at.1.clone()),
+            file: file_of(error),
             element: error.downcast_ref::<InElement>().map(|at| at.path.clone()),
         }
     }
+}
+
+fn file_of(error: &Error) -> Option<PathBuf> {
+    let in_file = error.downcast_ref::<InFile>().map(|at| &at.1);
+    let no_file = error.downcast_ref::<NoFile>().map(|no| &no.file);
+    in_file.or(no_file).cloned()
 }
 
 #[cfg(test)]
@@ -203,6 +228,20 @@ mod tests {
         ] {
             assert_eq!(Told::by(&error).kind, kind, "{error:#}");
         }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_by_itself() {
+        let error = Error::from(NoFile {
+            file: "a".into(),
+            said: "a does not exist".into(),
+        });
+        let unreadable = Failure(Kind::Unreadable, "Open".into());
+        let told = Told::by(&error.context(unreadable));
+        assert_eq!(
+            (told.kind, told.file),
+            (Kind::Missing, Some(PathBuf::from("a")))
+        );
     }
 
     #[test]

@@ -39,9 +39,14 @@ pub fn listed<'a>(names: impl Iterator<Item = &'a str>, count: usize) -> String 
     const MOST: usize = 10;
     let shown = names.take(MOST).map(|name| format!("'{}'", cut(name)));
     let shown: Vec<String> = shown.collect();
-    match count.saturating_sub(shown.len()) {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
+    shown.join(", ") + &and_more(count.saturating_sub(shown.len()))
+}
+
+/// The end of a list of which so many are not shown.
+pub fn and_more(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
     }
 }
 

@@ -18,6 +18,18 @@ pub struct Preview {
     pub memory: u64,
     pub scratch: u64,
     pub threads: usize,
+    /// Of a part of a run.
+    pub stages: Option<Stages>,
+    /// Outputs that an earlier run has kept, which are not written again.
+    pub kept: u64,
+}
+
+/// In how many stages the parts of a run are better written.
+pub struct Stages {
+    pub are_two: bool,
+    pub why: String,
+    /// Bytes of all buckets, where there are two.
+    pub buckets: u64,
 }
 
 pub struct Planned {
@@ -46,10 +58,18 @@ impl Preview {
             "schema": SCHEMA,
             "from": self.from,
             "outputs": outputs.collect::<Vec<_>>(),
+            "kept": self.kept,
             "reading": self.reading,
             "memory_bytes": self.memory,
             "scratch_bytes": self.scratch,
             "threads": self.threads,
+            "stages": self.stages.as_ref().map(|stages| {
+                json!({
+                    "better": if stages.are_two { 2 } else { 1 },
+                    "why": stages.why,
+                    "bucket_bytes": stages.buckets,
+                })
+            }),
         })
     }
 
@@ -87,12 +107,33 @@ impl Preview {
         } else {
             "\n"
         };
+        let stages = self.stages.as_ref().map_or(String::new(), Stages::text);
+        let kept = match self.kept {
+            0 => String::new(),
+            kept => format!(
+                "kept     {} of an earlier run, not in this table\n",
+                count(kept, "file")
+            ),
+        };
         text + &format!(
-            "{gap}reading  {}\nmemory   about {}\nscratch  {scratch}\nthreads  {}\n\n\
+            "{gap}reading  {}\nmemory   about {}\nscratch  {scratch}\nthreads  {}\n{stages}{kept}\n\
              Sizes are estimates without compression. Nothing was written.\n",
             self.reading,
             format_size(self.memory),
             self.threads
+        )
+    }
+}
+
+impl Stages {
+    fn text(&self) -> String {
+        if !self.are_two {
+            return format!("stages   one: {}\n", self.why);
+        }
+        format!(
+            "stages   two: {}\n         --stage scatter, then --stage gather; buckets take {} in all\n",
+            self.why,
+            format_size(self.buckets)
         )
     }
 }
@@ -115,6 +156,8 @@ mod tests {
             memory: 2_500_000_000,
             scratch: 12_300_000_000,
             threads: 8,
+            stages: None,
+            kept: 0,
         }
     }
 
@@ -153,6 +196,22 @@ Sizes are estimates without compression. Nothing was written.
         assert_eq!(plan.json()["outputs"][1]["files"], 700);
         plan.outputs[0].files = None;
         assert!(!plan.text().contains("files    "));
+    }
+
+    #[test]
+    fn the_stages_of_parts_are_told() {
+        let mut plan = preview(&[("out.h5ad", 3, 5)]);
+        plan.stages = Some(Stages {
+            are_two: true,
+            why: "alone each part decodes 98 % of the compressed matrices".into(),
+            buckets: 5_000_000,
+        });
+        let text = plan.text();
+        let told = "threads  8\nstages   two: alone each part decodes 98 % of the compressed matrices\n         \
+            --stage scatter, then --stage gather; buckets take 5.0 MB in all\n\nSizes";
+        assert!(text.contains(told), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+        assert_eq!(plan.json()["stages"]["bucket_bytes"], 5_000_000);
     }
 
     #[test]

@@ -100,11 +100,6 @@ impl Progress {
         }
     }
 
-    /// Counts the work in other units than cells: `total` of them.
-    pub fn weigh(&self, total: u64) {
-        self.track().total = total;
-    }
-
     /// Begins a step of so many units, in which about `bytes` are moved.
     pub fn begin(&self, units: u64, bytes: u64) {
         let from = (self.moved)();

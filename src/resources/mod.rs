@@ -13,9 +13,9 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-pub use self::room::{Need, ensure_room, explain};
+pub use self::room::{Need, ensure_room, existing_folder, explain};
 
 /// Enough for full speed on most files, and little enough to share a machine.
 const USUAL_MEMORY: u64 = 2 << 30;
@@ -33,6 +33,22 @@ pub fn pool(threads: usize) -> Result<ThreadPool> {
     pool.stack_size(STACK)
         .build()
         .with_context(|| format!("Cannot start {threads} threads"))
+}
+
+/// Lets this process have so many files open beside those that it opens anyhow, as far as the system lets it.
+pub fn allow_files(more: u64) {
+    /// What is open beside: libraries, inputs, outputs.
+    const OTHERS: u64 = 256;
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = more.saturating_add(OTHERS);
+    if limit.current.is_some_and(|current| current < wanted) {
+        let current = limit.maximum.map_or(wanted, |most| most.min(wanted));
+        let raised = Rlimit {
+            current: Some(current),
+            ..limit
+        };
+        let _ = setrlimit(Resource::Nofile, raised); // then opening fails, and says so
+    }
 }
 
 /// The memory to work in, in bytes, where none is asked for: half of what is free, 2 GiB at most.

@@ -29,7 +29,7 @@ const PLAIN: [u64; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
 pub fn ensure_room(needs: &[Need]) -> Result<()> {
     let mut together: BTreeMap<u64, Vec<&Need>> = BTreeMap::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
-        let folder = fs::metadata(&need.folder);
+        let folder = fs::metadata(existing_folder(&need.folder));
         let folder = folder.with_context(|| format!("Folder {}", need.folder.display()))?;
         together.entry(folder.dev()).or_default().push(need);
     }
@@ -84,11 +84,19 @@ fn told(need: &Need, free: u64) -> String {
 
 /// Bytes that may still be written where `folder` lies, by root too; `None` where the file system does not know.
 fn free_space(folder: &Path) -> Option<u64> {
-    let stat = rustix::fs::statvfs(folder).ok()?;
+    let stat = rustix::fs::statvfs(existing_folder(folder)).ok()?;
     (stat.f_blocks > 0).then(|| stat.f_bfree.saturating_mul(stat.f_frsize))
 }
 
+/// The folder, or where it is not made yet, the nearest above it that is there.
+pub fn existing_folder(folder: &Path) -> &Path {
+    let mut above = folder.ancestors();
+    let found = above.find(|path| path.is_dir());
+    found.unwrap_or(Path::new("."))
+}
+
 fn is_plain(folder: &Path) -> bool {
+    let folder = existing_folder(folder);
     rustix::fs::statfs(folder).is_ok_and(|stat| PLAIN.contains(&(stat.f_type as u64)))
 }
 
@@ -122,7 +130,10 @@ mod tests {
             );
         }
         ensure_room(&[need(Path::new("/nowhere"), 0)]).unwrap();
-        assert!(ensure_room(&[need(Path::new("/nowhere"), 1)]).is_err());
+        // A folder that is not made yet is where the nearest above it is.
+        let deep = dir.path().join("not/yet");
+        ensure_room(&[need(&deep, free / 2)]).unwrap();
+        assert!(!is_plain(&deep) || ensure_room(&[need(&deep, 1 << 60)]).is_err());
     }
 
     #[test]

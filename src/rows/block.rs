@@ -4,6 +4,7 @@
 //! the order of the outputs. A matrix of cells by cells (obsp) is picked by rows and then by the same columns.
 
 use anyhow::{Result, bail};
+use ndarray::{ArrayView3, Axis};
 use rayon::prelude::*;
 
 use super::awkward::AwkwardBlock;
@@ -56,7 +57,7 @@ impl Block {
         }
     }
 
-    /// Elements in the rows at `picks`; 0 for what is not sparse.
+    /// Non-zeros in the rows at `picks`; 0 for what is not sparse.
     pub fn count(&self, picks: &[u32]) -> u64 {
         match self {
             Block::Sparse(b) => picks
@@ -92,20 +93,14 @@ impl Block {
     pub fn columns(self, columns: &CellColumns) -> Result<Block> {
         match self {
             Block::Fixed { row, bytes } => {
-                let item = row / columns.from.max(1) as usize;
-                let old: Vec<u32> = columns.in_order();
-                let mut picked = vec![0; bytes.len() / row.max(1) * old.len() * item];
-                picked
-                    .par_chunks_mut((old.len() * item).max(1))
-                    .zip(bytes.par_chunks(row.max(1)))
-                    .for_each(|(to, from)| {
-                        for (out, &column) in to.chunks_exact_mut(item).zip(&old) {
-                            out.copy_from_slice(&from[column as usize * item..][..item]);
-                        }
-                    });
+                let cells = usize::try_from(columns.from)?;
+                let item = row / cells.max(1);
+                let rows = bytes.len() / row.max(1);
+                let matrix = ArrayView3::from_shape((rows, cells, item), &bytes)?;
+                let picked = matrix.select(Axis(1), &columns.in_order());
                 Ok(Block::Fixed {
-                    row: old.len() * item,
-                    bytes: picked.into(),
+                    row: columns.places.len() * item,
+                    bytes: picked.iter().copied().collect::<Vec<u8>>().into(),
                 })
             }
             Block::Sparse(b) => {
@@ -152,10 +147,10 @@ impl CellColumns {
         Some(u64::from(self.places[at].1))
     }
 
-    fn in_order(&self) -> Vec<u32> {
+    fn in_order(&self) -> Vec<usize> {
         let mut cells = vec![0; self.places.len()];
         for &(cell, position) in &self.places {
-            cells[position as usize] = cell;
+            cells[position as usize] = cell as usize;
         }
         cells
     }

@@ -1,4 +1,7 @@
 //! A set of cells, and the place of each among them: a bit for each cell of a file, which takes no time beside a sort.
+//!
+//! A bit for each cell between the first and the last of the set, and 4 bytes for each 64 of them: a set of 10 million
+//! cells of a file of as many takes 2 MB.
 
 use std::ops::Range;
 

@@ -1,5 +1,9 @@
-//! Rows of a CSC matrix. It is stored by columns, so all of it is swept, and each element is put down with those of
+//! Rows of a CSC matrix. It is stored by columns, so all of it is swept, and each non-zero is put down with those of
 //! its output: in memory where the matrix is small, else in a scratch file.
+//!
+//! Steps: how many non-zeros each output gets (the indices are read once); where each output begins in the spill; then
+//! columns in pieces of 8 MiB, each sorted by output in memory and put behind what is there. Each output is read back
+//! as a CSC matrix of its cells, in pieces of the same size.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -8,15 +12,16 @@ use std::slice::from_ref;
 use anyhow::{Result, ensure};
 
 use super::csr::CsrBlock;
+use super::nnz::Nnz;
 use super::sparse::Sparse;
-use super::sparse_writer::{Count, SparseWriter};
+use super::sparse_writer::SparseWriter;
 use super::targets::Targets;
 use crate::dtype::ints;
-use crate::rows::ranges::parts;
+use crate::rows::ranges::steps;
 use crate::store::spec::Dtype;
-use crate::store::{Buffer, Group, Scratch, read_ahead};
+use crate::store::{Buffer, Group, Spill, read_ahead};
 
-/// Runs of cells, and the elements of each.
+/// Runs of cells, and the non-zeros of each.
 pub struct Runs {
     /// Where each begins, and the end.
     pub cuts: Vec<u64>,
@@ -25,7 +30,7 @@ pub struct Runs {
 
 impl Runs {
     /// Runs of the cells of `matrix` that take at most `most` bytes each while they are turned; each cell takes `row`
-    /// bytes more than its elements do. Cells are counted in 65536 bins, of which none is cut.
+    /// bytes more than its non-zeros do. Cells are counted in 65536 bins, of which none is cut.
     pub fn of(matrix: &Sparse, most: u64, row: u64) -> Result<Runs> {
         const BINS: u64 = 1 << 16;
         /// Where a cell begins, before and after it is turned.
@@ -42,10 +47,10 @@ impl Runs {
             cuts: vec![],
             counts: vec![],
         };
-        let element = turned_element(matrix);
+        let nonzero = turned_nonzero(matrix);
         let mut held = u64::MAX;
         for (at, count) in (0..).step_by(bin as usize).zip(bins) {
-            let bytes = (count * element).saturating_add(bin.saturating_mul(CELL + row));
+            let bytes = (count * nonzero).saturating_add(bin.saturating_mul(CELL + row));
             held = held.saturating_add(bytes);
             match runs.counts.last_mut() {
                 Some(last) if held <= most => *last += count,
@@ -66,22 +71,22 @@ const BLOCK: u64 = 8 << 20;
 /// Ends of columns that are held while a block is swept, those of all outputs together.
 const ENDS: u64 = 1 << 20;
 
-/// The elements of one CSC matrix, output by output, each in the order of its columns.
+/// The non-zeros of one CSC matrix, output by output, each in the order of its columns.
 pub struct Swept<'a> {
     matrix: &'a Sparse,
-    /// Elements before each output, and of all.
+    /// Non-zeros before each output, and of all.
     starts: Vec<u64>,
     /// For each output where its columns end; then all indices; then all values.
-    scratch: Scratch,
+    spill: Spill,
     /// Whether rows of an output come in another order than in the file.
     moved: bool,
-    /// Elements that are looked at together: few where a cell goes to many outputs.
+    /// Non-zeros that are looked at together: few where a cell goes to many outputs.
     most: u64,
 }
 
-/// Elements that follow each other in a matrix.
+/// Non-zeros that follow each other in a matrix.
 struct Segment {
-    elements: Range<u64>,
+    nonzeros: Range<u64>,
     /// Columns that end among them.
     columns: Range<u64>,
     /// Where the first of the columns begins.
@@ -91,7 +96,7 @@ struct Segment {
 /// A piece as it is read.
 struct Read {
     cells: Vec<u64>,
-    /// Where columns end, counted from the first element.
+    /// Where columns end, counted from the first non-zero.
     ends: Vec<u64>,
     data: Buffer,
 }
@@ -113,7 +118,7 @@ impl<'a> Swept<'a> {
         Swept::counted(matrix, targets, &counts, most, folder)
     }
 
-    /// Where it is known how many elements each output has.
+    /// Where it is known how many non-zeros each output has.
     pub fn counted(
         matrix: &'a Sparse,
         targets: &Targets,
@@ -130,9 +135,9 @@ impl<'a> Swept<'a> {
         let mut swept = Swept {
             matrix,
             starts,
-            scratch: Scratch::of(bytes, most, folder)?,
+            spill: Spill::of(bytes, most, folder)?,
             moved: matches!(targets, Targets::Listed { .. }),
-            most: (BLOCK.min(most) / targets.most_outputs() / matrix.element_bytes()).max(1),
+            most: (BLOCK.min(most) / targets.most_outputs() / matrix.nonzero_bytes()).max(1),
         };
         swept.sweep(targets)?;
         Ok(swept)
@@ -163,7 +168,7 @@ impl<'a> Swept<'a> {
         Ok(())
     }
 
-    /// Sorts the elements of a piece by output, and puts them behind those that are there.
+    /// Sorts the non-zeros of a piece by output, and puts them behind those that are there.
     fn put_down(
         &mut self,
         piece: &Segment,
@@ -211,29 +216,29 @@ impl<'a> Swept<'a> {
                 let ends = &ends[output * columns..][..columns];
                 let bytes: Vec<u8> = ends.iter().flat_map(|end| end.to_le_bytes()).collect();
                 let at = self.ends_at(output, piece.columns.start);
-                self.scratch.write(&bytes, at)?;
+                self.spill.write(&bytes, at)?;
             }
             if !here.is_empty() {
                 let first = self.starts[output] + filled[output];
                 let (at, values_at) = (self.indices_at(first), self.data_at(first));
                 let indices = &indices[here.start * size..here.end * size];
-                self.scratch.write(indices, at)?;
+                self.spill.write(indices, at)?;
                 let values = &data[here.start * item..here.end * item];
-                self.scratch.write(values, values_at)?;
+                self.spill.write(values, values_at)?;
                 filled[output] += here.len() as u64;
             }
         }
         Ok(())
     }
 
-    /// Writes the elements of `output`, of `rows` rows, to the matrix at `path` of a file.
+    /// Writes the non-zeros of `output`, of `rows` rows, to the matrix at `path` of a file.
     pub fn write(&self, output: usize, rows: u64, path: &str, file: &Group) -> Result<()> {
         /// Columns whose ends are read together.
         const STEP: u64 = 1 << 12;
         let columns = self.matrix.rows();
         let spec = self.matrix.like([rows, self.matrix.shape[1]]);
-        let count = Count::Exactly(self.count(output));
-        let mut writer = SparseWriter::create(file, path, &spec, count)?;
+        let nnz = Nnz::Exactly(self.count(output));
+        let mut writer = SparseWriter::create(file, path, &spec, nnz)?;
         let most = self.most;
         let (mut column, mut start) = (0, 0);
         while column < columns {
@@ -243,7 +248,7 @@ impl<'a> Swept<'a> {
             let end = ends[ends.len() - 1];
             // Where a column is to be sorted, all of it must be there.
             while !self.moved && end - start > most {
-                writer.append_elements(&self.block(output, start..start + most, &[])?)?;
+                writer.append_nonzeros(&self.block(output, start..start + most, &[])?)?;
                 start += most;
             }
             writer.append(&self.block(output, start..end, &ends)?)?;
@@ -258,21 +263,21 @@ impl<'a> Swept<'a> {
         self.block(output, 0..self.count(output), &ends)
     }
 
-    /// Some elements of an output, and the columns that end among them.
-    fn block(&self, output: usize, elements: Range<u64>, ends: &[u64]) -> Result<CsrBlock> {
-        let first = self.starts[output] + elements.start;
-        let count = elements.end - elements.start;
-        let ends = ends.iter().map(|end| end - elements.start);
+    /// Some non-zeros of an output, and the columns that end among them.
+    fn block(&self, output: usize, nonzeros: Range<u64>, ends: &[u64]) -> Result<CsrBlock> {
+        let first = self.starts[output] + nonzeros.start;
+        let count = nonzeros.end - nonzeros.start;
+        let ends = ends.iter().map(|end| end - nonzeros.start);
         let index = self.index().clone();
         let mut block = CsrBlock {
             ptr: [0].into_iter().chain(ends).collect(),
             indices: self
-                .scratch
+                .spill
                 .read(count * index.size() as u64, self.indices_at(first))?
                 .into(),
             index,
             data: self
-                .scratch
+                .spill
                 .read(count * self.item(), self.data_at(first))?
                 .into(),
             item: self.item() as usize,
@@ -283,11 +288,11 @@ impl<'a> Swept<'a> {
         Ok(block)
     }
 
-    /// Where columns of an output end, counted from its first element.
+    /// Where columns of an output end, counted from its first non-zero.
     fn ends(&self, output: usize, columns: Range<u64>) -> Result<Vec<u64>> {
         let bytes = (columns.end - columns.start) * END;
         let bytes = self
-            .scratch
+            .spill
             .read(bytes, self.ends_at(output, columns.start))?;
         let (ends, _) = bytes.as_chunks();
         Ok(ends.iter().map(|end| u64::from_le_bytes(*end)).collect())
@@ -314,21 +319,21 @@ impl<'a> Swept<'a> {
         (output as u64 * self.matrix.rows() + column) * END
     }
 
-    fn indices_at(&self, element: u64) -> u64 {
-        self.ends_at(self.outputs(), 0) + element * self.index().size() as u64
+    fn indices_at(&self, nonzero: u64) -> u64 {
+        self.ends_at(self.outputs(), 0) + nonzero * self.index().size() as u64
     }
 
-    fn data_at(&self, element: u64) -> u64 {
-        self.indices_at(self.starts[self.outputs()]) + element * self.item()
+    fn data_at(&self, nonzero: u64) -> u64 {
+        self.indices_at(self.starts[self.outputs()]) + nonzero * self.item()
     }
 }
 
-/// An element is held as it is stored and as it is turned, its index as 8 bytes too.
-fn turned_element(matrix: &Sparse) -> u64 {
-    8 + 2 * matrix.element_bytes()
+/// A non-zero is held as it is stored and as it is turned, its index as 8 bytes too.
+fn turned_nonzero(matrix: &Sparse) -> u64 {
+    8 + 2 * matrix.nonzero_bytes()
 }
 
-/// Bytes of a [run](Runs::of) of a matrix that is turned: where columns end should take no more than their elements.
+/// Bytes of a [run](Runs::of) of a matrix that is turned: where columns end should take no more than their non-zeros.
 pub fn run_bytes(matrix: &Sparse) -> u64 {
     let ends = matrix.rows().saturating_mul(END);
     BLOCK.max(ends.saturating_mul(3))
@@ -339,8 +344,8 @@ pub const TURNED: u64 = 16 << 20;
 
 /// About what a matrix puts into scratch that is swept in such runs.
 pub fn turned_bytes(matrix: &Sparse) -> u64 {
-    let elements = matrix.nnz().saturating_mul(turned_element(matrix));
-    let runs = elements.div_ceil(run_bytes(matrix)) + 1;
+    let nonzeros = matrix.nnz().saturating_mul(turned_nonzero(matrix));
+    let runs = nonzeros.div_ceil(run_bytes(matrix)) + 1;
     match scratch_bytes(matrix, matrix.nnz(), runs) {
         bytes if bytes > TURNED => bytes,
         _ => 0,
@@ -350,16 +355,16 @@ pub fn turned_bytes(matrix: &Sparse) -> u64 {
 /// Bytes of where a column ends.
 const END: u64 = size_of::<u64>() as u64;
 
-/// What is held of so many elements of a matrix in so many outputs.
-pub fn scratch_bytes(matrix: &Sparse, elements: u64, outputs: u64) -> u64 {
+/// What is held of so many non-zeros of a matrix in so many outputs.
+pub fn scratch_bytes(matrix: &Sparse, nonzeros: u64, outputs: u64) -> u64 {
     let ends = outputs.saturating_mul(matrix.rows()).saturating_mul(END);
-    ends.saturating_add(elements.saturating_mul(matrix.element_bytes()))
+    ends.saturating_add(nonzeros.saturating_mul(matrix.nonzero_bytes()))
 }
 
 /// Hands on all indices of a matrix, each in range.
 fn for_indices(matrix: &Sparse, mut see: impl FnMut(Vec<u64>) + Send) -> Result<()> {
     let dtype = &matrix.indices.spec().dtype;
-    let parts = parts(0..matrix.nnz(), (BLOCK / dtype.size() as u64).max(1));
+    let parts = steps(0..matrix.nnz(), (BLOCK / dtype.size() as u64).max(1));
     let read = |part, old: Option<Buffer>| {
         let bytes = matrix
             .indices
@@ -373,22 +378,25 @@ fn for_indices(matrix: &Sparse, mut see: impl FnMut(Vec<u64>) + Send) -> Result<
     })
 }
 
-/// A matrix in pieces of at most `most` elements, in each of which at most `columns` columns end.
+/// A matrix in pieces of at most `most` non-zeros, in each of which at most `columns` columns end.
 fn pieces(matrix: &Sparse, most: u64, columns: u64) -> Result<Vec<Segment>> {
     let (mut pieces, mut begin) = (vec![], 0);
-    for block in matrix.blocks(most.saturating_mul(matrix.element_bytes()))? {
-        for columns in parts(block, columns) {
+    for block in matrix.blocks(
+        0..matrix.rows(),
+        most.saturating_mul(matrix.nonzero_bytes()),
+    )? {
+        for columns in steps(block, columns) {
             let end = begin + matrix.count(from_ref(&columns))?;
             // A column that is larger than a piece ends in the last of its parts.
-            pieces.extend(parts(begin..end, most).map(|elements| Segment {
+            pieces.extend(steps(begin..end, most).map(|nonzeros| Segment {
                 columns: columns.start..columns.start,
-                elements,
+                nonzeros,
                 begin,
             }));
             match pieces.last_mut() {
                 Some(piece) if begin < end => piece.columns = columns,
                 _ => pieces.push(Segment {
-                    elements: begin..end,
+                    nonzeros: begin..end,
                     columns,
                     begin,
                 }),
@@ -402,14 +410,14 @@ fn pieces(matrix: &Sparse, most: u64, columns: u64) -> Result<Vec<Segment>> {
 impl Segment {
     fn read(&self, matrix: &Sparse, old: Buffer) -> Result<Read> {
         let dtype = &matrix.indices.spec().dtype;
-        let indices = matrix.indices.read(from_ref(&self.elements))?;
+        let indices = matrix.indices.read(from_ref(&self.nonzeros))?;
         matrix.check_indices(&indices)?;
         let (_, ptr) = matrix.spans(from_ref(&self.columns))?;
-        let before = self.elements.start - self.begin;
+        let before = self.nonzeros.start - self.begin;
         Ok(Read {
             cells: ints::read(&indices, dtype)?,
             ends: ptr[1..].iter().map(|end| end - before).collect(),
-            data: matrix.data.read_over(from_ref(&self.elements), old)?,
+            data: matrix.data.read_over(from_ref(&self.nonzeros), old)?,
         })
     }
 }
@@ -458,8 +466,8 @@ mod tests {
                 .into(),
             item: 4,
         };
-        let count = Count::Exactly(all.len() as u64);
-        let mut writer = SparseWriter::create(&out, "X", &spec, count).unwrap();
+        let nnz = Nnz::Exactly(all.len() as u64);
+        let mut writer = SparseWriter::create(&out, "X", &spec, nnz).unwrap();
         writer.append(&block).unwrap();
         writer.finish().unwrap();
         out.finish().unwrap();
@@ -539,7 +547,7 @@ mod tests {
     #[test]
     fn runs_fit_whatever_rows_hold_the_elements() {
         let folder = tempfile::tempdir().unwrap();
-        // Nearly all elements lie in the last rows.
+        // Nearly all non-zeros lie in the last rows.
         let columns: Vec<Vec<u64>> = (0..300).map(|c| vec![c % 90, 97, 98, 99]).collect();
         let matrix = matrix(folder.path(), 100, &columns);
         let most = 320 * 24 + 16;

@@ -1,8 +1,8 @@
 //! Blocks of rows of a compressed sparse matrix, in memory: pure functions on bytes.
 //!
 //! Indices and values are moved as bytes of their stored width, so every type takes the same code. The order of the
-//! elements in a row stays as it is on disk unless a caller asks for sorted rows: h5ad files hold unsorted rows, and
-//! elements that repeat a column, and both come through.
+//! non-zeros in a row stays as it is on disk unless a caller asks for sorted rows: h5ad files hold unsorted rows, and
+//! non-zeros that repeat a column, and both come through.
 
 use std::ops::Range;
 
@@ -16,9 +16,9 @@ use crate::store::{Buffer, SharedBuffer};
 /// Rows of a CSR matrix (or columns of a CSC one). Values and indices keep their stored bytes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CsrBlock {
-    /// Where each row begins, counted in elements from the start of the block; one entry more than rows.
+    /// Where each row begins, counted in non-zeros from the start of the block; one entry more than rows.
     pub ptr: Vec<u64>,
-    /// Blocks of matrices with the same pattern hold them together.
+    /// Blocks of matrices with the same sparsity hold them together.
     pub indices: SharedBuffer,
     pub index: Dtype,
     pub data: Buffer,
@@ -32,7 +32,7 @@ impl CsrBlock {
         self.ptr.len() - 1
     }
 
-    /// Stored elements of the block, zeros that are stored included.
+    /// Non-zeros of the block, zeros that are stored included.
     pub fn nnz(&self) -> u64 {
         self.ptr.last().copied().unwrap_or(0)
     }
@@ -40,6 +40,14 @@ impl CsrBlock {
     /// Whether both have the same rows of indices, which they hold together.
     pub fn holds_with(&self, other: &CsrBlock) -> bool {
         self.indices.is_of(&other.indices) && self.ptr == other.ptr
+    }
+
+    /// Holds its indices together with another block that has the same.
+    pub fn hold_with(&mut self, other: &CsrBlock) {
+        let same = self.ptr == other.ptr && self.index == other.index;
+        if same && *self.indices == *other.indices {
+            self.indices = other.indices.clone();
+        }
     }
 
     /// The rows at `picks`, in that order, repeats allowed.
@@ -82,7 +90,7 @@ impl CsrBlock {
         Picked { ptr, starts }
     }
 
-    /// Keeps the elements whose index `map` knows, at their new index; rows are sorted by it where `sort` is set.
+    /// Keeps the non-zeros whose index `map` knows, at their new index; rows are sorted by it where `sort` is set.
     pub fn map_indices(
         self,
         index: &Dtype,
@@ -103,7 +111,7 @@ impl CsrBlock {
         Ok(block)
     }
 
-    /// The elements whose index `map` knows, at their new index.
+    /// The non-zeros whose index `map` knows, at their new index.
     fn kept(&self, index: &Dtype, map: impl Fn(u64) -> Option<u64> + Sync) -> Result<CsrBlock> {
         let old = ints::read(&self.indices, &self.index)?;
         let parts = self.ptr.windows(2).collect::<Vec<_>>();
@@ -139,7 +147,7 @@ impl CsrBlock {
         })
     }
 
-    /// Sorts the elements of each row by their index; those of the same index stay in their order.
+    /// Sorts the non-zeros of each row by their index; those of the same index stay in their order.
     pub fn sort_rows(&mut self) -> Result<()> {
         let (size, item, index) = (self.index.size(), self.item, &self.index);
         let (mut indices, mut data) = (self.indices.to_mut(), &mut self.data[..]);
@@ -202,9 +210,9 @@ fn end(ptr: &[u64]) -> u64 {
 
 /// Rows that are picked from a block.
 pub struct Picked {
-    /// Where each row begins among them, in elements, and the end.
+    /// Where each row begins among them, in non-zeros, and the end.
     pub ptr: Vec<u64>,
-    /// Where each row begins in the block, in elements.
+    /// Where each row begins in the block, in non-zeros.
     starts: Vec<u64>,
 }
 
@@ -212,7 +220,7 @@ pub struct Picked {
 pub struct Pieces<'a> {
     pub picked: &'a Picked,
     pub from: &'a [u8],
-    /// Bytes of one element.
+    /// Bytes of one non-zero.
     pub item: usize,
 }
 
@@ -238,7 +246,7 @@ impl Pieces<'_> {
 }
 
 impl CsrBlock {
-    /// The same elements by their index: of columns, the `rows` rows. Elements of a row stay in order of columns.
+    /// The same non-zeros by their index: of columns, the `rows` rows. Non-zeros of a row stay in order of columns.
     pub fn transpose(&self, rows: usize) -> Result<CsrBlock> {
         let old = ints::read(&self.indices, &self.index)?;
         let mut ptr = vec![0u64; rows + 1];
@@ -325,7 +333,7 @@ mod tests {
             let block = block(&lengths, 11);
             let index = Dtype::native(Kind::Uint, 2);
             for (drops, sort) in [(true, true), (true, false), (false, true), (false, false)] {
-                // Several columns become one, whose elements keep their order.
+                // Several columns become one, whose non-zeros keep their order.
                 let map = |i: u64| (!drops || !i.is_multiple_of(3)).then(|| (20 - i) / 2);
                 let mapped = block.clone().map_indices(&index, sort, map).unwrap();
                 prop_assert_eq!(mapped.rows(), lengths.len());

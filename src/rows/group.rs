@@ -1,77 +1,116 @@
-//! Leaves that are read and written together: sparse matrices that may share a pattern, or one leaf of any kind.
+//! Leaves that are read and written together: sparse matrices that may share a sparsity, matrices of several files, each
+//! of which is opened once for all of them, or one leaf of any kind.
 
 use std::ops::Range;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use tracing::debug;
 
 use super::block::{Block, CellColumns};
 use super::cost::RowCost;
-use super::leaf::Leaf;
-use super::pattern::Pattern;
+use super::leaf::{Leaf, LeafKind};
+use super::sparse::Sparse;
 use super::sparse_writer::SparseWriter;
+use super::sparsity::Sparsity;
+use super::stacked::{Stacked, read_together};
 use super::writer::LeafWriter;
+use crate::report::failure::in_element;
+use crate::store::Container;
 
 /// One leaf or more, by their numbers.
 pub struct LeafGroup<'a> {
     /// Its leaves, the first of which others are compared with.
     pub members: Vec<usize>,
-    /// Of more than one leaf.
-    pattern: Option<Pattern<'a>>,
+    /// Of more than one leaf, where they may share it.
+    sparsity: Option<Sparsity<'a>>,
 }
 
-/// All leaves in groups. Matrices are together where one decodes or, as `encodes` says, encodes less for it.
-pub fn groups(leaves: &[Leaf], encodes: bool) -> Vec<LeafGroup<'_>> {
+/// Which matrices of one file are read and written together, where they may share a sparsity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// None, as each stores its indices as a type of its own.
+    Nothing,
+    /// Those of which less is decoded for it.
+    Decoding,
+    /// All, as less is encoded for it.
+    Encoding,
+}
+
+impl Sharing {
+    /// For outputs in such a container.
+    pub fn into(container: &Container) -> Sharing {
+        if container.is_collection {
+            Sharing::Nothing
+        } else if container.is_plain() {
+            Sharing::Decoding
+        } else {
+            Sharing::Encoding
+        }
+    }
+
+    fn is_worth(self, matrix: &Sparse) -> bool {
+        match self {
+            Sharing::Nothing => false,
+            Sharing::Decoding => !matrix.indices.is_placed(),
+            Sharing::Encoding => true,
+        }
+    }
+}
+
+/// All leaves in groups.
+pub fn groups(leaves: &[Leaf], sharing: Sharing) -> Vec<LeafGroup<'_>> {
     let mut groups: Vec<LeafGroup> = vec![];
     for (number, leaf) in leaves.iter().enumerate() {
-        let alone = LeafGroup {
-            members: vec![number],
-            pattern: leaf.matrix().map(Pattern::of),
-        };
-        let worth = leaf
-            .matrix()
-            .is_some_and(|matrix| encodes || !matrix.indices.is_placed());
-        let together = worth && groups.iter_mut().any(|group| group.takes(number, leaves));
-        if !together {
-            groups.push(alone);
+        let matrix = leaf.matrix();
+        let may_join =
+            by_file(leaf).is_some() || matrix.is_some_and(|matrix| sharing.is_worth(matrix));
+        let joins = may_join && groups.iter_mut().any(|group| group.takes(number, leaves));
+        if !joins {
+            groups.push(LeafGroup {
+                members: vec![number],
+                sparsity: matrix.map(Sparsity::of),
+            });
         }
     }
     groups
 }
 
-/// Each leaf by itself.
-pub fn alone(leaves: &[Leaf]) -> Vec<LeafGroup<'_>> {
-    let alone = |number| LeafGroup {
-        members: vec![number],
-        pattern: None,
-    };
-    (0..leaves.len()).map(alone).collect()
+/// The matrix, if its rows are read one file after another.
+pub fn by_file(leaf: &Leaf) -> Option<&Stacked> {
+    match &leaf.kind {
+        LeafKind::Stacked(stacked) if stacked.is_by_file() => Some(stacked),
+        _ => None,
+    }
 }
 
 impl<'a> LeafGroup<'a> {
-    /// Takes a leaf in where it may share the pattern.
+    /// Takes a leaf in where it is of the same files, or may share the sparsity.
     fn takes(&mut self, number: usize, leaves: &'a [Leaf]) -> bool {
-        let (first, leaf) = (&leaves[self.members[0]].path, &leaves[number]);
-        let (Some(pattern), Some(matrix)) = (&mut self.pattern, leaf.matrix()) else {
+        let (first, leaf) = (&leaves[self.members[0]], &leaves[number]);
+        let of_same_files = by_file(first).and(by_file(leaf)).is_some();
+        let joins = of_same_files || self.may_share(&first.path, leaf);
+        if joins {
+            self.members.push(number);
+        }
+        joins
+    }
+
+    /// Adds the matrix of a leaf to the sparsity, if it is like that of `first`.
+    fn may_share(&mut self, first: &str, leaf: &'a Leaf) -> bool {
+        let (Some(sparsity), Some(matrix)) = (&mut self.sparsity, leaf.matrix()) else {
             return false;
         };
-        let added = pattern.add(matrix);
+        let (path, added) = (&leaf.path, sparsity.add(matrix));
         match &added {
-            Ok(()) => {
-                debug!(
-                    "'{}': offsets and indices of '{first}', where bytes are equal",
-                    leaf.path
-                );
-                self.members.push(number);
-            }
-            Err(why) => debug!("'{}': not those of '{first}': {why:#}", leaf.path),
+            Ok(()) => debug!("'{path}': offsets and indices of '{first}', where bytes are equal"),
+            Err(why) => debug!("'{path}': not those of '{first}': {why:#}"),
         }
         added.is_ok()
     }
 
-    /// The pattern of more than one leaf.
-    fn shared(&self) -> Option<&Pattern<'a>> {
-        self.pattern.as_ref().filter(|_| self.members.len() > 1)
+    /// The sparsity of more than one leaf.
+    fn shared(&self) -> Option<&Sparsity<'a>> {
+        self.sparsity.as_ref().filter(|_| self.members.len() > 1)
     }
 
     /// As [`Leaf::read_over`], of each of its leaves.
@@ -81,16 +120,38 @@ impl<'a> LeafGroup<'a> {
         ranges: &[Range<u64>],
         mut old: Vec<Block>,
     ) -> Result<Vec<Block>> {
-        let Some(pattern) = self.shared() else {
+        let members = self.members.iter().map(|at| &leaves[*at]);
+        let stacked: Vec<&Stacked> = members.filter_map(by_file).collect();
+        if !stacked.is_empty() {
+            return read_together(&stacked, ranges);
+        }
+        let Some(sparsity) = self.shared() else {
             let leaf = &leaves[self.members[0]];
             return Ok(vec![leaf.read_over(ranges, old.pop())?]);
         };
+        if self.members.iter().any(|at| leaves[*at].is_scattered()) {
+            return self.read_each(leaves, ranges);
+        }
         let old = old.into_iter().filter_map(|block| match block {
             Block::Sparse(block) => Some(block),
             _ => None,
         });
-        let blocks = pattern.read_over(ranges, old.collect())?.into_iter();
+        let blocks = sparsity.read_over(ranges, old.collect())?.into_iter();
         Ok(blocks.map(Block::Sparse).collect())
+    }
+
+    /// Reads each leaf by itself; those whose indices are found to be those of the first hold them together.
+    fn read_each(&self, leaves: &[Leaf], ranges: &[Range<u64>]) -> Result<Vec<Block>> {
+        let mut blocks: Vec<Block> = vec![];
+        for at in &self.members {
+            let mut block = leaves[*at].read(ranges)?;
+            if let (Some(Block::Sparse(first)), Block::Sparse(block)) = (blocks.first(), &mut block)
+            {
+                block.hold_with(first);
+            }
+            blocks.push(block);
+        }
+        Ok(blocks)
     }
 
     /// As [`LeafWriter::append_from`], to a writer for each of its leaves.
@@ -102,12 +163,18 @@ impl<'a> LeafGroup<'a> {
         columns: Option<&CellColumns>,
         costs: &[RowCost],
     ) -> Result<()> {
-        if let Some(pattern) = self.shared() {
-            return SparseWriter::append_pattern(&mut sparse(writers)?, pattern, rows);
+        if let Some(sparsity) = self.shared() {
+            return SparseWriter::append_shared(&mut sparse(writers)?, sparsity, rows)
+                .with_context(|| in_element("Write", &leaves[self.members[0]].path));
         }
-        let (first, leaf) = (self.members[0], &leaves[self.members[0]]);
-        let columns = columns.filter(|_| leaf.is_square());
-        writers[0].append_from(leaf, rows, columns, costs[first])
+        for (writer, at) in writers.iter_mut().zip(&self.members) {
+            let leaf = &leaves[*at];
+            let columns = columns.filter(|_| leaf.is_square());
+            writer
+                .append_from(leaf, rows.clone(), columns, costs[*at])
+                .with_context(|| in_element("Write", &leaf.path))?;
+        }
+        Ok(())
     }
 
     /// As [`LeafWriter::append_picked`], of a block of each of all leaves, to a writer for each of its own.
@@ -121,8 +188,14 @@ impl<'a> LeafGroup<'a> {
     ) -> Result<()> {
         let first = self.members[0];
         if self.shared().is_none() {
-            let columns = columns.filter(|_| leaves[first].is_square());
-            return writers[0].append_picked(&blocks[first], picks, columns);
+            return writers
+                .iter_mut()
+                .zip(&self.members)
+                .try_for_each(|(writer, at)| {
+                    let columns = columns.filter(|_| leaves[*at].is_square());
+                    let appended = writer.append_picked(&blocks[*at], picks, columns);
+                    appended.with_context(|| in_element("Write", &leaves[*at].path))
+                });
         }
         let (mut together, mut held) = (vec![], vec![]);
         for (writer, member) in sparse(writers)?.into_iter().zip(&self.members) {
@@ -136,6 +209,7 @@ impl<'a> LeafGroup<'a> {
             }
         }
         SparseWriter::append_picked_to(&mut together, &held, picks)
+            .with_context(|| in_element("Write", &leaves[first].path))
     }
 }
 
@@ -150,11 +224,11 @@ fn sparse<'a>(writers: &'a mut [&mut LeafWriter]) -> Result<Vec<&'a mut SparseWr
 /// Of each leaf, one before it that has the very same indices: compares all of them.
 pub fn same_indices(leaves: &[Leaf]) -> Result<Vec<Option<usize>>> {
     let mut same = vec![None; leaves.len()];
-    for group in groups(leaves, false) {
-        let Some(pattern) = group.shared() else {
+    for group in groups(leaves, Sharing::Decoding) {
+        let Some(sparsity) = group.shared() else {
             continue;
         };
-        for (member, is_same) in group.members.iter().skip(1).zip(pattern.are_same()?) {
+        for (member, is_same) in group.members.iter().skip(1).zip(sparsity.are_same()?) {
             same[*member] = is_same.then_some(group.members[0]);
         }
     }
@@ -172,18 +246,17 @@ mod tests {
     use crate::codec::compression::Compression;
     use crate::dtype::ints;
     use crate::rows::csr::CsrBlock;
-    use crate::rows::leaf::Source;
-    use crate::rows::sparse::{Sparse, SparseFormat, SparseSpec};
-    use crate::rows::sparse_writer::Count;
+    use crate::rows::nnz::Nnz;
+    use crate::rows::sparse::{SparseFormat, SparseSpec};
     use crate::store::spec::{Attrs, Dtype, Kind};
-    use crate::store::{self, Access, Container, Node};
+    use crate::store::{self, Access, Node};
 
     const NAMES: [&str; 3] = ["A", "B", "C"];
 
     /// Offsets, indices and values.
-    type Elements = (Vec<u64>, Vec<u64>, Vec<u8>);
+    type Nonzeros = (Vec<u64>, Vec<u64>, Vec<u8>);
 
-    fn block((ptr, indices, data): &Elements) -> CsrBlock {
+    fn block((ptr, indices, data): &Nonzeros) -> CsrBlock {
         let index = Dtype::native(Kind::Int, 4);
         CsrBlock {
             ptr: ptr.clone(),
@@ -201,11 +274,11 @@ mod tests {
         root.with_chunks_of(64)
     }
 
-    /// Writes matrices of these elements and opens them as leaves.
-    fn leaves(path: &Path, container: Container, all: &[Elements]) -> Vec<Leaf> {
+    /// Writes matrices of these non-zeros and opens them as leaves.
+    fn leaves(path: &Path, container: Container, all: &[Nonzeros]) -> Vec<Leaf> {
         let root = create(path, container);
-        for (name, elements) in NAMES.iter().zip(all) {
-            let rows = elements.0.len() as u64 - 1;
+        for (name, nonzeros) in NAMES.iter().zip(all) {
+            let rows = nonzeros.0.len() as u64 - 1;
             let spec = SparseSpec {
                 layout: SparseFormat::Csr,
                 shape: [rows, 1000],
@@ -215,9 +288,9 @@ mod tests {
                 indices: Dtype::native(Kind::Int, 4),
                 indptr: Dtype::INT64,
             };
-            let count = Count::Exactly(elements.1.len() as u64);
-            let mut writer = SparseWriter::create(&root, name, &spec, count).unwrap();
-            writer.append(&block(elements)).unwrap();
+            let nnz = Nnz::Exactly(nonzeros.1.len() as u64);
+            let mut writer = SparseWriter::create(&root, name, &spec, nnz).unwrap();
+            writer.append(&block(nonzeros)).unwrap();
             writer.finish().unwrap();
         }
         root.finish().unwrap();
@@ -229,15 +302,15 @@ mod tests {
             Leaf {
                 path: (*name).into(),
                 attrs: Attrs::default(),
-                source: Source::Sparse(Sparse::open(&group, SparseFormat::Csr).unwrap()),
+                kind: LeafKind::Sparse(Sparse::open(&group, SparseFormat::Csr).unwrap()),
             }
         };
         NAMES.iter().map(leaf).collect()
     }
 
     /// The rows at `picks`.
-    fn picked((ptr, indices, data): &Elements, picks: &[u32]) -> Elements {
-        let mut picked: Elements = (vec![0], vec![], vec![]);
+    fn picked((ptr, indices, data): &Nonzeros, picks: &[u32]) -> Nonzeros {
+        let mut picked: Nonzeros = (vec![0], vec![], vec![]);
         for &row in picks {
             let row = ptr[row as usize] as usize..ptr[row as usize + 1] as usize;
             picked.1.extend(&indices[row.clone()]);
@@ -278,7 +351,7 @@ mod tests {
             let nnz = ptr[lengths.len()];
             let indices: Vec<u64> = (0..nnz).map(|i| (i * i) % 1000).collect();
             let values = |seed: u64| (0..nnz).map(|i| (i * seed) as u8).collect::<Vec<u8>>();
-            let mut all: Vec<Elements> = [3, 5, 7].map(|seed| (ptr.clone(), indices.clone(), values(seed))).into();
+            let mut all: Vec<Nonzeros> = [3, 5, 7].map(|seed| (ptr.clone(), indices.clone(), values(seed))).into();
             for (matrix, at) in changes.iter().filter(|_| nnz > 0) {
                 let index = &mut all[*matrix].1[at.index(nnz as usize)];
                 *index = (*index + 1) % 1000;
@@ -290,14 +363,14 @@ mod tests {
             }
             let folder = tempfile::tempdir().unwrap();
             let leaves = leaves(&folder.path().join("in"), from, &all);
-            let groups = groups(&leaves, true);
+            let groups = groups(&leaves, Sharing::Encoding);
             let rows = lengths.len() as u64;
             let picks: Vec<u32> = picks.iter().map(|pick| pick.index(lengths.len()) as u32).collect();
 
             // As they come, in two parts, and picked, in two parts.
             for pick in [false, true] {
                 let order: Vec<u32> = if pick { picks.clone() } else { (0..rows as u32).collect() };
-                let wanted: Vec<Elements> = all.iter().map(|all| picked(all, &order)).collect();
+                let wanted: Vec<Nonzeros> = all.iter().map(|all| picked(all, &order)).collect();
                 let path = folder.path().join(format!("out{pick}"));
                 let root = create(&path, to);
                 let mut writers: Vec<LeafWriter> = leaves.iter().zip(&wanted).map(|(leaf, wanted)| {

@@ -1,42 +1,50 @@
 //! A block that grows by rows of other blocks of its kind.
+//!
+//! It joins what is read of several files into one block, as the rows of a wave are of all of them. Who knows how many
+//! rows come gives it the memory at first, so that it never moves.
 
 use anyhow::{Result, bail};
 
 use super::block::Block;
 use super::csr::CsrBlock;
-use super::stacked::StackedKind;
-use crate::store::spec::{Dtype, elements};
+use crate::store::Buffer;
+use crate::store::spec::Dtype;
 
 /// Rows of a matrix, in memory.
 #[derive(Clone)]
 pub enum Growing {
     /// Rows of `row` bytes each.
-    Dense { row: usize, bytes: Vec<u8> },
+    Dense { row: usize, bytes: Buffer },
     Sparse {
         ptr: Vec<u64>,
-        indices: Vec<u8>,
+        indices: Buffer,
         index: Dtype,
-        data: Vec<u8>,
+        data: Buffer,
         item: usize,
     },
 }
 
 impl Growing {
-    /// No rows of a matrix of this kind.
-    pub fn of(kind: &StackedKind) -> Growing {
-        match kind {
-            StackedKind::Dense { dtype, row } => Growing::Dense {
-                row: elements(row) as usize * dtype.size(),
-                bytes: vec![],
-            },
-            StackedKind::Sparse { spec, .. } => Growing::Sparse {
-                ptr: vec![0],
-                indices: vec![],
-                index: spec.indices.clone(),
-                data: vec![],
-                item: spec.data.size(),
-            },
+    /// Of no rows so far, makes room for so many, with so many non-zeros in all.
+    pub fn with_room(mut self, rows: u64, nonzeros: u64) -> Result<Growing> {
+        let room = |count: u64, size: usize| {
+            Buffer::with_room(usize::try_from(count)?.saturating_mul(size))
+        };
+        match &mut self {
+            Growing::Dense { row, bytes } => *bytes = room(rows, *row)?,
+            Growing::Sparse {
+                ptr,
+                indices,
+                index,
+                data,
+                item,
+            } => {
+                ptr.reserve(usize::try_from(rows)?);
+                *indices = room(nonzeros, index.size())?;
+                *data = room(nonzeros, *item)?;
+            }
         }
+        Ok(self)
     }
 
     /// Appends the rows of a block; an error where it is of another kind.
@@ -49,7 +57,7 @@ impl Growing {
                     bytes: more,
                 },
             ) if row == other => {
-                bytes.extend_from_slice(more);
+                bytes.extend(more)?;
             }
             (
                 Growing::Sparse {
@@ -63,20 +71,18 @@ impl Growing {
             ) if *index == block.index && *item == block.item => {
                 let before = ptr.last().copied().unwrap_or(0);
                 ptr.extend(block.ptr[1..].iter().map(|end| before + end));
-                indices.extend_from_slice(&block.indices);
-                data.extend_from_slice(&block.data);
+                indices.extend(&block.indices)?;
+                data.extend(&block.data)?;
             }
             _ => bail!("A block of another kind than the rows before it"),
         }
         Ok(())
     }
 
+    /// The rows so far; nothing is copied.
     pub fn into_block(self) -> Block {
         match self {
-            Growing::Dense { row, bytes } => Block::Fixed {
-                row,
-                bytes: bytes.into(),
-            },
+            Growing::Dense { row, bytes } => Block::Fixed { row, bytes },
             Growing::Sparse {
                 ptr,
                 indices,
@@ -87,7 +93,7 @@ impl Growing {
                 ptr,
                 indices: indices.into(),
                 index,
-                data: data.into(),
+                data,
                 item,
             }),
         }

@@ -1,12 +1,10 @@
 //! What lies on the obs axis, one array at a time: a [`Leaf`] is read by rows as a [`Block`], and blocks are appended
 //! to a [`LeafWriter`].
 //!
-//! Each kind of array is read here and written in `writer`. A kind that cannot be read
-//! by a range of rows in bounded memory does not belong here; CSC has its own way, in `csc`.
+//! Each kind of array is read here, by rows in bounded memory, and written in `writer`; CSC has its own way, in `csc`.
 
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,10 +12,11 @@ use super::awkward::Awkward;
 use super::block::Block;
 use super::cost::RowCost;
 use super::healed;
+use super::records::TextRecords;
 use super::sparse::Sparse;
 use super::stacked::{Stacked, StackedKind};
 use crate::dtype::ints;
-use crate::store::spec::{Attrs, Field};
+use crate::store::spec::Attrs;
 use crate::store::{Array, Buffer};
 
 /// One array (or sparse matrix, or awkward array) whose rows are cells.
@@ -25,20 +24,29 @@ pub struct Leaf {
     /// Where it is written.
     pub path: String,
     pub attrs: Attrs,
-    pub source: Source,
+    pub kind: LeafKind,
+}
+
+/// The categories that codes stand for.
+#[derive(Clone, Copy)]
+pub struct Levels {
+    /// How many there are.
+    pub count: u64,
+    /// The one that is a missing value: its cells are written as missing, and codes after it are less by one.
+    pub missing: Option<u64>,
 }
 
 /// Where the rows of a leaf come from.
-pub enum Source {
+pub enum LeafKind {
     /// Values of a fixed width.
     Fixed(Array),
-    /// Codes of as many categories; -1 is missing.
-    Codes(Array, u64),
+    /// Codes of these categories; -1 is missing.
+    Codes(Array, Levels),
     /// A mask of another type than bool, all 0 and 1.
     Mask(Array),
     Text(Array),
-    /// One field of a compound dataset (frames before anndata 0.7).
-    Field(Arc<Array>, Field),
+    /// Records with text of any length.
+    Records(TextRecords),
     Sparse(Sparse),
     /// A matrix of cells by cells: rows are taken, then the same columns.
     SquareSparse(Sparse),
@@ -48,43 +56,52 @@ pub enum Source {
     Stacked(Stacked),
 }
 
+impl LeafKind {
+    /// Values as an array has them, text or not.
+    pub fn of_array(array: Array) -> LeafKind {
+        if array.spec().dtype.is_string() {
+            LeafKind::Text(array)
+        } else {
+            LeafKind::Fixed(array)
+        }
+    }
+}
+
 /// Bytes of rows that are streamed at a time, of each of the outputs that are written together.
 pub const BLOCK: u64 = 8 << 20;
 
 impl Leaf {
     /// Cells, whatever kind of array it is.
     pub fn rows(&self) -> u64 {
-        match &self.source {
-            Source::Fixed(a)
-            | Source::Codes(a, _)
-            | Source::Mask(a)
-            | Source::Text(a)
-            | Source::SquareFixed(a) => a.spec().rows(),
-            Source::Field(a, _) => a.spec().rows(),
-            Source::Sparse(s) | Source::SquareSparse(s) => s.rows(),
-            Source::Awkward(a) => a.rows(),
-            Source::Stacked(s) => s.rows,
+        match &self.kind {
+            LeafKind::Fixed(a)
+            | LeafKind::Codes(a, _)
+            | LeafKind::Mask(a)
+            | LeafKind::Text(a)
+            | LeafKind::SquareFixed(a) => a.spec().rows(),
+            LeafKind::Records(r) => r.rows(),
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => s.rows(),
+            LeafKind::Awkward(a) => a.rows(),
+            LeafKind::Stacked(s) => s.rows,
         }
     }
 
     /// What its rows cost. Text and awkward arrays are sampled at places all over them.
     pub fn cost(&self) -> Result<RowCost> {
-        let fixed = |fixed| RowCost { fixed, element: 0 };
-        Ok(match &self.source {
-            Source::Fixed(a) | Source::Codes(a, _) | Source::Mask(a) | Source::SquareFixed(a) => {
-                fixed(a.spec().row_bytes())
-            }
-            Source::Field(_, field) => fixed(
-                field
-                    .items()
-                    .saturating_mul(field.dtype.size().max(64) as u64),
-            ),
-            Source::Sparse(s) | Source::SquareSparse(s) => RowCost {
+        let fixed = |fixed| RowCost { fixed, nonzero: 0 };
+        Ok(match &self.kind {
+            LeafKind::Fixed(a)
+            | LeafKind::Codes(a, _)
+            | LeafKind::Mask(a)
+            | LeafKind::SquareFixed(a) => fixed(a.spec().row_bytes()),
+            // As they are written, each text of theirs is held twice.
+            LeafKind::Records(r) => fixed(r.row_bytes().saturating_mul(3)),
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => RowCost {
                 fixed: 16,
-                element: s.element_bytes(),
+                nonzero: s.nonzero_bytes(),
             },
-            Source::Stacked(s) => s.cost(),
-            Source::Text(_) | Source::Awkward(_) => {
+            LeafKind::Stacked(s) => s.cost(),
+            LeafKind::Text(_) | LeafKind::Awkward(_) => {
                 let sample = sample(self.rows());
                 let rows: u64 = sample.iter().map(|range| range.end - range.start).sum();
                 if rows == 0 {
@@ -96,28 +113,38 @@ impl Leaf {
         })
     }
 
-    /// Whether it has elements to count.
+    /// Whether it has non-zeros to count.
     pub fn is_sparse(&self) -> bool {
-        match &self.source {
-            Source::Sparse(_) | Source::SquareSparse(_) => true,
-            Source::Stacked(s) => matches!(s.kind, StackedKind::Sparse { .. }),
+        match &self.kind {
+            LeafKind::Sparse(_) | LeafKind::SquareSparse(_) => true,
+            LeafKind::Stacked(s) => matches!(s.kind, StackedKind::Sparse { .. }),
             _ => false,
         }
     }
 
     /// It, if it is a sparse matrix whose columns are no cells.
     pub fn matrix(&self) -> Option<&Sparse> {
-        match &self.source {
-            Source::Sparse(matrix) => Some(matrix),
+        match &self.kind {
+            LeafKind::Sparse(matrix) => Some(matrix),
+            LeafKind::Stacked(stacked) => stacked.origin.as_deref(),
             _ => None,
         }
     }
 
-    /// Elements in the rows of `ranges`; 0 for what is not sparse.
+    /// Non-zeros of all rows; 0 for what is not sparse.
+    pub fn nnz(&self) -> u64 {
+        match &self.kind {
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => s.nnz(),
+            LeafKind::Stacked(s) => s.nnz(),
+            _ => 0,
+        }
+    }
+
+    /// Non-zeros in the rows of `ranges`; 0 for what is not sparse.
     pub fn count(&self, ranges: &[Range<u64>]) -> Result<u64> {
-        match &self.source {
-            Source::Sparse(s) | Source::SquareSparse(s) => s.count(ranges),
-            Source::Stacked(s) => s.count(ranges),
+        match &self.kind {
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => s.count(ranges),
+            LeafKind::Stacked(s) => s.count(ranges),
             _ => Ok(0),
         }
     }
@@ -132,12 +159,12 @@ impl Leaf {
             }
             Ok(())
         };
-        match &mut self.source {
-            Source::Fixed(array)
-            | Source::Codes(array, _)
-            | Source::Mask(array)
-            | Source::SquareFixed(array) => unpack(array),
-            Source::Sparse(s) | Source::SquareSparse(s) => {
+        match &mut self.kind {
+            LeafKind::Fixed(array)
+            | LeafKind::Codes(array, _)
+            | LeafKind::Mask(array)
+            | LeafKind::SquareFixed(array) => unpack(array),
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => {
                 unpack(&mut s.data)?;
                 match like.and_then(Leaf::matrix) {
                     Some(like) => s.indices = s.indices.unpacked_as(&like.indices)?,
@@ -145,39 +172,41 @@ impl Leaf {
                 }
                 unpack(&mut s.indptr)
             }
-            Source::Text(_) | Source::Field(..) | Source::Awkward(_) | Source::Stacked(_) => Ok(()),
+            LeafKind::Text(_)
+            | LeafKind::Records(_)
+            | LeafKind::Awkward(_)
+            | LeafKind::Stacked(_) => Ok(()),
         }
     }
 
     /// The arrays that it is read from, where it knows them.
     fn arrays(&self) -> Vec<&Array> {
-        match &self.source {
-            Source::Fixed(a)
-            | Source::Codes(a, _)
-            | Source::Mask(a)
-            | Source::Text(a)
-            | Source::SquareFixed(a) => {
+        match &self.kind {
+            LeafKind::Fixed(a)
+            | LeafKind::Codes(a, _)
+            | LeafKind::Mask(a)
+            | LeafKind::Text(a)
+            | LeafKind::SquareFixed(a) => {
                 vec![a]
             }
-            Source::Field(a, _) => vec![a],
-            Source::Sparse(s) | Source::SquareSparse(s) => vec![&s.data, &s.indices, &s.indptr],
-            Source::Awkward(_) | Source::Stacked(_) => vec![],
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => vec![&s.data, &s.indices, &s.indptr],
+            LeafKind::Records(_) | LeafKind::Awkward(_) | LeafKind::Stacked(_) => vec![],
         }
     }
 
     /// Whether a part of it must be decoded to reach a row.
     pub fn is_chunked(&self) -> bool {
         let chunked = |array: &&Array| array.chunk_bytes() > 1;
-        match &self.source {
-            Source::Awkward(_) => true,
-            Source::Stacked(s) => s.packed,
+        match &self.kind {
+            LeafKind::Awkward(_) => true,
+            LeafKind::Stacked(s) => s.packed,
             _ => self.arrays().iter().any(chunked),
         }
     }
 
     /// Bytes of chunks that are kept from one read to the next, and that a read takes while it decodes.
     pub fn chunks_held(&self) -> (u64, u64) {
-        if let Source::Stacked(s) = &self.source {
+        if let LeafKind::Stacked(s) = &self.kind {
             return s.held;
         }
         let arrays = self.arrays();
@@ -192,15 +221,46 @@ impl Leaf {
             0 | 1 => 0,
             _ => array.spec().row_bytes().saturating_mul(array.spec().rows()),
         };
-        match &self.source {
-            Source::Fixed(a) | Source::Codes(a, _) | Source::Mask(a) | Source::SquareFixed(a) => {
-                bytes(a)
-            }
-            Source::Sparse(s) | Source::SquareSparse(s) => {
+        match &self.kind {
+            LeafKind::Fixed(a)
+            | LeafKind::Codes(a, _)
+            | LeafKind::Mask(a)
+            | LeafKind::SquareFixed(a) => bytes(a),
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => {
                 bytes(&s.data) + bytes(&s.indices) + bytes(&s.indptr)
             }
-            Source::Stacked(s) if s.packed => s.bytes(),
-            Source::Text(_) | Source::Field(..) | Source::Awkward(_) | Source::Stacked(_) => 0,
+            LeafKind::Stacked(s) if s.packed => s.bytes(),
+            LeafKind::Text(_)
+            | LeafKind::Records(_)
+            | LeafKind::Awkward(_)
+            | LeafKind::Stacked(_) => 0,
+        }
+    }
+
+    /// Whether it is a column whose rows are so small that a wave would read its neighbours with each: see
+    /// [`by_wave`](super::by_wave).
+    pub fn is_narrow(&self) -> bool {
+        /// Bytes of a row.
+        const NARROW: u64 = 256;
+        match &self.kind {
+            LeafKind::Text(_) => true,
+            LeafKind::Fixed(a) | LeafKind::Codes(a, _) | LeafKind::Mask(a) => {
+                a.spec().row_bytes() <= NARROW
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether its rows lie as they come, so that large reads are few: see [`buckets`](super::buckets).
+    pub fn is_scattered(&self) -> bool {
+        matches!(&self.kind, LeafKind::Stacked(stacked) if stacked.scattered)
+    }
+
+    /// Bytes of scratch for each of its rows that a wave takes, about, where it is put down by wave.
+    pub fn by_wave_bytes(&self, cost: RowCost) -> u64 {
+        match &self.kind {
+            LeafKind::Text(_) => cost.fixed / 2, // see `cost`
+            _ => cost.fixed,
         }
     }
 
@@ -213,36 +273,35 @@ impl Leaf {
     pub fn least_cost(&self) -> RowCost {
         /// Bytes of a reference to text in HDF5.
         const TEXT: u64 = 16;
-        let fixed = |fixed| RowCost { fixed, element: 0 };
-        match &self.source {
-            Source::Fixed(a) | Source::Codes(a, _) => fixed(a.spec().row_bytes()),
-            Source::Mask(_) => fixed(1),
-            Source::Text(a) => fixed(a.spec().row_items().saturating_mul(TEXT)),
-            Source::Field(_, field) if field.dtype.is_string() => {
-                fixed(field.items().saturating_mul(TEXT))
-            }
-            Source::Field(_, field) => fixed(field.bytes() as u64),
-            Source::Sparse(s) => RowCost {
+        let fixed = |fixed| RowCost { fixed, nonzero: 0 };
+        match &self.kind {
+            LeafKind::Fixed(a) | LeafKind::Codes(a, _) => fixed(a.spec().row_bytes()),
+            LeafKind::Mask(_) => fixed(1),
+            LeafKind::Text(a) => fixed(a.spec().row_items().saturating_mul(TEXT)),
+            LeafKind::Sparse(s) => RowCost {
                 fixed: s.indptr.spec().row_bytes(),
-                element: s.element_bytes(),
+                nonzero: s.nonzero_bytes(),
             },
-            Source::Stacked(s) => s.stored(),
-            Source::SquareSparse(_) | Source::SquareFixed(_) | Source::Awkward(_) => fixed(0),
+            LeafKind::Stacked(s) => s.least(),
+            LeafKind::SquareSparse(_)
+            | LeafKind::SquareFixed(_)
+            | LeafKind::Records(_)
+            | LeafKind::Awkward(_) => fixed(0),
         }
     }
 
     /// How its values are read, for the log.
     pub fn storage(&self) -> String {
-        match &self.source {
-            Source::Fixed(a)
-            | Source::Codes(a, _)
-            | Source::Mask(a)
-            | Source::Text(a)
-            | Source::SquareFixed(a) => a.storage(),
-            Source::Field(..) => "Library (a compound dataset)".into(),
-            Source::Sparse(s) | Source::SquareSparse(s) => s.data.storage(),
-            Source::Awkward(_) => "Awkward buffers".into(),
-            Source::Stacked(_) => "The rows of several files".into(),
+        match &self.kind {
+            LeafKind::Fixed(a)
+            | LeafKind::Codes(a, _)
+            | LeafKind::Mask(a)
+            | LeafKind::Text(a)
+            | LeafKind::SquareFixed(a) => a.storage(),
+            LeafKind::Records(_) => "Library (a compound dataset)".into(),
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => s.data.storage(),
+            LeafKind::Awkward(_) => "Awkward buffers".into(),
+            LeafKind::Stacked(_) => "The rows of several files".into(),
         }
     }
 
@@ -253,29 +312,16 @@ impl Leaf {
 
     /// As [`Leaf::read`], into the memory of a block that is no longer needed: fresh memory costs as much as reading.
     pub fn read_over(&self, ranges: &[Range<u64>], old: Option<Block>) -> Result<Block> {
-        Ok(match &self.source {
-            Source::Fixed(a) | Source::SquareFixed(a) => Block::Fixed {
+        Ok(match &self.kind {
+            LeafKind::Fixed(a) | LeafKind::SquareFixed(a) => Block::Fixed {
                 row: a.spec().row_bytes() as usize,
                 bytes: a.read_over(ranges, old.map_or(Buffer::default(), Block::into_bytes))?,
             },
-            Source::Codes(a, categories) => {
-                let (mut bytes, dtype) = (a.read(ranges)?, &a.spec().dtype);
-                let mut right = ints::are_codes(&bytes, dtype, *categories)?;
-                if !right && ints::mark_missing(&mut bytes, dtype)? {
-                    healed::codes(&a.path());
-                    right = ints::are_codes(&bytes, dtype, *categories)?;
-                }
-                ensure!(
-                    right,
-                    "A code in '{}' is beyond its {categories} categories",
-                    a.path()
-                );
-                Block::Fixed {
-                    row: a.spec().row_bytes() as usize,
-                    bytes: bytes.into(),
-                }
-            }
-            Source::Mask(a) => {
+            LeafKind::Codes(a, levels) => Block::Fixed {
+                row: a.spec().row_bytes() as usize,
+                bytes: codes(a, *levels, ranges)?.into(),
+            },
+            LeafKind::Mask(a) => {
                 healed::mask(a);
                 let bytes = ints::mask(a.read(ranges)?, &a.spec().dtype);
                 Block::Fixed {
@@ -285,61 +331,83 @@ impl Leaf {
                         .into(),
                 }
             }
-            Source::Text(a) => Block::Text {
+            LeafKind::Text(a) => Block::Text {
                 width: a.spec().row_items() as usize,
                 strings: a.read_strings(ranges)?,
             },
-            Source::Field(a, field) => {
-                if field.dtype.is_string() {
-                    Block::Text {
-                        width: field.items() as usize,
-                        strings: a.read_field_strings(field, ranges)?,
-                    }
-                } else {
-                    Block::Fixed {
-                        row: field.bytes(),
-                        bytes: a.read_field(field, ranges)?.into(),
-                    }
-                }
-            }
-            Source::Sparse(s) | Source::SquareSparse(s) => {
+            LeafKind::Records(r) => Block::Fixed {
+                row: r.row_bytes() as usize,
+                bytes: r.read(ranges)?.into(),
+            },
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => {
                 let old = match old {
                     Some(Block::Sparse(b)) => (b.indices.into_buffer(), b.data),
                     _ => Default::default(),
                 };
                 Block::Sparse(s.read_over(ranges, old)?)
             }
-            Source::Awkward(a) => Block::Awkward(a.read(ranges)?),
-            Source::Stacked(s) => (s.read)(ranges)?,
+            LeafKind::Awkward(a) => Block::Awkward(a.read(ranges)?),
+            LeafKind::Stacked(s) => s.read(ranges)?,
         })
     }
 
-    /// Elements of a row in the mean; 0 for what is not sparse.
-    pub fn mean_elements(&self) -> f64 {
-        match &self.source {
-            Source::Sparse(s) | Source::SquareSparse(s) => s.nnz() as f64 / s.rows().max(1) as f64,
-            Source::Stacked(s) => s.mean_elements(),
-            _ => 0.0,
-        }
+    /// Non-zeros of a row in the mean; 0 for what is not sparse.
+    pub fn mean_nnz(&self) -> f64 {
+        self.nnz() as f64 / self.rows().max(1) as f64
     }
 
     /// Ranges of `rows` that take about [`BLOCK`] bytes each, by what a row costs in the mean.
     pub fn blocks(&self, rows: Range<u64>, cost: RowCost) -> impl Iterator<Item = Range<u64>> {
-        let mean = self.mean_elements() as u64 + 1;
-        let step = (BLOCK / (cost.fixed + cost.element * mean).max(1)).max(1);
-        let starts = rows
-            .clone()
-            .step_by(usize::try_from(step).unwrap_or(usize::MAX));
+        let mean = self.mean_nnz() as u64 + 1;
+        let step = (BLOCK / (cost.fixed + cost.nonzero * mean).max(1)).max(1);
+        let step_by = usize::try_from(step).unwrap_or(usize::MAX);
+        let starts = rows.clone().step_by(step_by);
         starts.map(move |s| s..s.saturating_add(step).min(rows.end))
+    }
+
+    /// Whether its rows are in several files.
+    pub fn is_stacked(&self) -> bool {
+        matches!(self.kind, LeafKind::Stacked(_))
     }
 
     /// Whether its columns are cells too.
     pub fn is_square(&self) -> bool {
         matches!(
-            self.source,
-            Source::SquareSparse(_) | Source::SquareFixed(_)
+            self.kind,
+            LeafKind::SquareSparse(_) | LeafKind::SquareFixed(_)
         )
     }
+}
+
+/// Codes as they are written.
+fn codes(array: &Array, levels: Levels, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+    let (mut bytes, dtype) = (array.read(ranges)?, &array.spec().dtype);
+    let mut right = ints::are_codes(&bytes, dtype, levels.count)?;
+    if !right && ints::mark_missing(&mut bytes, dtype)? {
+        healed::codes(&array.path());
+        right = ints::are_codes(&bytes, dtype, levels.count)?;
+    }
+    ensure!(
+        right,
+        "A code in '{}' is beyond its {} categories",
+        array.path(),
+        levels.count
+    );
+    let Some(missing) = levels.missing else {
+        return Ok(bytes);
+    };
+    let codes = ints::read(&bytes, dtype)?;
+    let is_none = |code: &u64| *code == u64::MAX || *code == missing;
+    let kept = codes.iter().map(|code| match code {
+        none if is_none(none) => 0,
+        code => code - u64::from(*code > missing),
+    });
+    let mut bytes = ints::write(&kept.collect::<Vec<_>>(), dtype)?;
+    let stored = bytes.chunks_exact_mut(dtype.size()).zip(&codes);
+    stored
+        .filter(|(_, code)| is_none(code))
+        .for_each(|(code, _)| code.fill(0xff));
+    Ok(bytes)
 }
 
 /// Some of so many rows: a few at each of some places, or all of a few.

@@ -2,23 +2,28 @@
 //!
 //! A [`leaf::Leaf`] is an array on disk whose rows are cells, a [`block::Block`] is some of its rows in memory, and a
 //! [`writer::LeafWriter`] is a new array that takes blocks in order. Each kind of array (fixed width, text, sparse,
-//! awkward) has one variant in all three, and a matrix of several files ([`stacked`]) one more of the first. Values stay the bytes of the file; only offsets and indices are numbers.
-//! Rows in memory are counted in 32 bits, rows of a file in 64.
+//! awkward) has one variant in all three, and a matrix of several files ([`stacked`], [`buckets`]) one more of the
+//! first. Values stay the bytes of the file; only offsets and indices are numbers. Rows in memory are counted in 32
+//! bits, rows of a file in 64.
 
 pub mod awkward;
 pub mod block;
+pub mod buckets;
+pub mod by_wave;
 pub mod cellset;
 pub mod cost;
 pub mod csc;
 pub mod csr;
 pub mod group;
 pub mod growing;
-mod healed;
+pub mod healed;
 pub mod leaf;
-pub mod pattern;
+pub mod nnz;
 pub mod ranges;
+pub mod records;
 pub mod sparse;
 pub mod sparse_writer;
+pub mod sparsity;
 pub mod stacked;
 pub mod targets;
 pub mod turned;

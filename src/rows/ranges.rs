@@ -1,4 +1,4 @@
-//! Ranges of rows in parts that memory bears.
+//! Ranges of rows in steps that memory bears.
 
 use std::ops::Range;
 
@@ -7,11 +7,11 @@ const BLOCK: u64 = 16 << 20;
 
 /// Row ranges of about [`BLOCK`] bytes each.
 pub fn blocks(rows: u64, row_bytes: u64) -> impl Iterator<Item = Range<u64>> {
-    parts(0..rows, (BLOCK / row_bytes.max(1)).max(1))
+    steps(0..rows, (BLOCK / row_bytes.max(1)).max(1))
 }
 
-/// A range in parts of `most`, which is not 0; the last may be shorter.
-pub fn parts(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> {
+/// A range in steps of `most`, which is not 0; the last may be shorter.
+pub fn steps(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> {
     let starts = range.clone().step_by(most as usize);
     starts.map(move |start| start..range.end.min(start.saturating_add(most)))
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::csr::CsrBlock;
 use crate::dtype::ints;
 use crate::report::failure::in_element;
-use crate::rows::ranges::parts;
+use crate::rows::ranges::steps;
 use crate::store::spec::{Attr, Attrs, Dtype};
 use crate::store::{Array, Buffer, Group, Node};
 
@@ -115,17 +115,17 @@ impl Sparse {
         }
     }
 
-    /// Stored elements of the whole matrix.
+    /// Non-zeros of the whole matrix.
     pub fn nnz(&self) -> u64 {
         self.data.spec().rows()
     }
 
-    /// Bytes of one stored element.
-    pub fn element_bytes(&self) -> u64 {
+    /// Bytes of one non-zero.
+    pub fn nonzero_bytes(&self) -> u64 {
         (self.data.spec().dtype.size() + self.indices.spec().dtype.size()) as u64
     }
 
-    /// Where the rows in `ranges` (sorted, disjoint) lie among the elements, and where each row begins among those.
+    /// Where the rows in `ranges` (sorted, disjoint) lie among the non-zeros, and where each row begins among those.
     pub fn spans(&self, ranges: &[Range<u64>]) -> Result<(Vec<Range<u64>>, Vec<u64>)> {
         let with_ends: Vec<_> = ranges.iter().map(|r| r.start..r.end + 1).collect();
         let bytes = self.indptr.read(&with_ends)?;
@@ -158,11 +158,11 @@ impl Sparse {
         Ok((spans, ptr))
     }
 
-    /// All rows in runs of about `bytes` bytes; a row that is larger stands alone.
-    pub fn blocks(&self, bytes: u64) -> Result<Vec<Range<u64>>> {
-        let most = (bytes / (self.element_bytes() + 1)).max(1);
-        let (mut blocks, mut start, mut held) = (vec![], 0, 0);
-        for part in parts(0..self.rows(), STEP) {
+    /// Rows in runs of about `bytes` bytes; a row that is larger stands alone.
+    pub fn blocks(&self, rows: Range<u64>, bytes: u64) -> Result<Vec<Range<u64>>> {
+        let most = (bytes / (self.nonzero_bytes() + 1)).max(1);
+        let (mut blocks, mut start, mut held) = (vec![], rows.start, 0);
+        for part in steps(rows.clone(), STEP) {
             let (_, ptr) = self.spans(from_ref(&part))?;
             for (row, ends) in part.zip(ptr.windows(2)) {
                 let more = ends[1] - ends[0];
@@ -173,18 +173,18 @@ impl Sparse {
                 held += more;
             }
         }
-        if start < self.rows() {
-            blocks.push(start..self.rows());
+        if start < rows.end {
+            blocks.push(start..rows.end);
         }
         Ok(blocks)
     }
 
-    /// Elements in the rows of `ranges` (sorted, disjoint).
+    /// Non-zeros in the rows of `ranges` (sorted, disjoint).
     pub fn count(&self, ranges: &[Range<u64>]) -> Result<u64> {
         Ok(self.spans(ranges)?.1.last().copied().unwrap_or(0))
     }
 
-    /// Elements in each of the rows of `ranges` (sorted, disjoint).
+    /// Non-zeros in each of the rows of `ranges` (sorted, disjoint).
     pub fn counts(&self, ranges: &[Range<u64>]) -> Result<Vec<u64>> {
         let ptr = self.spans(ranges)?.1;
         Ok(ptr.windows(2).map(|ends| ends[1] - ends[0]).collect())
@@ -198,11 +198,11 @@ impl Sparse {
     /// As [`Sparse::read`], into the memory of indices and data that are no longer needed.
     pub fn read_over(&self, ranges: &[Range<u64>], old: (Buffer, Buffer)) -> Result<CsrBlock> {
         let (spans, ptr) = self.spans(ranges)?;
-        self.elements(&spans, ptr, old)
+        self.nonzeros(&spans, ptr, old)
     }
 
-    /// The elements in `spans`, of rows that begin at `ptr` among them.
-    pub fn elements(
+    /// The non-zeros in `spans`, of rows that begin at `ptr` among them.
+    pub fn nonzeros(
         &self,
         spans: &[Range<u64>],
         ptr: Vec<u64>,
@@ -285,6 +285,6 @@ pub struct SparseSpec {
     pub part_attrs: Box<[Attrs; 3]>,
     pub data: Dtype,
     pub indices: Dtype,
-    /// Becomes int64 where it cannot hold the number of elements.
+    /// Becomes int64 where it cannot hold the number of non-zeros.
     pub indptr: Dtype,
 }

@@ -1,4 +1,12 @@
 //! A sparse matrix that is being written: its three arrays, to which blocks of rows are appended.
+//!
+//! indptr is written as ends of rows of this matrix, begun with 0, whatever those of the rows were. The arrays are
+//! created before the first row with as many values as are announced, or grow where that is not known;
+//! [`SparseWriter::finish`] checks that all three agree. Values are bytes of one type; indices are stored as a type of
+//! the output, into which those of a block are mapped, with an error for one that does not fit.
+//!
+//! Ways in: a block in memory, rows picked of one, rows as they lie in another file (values past memory where that can
+//! be, indices checked against the width), the same with other columns, and rows that a function converts.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,20 +16,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, bail, ensure};
 
 use super::csr::{CsrBlock, Pieces};
-use super::pattern::Pattern;
-use super::ranges::parts;
+use super::nnz::Nnz;
+use super::ranges::steps;
 use super::sparse::{STEP, Sparse, SparseFormat, SparseSpec};
+use super::sparsity::Sparsity;
 use crate::dtype::ints;
 use crate::store::spec::{ArraySpec, Attr, Attrs, Dtype};
-use crate::store::{Appender, Buffer, Group, Map, Rows, Take, in_lanes, lanes_of};
+use crate::store::{
+    Appender, Buffer, Group, Map, Portion, Rows, Take, in_lanes, lanes_of, read_ahead,
+};
 
-/// How many elements a matrix will have.
-#[derive(Clone, Copy, Debug)]
-pub enum Count {
-    Exactly(u64),
-    /// Only the writing will tell.
-    AtMost(u64),
-}
+/// Bytes of rows that are converted at a time.
+const CONVERTED: u64 = 16 << 20;
 
 /// A sparse matrix that is being written.
 pub struct SparseWriter {
@@ -30,27 +36,36 @@ pub struct SparseWriter {
     indices: Appender,
     indptr: Appender,
     indptr_type: Dtype,
-    /// Elements so far.
+    /// Non-zeros so far.
     written: u64,
     rows: u64,
 }
 
 impl SparseWriter {
     /// Creates the matrix at `path` below `group`.
-    pub fn create(
+    pub fn create(group: &Group, path: &str, spec: &SparseSpec, nnz: Nnz) -> Result<SparseWriter> {
+        let (how, len) = match nnz {
+            Nnz::Exactly(nnz) | Nnz::Counted { nnz, .. } => (Rows::Known, nnz),
+            Nnz::AtMost(_) => (Rows::Growing, 0),
+        };
+        SparseWriter::create_with(group, path, spec, (how, len, nnz.most()))
+    }
+
+    /// Creates the matrix so that its `nnz` non-zeros stay in the files from which they are appended.
+    pub fn linked(group: &Group, path: &str, spec: &SparseSpec, nnz: u64) -> Result<SparseWriter> {
+        SparseWriter::create_with(group, path, spec, (Rows::Linked, nnz, nnz))
+    }
+
+    /// Creates the matrix with data and indices of `len` values, so laid out as where there are `most` non-zeros.
+    fn create_with(
         group: &Group,
         path: &str,
         spec: &SparseSpec,
-        nnz: Count,
+        (how, len, most): (Rows, u64, u64),
     ) -> Result<SparseWriter> {
         let attrs = spec.attrs.clone().with("shape", Attr::ints(&spec.shape));
         let node = group.create_group(path, &attrs)?;
-        let (Count::Exactly(most) | Count::AtMost(most)) = nnz;
         let indptr_type = ints::holding(&spec.indptr, most);
-        let (elements, nnz) = match nnz {
-            Count::Exactly(nnz) => (Rows::Known, nnz),
-            Count::AtMost(_) => (Rows::Growing, 0),
-        };
         let (rows, places) = match spec.layout {
             SparseFormat::Csr => (spec.shape[0], spec.shape[1]),
             SparseFormat::Csc => (spec.shape[1], spec.shape[0]),
@@ -61,26 +76,20 @@ impl SparseWriter {
             spec.indices.clone()
         };
         let [of_data, of_indices, of_indptr] = &*spec.part_attrs;
-        let (cells, mean) = (spec.shape[0].max(1) as f64, most as f64);
-        let element = (spec.data.size() + index.size()) as f64;
+        let (cells, nonzeros) = (spec.shape[0].max(1) as f64, most as f64);
+        let nonzero = (spec.data.size() + index.size()) as f64;
         let ends = (rows + 1) as f64 * indptr_type.size() as f64;
-        let elements_of = node.along_cells(mean / cells, (mean * element + ends) / cells);
-        let list = |node: &Group, name: &str, dtype: &Dtype, len, rows, attrs: &Attrs| {
+        let cut = node.along_cells(nonzeros / cells, (nonzeros * nonzero + ends) / cells);
+        let list = |to: &Group, (name, attrs): (&str, &Attrs), dtype: &Dtype, len, how| {
             let spec = ArraySpec::new(vec![len], dtype.clone());
-            node.create_array(name, &spec, rows, attrs)
+            to.create_array(name, &spec, how, attrs)
         };
+        let known = Rows::Known;
         let mut writer = SparseWriter {
             path: path.into(),
-            data: list(&elements_of, "data", &spec.data, nnz, elements, of_data)?,
-            indices: list(&elements_of, "indices", &index, nnz, elements, of_indices)?,
-            indptr: list(
-                &node,
-                "indptr",
-                &indptr_type,
-                rows + 1,
-                Rows::Known,
-                of_indptr,
-            )?,
+            data: list(&cut, ("data", of_data), &spec.data, len, how)?,
+            indices: list(&cut, ("indices", of_indices), &index, len, how)?,
+            indptr: list(&node, ("indptr", of_indptr), &indptr_type, rows + 1, known)?,
             indptr_type,
             written: 0,
             rows,
@@ -98,8 +107,8 @@ impl SparseWriter {
         self.append_ends(&block.ptr)
     }
 
-    /// Appends the elements of a block to a row that ends with later ones.
-    pub fn append_elements(&mut self, block: &CsrBlock) -> Result<()> {
+    /// Appends the non-zeros of a block to a row that ends with later ones.
+    pub fn append_nonzeros(&mut self, block: &CsrBlock) -> Result<()> {
         self.data.append(&block.data)?;
         self.append_indices(block)?;
         self.written += (block.data.len() / block.item) as u64;
@@ -201,21 +210,21 @@ impl SparseWriter {
         })
     }
 
-    /// As [`SparseWriter::append_from`], of matrices that may have the same pattern to a matrix each.
-    pub fn append_pattern(
+    /// As [`SparseWriter::append_from`], of matrices that may have the same sparsity to a matrix each.
+    pub fn append_shared(
         to: &mut [&mut SparseWriter],
-        pattern: &Pattern,
+        sparsity: &Sparsity,
         rows: Range<u64>,
     ) -> Result<()> {
-        for rows in parts(rows, STEP) {
-            let places = pattern.places(from_ref(&rows))?;
-            for (to, (from, places)) in to.iter_mut().zip(pattern.matrices().zip(&places)) {
+        for rows in steps(rows, STEP) {
+            let places = sparsity.places(from_ref(&rows))?;
+            for (to, (from, places)) in to.iter_mut().zip(sparsity.matrices().zip(&places)) {
                 for span in &places.spans {
                     to.data.append_from(&from.data, span.clone(), None)?;
                 }
                 to.append_ends(&places.ptr)?;
             }
-            pattern.each_part(&places, |from, together, span| {
+            sparsity.each_part(&places, |from, together, span| {
                 let checked: Map = &|bytes| {
                     from.check_indices(bytes)?;
                     Ok(Cow::Borrowed(bytes))
@@ -229,7 +238,7 @@ impl SparseWriter {
         Ok(())
     }
 
-    /// Appends rows of a matrix with the same type of values, each element at the index that `to` gives for its own.
+    /// Appends rows of a matrix with the same type of values, each non-zero at the index that `to` gives for its own.
     pub fn append_moved(
         &mut self,
         from: &Sparse,
@@ -252,23 +261,43 @@ impl SparseWriter {
         })
     }
 
-    /// Appends rows as `convert` makes them, each with as many elements as it had: it is called with some rows at a
-    /// time, from many threads. False, and nothing was appended, where rows are not read by themselves, or where the
-    /// file would hold values and indices in an order of chance.
+    /// Appends rows as `convert` makes them, each with as many non-zeros as it had: it is called with some rows at a
+    /// time, from many threads.
     pub fn append_converted(
         &mut self,
         from: &Sparse,
         rows: Range<u64>,
         convert: &(dyn Fn(CsrBlock) -> Result<CsrBlock> + Sync),
-    ) -> Result<bool> {
-        /// Elements of some rows: they stay in the processor's cache meanwhile.
-        const ELEMENTS: u64 = 1 << 16;
-        let from_place = from.data.is_placed() && from.indices.is_placed();
-        if !from_place || !self.data.is_placed() || !self.indices.is_placed() {
-            return Ok(false);
+    ) -> Result<()> {
+        // Else the file would hold values and indices in an order of chance, or chunks would be decoded for a few rows.
+        let placed = [&from.data, &from.indices].iter().all(|a| a.is_placed())
+            && [&self.data, &self.indices].iter().all(|a| a.is_placed());
+        if placed && self.append_converted_rows(from, rows.clone(), convert)? {
+            return Ok(());
         }
+        let read = |rows, old: Option<CsrBlock>| {
+            let old = old.map(|block| (block.indices.into_buffer(), block.data));
+            from.read_over(from_ref(&rows), old.unwrap_or_default())
+        };
+        read_ahead(from.blocks(rows, CONVERTED)?, read, |block| {
+            let block = convert(block)?;
+            self.append(&block)?;
+            Ok(block)
+        })
+    }
+
+    /// As [`SparseWriter::append_converted`], a few rows in each task. False, and nothing was appended, where the file
+    /// cannot be written so.
+    fn append_converted_rows(
+        &mut self,
+        from: &Sparse,
+        rows: Range<u64>,
+        convert: &(dyn Fn(CsrBlock) -> Result<CsrBlock> + Sync),
+    ) -> Result<bool> {
+        /// Non-zeros of some rows: they stay in the processor's cache meanwhile.
+        const NONZEROS: u64 = 1 << 16;
         let stored = self.indices.spec().dtype.clone();
-        for part in parts(rows.clone(), STEP) {
+        for part in steps(rows.clone(), STEP) {
             let (spans, ptr) = from.spans(from_ref(&part))?;
             let first = spans.first().map_or(0, |span| span.start);
             let nnz = ptr.last().copied().unwrap_or(0);
@@ -276,7 +305,7 @@ impl SparseWriter {
             while let Some(&row) = cuts.last()
                 && row + 1 < ptr.len()
             {
-                let end = ptr.partition_point(|&p| p <= ptr[row] + ELEMENTS) - 1;
+                let end = ptr.partition_point(|&p| p <= ptr[row] + NONZEROS) - 1;
                 cuts.push(end.max(row + 1));
             }
             let run = |data: Take, indices: Take| {
@@ -286,7 +315,7 @@ impl SparseWriter {
                     let span = first + start..first + end;
                     let ptr = ptr.iter().map(|p| p - start).collect();
                     let block =
-                        convert(from.elements(from_ref(&span), ptr, std::mem::take(old))?)?;
+                        convert(from.nonzeros(from_ref(&span), ptr, std::mem::take(old))?)?;
                     ensure!(
                         block.nnz() == end - start,
                         "Elements of '{}' were lost",
@@ -298,7 +327,7 @@ impl SparseWriter {
                     Ok(())
                 };
                 in_lanes(
-                    lanes_of(ELEMENTS * from.element_bytes()),
+                    lanes_of(NONZEROS * from.nonzero_bytes()),
                     cuts.len() as u64 - 1,
                     run,
                 )
@@ -316,14 +345,41 @@ impl SparseWriter {
         Ok(true)
     }
 
-    /// Appends rows whose values stay as they are; `append` sees to the indices of a span of elements.
+    /// From now on writes those non-zeros alone that come into the files of this process; where rows end goes with the
+    /// metadata. Returns the non-zeros.
+    pub fn own(&mut self, portion: Portion) -> Result<Range<u64>> {
+        let (data, indices) = (self.data.own(portion)?, self.indices.own(portion)?);
+        if portion != Portion::Metadata {
+            self.indptr.own(Portion::Nothing)?;
+        }
+        Ok(match (data.is_empty(), indices.is_empty()) {
+            (true, _) => indices,
+            (_, true) => data,
+            _ => data.start.min(indices.start)..data.end.max(indices.end),
+        })
+    }
+
+    /// Passes over rows whose non-zeros other processes write; `counts` has the non-zeros of each.
+    pub fn skip(&mut self, counts: &[u64]) -> Result<()> {
+        let mut end = 0;
+        let ends = counts.iter().map(|count| {
+            end += count;
+            end
+        });
+        let ptr: Vec<u64> = std::iter::once(0).chain(ends).collect();
+        self.data.skip(end)?;
+        self.indices.skip(end)?;
+        self.append_ends(&ptr)
+    }
+
+    /// Appends rows whose values stay as they are; `append` sees to the indices of a span of non-zeros.
     fn append_rows(
         &mut self,
         from: &Sparse,
         rows: Range<u64>,
         append: impl Fn(&mut Appender, Range<u64>) -> Result<()>,
     ) -> Result<()> {
-        for part in parts(rows, STEP) {
+        for part in steps(rows, STEP) {
             let (spans, ptr) = from.spans(from_ref(&part))?;
             for span in spans {
                 self.data.append_from(&from.data, span.clone(), None)?;
@@ -334,14 +390,14 @@ impl SparseWriter {
         Ok(())
     }
 
-    /// Appends where rows end whose elements were appended; the first begins at 0 in `ptr`.
+    /// Appends the ends of rows whose non-zeros were appended; `ptr` begins with 0.
     fn append_ends(&mut self, ptr: &[u64]) -> Result<()> {
         let ends: Vec<u64> = ptr[1..].iter().map(|end| self.written + end).collect();
         self.written += ptr.last().copied().unwrap_or(0);
         self.indptr.append(&ints::write(&ends, &self.indptr_type)?)
     }
 
-    /// Checks that as many elements were written as indptr says; returns their number.
+    /// Checks that as many non-zeros were written as indptr says; returns their number.
     pub fn finish(self) -> Result<u64> {
         let (data, indices) = (self.data.finish()?, self.indices.finish()?);
         let rows = self.indptr.finish()?;

@@ -1,4 +1,7 @@
 //! Where the cells of a file go, as the sweep of a CSC matrix asks for it.
+//!
+//! In the order of the file nothing is listed: a cell is in the output whose run holds it, found by its rank. In any
+//! other order, and where cells repeat, each cell has a list of its places: 4 bytes a cell and 8 a place.
 
 use anyhow::{Result, ensure};
 

@@ -1,4 +1,7 @@
 //! A CSC matrix as a CSR one. It is swept once into runs of rows that fit in memory, and each run is turned.
+//!
+//! A row of the result comes from all columns, so what is swept waits: in memory where it is small, else in scratch,
+//! where it takes about as much as the matrix.
 
 use std::path::PathBuf;
 
@@ -6,15 +9,17 @@ use anyhow::{Result, bail};
 
 use super::csc::{self, Runs, Swept};
 use super::csr::CsrBlock;
+use super::nnz::Nnz;
 use super::sparse::{Sparse, SparseFormat, SparseSpec};
-use super::sparse_writer::{Count, SparseWriter};
+use super::sparse_writer::SparseWriter;
 use super::targets::Targets;
 use crate::dtype::ints;
 use crate::store::spec::Attrs;
 use crate::store::{Group, Node};
 
-/// Hands on all rows of `matrix` in order, some at a time: each takes `row` bytes more than its elements do. Elements come
-/// in the order of columns, with indices of 64 bits. What memory does not hold meanwhile goes to a file in `folder`.
+/// Hands on all rows of `matrix` in order, some at a time: each takes `row` bytes more than its non-zeros do. Non-zeros
+/// come in the order of columns, with indices of 64 bits. What memory does not hold meanwhile goes to a file in
+/// `folder`.
 pub fn rows(
     matrix: &Sparse,
     row: u64,
@@ -38,8 +43,8 @@ pub fn write(
     folder: impl FnOnce() -> Result<PathBuf>,
 ) -> Result<()> {
     let spec = spec(matrix);
-    let count = Count::Exactly(matrix.nnz());
-    let mut writer = SparseWriter::create(to, path, &spec, count)?;
+    let nnz = Nnz::Exactly(matrix.nnz());
+    let mut writer = SparseWriter::create(to, path, &spec, nnz)?;
     rows(matrix, 0, folder, |mut block| {
         let indices = ints::read(&block.indices, &block.index)?;
         block.indices = ints::write(&indices, &spec.indices)?.into();
@@ -72,8 +77,8 @@ fn spec(matrix: &Sparse) -> SparseSpec {
 pub fn scratch_bytes(matrix: &Sparse) -> u64 {
     let end = matrix.indptr.spec().row_bytes();
     let rows = matrix.width().saturating_mul(end);
-    let elements = matrix.nnz().saturating_mul(matrix.element_bytes());
+    let nonzeros = matrix.nnz().saturating_mul(matrix.nonzero_bytes());
     csc::turned_bytes(matrix)
-        .saturating_add(elements)
+        .saturating_add(nonzeros)
         .saturating_add(rows)
 }

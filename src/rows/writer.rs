@@ -1,4 +1,7 @@
 //! Appending rows to a new array: blocks, rows picked from a block, or rows as they stand in a file.
+//!
+//! What can go past memory does: an array or a matrix of one file goes to `store/io/append.rs`, which copies or decodes
+//! it in tasks, and all else in blocks of 8 MiB, of which one is read while another is written.
 
 use std::ops::Range;
 
@@ -9,23 +12,31 @@ use anyhow::{Context, Result, bail};
 use super::awkward::AwkwardWriter;
 use super::block::{Block, CellColumns};
 use super::cost::RowCost;
-use super::leaf::{BLOCK, Leaf, Source};
-use super::sparse::{Sparse, SparseFormat};
-use super::sparse_writer::{Count, SparseWriter};
-use super::stacked::{Stacked, StackedKind};
+use super::leaf::{BLOCK, Leaf, LeafKind};
+use super::nnz::Nnz;
+use super::ranges::steps;
+use super::sparse::{STEP, Sparse, SparseFormat, SparseSpec};
+use super::sparse_writer::SparseWriter;
+use super::stacked::{Change, Piece, Stacked, StackedKind};
 use crate::store::spec::{ArraySpec, Dtype};
-use crate::store::{self, Access, Appender, Container, Group, Node, Rows, read_ahead};
+use crate::store::{
+    self, Access, Appender, Container, Group, Node, Portion, RecordAppender, Rows, read_ahead,
+};
 
 /// A leaf that is being written.
 pub enum LeafWriter {
     Array(Appender),
     Sparse(SparseWriter),
     Awkward(AwkwardWriter),
+    /// Records with text of any length.
+    Records(RecordAppender),
 }
 
 impl LeafWriter {
-    /// Creates the leaf in a new file, for `rows` rows that hold `nnz` elements (looked at where it is sparse).
+    /// Creates the leaf in a new file, for `rows` rows that hold `nnz` non-zeros (looked at where it is sparse).
     pub fn create(leaf: &Leaf, root: &Group, rows: u64, nnz: u64) -> Result<LeafWriter> {
+        let is_linked = leaf.is_stacked() && root.container().is_virtual;
+        let how = if is_linked { Rows::Linked } else { Rows::Known };
         let array = |shape: &[u64], dtype: &Dtype| {
             let mut shape = shape.to_vec();
             if let Some(first) = shape.first_mut() {
@@ -33,54 +44,37 @@ impl LeafWriter {
             }
             let spec = ArraySpec::new(shape, dtype.clone());
             let root = root.for_matrix(&spec);
-            root.create_array(&leaf.path, &spec, Rows::Known, &leaf.attrs)
+            root.create_array(&leaf.path, &spec, how, &leaf.attrs)
         };
-        Ok(match &leaf.source {
-            Source::Fixed(a) | Source::Codes(a, _) => {
+        let sparse = |spec: &SparseSpec, known: Nnz| {
+            let writer = if is_linked {
+                SparseWriter::linked(root, &leaf.path, spec, nnz)
+            } else {
+                SparseWriter::create(root, &leaf.path, spec, known)
+            };
+            writer.map(LeafWriter::Sparse)
+        };
+        Ok(match &leaf.kind {
+            LeafKind::Fixed(a) | LeafKind::Codes(a, _) => {
                 LeafWriter::Array(array(&a.spec().shape, &a.spec().dtype)?)
             }
-            Source::Mask(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::BOOL)?),
-            Source::Text(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::String)?),
-            Source::Field(_, field) => {
-                let mut shape = vec![rows];
-                shape.extend(&field.shape);
-                let dtype = if field.dtype.is_string() {
-                    Dtype::String
-                } else {
-                    field.dtype.clone()
-                };
-                LeafWriter::Array(array(&shape, &dtype)?)
+            LeafKind::Mask(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::BOOL)?),
+            LeafKind::Text(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::String)?),
+            LeafKind::Records(r) => {
+                LeafWriter::Records(root.create_records(&leaf.path, &r.spec(rows), &leaf.attrs)?)
             }
-            Source::SquareFixed(a) => LeafWriter::Array(array(&[rows, rows], &a.spec().dtype)?),
-            Source::Sparse(s) => {
-                let spec = s.like([rows, s.shape[1]]);
-                let count = Count::Exactly(nnz);
-                LeafWriter::Sparse(SparseWriter::create(root, &leaf.path, &spec, count)?)
-            }
-            Source::SquareSparse(s) => {
-                let count = Count::AtMost(s.nnz());
-                LeafWriter::Sparse(SparseWriter::create(
-                    root,
-                    &leaf.path,
-                    &s.like([rows, rows]),
-                    count,
-                )?)
-            }
-            Source::Awkward(a) => LeafWriter::Awkward(a.create(root, &leaf.path, rows)?),
-            Source::Stacked(Stacked { kind, .. }) => match kind {
+            LeafKind::SquareFixed(a) => LeafWriter::Array(array(&[rows, rows], &a.spec().dtype)?),
+            LeafKind::Sparse(s) => sparse(&s.like([rows, s.shape[1]]), Nnz::Exactly(nnz))?,
+            LeafKind::SquareSparse(s) => sparse(&s.like([rows, rows]), Nnz::AtMost(s.nnz()))?,
+            LeafKind::Awkward(a) => LeafWriter::Awkward(a.create(root, &leaf.path, rows)?),
+            LeafKind::Stacked(Stacked { kind, .. }) => match kind {
                 StackedKind::Dense { dtype, row } => {
                     LeafWriter::Array(array(&[&[rows], row.as_slice()].concat(), dtype)?)
                 }
-                StackedKind::Sparse { spec, exact, .. } => {
+                StackedKind::Sparse { spec, nnz: all, .. } => {
                     let mut spec = spec.clone();
                     spec.shape[0] = rows;
-                    let count = if *exact {
-                        Count::Exactly(nnz)
-                    } else {
-                        Count::AtMost(nnz)
-                    };
-                    let writer = SparseWriter::create(root, &leaf.path, &spec, count)?;
-                    LeafWriter::Sparse(writer)
+                    sparse(&spec, all.of_rows(nnz))?
                 }
             },
         })
@@ -93,6 +87,7 @@ impl LeafWriter {
             (LeafWriter::Array(a), Block::Text { strings, .. }) => a.append_strings(strings),
             (LeafWriter::Sparse(s), Block::Sparse(block)) => s.append(block),
             (LeafWriter::Awkward(a), Block::Awkward(block)) => a.append(block),
+            (LeafWriter::Records(a), Block::Fixed { bytes, .. }) => a.append(bytes),
             _ => bail!("A block of another kind than its array"),
         }
     }
@@ -131,9 +126,12 @@ impl LeafWriter {
         columns: Option<&CellColumns>,
         cost: RowCost,
     ) -> Result<()> {
-        match (&mut *self, &leaf.source) {
-            (LeafWriter::Array(to), Source::Fixed(from)) => to.append_from(from, rows, None),
-            (LeafWriter::Sparse(to), Source::Sparse(from)) => to.append_from(from, rows),
+        match (&mut *self, &leaf.kind) {
+            (LeafWriter::Array(to), LeafKind::Fixed(from)) => to.append_from(from, rows, None),
+            (LeafWriter::Sparse(to), LeafKind::Sparse(from)) => to.append_from(from, rows),
+            (_, LeafKind::Stacked(stacked)) => {
+                (stacked.pieces)(rows, &mut |piece| self.append_piece(piece))
+            }
             _ => {
                 let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);
                 read_ahead(leaf.blocks(rows, cost), read, |block| {
@@ -148,36 +146,102 @@ impl LeafWriter {
         }
     }
 
+    /// Appends those rows of a stacked leaf of which some non-zero comes into the files of this process, and passes over
+    /// the others.
+    ///
+    /// # Errors
+    /// A leaf of one file.
+    pub fn append_portion(&mut self, leaf: &Leaf, cost: RowCost, portion: Portion) -> Result<()> {
+        let LeafKind::Stacked(stacked) = &leaf.kind else {
+            bail!("Only rows of several files are written in parts");
+        };
+        let all = stacked.rows;
+        match &mut *self {
+            LeafWriter::Array(array) => {
+                let own = array.own(portion)?;
+                array.skip(own.start)?;
+                self.append_from(leaf, own.clone(), None, cost)?;
+                self.skip(stacked, own.end..all)
+            }
+            LeafWriter::Sparse(matrix) => {
+                let nonzeros = matrix.own(portion)?;
+                let own = stacked.rows_of(nonzeros)?;
+                self.skip(stacked, 0..own.start)?;
+                self.append_from(leaf, own.clone(), None, cost)?;
+                self.skip(stacked, own.end..all)
+            }
+            LeafWriter::Awkward(_) | LeafWriter::Records(_) => {
+                bail!("Only matrices of numbers are written in parts")
+            }
+        }
+    }
+
+    fn skip(&mut self, stacked: &Stacked, rows: Range<u64>) -> Result<()> {
+        match self {
+            LeafWriter::Array(array) => array.skip(rows.end - rows.start),
+            LeafWriter::Sparse(matrix) => steps(rows, STEP)
+                .try_for_each(|rows| matrix.skip(&stacked.counts(std::slice::from_ref(&rows))?)),
+            LeafWriter::Awkward(_) | LeafWriter::Records(_) => {
+                bail!("Only matrices of numbers are written in parts")
+            }
+        }
+    }
+
+    /// Appends rows of one of several files.
+    pub fn append_piece(&mut self, piece: Piece) -> Result<()> {
+        match (self, piece) {
+            (LeafWriter::Array(to), Piece::Array(from, rows)) => to.append_from(from, rows, None),
+            (LeafWriter::Sparse(to), Piece::Sparse(from, rows, change)) => match change {
+                Change::Nothing => to.append_from(from, rows),
+                Change::Columns(places) => to.append_moved(from, rows, places),
+                Change::Rows(convert) => to.append_converted(from, rows, convert),
+            },
+            (to, Piece::Block(block)) => to.append(block),
+            _ => bail!("Rows of another kind than their array"),
+        }
+    }
+
     /// Writes what is buffered and closes the array, which is whole after this alone.
     pub fn finish(self) -> Result<()> {
         match self {
             LeafWriter::Array(a) => a.finish().map(drop),
             LeafWriter::Sparse(s) => s.finish().map(drop),
             LeafWriter::Awkward(a) => a.finish(),
+            LeafWriter::Records(a) => a.finish(),
         }
     }
 }
 
-/// Writes a leaf to a file in the folder `scratch`, and returns it as it is there: any row can be read by itself.
-pub fn unpacked(leaf: &Leaf, scratch: &Path) -> Result<Leaf> {
-    let path = scratch.join(format!("{}.h5ad", leaf.path.replace('/', ".")));
+/// Writes matrices of the same files to one in the folder `scratch`, file by file, and returns them as they are there: any
+/// row can be read by itself.
+pub fn unpacked(leaves: &[&Leaf], files: &[Range<u64>], scratch: &Path) -> Result<Vec<Leaf>> {
+    let path = scratch.join("unpacked.h5ad");
     let out = store::create(&path, Container::H5AD)?;
-    let rows = 0..leaf.rows();
-    let nnz = leaf.count(std::slice::from_ref(&rows))?;
-    let mut writer = LeafWriter::create(leaf, &out, rows.end, nnz)?;
-    writer.append_from(leaf, rows, None, leaf.cost()?)?;
-    writer.finish()?;
-    out.finish()?;
-    let node = store::open(&path, &Access::default())?.get(&leaf.path)?;
-    let source = match node.context("It was not written")? {
-        Node::Array(array) => Source::Fixed(array),
-        Node::Group(group) => Source::Sparse(Sparse::open(&group, SparseFormat::Csr)?),
+    let create = |leaf: &&Leaf| {
+        let nnz = leaf.count(std::slice::from_ref(&(0..leaf.rows())))?;
+        LeafWriter::create(leaf, &out, leaf.rows(), nnz)
     };
-    Ok(Leaf {
-        path: leaf.path.clone(),
-        attrs: leaf.attrs.clone(),
-        source,
-    })
+    let mut writers = leaves.iter().map(create).collect::<Result<Vec<_>>>()?;
+    for rows in files {
+        for (writer, leaf) in writers.iter_mut().zip(leaves) {
+            writer.append_from(leaf, rows.clone(), None, leaf.cost()?)?;
+        }
+    }
+    writers.into_iter().try_for_each(LeafWriter::finish)?;
+    out.finish()?;
+    let made = store::open(&path, &Access::default())?;
+    let open = |leaf: &&Leaf| {
+        let kind = match made.get(&leaf.path)?.context("It was not written")? {
+            Node::Array(array) => LeafKind::Fixed(array),
+            Node::Group(group) => LeafKind::Sparse(Sparse::open(&group, SparseFormat::Csr)?),
+        };
+        Ok(Leaf {
+            path: leaf.path.clone(),
+            attrs: leaf.attrs.clone(),
+            kind,
+        })
+    };
+    leaves.iter().map(open).collect()
 }
 
 /// Gives the bytes in `range` of the rows at `picks`, each of `row` bytes.

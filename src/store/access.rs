@@ -4,12 +4,40 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, bail, ensure};
 
 use crate::limits;
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// A pipe or a device: one might wait for its bytes without end, and it has no places to read at.
+pub fn opened(path: &Path) -> io::Result<File> {
+    refuse_pipe(path)?;
+    File::open(path)
+}
+
+/// An error where a path leads to a pipe or a device.
+pub fn refuse_pipe(path: &Path) -> io::Result<()> {
+    let found = fs::metadata(path)?;
+    if !found.is_file() && !found.is_dir() {
+        let what = "it is a pipe or a device; write what it gives to a file first";
+        return Err(io::Error::new(ErrorKind::InvalidInput, what));
+    }
+    Ok(())
+}
+
+/// The folder that a path lies in: `.` where it is a bare name.
+pub fn folder_above(path: &Path) -> &Path {
+    let above = path.parent();
+    let named = above.filter(|above| !above.as_os_str().is_empty());
+    named.unwrap_or(Path::new("."))
+}
 
 /// How a file is opened for reading.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,11 @@
-//! An array that is read: the facade over those of HDF5 and Zarr, and over arrays unpacked into scratch files.
+//! An array that is read: the facade over those of HDF5 and Zarr, over fields of compound datasets, and over arrays
+//! unpacked into scratch files.
 
 use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
-use crate::report::failure::in_element;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::io::buffer::Buffer;
@@ -14,6 +15,7 @@ use super::io::unpacked::Unpacked;
 use super::spec::{ArraySpec, Attrs, Field, Strings};
 use super::{Format, hdf5, zarr};
 use crate::limits;
+use crate::report::failure::in_element;
 
 /// An array, open for reading.
 pub struct Array {
@@ -32,10 +34,19 @@ struct Masked {
 }
 
 pub(super) enum ArrayOf {
-    Hdf5(Box<hdf5::Array>),
+    Hdf5(Arc<hdf5::Array>),
+    /// One field of a compound dataset.
+    Field(Box<FieldArray>),
     Zarr(Box<zarr::Array>),
     /// Decoded into a scratch file.
     Unpacked(Box<Unpacked>),
+}
+
+/// One field of all records, which the library reads.
+pub(super) struct FieldArray {
+    records: Arc<hdf5::Array>,
+    field: Field,
+    spec: ArraySpec,
 }
 
 /// How the values of an array lie in its file, as far as its metadata tell.
@@ -47,6 +58,8 @@ pub struct StorageInfo {
     pub filters: Vec<String>,
     /// Whether readers get its numbers with the most significant byte first, as HDF5 and Zarr of version 2 keep them.
     pub big_endian: bool,
+    /// Of a virtual dataset, the number of files that its values are in.
+    pub files: Option<u64>,
     /// What the values take on disk, in HDF5 without text of any length; `None` where they have no chunks in Zarr.
     pub bytes: Option<u64>,
 }
@@ -72,6 +85,7 @@ impl Array {
     pub fn path(&self) -> String {
         match &self.of {
             ArrayOf::Hdf5(a) => a.path(),
+            ArrayOf::Field(a) => format!("{}/{}", a.records.path(), a.field.name),
             ArrayOf::Zarr(a) => a.path(),
             ArrayOf::Unpacked(a) => a.path(),
         }
@@ -81,13 +95,14 @@ impl Array {
     pub fn format(&self) -> Format {
         match &self.of {
             ArrayOf::Zarr(_) => Format::Zarr,
-            ArrayOf::Hdf5(_) | ArrayOf::Unpacked(_) => Format::H5ad,
+            ArrayOf::Hdf5(_) | ArrayOf::Field(_) | ArrayOf::Unpacked(_) => Format::H5ad,
         }
     }
 
     pub fn spec(&self) -> &ArraySpec {
         match &self.of {
             ArrayOf::Hdf5(a) => a.spec(),
+            ArrayOf::Field(a) => &a.spec,
             ArrayOf::Zarr(a) => a.spec(),
             ArrayOf::Unpacked(a) => a.spec(),
         }
@@ -99,6 +114,7 @@ impl Array {
         }
         match &self.of {
             ArrayOf::Hdf5(a) => a.attrs(),
+            ArrayOf::Field(_) => Ok(Attrs::default()),
             ArrayOf::Zarr(a) => a.attrs(),
             ArrayOf::Unpacked(a) => a.attrs(),
         }
@@ -118,6 +134,12 @@ impl Array {
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
         match &self.of {
             ArrayOf::Hdf5(a) => a.read_into(ranges, dst),
+            ArrayOf::Field(a) => {
+                let read = a.read(ranges)?;
+                ensure!(read.len() == dst.len(), "{}", a.reading());
+                dst.copy_from_slice(&read);
+                return Ok(());
+            }
             ArrayOf::Zarr(a) => a.read_into(ranges, dst),
             ArrayOf::Unpacked(a) => a.read_into(ranges, dst),
         }
@@ -160,10 +182,11 @@ impl Array {
     }
 
     /// Reads the rows in `ranges` (sorted, disjoint) of an array of text, fixed width or not (padding is taken
-    /// off), in order of storage: a row of several elements gives as many texts. An error where one is not UTF-8.
+    /// off), in order of storage: a row of several values gives as many texts. An error where one is not UTF-8.
     pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
         let texts = match &self.of {
             ArrayOf::Hdf5(a) => a.read_strings(ranges),
+            ArrayOf::Field(a) => return a.read_strings(ranges),
             ArrayOf::Zarr(a) => a.read_strings(ranges),
             ArrayOf::Unpacked(_) => bail!("It holds no text"),
         };
@@ -184,23 +207,32 @@ impl Array {
         }
     }
 
+    /// One field of a compound dataset as an array of its own.
+    pub fn field(&self, field: &Field) -> Result<Array> {
+        Ok(ArrayOf::Field(Box::new(self.field_of(field)?)).into())
+    }
+
     /// Reads the rows in `ranges` of one field of a compound dataset, whose type is of a fixed width.
     pub fn read_field(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
-        match &self.of {
-            ArrayOf::Hdf5(a) => a.read_field(field, ranges),
-            _ => bail!("It is no compound dataset"),
-        }
-        .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
+        self.field_of(field)?.read(ranges)
     }
 
     /// As [`Array::read_field`], for a field of text.
     pub fn read_field_strings(&self, field: &Field, ranges: &[Range<u64>]) -> Result<Strings> {
-        match &self.of {
-            ArrayOf::Hdf5(a) => a.read_field_strings(field, ranges),
-            _ => bail!("It is no compound dataset"),
-        }
-        .and_then(in_utf8)
-        .with_context(|| format!("Read field '{}' of '{}'", field.name, self.path()))
+        self.field_of(field)?.read_strings(ranges)
+    }
+
+    fn field_of(&self, field: &Field) -> Result<FieldArray> {
+        let ArrayOf::Hdf5(records) = &self.of else {
+            let (name, path) = (&field.name, self.path());
+            bail!("Read field '{name}' of '{path}': It is no compound dataset");
+        };
+        let shape = [&[self.spec().rows()], field.shape.as_slice()].concat();
+        Ok(FieldArray {
+            spec: ArraySpec::new(shape, field.dtype.clone()),
+            records: records.clone(),
+            field: field.clone(),
+        })
     }
 
     /// Hands the rows in `rows` to `take` as they are read, from many threads. False, and nothing was done, where they
@@ -208,6 +240,7 @@ impl Array {
     pub(super) fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
         match &self.of {
             ArrayOf::Hdf5(a) => a.each(rows, take),
+            ArrayOf::Field(_) => Ok(false),
             ArrayOf::Zarr(a) => a.each(rows, take),
             ArrayOf::Unpacked(a) => a.each(rows, take).map(|()| true),
         }
@@ -243,6 +276,7 @@ impl Array {
     pub(super) fn recipe(&self) -> Result<Recipe> {
         match &self.of {
             ArrayOf::Hdf5(a) => a.recipe(),
+            ArrayOf::Field(_) => bail!("It is a field of a compound dataset"),
             ArrayOf::Zarr(a) => a.recipe(),
             ArrayOf::Unpacked(a) => Ok(a.recipe()),
         }
@@ -252,17 +286,31 @@ impl Array {
     pub(super) fn stored(&self, chunk: u64) -> Result<Option<Vec<Stored>>> {
         match &self.of {
             ArrayOf::Hdf5(a) => a.stored(chunk).map(Some),
+            ArrayOf::Field(_) => Ok(None),
             ArrayOf::Zarr(a) => a.stored(chunk),
             ArrayOf::Unpacked(a) => Ok(Some(a.stored(chunk))),
         }
         .with_context(|| in_element("Read", self.path()))
     }
 
+    /// Whether its values are a field of records, as those of old frames.
+    pub fn is_field(&self) -> bool {
+        matches!(self.of, ArrayOf::Field(_))
+    }
+
+    /// The dataset of an HDF5 file that holds its values; `None` where there is none.
+    pub(super) fn in_hdf5(&self) -> Option<&hdf5::Array> {
+        match &self.of {
+            ArrayOf::Hdf5(a) => Some(a),
+            ArrayOf::Field(_) | ArrayOf::Zarr(_) | ArrayOf::Unpacked(_) => None,
+        }
+    }
+
     /// Where its values lie, if as they are.
     pub(super) fn extents(&self) -> Option<(&File, &raw::Extents)> {
         match &self.of {
             ArrayOf::Hdf5(a) => a.extents(),
-            ArrayOf::Zarr(_) => None,
+            ArrayOf::Field(_) | ArrayOf::Zarr(_) => None,
             ArrayOf::Unpacked(a) => Some(a.extents()),
         }
     }
@@ -272,10 +320,11 @@ impl Array {
         self.extents().is_some()
     }
 
-    /// How its values are stored and read, for the log: `Direct`, `Contiguous` or `Library(why)`.
+    /// How its values are stored and read, for the log: `Plain (pieces)`, `Direct (chunks)` or `Library (why)`.
     pub fn storage(&self) -> String {
         match &self.of {
             ArrayOf::Hdf5(a) => a.storage(),
+            ArrayOf::Field(_) => "Library (a compound dataset)".into(),
             ArrayOf::Zarr(a) => a.storage(),
             ArrayOf::Unpacked(a) => a.storage(),
         }
@@ -286,7 +335,7 @@ impl Array {
         match &self.of {
             ArrayOf::Hdf5(a) => a.layout(),
             ArrayOf::Zarr(a) => a.layout(),
-            ArrayOf::Unpacked(_) => Ok(StorageInfo::default()),
+            ArrayOf::Field(_) | ArrayOf::Unpacked(_) => Ok(StorageInfo::default()),
         }
     }
 
@@ -312,6 +361,7 @@ impl Array {
     pub fn chunk_bytes(&self) -> u64 {
         match &self.of {
             ArrayOf::Hdf5(a) => a.chunk_bytes(),
+            ArrayOf::Field(_) => 1,
             ArrayOf::Zarr(a) => a.chunk_bytes(),
             ArrayOf::Unpacked(a) => a.chunk_bytes(),
         }
@@ -322,8 +372,25 @@ impl Array {
         match &self.of {
             ArrayOf::Hdf5(a) => a.decode_bytes(),
             ArrayOf::Zarr(a) => a.decode_bytes(),
-            ArrayOf::Unpacked(_) => 0,
+            ArrayOf::Field(_) | ArrayOf::Unpacked(_) => 0,
         }
+    }
+}
+
+impl FieldArray {
+    fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+        let read = self.records.read_field(&self.field, ranges);
+        read.with_context(|| self.reading())
+    }
+
+    fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
+        let read = self.records.read_field_strings(&self.field, ranges);
+        read.and_then(in_utf8).with_context(|| self.reading())
+    }
+
+    fn reading(&self) -> String {
+        let (name, path) = (&self.field.name, self.records.path());
+        format!("Read field '{name}' of '{path}'")
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Container {
     /// Whether outputs are the datasets of one store, as annbatch reads it. Indices of sparse matrices then have the
     /// narrowest type, as it writes them.
     pub is_collection: bool,
+    /// Whether matrices of joined inputs stay in these, and are read there through virtual datasets.
+    pub is_virtual: bool,
 }
 
 /// The versions of Zarr.
@@ -54,6 +56,7 @@ impl Container {
             zarr_version: ZarrVersion::V2,
             zarr_shard: None,
             is_collection: false,
+            is_virtual: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! A folder of named nodes: the facade over the groups of HDF5 and Zarr.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -9,10 +10,11 @@ use super::array::ArrayOf;
 use super::io::append::{Appender, AppenderOf, Noted};
 use super::io::ledger::{self, Ledger};
 use super::leftout::{self, To};
+use super::records::RecordAppender;
 use super::shown::{Place, Seen, Shown, View};
-use super::spec::{ArraySpec, Attrs};
+use super::spec::{ArraySpec, Attrs, Dtype};
 use super::zarr::Fault;
-use super::{Container, Format, Node, Rows, hdf5, zarr};
+use super::{Container, Format, Node, Rows, hdf5, warn_once, zarr};
 
 /// A folder of named nodes, open for reading or for writing.
 #[derive(Clone)]
@@ -38,6 +40,19 @@ impl From<GroupOf> for Group {
             view: None,
         }
     }
+}
+
+/// HDF5 has no dates: they become the numbers that they are.
+fn without_dates(spec: &ArraySpec, path: &str) -> ArraySpec {
+    let mut spec = spec.clone();
+    if let Dtype::Date(_) = spec.dtype {
+        warn_once(format!(
+            "'{path}' is {}, which .h5ad cannot hold: its values become whole numbers of that unit",
+            spec.dtype
+        ));
+        spec.dtype = Dtype::INT64;
+    }
+    spec
 }
 
 impl Group {
@@ -150,7 +165,7 @@ impl Group {
                 hdf5::Node::Group(g) => {
                     Node::Group(Group::from(GroupOf::Hdf5(g)).noted(self.ledger.clone()))
                 }
-                hdf5::Node::Array(a) => Node::Array(ArrayOf::Hdf5(Box::new(a)).into()),
+                hdf5::Node::Array(a) => Node::Array(ArrayOf::Hdf5(Arc::new(a)).into()),
             })),
             GroupOf::Zarr(g) => Ok(g.get(path)?.map(|n| match n {
                 zarr::Node::Group(g) => {
@@ -255,6 +270,13 @@ impl Group {
         self.along_cells(1.0, spec.row_bytes() as f64)
     }
 
+    /// Says in which folder the file will be when it is published: what is [linked](Rows::Linked) is named from there.
+    pub fn set_home(&self, folder: &Path) {
+        if let GroupOf::Hdf5(g) = &self.of {
+            g.set_home(folder);
+        }
+    }
+
     /// Why its format cannot hold such an array; `None` where it can.
     pub fn refuses(&self, spec: &ArraySpec) -> Option<String> {
         match &self.of {
@@ -285,7 +307,7 @@ impl Group {
     ) -> Result<Appender> {
         let attrs = &*self.writable(path, attrs, To::New);
         let spec = &match self.format() {
-            Format::H5ad => spec.clone(),
+            Format::H5ad => without_dates(spec, path),
             // Zarr has no enumerations.
             Format::Zarr => ArraySpec {
                 dtype: spec.dtype.as_read().clone(),
@@ -293,6 +315,9 @@ impl Group {
             },
         };
         let of = match &self.of {
+            GroupOf::Hdf5(g) if rows == Rows::Linked => {
+                AppenderOf::Linked(Box::new(g.create_linked(path, spec, attrs)))
+            }
             GroupOf::Hdf5(g) => {
                 AppenderOf::Hdf5(Box::new(g.create_array(path, spec, rows, attrs)?))
             }
@@ -332,6 +357,29 @@ impl Group {
                 array.finish().map(drop)
             }
         }
+    }
+
+    /// Creates an array of records whose text, of a fixed width where they are appended, is stored as by
+    /// [`Group::write_records`].
+    pub fn create_records(
+        &self,
+        path: &str,
+        spec: &ArraySpec,
+        attrs: &Attrs,
+    ) -> Result<RecordAppender> {
+        let attrs = &*self.writable(path, attrs, To::New);
+        if let Some(ledger) = &self.ledger {
+            ledger.attrs(self.path_of(path), attrs);
+        }
+        Ok(match &self.of {
+            GroupOf::Hdf5(g) => RecordAppender::Hdf5(g.create_records(path, spec, attrs)?),
+            GroupOf::Zarr(g) => {
+                let from = spec.dtype.clone();
+                let spec = ArraySpec::new(spec.shape.clone(), zarr::as_utf32(&from));
+                let to = g.create_array(path, &spec, Rows::Known, attrs)?;
+                RecordAppender::Zarr(from, Box::new(to))
+            }
+        })
     }
 
     /// Whether nodes may be copied there as they are stored.

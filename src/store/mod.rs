@@ -11,37 +11,45 @@ mod group;
 mod hdf5;
 mod io;
 mod leftout;
+mod number;
 mod panics;
+mod records;
 mod shown;
 pub mod spec;
+mod strings;
 mod twin;
 mod what;
 mod words;
 mod zarr;
+mod zipped;
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result, bail};
 
-pub use self::access::{Access, OverLimit};
+pub use self::access::{Access, OverLimit, folder_above};
 pub use self::array::{Array, StorageInfo};
 pub use self::container::{Container, ZarrVersion};
 pub use self::group::Group;
 use self::group::GroupOf;
 pub use self::hdf5::guard::watch::watch;
-pub use self::hdf5::prepare;
+pub use self::hdf5::{is_stdout_closed, prepare};
 pub use self::io::ahead::read_ahead;
-pub use self::io::append::{Appender, Map};
+pub use self::io::append::{Appender, Map, Portion};
 pub use self::io::buffer::{Buffer, SharedBuffer};
 pub use self::io::lanes::{in_lanes, lanes_of};
 pub use self::io::ledger::Ledger;
 pub use self::io::raw::Take;
-pub use self::io::scratch::Scratch;
+pub use self::io::spill::Spill;
 pub use self::io::work::{moved, work};
 pub use self::panics::is_guarded;
+pub use self::records::RecordAppender;
 pub use self::shown::{Place, PlainText, Shown};
 use self::spec::Attrs;
 pub use self::twin::Twin;
+pub use self::what::missing;
+pub use self::zipped::{Contents, is_store as is_zip, size as unpacked_size, unpack, unpacked};
 use crate::report::failure::{Failure, Kind};
 use crate::report::once::warn_once;
 
@@ -66,6 +74,8 @@ pub enum Rows {
     Known,
     /// Found out while it is written; the first entry of its shape is not looked at.
     Growing,
+    /// As many as its shape says, which stay where they are in other HDF5 files.
+    Linked,
 }
 
 /// Opens what stands at `path` by its content: an HDF5 file or a Zarr group (v2 or v3).
@@ -73,12 +83,24 @@ pub enum Rows {
 /// # Errors
 /// Of what is another kind of file, one that says what it is and how to convert it.
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
-    open_known(path, access).map_err(|e| what::hint(path).map_or(e, Error::msg))
+    if !may_be_there(path) {
+        bail!(missing(path));
+    }
+    let other = |what| Error::from(Failure(Kind::Unreadable, what));
+    open_known(path, access).map_err(|e| what::hint(path).map_or(e, other))
+}
+
+/// Whether something stands at `path`, or that cannot be told.
+pub fn may_be_there(path: &Path) -> bool {
+    path.try_exists().unwrap_or(true)
 }
 
 fn open_known(path: &Path, access: &Access) -> Result<Group> {
+    io::work::opened();
     let name = path.display();
     let unreadable = || Failure(Kind::Unreadable, format!("Open {name}"));
+    let unpacked = zipped::unpacked(path);
+    let path = unpacked.as_deref().unwrap_or(path);
     let found = std::fs::metadata(path).with_context(unreadable)?;
     if found.is_dir() {
         let group = zarr::open(path, access).with_context(unreadable)?;
@@ -121,7 +143,8 @@ impl Format {
 
     /// Refuses an input whose name has none of these extensions, and says what it is instead.
     pub fn check_input(path: &Path) -> Result<()> {
-        if Format::of(path).is_ok() || hdf5::is_file(path) || zarr::is_store(path) {
+        let is_known = Format::of(path).is_ok() || hdf5::is_file(path);
+        if is_known || zarr::is_store(path) || zipped::is_store(path) {
             return Ok(());
         }
         bail!(what::hint(path).unwrap_or_else(|| format!(
@@ -149,6 +172,21 @@ pub fn begin_collection(path: &Path) -> Result<()> {
 /// Makes a collection of that store, once all of them are whole.
 pub fn end_collection(path: &Path) -> Result<()> {
     zarr::collection::end(path).with_context(|| format!("Write {}", path.display()))
+}
+
+/// Whether a collection of annbatch stands at `path`.
+pub fn is_collection(path: &Path) -> bool {
+    zarr::collection::is_collection(path)
+}
+
+/// The stores that a collection of annbatch is made of, by name; none where the path is no such collection.
+pub fn datasets(path: &Path) -> Vec<PathBuf> {
+    zarr::collection::datasets(path)
+}
+
+/// Whether a file of a Zarr store that is called so holds metadata, and no chunk.
+pub fn is_zarr_metadata(name: &OsStr) -> bool {
+    zarr::METADATA.iter().any(|reserved| name == *reserved)
 }
 
 /// Whether a folder is a Zarr store, whatever its name.

@@ -8,35 +8,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
+use super::number::whole_from;
+pub use super::number::{ByteOrder, Kind, NATIVE, integer};
+pub use super::strings::Strings;
 use crate::limits;
 
-/// Byte order of a stored number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ByteOrder {
-    Little,
-    Big,
-}
-
-/// The byte order of this machine.
-pub const NATIVE: ByteOrder = if cfg!(target_endian = "big") {
-    ByteOrder::Big
-} else {
-    ByteOrder::Little
-};
-
-/// How the bytes of a number are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// One byte, 0 or 1 (in HDF5 an enum of int8 with FALSE and TRUE, as h5py writes it).
-    Bool,
-    Int,
-    Uint,
-    Float,
-    /// Two floats, real then imaginary (in HDF5 a compound of `r` and `i`).
-    Complex,
-}
-
-/// The type of one element.
+/// The type of one value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Dtype {
     /// A number of `size` bytes.
@@ -52,6 +29,9 @@ pub enum Dtype {
     /// Text of `size` bytes, 4 for each code point in this machine's order (numpy's `U`): so the records of Zarr hold
     /// text when they are written.
     Utf32 { size: usize },
+    /// A date or a span of time: 8 bytes, which are a number of the unit that stands in numpy's name of the type, such as
+    /// `M8[ns]` or `m8[25s]`. Zarr alone has them.
+    Date(Arc<str>),
     /// numpy's structured type.
     Record { size: usize, fields: Vec<Field> },
     /// What only HDF5 can express, as `H5Tencode` gives it: rows are copied, nothing else, unless it is an enumeration.
@@ -101,23 +81,23 @@ pub struct Field {
     pub shape: Vec<u64>,
 }
 
-/// Elements of an array of that shape; saturates, as all sizes do that a file claims.
-pub fn elements(shape: &[u64]) -> u64 {
+/// Values of an array of that shape; saturates, as all sizes do that a file claims.
+pub fn items(shape: &[u64]) -> u64 {
     shape.iter().fold(1, |n, &side| n.saturating_mul(side))
 }
 
 /// The same, where memory can hold as many.
-pub fn element_count(shape: &[u64]) -> Result<usize> {
-    usize::try_from(elements(shape))
+pub fn item_count(shape: &[u64]) -> Result<usize> {
+    usize::try_from(items(shape))
         .ok()
         .filter(|&n| n <= isize::MAX as usize / 64)
         .with_context(|| format!("Shape {shape:?} is too large"))
 }
 
 impl Field {
-    /// Elements of one value.
+    /// Values that one record has of it.
     pub fn items(&self) -> u64 {
-        elements(&self.shape)
+        items(&self.shape)
     }
 
     /// Bytes of one value.
@@ -149,7 +129,7 @@ impl Dtype {
         }
     }
 
-    /// Bytes of one element; 0 for text of any length.
+    /// Bytes of one value; 0 for text of any length.
     pub fn size(&self) -> usize {
         match self {
             Dtype::Number { size, .. }
@@ -157,6 +137,7 @@ impl Dtype {
             | Dtype::Utf32 { size }
             | Dtype::Record { size, .. }
             | Dtype::Hdf5 { size, .. } => *size,
+            Dtype::Date(_) => 8,
             Dtype::String | Dtype::Unsupported(_) => 0,
         }
     }
@@ -179,6 +160,11 @@ impl Dtype {
         }
     }
 
+    /// Whether its values are only copied: each is bytes, which are no number, and no other type holds them.
+    pub fn is_bytes(&self) -> bool {
+        matches!(self, Dtype::Hdf5 { .. } | Dtype::Date(_))
+    }
+
     pub fn is_integer(&self) -> bool {
         matches!(self.kind(), Some(Kind::Int | Kind::Uint))
     }
@@ -189,6 +175,17 @@ impl Dtype {
             Dtype::Record { fields, .. } => fields
                 .iter()
                 .any(|f| f.dtype == Dtype::String || f.dtype.is_record_with_text()),
+            _ => false,
+        }
+    }
+
+    /// Whether records lie within its records.
+    pub fn has_records(&self) -> bool {
+        match self {
+            Dtype::Record { fields, .. } => {
+                let mut types = fields.iter().map(|field| &field.dtype);
+                types.any(|dtype| matches!(dtype, Dtype::Record { .. }))
+            }
             _ => false,
         }
     }
@@ -218,6 +215,10 @@ impl std::fmt::Display for Dtype {
             Dtype::String => write!(f, "string"),
             Dtype::FixedString { size } => write!(f, "S{size}"),
             Dtype::Utf32 { size } => write!(f, "U{}", size / 4),
+            Dtype::Date(name) => match name.strip_prefix("M8") {
+                Some(unit) => write!(f, "datetime64{unit}"),
+                None => write!(f, "timedelta64{}", name.trim_start_matches("m8")),
+            },
             Dtype::Record { fields, .. } => write!(f, "record of {} fields", fields.len()),
             Dtype::Hdf5 {
                 codes: Some(codes), ..
@@ -252,9 +253,9 @@ impl ArraySpec {
         self.shape.first().copied().unwrap_or(1)
     }
 
-    /// Elements in one row; saturates for shapes that no machine holds.
+    /// Values in one row; saturates for shapes that no machine holds.
     pub fn row_items(&self) -> u64 {
-        elements(self.shape.get(1..).unwrap_or_default())
+        items(self.shape.get(1..).unwrap_or_default())
     }
 
     /// An error for a shape that no file fills, though its header says so.
@@ -373,37 +374,6 @@ impl Attr {
     }
 }
 
-/// A float64 or float32 that is a whole number no smaller than 0.
-fn whole_from(bytes: &[u8], order: ByteOrder) -> Option<u64> {
-    let bits = integer(bytes, Kind::Uint, order)? as u64;
-    let value = match bytes.len() {
-        8 => f64::from_bits(bits),
-        4 => f32::from_bits(bits as u32).into(),
-        _ => return None,
-    };
-    let whole = value.fract() == 0.0 && (0.0..1e15).contains(&value);
-    whole.then_some(value as u64)
-}
-
-/// One integer of up to 8 bytes; `None` for numbers of other kinds.
-pub fn integer(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<i128> {
-    let mut wide = [0u8; 8];
-    for (i, &b) in bytes.iter().enumerate() {
-        let at = match order {
-            ByteOrder::Little => i,
-            ByteOrder::Big => bytes.len() - 1 - i,
-        };
-        wide[at] = b;
-    }
-    let value = u64::from_le_bytes(wide);
-    let unused = 64 - 8 * bytes.len() as u32;
-    match kind {
-        Kind::Int => Some(i128::from(((value << unused) as i64) >> unused)),
-        Kind::Uint | Kind::Bool => Some(i128::from(value)),
-        Kind::Float | Kind::Complex => None,
-    }
-}
-
 /// The attributes of one node, in the order in which they are stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attrs(Vec<(String, Attr)>);
@@ -457,40 +427,5 @@ impl<'a> FromIterator<(&'a str, &'a Attr)> for Attrs {
         let mut all = Attrs::default();
         attrs.into_iter().for_each(|(n, v)| all.set(n, v.clone()));
         all
-    }
-}
-
-/// A block of text: the values one after another in `bytes`, each ending at its entry of `ends`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Strings {
-    pub ends: Vec<u64>,
-    pub bytes: Vec<u8>,
-}
-
-impl Strings {
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    pub fn push(&mut self, value: &[u8]) {
-        self.bytes.extend_from_slice(value);
-        self.ends.push(self.bytes.len() as u64);
-    }
-
-    pub fn get(&self, i: usize) -> &[u8] {
-        let start = if i == 0 { 0 } else { self.ends[i - 1] };
-        &self.bytes[start as usize..self.ends[i] as usize]
-    }
-
-    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.len()).map(|i| self.get(i))
-    }
-}
-
-impl<'a> FromIterator<&'a [u8]> for Strings {
-    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(values: I) -> Strings {
-        let mut strings = Strings::default();
-        values.into_iter().for_each(|v| strings.push(v));
-        strings
     }
 }

@@ -2,9 +2,12 @@
 //!
 //! Looked at only where a path was refused, to say what to do instead.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::Path;
+
+use super::access;
+use crate::report::failure::NoFile;
 
 /// Names of what comes in this field beside AnnData, with what each is and what makes an AnnData file of it.
 const BY_NAME: &[(&[&str], &str)] = &[
@@ -112,16 +115,27 @@ pub fn hint(path: &Path) -> Option<String> {
     Some(format!("{shown} is {what}"))
 }
 
+/// The error of a path at which nothing stands: what it is, if that is no path, or a file whose name is like it.
+pub fn missing(path: &Path) -> NoFile {
+    let shown = path.display();
+    let none = || format!("{shown} does not exist");
+    NoFile {
+        said: match fs::read_link(path) {
+            Ok(to) => {
+                let to = to.display();
+                format!("{shown} is a link to {to}, which does not exist")
+            }
+            Err(_) => hint(path).unwrap_or_else(none),
+        },
+        file: path.to_owned(),
+    }
+}
+
 /// A file whose name is like that of `path`, which does not exist.
 fn near(path: &Path) -> Option<String> {
     const LEAST: f64 = 0.9;
     let name = path.file_name()?.to_str()?.to_lowercase();
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
-    let names = fs::read_dir(folder.unwrap_or(Path::new(".")))
-        .ok()?
-        .flatten();
+    let names = fs::read_dir(access::folder_above(path)).ok()?.flatten();
     let names = names.filter_map(|entry| entry.file_name().into_string().ok());
     let names = names.filter(|name| name.ends_with(".h5ad") || name.ends_with(".zarr"));
     let scored = names.map(|known| {
@@ -133,14 +147,14 @@ fn near(path: &Path) -> Option<String> {
         (like(&lower).max(like(stem)), known)
     });
     let best = scored.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    let like = folder.unwrap_or(Path::new("")).join(&best.1);
+    let like = path.with_file_name(&best.1);
     let shown = path.display();
     (best.0 >= LEAST).then(|| format!("{shown} does not exist; did you mean {}?", like.display()))
 }
 
 fn by_bytes(path: &Path) -> Option<&'static str> {
     let mut first = vec![];
-    File::open(path)
+    access::opened(path)
         .ok()?
         .take(64)
         .read_to_end(&mut first)

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::{CELLS, PBMC, cells, done, folder, names, run, shards, sizes};
+use crate::harness::{CELLS, PBMC, cells, done, folder, names, run, shards, sizes, stdout};
 
 fn refused(folder: &Path, args: &str) -> String {
     let output = run(folder, args);
@@ -64,6 +64,26 @@ fn a_split_that_was_stopped_goes_on_with_its_seed() {
     let stopped = command.current_dir(path).args(["-c", &limited]);
     let stopped = String::from_utf8(stopped.output().unwrap().stderr).unwrap();
     assert!(stopped.contains("File too large"), "{stopped}");
+    let before = names(path);
+    let plan = stdout(path, &format!("{slice} --dry-run"));
+    assert!(
+        plan.contains("of an earlier run, not in this table"),
+        "{plan}"
+    );
+    assert!(!plan.contains("p_small_shard_0.h5ad") && plan.contains("p_big_shard_4.h5ad"));
+    let plan = run(path, &format!("{slice} --dry-run --json"));
+    let said = String::from_utf8(plan.stderr).unwrap();
+    assert!(said.contains(" of 10 shards are kept"), "{said}");
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let left = plan["outputs"].as_array().unwrap().len() as u64;
+    assert_eq!(plan["kept"].as_u64().unwrap() + left, 10);
+    let other = run(path, &format!("{slice} --compression gzip --dry-run"));
+    let said = String::from_utf8(other.stderr).unwrap();
+    assert!(
+        said.contains("their --compression is not given, and not gzip"),
+        "{said}"
+    );
+    assert_eq!(names(path), before);
     let said = done(path, &slice);
     assert!(said.contains(" of 10 shards are kept"), "{said}");
     let seed = |said: &str| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{PBMC, folder, run, stdout};
+use crate::harness::{PBMC, done, folder, run, stdout};
 
 #[test]
 fn text_fits_a_terminal_and_has_a_line_for_each_element() {
@@ -13,7 +13,8 @@ fn text_fits_a_terminal_and_has_a_line_for_each_element() {
         "700 cells × 765 genes",
         "AnnData format 0.1.0",
         "700 × 765, 174,400 non-zeros",
-        "10 categories",
+        "10 categories (CD4+/CD25 T Reg,",
+        "3 categories (G1, G2M, S)",
         "rank_genes_groups",
     ] {
         assert!(text.contains(told), "{told}: {text}");
@@ -46,6 +47,12 @@ fn json_tells_all_of_each_element() {
     let labels = of("obs/bulk_labels");
     assert_eq!(labels["encoding"], "categorical");
     assert_eq!(labels["categories"], 10);
+    assert_eq!(labels["first_categories"].as_array().unwrap().len(), 10);
+    assert!(x["first_categories"].is_null());
+    assert_eq!(
+        of("obs/phase")["first_categories"],
+        json!(["G1", "G2M", "S"])
+    );
     assert_eq!(labels["shape"], json!([700]));
     assert_eq!(of("obs")["shape"], json!([700, 8]));
     assert_eq!(of("obsm/X_pca")["shape"], json!([700, 50]));
@@ -75,4 +82,16 @@ fn a_file_that_cannot_be_opened_is_named() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("missing.h5ad"), "{said}");
     assert_eq!(run(folder().path(), "info").status.code(), Some(2));
+}
+
+#[test]
+fn a_file_is_named_where_something_in_it_is_missing() {
+    let folder = folder();
+    done(folder.path(), "filter pbmc.h5ad d.zarr --where n_genes>0");
+    let dangling = folder.path().join("d.zarr/X/dangling");
+    std::os::unix::fs::symlink("nowhere", dangling).unwrap();
+    let output = run(folder.path(), "info d.zarr");
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("Cannot read d.zarr: "), "{said}");
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use hdf5::types::VarLenUnicode;
 
-use crate::harness::{PBMC, folder, run};
+use crate::harness::{PBMC, annslicer, cells, done, folder, run, shards, stdout};
 
 /// The messages of a run that ends with this code.
 fn said(folder: &Path, args: &str, code: i32) -> String {
@@ -68,6 +68,7 @@ fn files_of_other_kinds_are_named_with_a_way_to_convert_them() {
     assert!(said.contains("is a URL; download the file"), "{said}");
     let said = refused(path, "slice pbmc p");
     assert!(said.contains("did you mean pbmc.h5ad?"), "{said}");
+    fs::write(path.join("a.dat"), "data").unwrap();
     let said = refused(path, "slice a.dat p");
     assert!(
         said.contains("not a .h5ad or .zarr file") && said.contains("read_10x_h5"),
@@ -95,7 +96,7 @@ fn merge_tells_the_genes_in_common() {
     fs::copy(PBMC, path.join("b.h5ad")).unwrap();
     let text = said(path, "merge o.h5ad pbmc.h5ad b.h5ad", 0);
     assert!(
-        text.contains("INFO: Genes: 765 in all files, 765 in any\n"),
+        text.contains("INFO: Genes: 765 in all files, 765 in any; the result has 765\n"),
         "{text}"
     );
     assert!(
@@ -116,7 +117,7 @@ fn merge_tells_the_genes_in_common() {
             warning.is_some_and(|line| line.contains(reason)),
             "{name}: {text}"
         );
-        assert!(text.contains(" in any\n"), "{text}");
+        assert!(text.contains(" in any; the result has "), "{text}");
     }
     let text = said(path, "merge o.h5ad pbmc.h5ad case.h5ad --join inner", 1);
     assert!(
@@ -185,6 +186,90 @@ fn shards_of_an_earlier_run_are_named_and_cleaned() {
     assert!(text.contains("4 older shards of this prefix go"), "{text}");
     assert_eq!(fs::read_dir(path.join("out")).unwrap().count(), 3);
     assert!(!said(path, "slice pbmc.h5ad out/p --size 300 --clean", 0).contains("older"));
+}
+
+#[test]
+fn shards_of_another_split_are_named() {
+    let folder = folder();
+    let path = folder.path();
+    let split = "slice pbmc.h5ad p --size 300 --seed 0 --split";
+    said(path, &format!("{split} train=0.6,val=0.2,test=0.2"), 0);
+    let text = said(path, &format!("{split} train=0.6,test=0.4"), 0);
+    let told = "1 shard is of other parts here, such as p_val_shard_0.h5ad:";
+    assert!(text.contains(told), "{text}");
+}
+
+#[test]
+fn words_that_are_nearly_right_are_told_what_was_meant() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("heading.txt"), "gene\nLCK\n").unwrap();
+    fs::write(path.join("other.txt"), "nothing\n").unwrap();
+    fs::write(path.join("table.txt"), "LCK,1\nCD3D,2\n").unwrap();
+    for (args, code, told) in [
+        (
+            "filter pbmc.h5ad f.h5ad --where phase == G1",
+            2,
+            "an expression is one argument, in quotes",
+        ),
+        (
+            "filter pbmc.h5ad f.h5ad --where obs.phase=='G1'",
+            1,
+            "obs has no column 'obs.phase'; write phase, without 'obs.'",
+        ),
+        (
+            "filter pbmc.h5ad f.h5ad --genes heading.txt",
+            1,
+            "'gene'; the list has no heading",
+        ),
+        (
+            "filter pbmc.h5ad f.h5ad --genes table.txt",
+            1,
+            "the list has one name a line, and no other columns",
+        ),
+        (
+            "filter pbmc.h5ad f.h5ad --genes heading.txt --gene-column no --missing-genes skip",
+            1,
+            "var has no column 'no'",
+        ),
+        (
+            "filter pbmc.h5ad f.h5ad --genes other.txt --missing-genes skip",
+            1,
+            "Of 1 gene in --genes, 1 is not in every input: 'nothing'",
+        ),
+        (
+            "slice pbmc.h5ad p --split train=80,test=20 --seed 0",
+            1,
+            "; percentages are written as 80%",
+        ),
+    ] {
+        let text = said(path, args, code);
+        assert!(text.contains(told), "{args}: {text}");
+    }
+    let text = said(path, "merge m.h5ad pbmc.h5ad pbmc.h5ad", 0);
+    assert!(text.contains("; pbmc.h5ad is given twice"), "{text}");
+    fs::copy(PBMC, path.join("b.h5ad")).unwrap();
+    let text = said(path, "slice pbmc.h5ad b.h5ad --size 400", 0);
+    assert!(text.contains("was the prefix forgotten?"), "{text}");
+}
+
+#[test]
+fn a_folder_for_scratch_is_made_where_it_is_needed() {
+    let folder = folder();
+    let path = folder.path();
+    let slice = "slice pbmc.h5ad out/p --size 100 --shuffle --seed 0 --compression gzip";
+    said(
+        path,
+        &format!("{slice} --block-bytes 700 --tmpdir new/tmp"),
+        0,
+    );
+    assert_eq!(fs::read_dir(path.join("new/tmp")).unwrap().count(), 0);
+    let text = said(
+        path,
+        &format!("{slice} --block-bytes 700 --tmpdir pbmc.h5ad"),
+        1,
+    );
+    assert!(text.contains("(see --tmpdir)"), "{text}");
 }
 
 #[test]
@@ -277,6 +362,69 @@ fn a_value_that_no_cell_has_is_told_with_what_is_like_it() {
 }
 
 #[test]
+fn a_text_that_no_cell_has_is_told_of_plain_columns_too() {
+    let folder = folder();
+    let path = folder.path();
+    let name = &cells(&path.join("pbmc.h5ad"))[3];
+    {
+        // As a column, since the index has no name of its own.
+        let file = hdf5::File::open_rw(path.join("pbmc.h5ad")).unwrap();
+        let obs = file.group("obs").unwrap();
+        let order = obs.attr("column-order").unwrap();
+        let mut columns = order.read_1d::<VarLenUnicode>().unwrap().to_vec();
+        columns.push("barcode".parse().unwrap());
+        obs.link_hard("index", "barcode").unwrap();
+        obs.delete_attr("column-order").unwrap();
+        let order = obs.new_attr_builder().with_data(&columns);
+        order.create("column-order").unwrap();
+    }
+    let filter = |text: &str| {
+        let mut command = annslicer(path, "filter pbmc.h5ad o.h5ad --where");
+        let output = command.arg(format!("barcode in ['{text}', '{name}']"));
+        let output = output.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = filter(&format!("{name}x"));
+    let wanted = format!("WARNING: No cell has '{name}x' in column 'barcode'; similar is '{name}'");
+    assert!(text.contains(&wanted), "{text}");
+    let text = filter(name);
+    assert!(!text.contains("No cell has"), "{text}");
+}
+
+#[test]
+fn info_shows_the_files_that_can_be_read() {
+    let folder = folder();
+    let path = folder.path();
+    fs::write(path.join("no.h5ad"), "text").unwrap();
+    let output = run(path, "info no.h5ad pbmc.h5ad gone.h5ad");
+    assert_eq!(output.status.code(), Some(1));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.starts_with("pbmc.h5ad\n700 cells"), "{shown}");
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        told.contains("ERROR: 2 of 3 files cannot be read"),
+        "{told}"
+    );
+    assert!(told.contains("Cannot read no.h5ad"), "{told}");
+    let output = run(path, "info --json no.h5ad pbmc.h5ad");
+    let files: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(files[1]["shape"][0], 700);
+    let error = files[0]["error"].as_str().unwrap();
+    assert!(error.contains("Cannot read no.h5ad"), "{error}");
+}
+
+#[test]
+fn a_limit_below_the_least_is_told_with_the_least_which_is_little_for_little_data() {
+    let folder = folder();
+    let slice = "slice pbmc.h5ad p --size 100 --shuffle --memory-limit";
+    let told = said(folder.path(), &format!("{slice} 20MB"), 0);
+    assert!(told.contains("is too little for 700 cells"), "{told}");
+    let told = said(folder.path(), &format!("{slice} 60MB -j 2"), 0);
+    assert!(!told.contains("too little"), "{told}");
+}
+
+#[test]
 fn patterns_are_patterns_for_every_command() {
     let folder = folder();
     let path = folder.path();
@@ -332,4 +480,406 @@ fn scripts_read_plans_and_manifests() {
     assert_eq!(manifest["outputs"][0]["path"], "d_G1.h5ad");
     assert!(manifest["started"].as_str().unwrap().ends_with('Z'));
     assert!(manifest["seconds"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn an_input_in_the_place_of_the_output_is_not_replaced() {
+    let folder = folder();
+    let dir = folder.path();
+    said(dir, "slice pbmc.h5ad p --size 300", 0);
+    for (number, name) in ["a", "b", "c"].iter().enumerate() {
+        let shard = dir.join(format!("p_shard_{number}.h5ad"));
+        fs::rename(shard, dir.join(format!("{name}.h5ad"))).unwrap();
+    }
+    let before = fs::read(dir.join("a.h5ad")).unwrap();
+    let told = refused(dir, "merge a.h5ad b.h5ad c.h5ad");
+    assert!(told.contains("was the output forgotten?"), "{told}");
+    assert!(told.contains("merge OUTPUT a.h5ad"), "{told}");
+    assert_eq!(fs::read(dir.join("a.h5ad")).unwrap(), before);
+    // The result of an earlier merge is replaced, whatever its inputs are by now.
+    said(dir, "merge all.h5ad a.h5ad b.h5ad", 0);
+    said(dir, "merge all.h5ad a.h5ad b.h5ad c.h5ad", 0);
+    said(dir, "merge all.h5ad c.h5ad a.h5ad --index-unique -", 0);
+    said(dir, "merge all.h5ad c.h5ad b.h5ad", 0);
+    said(dir, "merge all.h5ad a.h5ad --overwrite", 0);
+    // Cells of the inputs alone, but no whole one of them.
+    said(dir, "filter pbmc.h5ad most.h5ad --sample 95% --seed 0", 0);
+    let told = refused(dir, "merge a.h5ad most.h5ad pbmc.h5ad");
+    assert!(told.contains("was the output forgotten?"), "{told}");
+    let told = refused(dir, "filter most.h5ad pbmc.h5ad --where n_genes>600");
+    assert!(told.contains("has cells that the input lacks"), "{told}");
+    // In filter the input comes first.
+    let told = refused(dir, "filter a.h5ad b.h5ad --where n_genes>0");
+    assert!(told.contains("filter INPUT OUTPUT"), "{told}");
+    for more in [500, 800] {
+        let filter = format!("filter all.h5ad some.h5ad --where n_genes>{more}");
+        said(dir, &filter, 0);
+    }
+    // In folders of their own, each with a file of the same name.
+    for name in ["a", "b"] {
+        fs::create_dir(dir.join(name)).unwrap();
+        fs::rename(
+            dir.join(format!("{name}.h5ad")),
+            dir.join(name).join("data.h5ad"),
+        )
+        .unwrap();
+    }
+    refused(dir, "merge a/data.h5ad b/data.h5ad");
+    // Of other shards of the same cells too.
+    for seed in [1, 2] {
+        let slice = format!("slice pbmc.h5ad p --shards 3 --shuffle --seed {seed}");
+        said(dir, &slice, 0);
+        said(dir, "merge some.h5ad p_shard_0.h5ad p_shard_1.h5ad", 0);
+    }
+}
+
+#[test]
+fn options_by_their_names_elsewhere_are_told() {
+    let folder = folder();
+    for (typed, meant) in [
+        ("--shard-size", "--size"),
+        ("--shard_size", "--size"),
+        ("--random-state", "--seed"),
+        ("--n_shards", "--shards"),
+    ] {
+        let told = said(folder.path(), &format!("slice pbmc.h5ad p {typed} 5"), 2);
+        assert!(told.contains(&format!("did you mean {meant}?")), "{told}");
+    }
+}
+
+#[test]
+fn a_collection_is_its_datasets_to_check_and_info() {
+    let folder = folder();
+    let dir = folder.path();
+    let told = said(
+        dir,
+        "slice pbmc.h5ad p --format annbatch --shards 2 --csr --drop raw varm/*",
+        0,
+    );
+    assert!(told.contains("add --shuffle for training"), "{told}");
+    let told = stdout(dir, "check p.zarr");
+    assert!(
+        told.contains("dataset_0") && told.contains("dataset_1"),
+        "{told}"
+    );
+    let told = stdout(dir, "info p.zarr");
+    assert!(
+        told.contains("dataset_1") && !told.contains("unknown"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_pipe_is_no_input_and_is_not_waited_for() {
+    let folder = folder();
+    let path = folder.path();
+    let made = Command::new("mkfifo").arg(path.join("p.h5ad")).status();
+    assert!(made.unwrap().success());
+    for args in [
+        "info p.h5ad",
+        "slice p.h5ad s",
+        "filter p.h5ad f.h5ad --where n_genes>0",
+        "merge m.h5ad p.h5ad pbmc.h5ad",
+    ] {
+        let text = refused(path, args);
+        assert!(
+            text.contains("p.h5ad") && text.contains("a pipe or a device"),
+            "{args}: {text}"
+        );
+    }
+    let text = stdout_of_failure(path, "check p.h5ad");
+    assert!(text.contains("a pipe or a device"), "{text}");
+}
+
+fn stdout_of_failure(folder: &Path, args: &str) -> String {
+    let output = run(folder, args);
+    assert_eq!(output.status.code(), Some(1), "{args}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn text_without_quotes_and_columns_of_text_are_told_apart() {
+    let folder = folder();
+    let dir = folder.path();
+    for (typed, told) in [
+        (
+            "--where phase==G1",
+            "a value that is text needs quotes: \"G1\"",
+        ),
+        ("--where phas==G1", "no column 'phas'; similar is 'phase'"),
+        ("--obs-column phase", "--where 'phase == \"value\"'"),
+    ] {
+        let said = refused(dir, &format!("filter pbmc.h5ad g1.h5ad {typed}"));
+        assert!(said.contains(told), "{typed}: {said}");
+    }
+}
+
+/// Runs with these words as arguments, and gives the one error.
+fn error(folder: &Path, words: &[&str]) -> String {
+    let mut command = annslicer(folder, "-q");
+    let output = command.args(words).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{words:?}");
+    assert_eq!(text.lines().count(), 1, "{words:?}: {text}");
+    text
+}
+
+#[test]
+fn inputs_that_are_not_there_are_told_in_one_form() {
+    let folder = folder();
+    let path = folder.path();
+    let none = "a.h5ad does not exist";
+    for (args, told) in [
+        ("slice a.h5ad p", none),
+        ("slice pbmc.h5ad a.h5ad p", none),
+        ("filter a.h5ad o.h5ad --where x", none),
+        ("merge o.h5ad a.h5ad", none),
+        ("merge o.h5ad pbmc.h5ad a.h5ad", none),
+        ("info a.h5ad", none),
+        (
+            "merge o.h5ad a.h5ad pbmc.h5ad b.h5ad n*",
+            "3 of 4 inputs do not exist: a.h5ad, b.h5ad, n*",
+        ),
+        ("slice n* p", "Pattern n* matches no file"),
+        ("info n*", "Pattern n* matches no file"),
+        (
+            "slice pbmc p",
+            "pbmc does not exist; did you mean pbmc.h5ad?",
+        ),
+    ] {
+        let said = refused(path, args);
+        assert_eq!(said, format!("ERROR: {told}\n"), "{args}");
+    }
+    let said = stdout_of_failure(path, "check a.h5ad");
+    assert!(
+        said.starts_with("a.h5ad: error: a.h5ad does not exist\n"),
+        "{said}"
+    );
+    std::os::unix::fs::symlink("gone", path.join("link.h5ad")).unwrap();
+    let said = refused(path, "info link.h5ad");
+    assert!(
+        said.contains("link.h5ad is a link to gone, which does not exist"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_path_with_a_space_that_was_not_quoted_is_recognised() {
+    let folder = folder();
+    let path = folder.path();
+    fs::copy(PBMC, path.join("my file.h5ad")).unwrap();
+    for args in [
+        "slice my file.h5ad out",
+        "slice my file.h5ad",
+        "filter my file.h5ad out.h5ad --where x",
+        "merge out.h5ad pbmc.h5ad my file.h5ad",
+        "info my file.h5ad",
+        "check my file.h5ad",
+    ] {
+        let said = refused(path, args);
+        let told = "ERROR: my does not exist; did you mean 'my file.h5ad'? quote it\n";
+        assert_eq!(said, told, "{args}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_whole_is_told_in_plain_words() {
+    let folder = folder();
+    let path = folder.path();
+    let whole = fs::read(PBMC).unwrap();
+    fs::write(path.join("cut.h5ad"), &whole[..100_000]).unwrap();
+    let told = format!(
+        "It is not a whole HDF5 file: it was cut off at 100000 bytes of {}; copy or download it again",
+        whole.len()
+    );
+    for args in [
+        "slice cut.h5ad p",
+        "merge o.h5ad pbmc.h5ad cut.h5ad",
+        "info cut.h5ad",
+    ] {
+        let said = refused(path, args);
+        assert!(
+            said.contains(&told) && said.contains("cut.h5ad"),
+            "{args}: {said}"
+        );
+    }
+    assert!(stdout_of_failure(path, "check cut.h5ad").contains(&told));
+    let mut damaged = whole;
+    let tree = damaged
+        .windows(4)
+        .position(|bytes| bytes == b"TREE")
+        .unwrap();
+    damaged[tree..tree + 4].copy_from_slice(b"TRAE");
+    fs::write(path.join("damaged.h5ad"), damaged).unwrap();
+    let said = refused(path, "slice damaged.h5ad p");
+    assert!(said.contains("; --debug tells more"), "{said}");
+    assert!(said.contains("wrong B-tree signature"), "{said}");
+    let output = run(path, "slice damaged.h5ad p --debug");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("DEBUG: HDF5: ") && said.contains("signature"),
+        "{said}"
+    );
+}
+
+#[test]
+fn expressions_that_are_nearly_right_are_told_what_is_missing() {
+    let folder = folder();
+    for (typed, told) in [
+        (
+            "cell type == 'x'",
+            "if that is one name, put it in backticks: `cell type`",
+        ),
+        ("phase == 'G1' or 'S'", "did you mean phase in ['G1', 'S']?"),
+    ] {
+        let said = error(
+            folder.path(),
+            &["filter", "pbmc.h5ad", "o.h5ad", "--where", typed],
+        );
+        assert!(said.contains(told), "{said}");
+    }
+}
+
+#[test]
+fn an_option_before_the_subcommand_is_told_its_place() {
+    let folder = folder();
+    let said = said(folder.path(), "--size 4 slice pbmc.h5ad out", 2);
+    assert!(
+        said.contains("--size is an option of slice, and comes after it"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_pattern_that_matches_the_output_of_an_earlier_run_is_explained() {
+    let folder = folder();
+    let path = folder.path();
+    fs::copy(PBMC, path.join("b.h5ad")).unwrap();
+    for (merge, told) in [
+        ("merge out.h5ad *.h5ad", "the pattern '*.h5ad' matches it"),
+        (
+            "merge out.h5ad b.h5ad out.h5ad pbmc.h5ad",
+            "where a pattern such as *.h5ad matches it",
+        ),
+    ] {
+        done(path, "merge out.h5ad b.h5ad pbmc.h5ad");
+        let said = refused(path, merge);
+        assert!(said.contains(told) && said.contains("folder"), "{said}");
+    }
+}
+
+#[test]
+fn an_input_in_the_place_of_the_output_is_seen_however_it_is_typed() {
+    let folder = folder();
+    let path = folder.path();
+    done(path, "slice pbmc.h5ad p --size 350");
+    for (number, name) in ["a", "b"].iter().enumerate() {
+        let shard = path.join(format!("p_shard_{number}.h5ad"));
+        fs::rename(shard, path.join(format!("{name}.h5ad"))).unwrap();
+    }
+    let said = refused(path, "merge ./a.h5ad b.h5ad");
+    assert!(said.contains("was the output forgotten?"), "{said}");
+}
+
+#[test]
+fn a_virtual_file_that_cannot_be_is_refused_before_it_is_written() {
+    let folder = folder();
+    let path = folder.path();
+    with_genes(path, "genes.h5ad", |name| format!("{name}.3"));
+    let filter = "filter pbmc.h5ad FILE --where n_genes>0";
+    for (file, options) in [
+        ("lacks.h5ad", "--drop obsm/X_pca"),
+        ("store.zarr", ""),
+        ("alike.h5ad", ""),
+    ] {
+        done(path, &format!("{} {options}", filter.replace("FILE", file)));
+    }
+    for (file, told) in [
+        (
+            "genes.h5ad",
+            "'X' of pbmc.h5ad, which has other genes than the result",
+        ),
+        (
+            "lacks.h5ad",
+            "refer to 'obsm/X_pca' of lacks.h5ad, which it lacks; merge without",
+        ),
+        ("store.zarr", "'X' of store.zarr, which is in a Zarr store"),
+    ] {
+        for options in ["--virtual", "--virtual --dry-run"] {
+            let said = refused(path, &format!("merge v.h5ad pbmc.h5ad {file} {options}"));
+            assert!(said.contains("No virtual dataset can refer to "), "{said}");
+            assert!(said.contains(told), "{said}");
+        }
+    }
+    done(
+        path,
+        "merge v.h5ad pbmc.h5ad alike.h5ad --virtual --dry-run",
+    );
+    let text = done(path, "merge v.h5ad pbmc.h5ad alike.h5ad --virtual");
+    assert!(!text.contains("Without compression"), "{text}");
+    let told = stdout(path, "info v.h5ad");
+    assert!(told.contains("virtual, of 2 files"), "{told}");
+    let told = stdout(path, "info v.h5ad --json");
+    let files: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let elements = files[0]["elements"].as_array().unwrap();
+    let of = |name| {
+        elements
+            .iter()
+            .find(|element| element["path"] == name)
+            .unwrap()
+    };
+    assert_eq!(of("X")["storage"]["virtual_files"], 2);
+    assert!(of("obs/phase")["storage"]["virtual_files"].is_null());
+}
+
+#[test]
+fn a_run_tells_the_memory_of_its_plan() {
+    let folder = folder();
+    let path = folder.path();
+    let slice = "slice pbmc.h5ad p --shuffle --seed 0 --memory-limit 1GB -j 2";
+    let plan = stdout(path, &format!("{slice} --dry-run"));
+    let told = plan.lines().find_map(|line| line.strip_prefix("memory   "));
+    let text = done(path, slice);
+    assert!(
+        text.contains(&format!(
+            "({}, 2 threads)",
+            ["memory", told.unwrap()].join(" ")
+        )),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_compression_would_write_counts_what_is_in_each_shard() {
+    let folder = folder();
+    let path = folder.path();
+    let text = done(path, "slice pbmc.h5ad p --size 20");
+    let told = text.split("gzip writes about ").nth(1).unwrap();
+    done(path, "slice pbmc.h5ad z --size 20 --compression gzip");
+    let sizes = shards(path, "z");
+    let written = sizes.iter().map(|path| path.metadata().unwrap().len());
+    let number: f64 = told.split(' ').next().unwrap().parse().unwrap();
+    let share = number * 1e6 / written.sum::<u64>() as f64;
+    assert!(
+        told.contains(" MB\n") && (0.5..2.0).contains(&share),
+        "{share}: {text}"
+    );
+}
+
+#[test]
+fn the_datasets_of_a_collection_that_are_alike_are_told_together() {
+    let folder = folder();
+    let path = folder.path();
+    done(
+        path,
+        "slice pbmc.h5ad p --format annbatch --shards 3 --csr --drop raw --shuffle",
+    );
+    let told = stdout(path, "info p.zarr");
+    assert_eq!(told.matches("connectivities").count(), 1, "{told}");
+    let line = told.lines().last().unwrap();
+    let wanted = "p.zarr/dataset_1 to p.zarr/dataset_2 are the same, with other cells: 466 cells, ";
+    assert!(line.starts_with(wanted), "{told}");
+    let files: serde_json::Value =
+        serde_json::from_str(&stdout(path, "info p.zarr --json")).unwrap();
+    assert_eq!(files.as_array().unwrap().len(), 3);
 }

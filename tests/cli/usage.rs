@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::harness::{done, folder, names, run, shards, stdout};
+use crate::harness::{cells, done, folder, names, run, shards, stdout};
 
 #[test]
 fn the_version_goes_to_stdout() {
@@ -11,6 +11,44 @@ fn the_version_goes_to_stdout() {
     let version = concat!("annslicer ", env!("CARGO_PKG_VERSION"), "\n");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), version);
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn an_option_that_took_the_files_is_named() {
+    for (args, told) in [
+        (
+            "merge out.h5ad --keys a b x.h5ad y.h5ad",
+            "--keys takes all that follows it; give it last, as in annslicer merge OUTPUT INPUT... --keys KEY...",
+        ),
+        (
+            "merge out.h5ad --label source --keys a b x.h5ad y.h5ad",
+            "merge needs <INPUT>...: --keys takes all that follows it",
+        ),
+        (
+            "slice --drop raw pbmc.h5ad p",
+            "--drop takes all that follows it; give it last, as in annslicer slice INPUT... PREFIX --drop PATTERN...",
+        ),
+    ] {
+        let output = run(Path::new("."), args);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args}: {said}");
+        assert!(
+            said.contains(told) && said.lines().count() == 1,
+            "{args}: {said}"
+        );
+    }
+}
+
+#[test]
+fn filter_needs_a_choice_of_anything() {
+    let folder = folder();
+    let output = run(folder.path(), "filter pbmc.h5ad f.h5ad --jobs 1");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("needs to know what to keep: cells by --where"));
+    done(folder.path(), "filter pbmc.h5ad f.h5ad --drop raw obsp");
+    let cells = |name| cells(&folder.path().join(name));
+    assert_eq!(cells("f.h5ad"), cells("pbmc.h5ad"));
 }
 
 #[test]
@@ -36,6 +74,26 @@ fn a_usage_error_is_one_line_and_exits_with_2() {
         "slice pbmc.h5ad p --format annbatch --zarr-format 2",
         "slice pbmc.h5ad p --format annbatch --obs-column a",
         "slice pbmc.h5ad p --format annbatch --resume",
+        "slice pbmc.h5ad p --format annbatch --part 1/2",
+        "slice pbmc.h5ad p --part 9/8",
+        "slice pbmc.h5ad p --part 0/8",
+        "slice pbmc.h5ad p --part 1/0",
+        "slice pbmc.h5ad p --part 3",
+        "slice pbmc.h5ad p --part 1/2 --finish",
+        "slice pbmc.h5ad p --part 1/2 --names names.txt",
+        "slice pbmc.h5ad p --part 1/2 --shuffle",
+        "slice pbmc.h5ad p --part 1/2 --split a=0.5,b=*",
+        "slice pbmc.h5ad p --finish --shuffle",
+        "slice pbmc.h5ad p --shuffle --seed 0 --stage scatter",
+        "slice pbmc.h5ad p --shuffle --seed 0 --part 1/2 --stage both",
+        "slice pbmc.h5ad p --finish --dry-run",
+        "filter pbmc.h5ad f.h5ad --part 1/2",
+        "merge m.h5ad pbmc.h5ad --finish",
+        "merge m.h5ad pbmc.h5ad --part 1/2",
+        "merge m.zarr pbmc.h5ad --part 3/2",
+        "merge m.zarr pbmc.h5ad --part 1/2 --finish",
+        "merge m.zarr pbmc.h5ad --part 1/2 --verify",
+        "merge m.zarr pbmc.h5ad --finish --dry-run",
         "merge out.zarr pbmc.h5ad --compression lzf",
         "filter pbmc.h5ad out.h5ad --obs-column a --zarr-format 3",
         "merge out.h5ad",

@@ -14,6 +14,7 @@ const SMALL: u64 = 4 << 20;
 
 #[derive(Debug, Default)]
 struct Work {
+    opened: u64,
     chunks: u64,
     encoded: u64,
     compared: u64,
@@ -25,10 +26,15 @@ struct Work {
 
 /// Runs the program in `folder`, with waves of [`SMALL`] bytes where `small` is set.
 fn run(folder: &Path, args: &str, small: bool) -> Work {
+    run_in(folder, args, small.then_some(SMALL))
+}
+
+/// Runs the program with waves of so many bytes.
+fn run_in(folder: &Path, args: &str, wave: Option<u64>) -> Work {
     let mut command = annslicer(folder, args);
     command.arg("--debug");
-    if small {
-        command.args(["--block-bytes", &SMALL.to_string()]);
+    if let Some(bytes) = wave {
+        command.args(["--block-bytes", &bytes.to_string()]);
     }
     let done = command.output().unwrap();
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -40,10 +46,11 @@ fn run(folder: &Path, args: &str, small: bool) -> Work {
         if line.contains("Wave: ") {
             work.waves.extend(numbers.last());
         } else if line.contains("Work: ") {
-            let [.., chunks, encoded, compared, read, written] = numbers[..] else {
+            let [.., opened, chunks, encoded, compared, read, written] = numbers[..] else {
                 panic!("{line}");
             };
             work = Work {
+                opened,
                 chunks,
                 encoded,
                 compared,
@@ -289,4 +296,116 @@ fn waves_keep_to_their_memory() {
         "{:?}",
         work.waves
     );
+}
+
+/// A file of so many cells with three columns of text, the names among them, and an empty matrix.
+fn names(path: &Path, cells: usize) {
+    let file = hdf5::File::create(path).unwrap();
+    let text = |of: &hdf5::Location, name: &str, text: &str| {
+        let attr = of.new_attr::<VarLenUnicode>().create(name).unwrap();
+        attr.write_scalar(&text.parse::<VarLenUnicode>().unwrap())
+            .unwrap();
+    };
+    let encode = |of: &hdf5::Location, encoding: &str, version: &str| {
+        text(of, "encoding-type", encoding);
+        text(of, "encoding-version", version);
+    };
+    encode(&file, "anndata", "0.1.0");
+    let frame = |name: &str, columns: &[&str], rows: usize| {
+        let frame = file.create_group(name).unwrap();
+        encode(&frame, "dataframe", "0.2.0");
+        text(&frame, "_index", "_index");
+        let order: Vec<VarLenUnicode> = columns.iter().map(|c| c.parse().unwrap()).collect();
+        let order = frame.new_attr_builder().with_data(&order);
+        order.create("column-order").unwrap();
+        for column in [&["_index"], columns].concat() {
+            let values = (0..rows).map(|i| format!("{column} of number {i}").parse().unwrap());
+            let values: Vec<VarLenUnicode> = values.collect();
+            let values = frame.new_dataset_builder().with_data(&values);
+            encode(&values.create(column).unwrap(), "string-array", "0.2.0");
+        }
+    };
+    frame("obs", &["a", "b"], cells);
+    frame("var", &[], 1);
+    let x = file
+        .new_dataset::<u8>()
+        .shape([cells, 1])
+        .create("X")
+        .unwrap();
+    encode(&x, "array", "0.2.0");
+}
+
+#[test]
+fn columns_are_read_once_whatever_the_number_of_waves() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("names.h5ad");
+    names(&path, 100_000);
+    let size = path.metadata().unwrap().len();
+    for (wave, least) in [(4 << 20, 10), (1 << 20, 40)] {
+        let args = "slice names.h5ad s --size 20000 --shuffle --seed 1";
+        let work = run_in(folder.path(), args, Some(wave));
+        assert!(work.waves.len() >= least, "{:?}", work.waves);
+        // Once in the file and once in scratch, and some of it to see what it takes.
+        assert!(work.read < 3 * size, "{} of {size} read", work.read);
+    }
+}
+
+#[test]
+fn inputs_are_opened_a_few_times_whatever_is_in_them() {
+    /// More than stay open.
+    const INPUTS: u64 = 12;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    // X, raw, and matrices in obsm; and the same in chunks that are unpacked where there are several waves.
+    run(
+        path,
+        &format!("merge gzip.h5ad --compression gzip {PBMC}"),
+        false,
+    );
+    std::fs::copy(PBMC, path.join("plain.h5ad")).unwrap();
+    for kind in ["plain", "gzip"] {
+        for i in 0..INPUTS {
+            std::fs::copy(
+                path.join(format!("{kind}.h5ad")),
+                path.join(format!("{kind}_{i}.h5ad")),
+            )
+            .unwrap();
+        }
+        let inputs = format!("{kind}_[0-9]*.h5ad");
+        let opened = |args: &str, wave: Option<u64>| {
+            let args = args.replace("INPUTS", &inputs);
+            let work = run_in(path, &args, wave);
+            (work.opened, work.waves.len() as u64)
+        };
+        // To look at each, and to take its rows. Files of the run's own are opened beside.
+        let (looks, few) = (INPUTS, 8);
+        for args in ["merge m.h5ad INPUTS", "slice INPUTS s --size 700"] {
+            let (opened, _) = opened(args, None);
+            let passes = if args.starts_with("merge") { 1 } else { 2 };
+            assert!(
+                opened <= looks + passes * INPUTS + few,
+                "{args}: {opened} of {kind}"
+            );
+        }
+        for wave in [None, Some(SMALL)] {
+            let (opened, waves) = opened("slice INPUTS s --size 2000 --shuffle --seed 1", wave);
+            assert_eq!(waves > 1, wave.is_some());
+            // What is unpacked is opened once for all waves.
+            let passes = if kind == "gzip" { 2 } else { 1 + waves };
+            assert!(
+                opened <= looks + passes * INPUTS + few,
+                "{opened} of {kind} in {waves} waves"
+            );
+        }
+    }
+}
+
+#[test]
+fn text_is_read_once_whatever_the_number_of_shards() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("names.h5ad");
+    names(&path, 2_000);
+    let size = path.metadata().unwrap().len();
+    let work = run(folder.path(), "slice names.h5ad s --size 5", false);
+    assert!(work.read < 2 * size, "{} of {size} read", work.read);
 }

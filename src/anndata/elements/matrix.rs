@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::anndata::{columns, copy};
+use crate::anndata::{columns, same};
 use crate::report::failure::Failure;
 use crate::report::near::near;
 use crate::store::spec::Dtype;
@@ -170,7 +170,7 @@ fn has_same_names(root: &Group, raw_var: &str) -> Result<bool> {
         indexes.push(frame.get(&columns::index_name(&frame)?)?);
     }
     let second = indexes.pop().flatten();
-    copy::same_nodes(indexes.pop().flatten(), second)
+    same::nodes(indexes.pop().flatten(), second)
 }
 
 fn below(root: &Group, folder: &str) -> Result<Vec<String>> {

@@ -25,14 +25,21 @@ use crate::store::{Group, Shown};
 const KEEP: &str = "--keep";
 const DROP: &str = "--drop";
 
+/// What a file may lack without a word, so that one command fits files with and without: no name of it can be misspelt.
+const FOLDERS: [&str; 8] = [
+    "layers", "obsm", "obsp", "raw", "raw/varm", "uns", "varm", "varp",
+];
+
 /// What is asked of the elements of each input.
 #[derive(Debug, Default)]
 pub struct Elements {
     asked: Asked,
+    /// Columns by which cells and genes are chosen, by path: they are read, taken or not.
+    choosing: Vec<String>,
     met: Mutex<Met>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
     /// Only these, where there are any.
     pub keep: Vec<Pattern>,
@@ -52,12 +59,32 @@ struct Met {
     /// The patterns that mean some element, each with its option.
     used: BTreeSet<(&'static str, String)>,
     known: BTreeSet<String>,
+    /// Columns that are read and not taken.
+    only_read: BTreeSet<String>,
 }
 
 impl Elements {
     pub fn new(asked: Asked) -> Elements {
-        let met = Mutex::default();
-        Elements { asked, met }
+        Elements {
+            asked,
+            choosing: vec![],
+            met: Mutex::default(),
+        }
+    }
+
+    /// The same, and these columns, by path, as what is only read where they are not taken.
+    pub fn reading(&self, columns: Vec<String>) -> Elements {
+        Elements {
+            asked: self.asked.clone(),
+            choosing: columns,
+            met: Mutex::default(),
+        }
+    }
+
+    /// The columns that were read and are not to be taken, by path.
+    pub fn only_read(&self) -> BTreeSet<String> {
+        let met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.only_read.clone()
     }
 
     /// Whether text is written without masks, and what in the place of what is missing.
@@ -110,15 +137,18 @@ impl Elements {
         let elements = tree::list(&root.showing(shown.clone()))?;
         let (kept, dropped) = (self.kept(&elements), self.dropped(&elements)?);
         let old = self.asked.x_to.as_ref().map(ToString::to_string);
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, element) in elements.iter().enumerate() {
             let hidden = dropped[at] || !kept[at];
-            if let Some(path) = element.at.as_ref().filter(|_| hidden)
-                && old.as_ref() != Some(path)
-            {
+            let Some(path) = element.at.as_ref().filter(|_| hidden) else {
+                continue;
+            };
+            if self.choosing.contains(&element.path()) {
+                met.only_read.insert(element.path());
+            } else if old.as_ref() != Some(path) {
                 shown.hide(path);
             }
         }
-        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         met.known.extend(elements.iter().map(Element::path));
         drop(met);
         if let Some(missing) = &self.asked.plain_strings {
@@ -134,7 +164,10 @@ impl Elements {
         let known: Vec<&String> = met.known.iter().collect();
         for option in [KEEP, DROP] {
             let mut names = self.patterns(option).iter().map(Pattern::as_str);
-            let is_used = |name: &str| met.used.contains(&(option, name.into()));
+            let is_used = |name: &str| {
+                let is_folder = FOLDERS.contains(&name.trim_end_matches("/*"));
+                met.used.contains(&(option, name.into())) || is_folder && option == DROP
+            };
             if let Some(name) = names.find(|name| !is_used(name)) {
                 // A name may be right, and its folder missing.
                 let last = format!("/{}", name.rsplit('/').next().unwrap_or(name));

@@ -105,7 +105,7 @@ pub fn is_exact(from: &Dtype, to: &Dtype) -> bool {
 /// The values in `bytes` as those of type `to`, which is a [`result_type`] of `from`; an error where a number cannot
 /// be kept exactly.
 pub fn convert(bytes: &[u8], from: &Dtype, to: &Dtype) -> Result<Vec<u8>> {
-    /// Elements converted at a time: small enough for the cache of a core.
+    /// Values converted at a time: small enough for the cache of a core.
     const BLOCK: usize = 1 << 14;
     if from == to {
         return Ok(bytes.to_vec());

@@ -5,18 +5,17 @@
 //! their columns in order. What anndata does not know is equal where it is stored alike.
 
 mod canonical;
-mod elements;
+mod nonzeros;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest as _, Sha256};
 
-pub use self::elements::Elements;
+pub use self::nonzeros::Nonzeros;
 use crate::anndata::encoding::Encoding;
 use crate::anndata::older;
 use crate::frame::column::{Column, ColumnKind};
 use crate::frame::dataframe::Frame;
 use crate::frame::values::{Data, Values};
-use crate::rows::leaf::{Leaf, Source};
 use crate::rows::ranges::blocks;
 use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::store::spec::{Dtype, Field, Strings};
@@ -36,8 +35,8 @@ pub fn looked_at(rows: u64, row: u64, limit: u64) -> u64 {
 /// NaN that stands alone, as in anndata, and what cannot be read value by value.
 pub fn of(parent: &Group, name: &str, limit: u64) -> Result<Option<Digest>> {
     let digest = || -> Result<Option<Digest>> {
-        if let Some(field) = older::field(parent, name, name)? {
-            return self::field(&field, limit).map(Some);
+        if let Some(field) = older::field(parent, name)? {
+            return array(&field, limit);
         }
         let node = parent.get(name)?.context("It is missing")?;
         match (Encoding::of(&node)?, node) {
@@ -203,29 +202,6 @@ fn array(array: &Array, limit: u64) -> Result<Option<Digest>> {
     Ok(Some(hasher.finish()))
 }
 
-/// The field of an old compound folder, as the array that it stood for.
-fn field(leaf: &Leaf, limit: u64) -> Result<Digest> {
-    let Source::Field(array, field) = &leaf.source else {
-        bail!("'{}' is no field", leaf.path);
-    };
-    let shape = [&[leaf.rows()], field.shape.as_slice()].concat();
-    let items = field.items();
-    let (mut hasher, row) = if field.dtype.is_string() {
-        (Hasher::texts(&shape), items.saturating_mul(TEXT))
-    } else {
-        (Hasher::array(&field.dtype, &shape), field.bytes() as u64)
-    };
-    for rows in blocks(looked_at(leaf.rows(), row, limit), row) {
-        let rows = std::slice::from_ref(&rows);
-        if field.dtype.is_string() {
-            hasher.strings(&array.read_field_strings(field, rows)?)
-        } else {
-            hasher.numbers(array.read_field(field, rows)?, &field.dtype)
-        }
-    }
-    Ok(hasher.finish())
-}
-
 fn label(array: &Array) -> Result<Option<String>> {
     Ok(array.attrs()?.text("encoding-type").map(str::to_owned))
 }
@@ -291,17 +267,17 @@ fn field_of(records: &[u8], size: usize, field: &Field) -> Vec<u8> {
 fn sparse(matrix: &Sparse, limit: u64) -> Result<Digest> {
     /// Bytes that are read at a time.
     const BLOCK: u64 = 16 << 20;
-    let mut elements = Elements::new(matrix.shape, matrix.layout);
+    let mut nonzeros = Nonzeros::new(matrix.shape, matrix.layout);
     let mut seen = 0;
-    for rows in matrix.blocks(BLOCK.min(limit.saturating_add(1)))? {
+    for rows in matrix.blocks(0..matrix.rows(), BLOCK.min(limit.saturating_add(1)))? {
         let block = matrix.read(std::slice::from_ref(&rows))?;
-        seen += block.nnz() * matrix.element_bytes();
-        elements.add(&block, &matrix.data.spec().dtype, rows.start)?;
+        seen += block.nnz() * matrix.nonzero_bytes();
+        nonzeros.add(&block, &matrix.data.spec().dtype, rows.start)?;
         if seen > limit {
             break;
         }
     }
-    Ok(elements.finish())
+    Ok(nonzeros.finish())
 }
 
 /// The digest of a dataframe; `sources` gives each row of it a row of the stored one, `None` where it is missing.

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use anyhow::{Context, Result, ensure};
 
 use crate::frame::dataframe::Frame;
+use crate::frame::plain::Writer;
 use crate::frame::survey::Survey;
-use crate::frame::unify::{ColumnPlan, Writer};
+use crate::frame::unify::ColumnPlan;
 use crate::frame::values::{Data, Values};
 use crate::store::Group;
 use crate::store::spec::{Attr, Attrs, Dtype, Strings};
@@ -114,7 +115,7 @@ impl Head {
         let plan = if self.masked {
             ColumnPlan::of(self.indexes, false, path)?
         } else {
-            ColumnPlan::Plain(Dtype::String)
+            ColumnPlan::of_type(Dtype::String)
         };
         Ok(Index(plan.create(out, path, rows)?))
     }

@@ -1,7 +1,8 @@
 //! Dataframes over cells in merge: the rows of many frames one after another.
 //!
-//! The frames are told one by one, twice: [`FrameScan`] learns what the merged frame will be, [`MergedRows`] takes the rows. The
-//! columns are those of all frames in order of first appearance; [`unify`](crate::frame::unify) says what each becomes.
+//! The frames are told one by one, twice: [`FrameScan`] learns what the merged frame will be, [`MergedRows`] takes the
+//! rows. The columns are those of all frames in order of first appearance; [`unify`](crate::frame::unify) says what
+//! each becomes.
 
 mod head;
 
@@ -13,8 +14,9 @@ use tracing::warn;
 pub use self::head::{Head, Index};
 use crate::anndata::elements::MissingText;
 use crate::frame::dataframe::Frame;
+use crate::frame::plain::Writer;
 use crate::frame::survey::Survey;
-use crate::frame::unify::{ColumnPlan, Writer};
+use crate::frame::unify::ColumnPlan;
 use crate::store::Group;
 use crate::store::spec::Strings;
 
@@ -122,7 +124,7 @@ impl FrameScan {
             if let Some(labels) = labels.filter(|labels| labels.column == *name) {
                 let plan = ColumnPlan::of_keys(&labels.keys)?;
                 let writer = plan.create(out, &to, rows)?;
-                columns.push(Merged {
+                columns.push(MergedColumn {
                     name: name.clone(),
                     labels: true,
                     plan,
@@ -135,7 +137,7 @@ impl FrameScan {
                 ColumnPlan::of(survey, absent, &to).with_context(|| format!("Merge '{to}'"))?;
             let plan = plan.plain(texts, &to)?;
             let writer = plan.create(out, &to, rows)?;
-            columns.push(Merged {
+            columns.push(MergedColumn {
                 name: name.clone(),
                 labels: false,
                 plan,
@@ -162,10 +164,10 @@ pub struct Labels {
 pub struct MergedRows {
     path: String,
     index: Index,
-    columns: Vec<Merged>,
+    columns: Vec<MergedColumn>,
 }
 
-struct Merged {
+struct MergedColumn {
     name: String,
     /// Whether it tells the source, rather than what the inputs have.
     labels: bool,
@@ -232,7 +234,7 @@ impl MergedRows {
     }
 }
 
-impl Merged {
+impl MergedColumn {
     fn append(&mut self, frame: Option<&Frame>, origin: &Origin) -> Result<()> {
         /// MergedRows written at a time that are not read.
         const BLOCK: u64 = 1 << 20;

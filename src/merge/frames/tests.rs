@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::frame::column::{Column, ColumnKind};
-use crate::frame::unify;
+use crate::frame::plain;
 use crate::frame::values::Values;
 use crate::merge::genes::Genes;
 use crate::merge::join::Join;
@@ -59,12 +59,12 @@ fn write(out: &Group, path: &str, given: &Given) {
     match given {
         Numbers(dtype, bytes) => {
             let rows = bytes.len() / dtype.size();
-            let mut writer = unify::array(out, path, rows as u64, dtype).unwrap();
+            let mut writer = plain::array(out, path, rows as u64, dtype).unwrap();
             writer.append(bytes).unwrap();
             writer.finish().unwrap();
         }
         Text(texts) => {
-            let mut writer = unify::array(out, path, texts.len() as u64, &Dtype::String).unwrap();
+            let mut writer = plain::array(out, path, texts.len() as u64, &Dtype::String).unwrap();
             let strings = texts.iter().map(|t| t.as_bytes()).collect();
             writer.append_strings(&strings).unwrap();
             writer.finish().unwrap();

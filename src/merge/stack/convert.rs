@@ -1,4 +1,8 @@
 //! The blocks of one input as blocks of the merged array: columns moved, types widened, dense turned sparse.
+//!
+//! A block is converted in the pool, rows at a time: columns first (a table says where each goes), then the type, by
+//! numpy's rules of promotion, then what an outer join fills. Where none of that changes, rows never come here: see
+//! [`super::pieces`].
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -10,7 +14,7 @@ use crate::rows::awkward;
 use crate::rows::block::Block;
 use crate::rows::csr::CsrBlock;
 use crate::store::Buffer;
-use crate::store::spec::{ByteOrder, Dtype, Kind, Strings, elements};
+use crate::store::spec::{ByteOrder, Dtype, Kind, Strings, items};
 
 /// Turns the blocks of one input into those of the merged array.
 pub struct Converter<'a> {
@@ -52,7 +56,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Elements that each sparse row gets beside its own.
+    /// Non-zeros that each sparse row gets beside its own.
     pub fn added(&self) -> u64 {
         self.filled.len() as u64
     }
@@ -60,12 +64,10 @@ impl<'a> Converter<'a> {
     /// Bytes of a merged row beside those that a sparse one brings along.
     pub fn row_bytes(&self) -> u64 {
         match self.plan {
-            ArrayPlan::Dense { dtype, row, .. } => {
-                elements(row).saturating_mul(dtype.size() as u64)
-            }
+            ArrayPlan::Dense { dtype, row, .. } => items(row).saturating_mul(dtype.size() as u64),
             ArrayPlan::Sparse { spec, .. } => {
-                let element = spec.data.size() + spec.indices.size();
-                8 + self.filled.len() as u64 * element as u64
+                let nonzero = spec.data.size() + spec.indices.size();
+                8 + self.filled.len() as u64 * nonzero as u64
             }
             _ => 0,
         }
@@ -106,7 +108,7 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Whether each sparse row keeps all its elements and gets no others.
+    /// Whether each sparse row keeps all its non-zeros and gets no others.
     pub fn keeps_counts(&self) -> bool {
         let places = match self.map {
             ColumnMap::Identity => true,
@@ -123,6 +125,7 @@ impl<'a> Converter<'a> {
         }
     }
 
+    /// A block of the input as one of the merged array, rows and their order kept.
     pub fn convert(&self, block: Block) -> Result<Block> {
         match (self.plan, block, &self.leaf) {
             (ArrayPlan::Sparse { .. }, Block::Sparse(block), _) => {
@@ -186,7 +189,7 @@ impl<'a> Converter<'a> {
 
     /// Rows of text; each merged column has one of the input.
     fn texts(&self, strings: Strings, from: &[u64], to: &[u64]) -> Block {
-        let (old, width) = (elements(from) as usize, elements(to) as usize);
+        let (old, width) = (items(from) as usize, items(to) as usize);
         if *self.map == ColumnMap::Identity {
             return Block::Text { width, strings };
         }
@@ -201,7 +204,7 @@ impl<'a> Converter<'a> {
     }
 
     fn dense(&self, bytes: Buffer, item: usize, from: &[u64], to: &[u64], fill: &[u8]) -> Block {
-        let (old, new) = (elements(from) as usize * item, elements(to) as usize * item);
+        let (old, new) = (items(from) as usize * item, items(to) as usize * item);
         let ColumnMap::To { places, .. } = self.map else {
             return Block::Fixed { row: new, bytes };
         };

@@ -1,4 +1,8 @@
 //! The value of what no input holds: rows and columns that an outer join adds.
+//!
+//! A type that does not hold the value becomes a wider one, by numpy's promotion. In a sparse matrix 0 takes no place,
+//! and any other value becomes a non-zero of each row that lacks the column: such a matrix may grow to the size of a
+//! dense one.
 
 use anyhow::{Context, Result};
 use rayon::prelude::*;
@@ -60,7 +64,7 @@ pub fn columns(block: &CsrBlock, columns: &[u64], value: &[u8]) -> Result<CsrBlo
         .map(|span| {
             let held = (span[0] as usize..span[1] as usize).map(|i| (old[i], Some(i)));
             let mut row: Vec<_> = held.chain(columns.iter().map(|c| (*c, None))).collect();
-            row.sort_by_key(|element| element.0);
+            row.sort_by_key(|nonzero| nonzero.0);
             row
         })
         .collect();

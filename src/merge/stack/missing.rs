@@ -6,11 +6,11 @@ use super::{ArrayPlan, fill};
 use crate::rows::block::Block;
 use crate::rows::csr::CsrBlock;
 use crate::store::Buffer;
-use crate::store::spec::elements;
+use crate::store::spec::items;
 
 impl ArrayPlan {
-    /// Elements of a sparse row that has no values of its own.
-    pub fn missing_elements(&self) -> u64 {
+    /// Non-zeros of a sparse row that has no values of its own.
+    pub fn missing_nnz(&self) -> u64 {
         match self {
             ArrayPlan::Sparse {
                 spec,
@@ -24,12 +24,10 @@ impl ArrayPlan {
     /// Bytes of a row without values.
     pub fn missing_bytes(&self) -> u64 {
         match self {
-            ArrayPlan::Dense { dtype, row, .. } => {
-                elements(row).saturating_mul(dtype.size() as u64)
-            }
+            ArrayPlan::Dense { dtype, row, .. } => items(row).saturating_mul(dtype.size() as u64),
             ArrayPlan::Sparse { spec, .. } => {
-                let element = spec.data.size() + spec.indices.size();
-                8 + self.missing_elements() * element as u64
+                let nonzero = spec.data.size() + spec.indices.size();
+                8 + self.missing_nnz() * nonzero as u64
             }
             ArrayPlan::Text { .. } | ArrayPlan::Awkward(_) => 0,
         }
@@ -39,14 +37,14 @@ impl ArrayPlan {
     pub fn missing(&self, rows: u64) -> Result<Block> {
         match self {
             ArrayPlan::Dense { dtype, row, fill } => {
-                let items = elements(row);
+                let items = items(row);
                 Ok(Block::Fixed {
                     row: items as usize * dtype.size(),
                     bytes: fill.repeat((items * rows) as usize).into(),
                 })
             }
             ArrayPlan::Sparse { spec, fill, .. } => {
-                let columns: Vec<u64> = (0..self.missing_elements()).collect();
+                let columns: Vec<u64> = (0..self.missing_nnz()).collect();
                 let empty = CsrBlock {
                     ptr: vec![0; rows as usize + 1],
                     indices: Buffer::default().into(),

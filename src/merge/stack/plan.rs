@@ -5,11 +5,11 @@ use anyhow::{Context, Result, bail, ensure};
 use super::fill;
 use crate::dtype::{ints, promote};
 use crate::rows::awkward;
-use crate::rows::leaf::{Leaf, Source};
+use crate::rows::leaf::{Leaf, LeafKind};
+use crate::rows::nnz::Nnz;
 use crate::rows::sparse::{Sparse, SparseFormat, SparseSpec};
-use crate::rows::sparse_writer::Count;
 use crate::rows::stacked::StackedKind;
-use crate::store::spec::{Attrs, Dtype, Kind, elements};
+use crate::store::spec::{Attrs, Dtype, Kind, items};
 
 /// One array of one input, as far as it matters for merging.
 #[derive(Clone, Debug)]
@@ -20,6 +20,7 @@ pub struct Part {
 }
 
 #[derive(Clone, Debug, PartialEq)]
+/// What an array of an input is, as far as merging asks: kind, types, and the sizes of a row.
 pub enum Shape {
     Dense {
         dtype: Dtype,
@@ -41,29 +42,29 @@ pub enum Shape {
 }
 
 impl Shape {
+    /// No value is read. An error for records with text, which are not merged.
     pub fn of_leaf(leaf: &Leaf) -> Result<Shape> {
-        Ok(match &leaf.source {
-            Source::Fixed(a) | Source::Codes(a, _) | Source::SquareFixed(a) => Shape::Dense {
+        Ok(match &leaf.kind {
+            LeafKind::Fixed(a) | LeafKind::Codes(a, _) | LeafKind::SquareFixed(a) => Shape::Dense {
                 dtype: a.spec().dtype.clone(),
                 row: a.spec().shape[1..].to_vec(),
             },
-            Source::Mask(a) => Shape::Dense {
+            LeafKind::Records(_) => {
+                bail!(
+                    "'{0}' holds records with text, which are not merged; leave it out with --drop {0}",
+                    leaf.path
+                )
+            }
+            LeafKind::Mask(a) => Shape::Dense {
                 dtype: Dtype::BOOL,
                 row: a.spec().shape[1..].to_vec(),
             },
-            Source::Text(a) => Shape::Text {
+            LeafKind::Text(a) => Shape::Text {
                 row: a.spec().shape[1..].to_vec(),
             },
-            Source::Field(_, field) if field.dtype.is_string() => Shape::Text {
-                row: field.shape.clone(),
-            },
-            Source::Field(_, field) => Shape::Dense {
-                dtype: field.dtype.clone(),
-                row: field.shape.clone(),
-            },
-            Source::Sparse(s) | Source::SquareSparse(s) => Shape::of_sparse(s),
-            Source::Awkward(a) => Shape::Awkward(a.form()?),
-            Source::Stacked(s) => match &s.kind {
+            LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => Shape::of_sparse(s),
+            LeafKind::Awkward(a) => Shape::Awkward(a.form()?),
+            LeafKind::Stacked(s) => match &s.kind {
                 StackedKind::Dense { dtype, row } => Shape::Dense {
                     dtype: dtype.clone(),
                     row: row.clone(),
@@ -89,10 +90,15 @@ impl Shape {
         }
     }
 
+    /// Whether it is dense and has no columns.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Shape::Dense { .. }) && self.width() == 0
+    }
+
     /// Columns of a matrix; 1 for a list.
     pub fn width(&self) -> u64 {
         match self {
-            Shape::Dense { row, .. } | Shape::Text { row } => elements(row),
+            Shape::Dense { row, .. } | Shape::Text { row } => items(row),
             Shape::Sparse { width, .. } => *width,
             Shape::Awkward(_) => 1,
         }
@@ -110,7 +116,7 @@ pub enum ArrayPlan {
     },
     Sparse {
         spec: Box<SparseSpec>,
-        count: Count,
+        nnz: Nnz,
         /// As in dense arrays; `None` is 0, which takes no place.
         fill: Option<Vec<u8>>,
         /// Each input has columns of its own, after those of the inputs before it.
@@ -166,32 +172,26 @@ impl ArrayPlan {
         }
     }
 
-    /// Bytes of `rows` rows without compression, as far as they are known before they are read.
-    pub fn least_bytes(&self, rows: u64) -> u64 {
+    /// The non-zeros of a sparse matrix, as the shapes of all inputs tell; none of others.
+    pub fn nnz(&self) -> Nnz {
         match self {
-            ArrayPlan::Dense { dtype, row, .. } => {
-                let items = row.iter().fold(rows, |n, &axis| n.saturating_mul(axis));
-                items.saturating_mul(dtype.size() as u64)
-            }
-            ArrayPlan::Sparse { spec, count, .. } => {
-                let element = spec.data.size() + spec.indices.size();
-                let Count::Exactly(count) = count else {
-                    return 0;
-                };
-                count.saturating_mul(element as u64)
-            }
-            ArrayPlan::Text { .. } | ArrayPlan::Awkward(_) => 0,
+            ArrayPlan::Sparse { nnz, .. } => *nnz,
+            _ => Nnz::Exactly(0),
         }
     }
 
-    /// A matrix of cells by cells: those of the inputs on the diagonal, sparse whatever they are.
+    /// A matrix of cells by cells: that of one input as it is, those of several on the diagonal, and sparse.
     pub fn pairwise(parts: &[Part]) -> Result<ArrayPlan> {
+        let shapes: Vec<_> = parts.iter().map(|part| part.shape.as_ref()).collect();
+        if let [Some(dense @ Shape::Dense { .. })] = shapes[..] {
+            return ArrayPlan::dense(&[dense], None, None);
+        }
         let mut spec = ArrayPlan::spec(parts)?;
         let cells = parts.iter().map(|p| p.rows).sum();
         spec.shape = [cells, cells];
         spec.indices = ints::holding(&spec.indices, cells.saturating_sub(1));
         Ok(ArrayPlan::Sparse {
-            count: count(parts),
+            nnz: nnz(parts),
             spec: Box::new(spec),
             fill: None,
             diagonal: true,
@@ -262,29 +262,27 @@ impl ArrayPlan {
         }
         spec.shape[1] = columns;
         spec.indices = ints::holding(&spec.indices, columns.saturating_sub(1));
-        let mut count = match (count(parts), drops) {
-            (Count::Exactly(most), true) => Count::AtMost(most),
-            (count, _) => count,
+        let mut nnz = match (nnz(parts), drops) {
+            (nnz, true) => Nnz::AtMost(nnz.most()),
+            (nnz, false) => nnz,
         };
         let mut fill = None;
         if let Some(value) = missing {
             let (dtype, bytes) = fill::among(&spec.data, value)?;
             (spec.data, fill) = (dtype, Some(bytes));
-            let (Count::Exactly(held) | Count::AtMost(held)) = count;
             let all = spec.shape[0].saturating_mul(columns);
-            count = Count::AtMost(held.saturating_add(all));
+            nnz = Nnz::AtMost(nnz.most().saturating_add(all));
         }
-        let (Count::Exactly(most) | Count::AtMost(most)) = count;
-        spec.indptr = ints::holding(&spec.indptr, most);
+        spec.indptr = ints::holding(&spec.indptr, nnz.most());
         Ok(ArrayPlan::Sparse {
             spec: Box::new(spec),
-            count,
+            nnz,
             fill,
             diagonal: false,
         })
     }
 
-    /// The types that hold the elements of all inputs, for as many rows as these have.
+    /// The types that hold the non-zeros of all inputs, for as many rows as these have.
     fn spec(parts: &[Part]) -> Result<SparseSpec> {
         let (mut data, mut indices, mut indptr) = (vec![], vec![], vec![]);
         let mut data_of_dense = false;
@@ -312,7 +310,6 @@ impl ArrayPlan {
         if (data.kind(), data.size()) == (Some(Kind::Float), 2) && data_of_dense {
             data = Dtype::native(Kind::Float, 4);
         }
-        let (Count::Exactly(most) | Count::AtMost(most)) = count(parts);
         Ok(SparseSpec {
             layout: SparseFormat::Csr,
             shape: [parts.iter().map(|p| p.rows).sum(), 0],
@@ -320,7 +317,7 @@ impl ArrayPlan {
             part_attrs: Default::default(),
             data,
             indices: widest(&indices, 0),
-            indptr: widest(&indptr, most),
+            indptr: widest(&indptr, nnz(parts).most()),
         })
     }
 }
@@ -333,8 +330,8 @@ fn joined_row(row: &[u64], width: Option<u64>) -> Vec<u64> {
     }
 }
 
-/// How many elements the inputs have; those of a dense one are known when they are read.
-fn count(parts: &[Part]) -> Count {
+/// How many non-zeros the inputs have; those of a dense one are known when they are read.
+fn nnz(parts: &[Part]) -> Nnz {
     let mut exact = true;
     let held = parts.iter().map(|part| match &part.shape {
         Some(Shape::Sparse { nnz, .. }) => *nnz,
@@ -346,9 +343,9 @@ fn count(parts: &[Part]) -> Count {
     });
     let held = held.fold(0, u64::saturating_add);
     if exact {
-        Count::Exactly(held)
+        Nnz::Exactly(held)
     } else {
-        Count::AtMost(held)
+        Nnz::AtMost(held)
     }
 }
 
@@ -417,9 +414,14 @@ mod tests {
         };
         let float32 = Dtype::native(Kind::Float, 4);
         assert_eq!(
-            data(ArrayPlan::pairwise(std::slice::from_ref(&float16)).unwrap()),
+            data(ArrayPlan::pairwise(&[float16.clone(), float16.clone()]).unwrap()),
             float32
         );
+        let alone = ArrayPlan::pairwise(std::slice::from_ref(&float16)).unwrap();
+        let ArrayPlan::Dense { dtype, row, .. } = alone else {
+            panic!("it is sparse");
+        };
+        assert_eq!((dtype, row), (Dtype::native(Kind::Float, 2), vec![7]));
         let both = [float16, int8];
         assert_eq!(
             data(ArrayPlan::new(&both, Some(7), false, false, None).unwrap()),
@@ -428,19 +430,19 @@ mod tests {
     }
 
     #[test]
-    fn more_than_two_to_the_31_elements_get_an_int64_indptr() {
+    fn more_than_two_to_the_31_non_zeros_get_an_int64_indptr() {
         let half = 1 << 30;
         for (parts, wide) in [
             ([sparse(1, half), sparse(1, half - 1)], false),
             ([sparse(1, half), sparse(1, half)], true),
         ] {
-            let ArrayPlan::Sparse { spec, count, .. } =
+            let ArrayPlan::Sparse { spec, nnz, .. } =
                 ArrayPlan::new(&parts, None, false, false, None).unwrap()
             else {
                 panic!("not sparse");
             };
             assert_eq!(spec.indptr == Dtype::INT64, wide);
-            assert!(matches!(count, Count::Exactly(n) if (n > i32::MAX as u64) == wide));
+            assert!(matches!(nnz, Nnz::Exactly(n) if (n > i32::MAX as u64) == wide));
             assert_eq!(spec.indices, Dtype::native(Kind::Int, 4));
         }
     }
@@ -477,11 +479,10 @@ mod tests {
         ];
         for (value, most) in [(None, 5), (Some(0.0), 5), (Some(0.5), 5 + 5 * 9)] {
             let plan = ArrayPlan::new(&parts, Some(9), true, false, value).unwrap();
-            let ArrayPlan::Sparse { count, fill, .. } = plan else {
+            let ArrayPlan::Sparse { nnz, fill, .. } = plan else {
                 panic!("not sparse");
             };
-            let (Count::Exactly(n) | Count::AtMost(n)) = count;
-            assert_eq!((n, fill.is_some()), (most, most > 5));
+            assert_eq!((nnz.most(), fill.is_some()), (most, most > 5));
         }
     }
 

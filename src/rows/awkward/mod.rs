@@ -35,9 +35,9 @@ pub struct Awkward {
 enum Form {
     /// Rows of fixed width.
     Plain(FormBuffer),
-    /// `offsets`: row i holds elements offsets[i] to offsets[i + 1] of the content.
+    /// `offsets`: row i holds items offsets[i] to offsets[i + 1] of the content.
     List(FormBuffer, Box<Form>),
-    /// Rows of `size` elements.
+    /// Rows of `size` items.
     Regular(u64, Box<Form>),
     Record(Vec<Form>),
     /// `index`: where row i lies in the content; negative where it is missing.
@@ -91,7 +91,7 @@ impl Awkward {
     pub fn read(&self, ranges: &[Range<u64>]) -> Result<AwkwardBlock> {
         let read = || {
             let block = self.form.read(ranges)?;
-            // Rows are picked by numbers of 32 bits, and each element takes a byte at least.
+            // Rows are picked by numbers of 32 bits, and each item takes a byte at least.
             ensure!(
                 block.bytes() as u64 <= u64::from(u32::MAX),
                 "More than 4 GiB of it at a time; give a smaller --memory-limit"
@@ -122,7 +122,7 @@ pub fn form(attrs: &Attrs) -> Result<Value> {
     }
 }
 
-/// How many elements each row has, as anndata counts them: fields where rows are records. `None` where rows differ,
+/// How many items each row has, as anndata counts them: fields where rows are records. `None` where rows differ,
 /// have none, or lie under a mask, of which anndata does not know.
 pub fn row_length(form: &Value) -> Option<u64> {
     match form["class"].as_str()? {
@@ -362,7 +362,7 @@ impl FormBuffer {
         };
         let spec = array.spec();
         let is_date = kind.starts_with("datetime64") || kind.starts_with("timedelta64");
-        if is_date && matches!(spec.dtype, Dtype::Unsupported(_)) {
+        if is_date && matches!(spec.dtype, Dtype::Unsupported(_) | Dtype::Date(_)) {
             return Err(UnknownForm(kind.into()).into());
         }
         let rows = spec.rows();
@@ -387,7 +387,7 @@ impl FormBuffer {
         ints::read(&self.array.read(ranges)?, &self.array.spec().dtype)
     }
 
-    /// Of an offsets buffer: the lengths of the lists in `ranges`, and where their elements lie.
+    /// Of an offsets buffer: the lengths of the lists in `ranges`, and where their items lie.
     fn lists(&self, ranges: &[Range<u64>]) -> Result<(Vec<u64>, Vec<Range<u64>>)> {
         let with_ends: Vec<_> = ranges.iter().map(|r| r.start..r.end + 1).collect();
         let offsets = self.ints(&with_ends)?;

@@ -2,17 +2,20 @@
 
 use std::ffi::{CStr, CString};
 use std::slice::from_ref;
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use hdf5::globals::H5T_STD_REF_OBJ;
 use hdf5_sys::h5p::H5P_CRT_ORDER_TRACKED;
 use hdf5_sys::h5t::H5T_class_t;
+use tracing::debug;
 
 use super::ffi::{self, Id, Property, Selected};
+use super::format::heap::{Claimed, Heap};
 use super::names::{text, utf8};
 use super::types;
 use super::values::{read_references, texts_of, unpad};
-use crate::store::spec::{Attr, Dtype, Strings, element_count};
+use crate::store::spec::{Attr, Attrs, Dtype, Strings, item_count};
 use crate::store::words;
 
 /// Makes a new object keep attributes that are large apart from its header, which tracking their order asks for.
@@ -32,6 +35,32 @@ pub fn open(object: &Id, name: &str) -> Result<(Id, Id, Option<Vec<u64>>)> {
     types::check_depth(&of)?;
     let extent = ffi::extent(&ffi::space_of(&attr)?)?;
     Ok((attr, of, extent.map(|(shape, _)| shape)))
+}
+
+/// All attributes of an object; `heap` has the text of its file, if it is to be read past the library.
+pub fn all(object: &Id, heap: impl FnOnce() -> Result<Option<Arc<Heap>>>) -> Result<Attrs> {
+    let (mut attrs, names) = (Attrs::default(), names(object)?);
+    if names.is_empty() {
+        return Ok(attrs);
+    }
+    let heap = heap()?;
+    let by_heap = heap.as_ref().map(|heap| {
+        |references: &[u8]| match heap.read(references) {
+            Ok(texts) => Ok(Some(texts)),
+            Err(why) if why.is::<Claimed>() => Err(why),
+            Err(why) => {
+                debug!("Text of attributes through the library: {why:#}");
+                Ok(None)
+            }
+        }
+    });
+    let by_heap = by_heap.as_ref().map(|by_heap| by_heap as ByHeap);
+    for name in names {
+        let value = read(object, &name, by_heap);
+        let value = value.with_context(|| format!("Attribute '{name}'"))?;
+        attrs.set(&name, value);
+    }
+    Ok(attrs)
 }
 
 /// Takes references to text, as they are in the file, to the text; `None` where the library is to do so.
@@ -55,7 +84,7 @@ pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
         let why = "it holds records with text of any length".into();
         return Ok(Attr::Null(Dtype::Unsupported(why)));
     }
-    let count = element_count(&shape)?;
+    let count = item_count(&shape)?;
     if !dtype.is_string() {
         let of = types::in_memory(&of, &dtype)?;
         let bytes = read_bytes(&attr, &of, count, dtype.size())?;
@@ -166,7 +195,7 @@ pub fn lead_away(object: &Id, base: &str) -> Result<bool> {
         if !types::has_references(&of) {
             continue;
         }
-        let count = shape.map_or(Ok(0), |shape| element_count(&shape))?;
+        let count = shape.map_or(Ok(0), |shape| item_count(&shape))?;
         match targets(object, &attr, &of, count) {
             Ok(Some(paths)) if paths.iter().all(inside) => {}
             _ => return Ok(true),
@@ -197,7 +226,7 @@ pub fn write(object: &Id, name: &str, attr: &Attr) -> Result<()> {
             bytes,
         } => {
             ensure!(
-                element_count(shape)? * dtype.size() == bytes.len(),
+                item_count(shape)? * dtype.size() == bytes.len(),
                 "Attribute '{name}' does not fill its shape"
             );
             write_values(object, name, (dtype, Some(shape)), bytes.clone(), &[])

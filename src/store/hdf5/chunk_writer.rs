@@ -1,4 +1,8 @@
 //! Writing chunks: rows are gathered to whole ones, which the pool encodes and the library takes as they are.
+//!
+//! Rows that do not fill a chunk wait in memory: one chunk of a dataset. Chunks are encoded by all threads; the
+//! library, of which one thread at a time can be inside, gets them in their order, and writes them without a look.
+//! Where the order would hold up too many, it is given up (`store/io/order.rs`).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,6 +16,7 @@ use crate::store::io::order::InOrder;
 use crate::store::io::{raw, work};
 use crate::store::spec::ArraySpec;
 
+/// The chunks of one dataset: whole rows, so a chunk is a run of bytes of the stream of rows.
 pub struct ChunkWriter {
     chunk: Vec<u64>,
     filters: Vec<Filter>,
@@ -33,6 +38,7 @@ impl ChunkWriter {
         }
     }
 
+    /// Takes whole rows, in order; writes the chunks that are full then.
     pub fn append(&mut self, id: &Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
         let size = self.chunk_bytes(spec);
         let mut rest = bytes;

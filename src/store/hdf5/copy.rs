@@ -1,4 +1,7 @@
 //! Copying a node as a whole by the library, where that keeps all of it and leads nowhere else.
+//!
+//! The library copies bytes as they are stored (H5Ocopy), sooner than values can be read and written, but follows what
+//! it finds: so everything below the node is looked at first, and what is not plain is copied value by value instead.
 
 use std::collections::HashSet;
 use std::ffi::c_int;
@@ -116,5 +119,5 @@ pub fn copy(node: &Object, to: &Id, new_name: &str) -> Result<()> {
         &list,
         &[Property::CopyFlags(H5O_COPY_EXPAND_REFERENCE_FLAG)],
     )?;
-    ffi::copy_object(from, to, &new_name, &list, &links)
+    ffi::copy_object(from, to, &new_name, &list, links)
 }

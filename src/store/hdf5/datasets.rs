@@ -1,6 +1,7 @@
 //! Datasets: how they are stored, and making them.
 
 use std::ffi::CString;
+use std::sync::OnceLock;
 
 use anyhow::{Result, ensure};
 use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
@@ -9,9 +10,9 @@ use hdf5_sys::h5s::H5S_UNLIMITED;
 use hdf5_sys::h5z::H5Z_FLAG_OPTIONAL;
 
 use super::errors::failure;
-use super::ffi::{self, Id, Property};
+use super::ffi::{self, Id, Mapping, Property};
 use super::{attrs, names, types};
-use crate::store::spec::{ArraySpec, elements};
+use crate::store::spec::{ArraySpec, items};
 
 /// What a chunk of a dataset is in its file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -163,7 +164,7 @@ fn smallest_chunk(dataset: &Id) -> Result<Option<u64>> {
     Ok(least)
 }
 
-/// The value of elements that were never written, `size` bytes.
+/// The fill value: of what was never written, `size` bytes.
 pub fn fill_value(dataset: &Id, size: usize) -> Result<Vec<u8>> {
     let (list, of) = (ffi::creation_list(dataset)?, ffi::type_of(dataset)?);
     let value = if ffi::type_size(&of)? == size {
@@ -175,6 +176,7 @@ pub fn fill_value(dataset: &Id, size: usize) -> Result<Vec<u8>> {
 }
 
 /// How a new dataset is to be stored.
+#[derive(Default)]
 pub struct Creation<'a> {
     /// In one piece, its space taken at once, when there are none.
     pub chunk: Option<&'a [u64]>,
@@ -182,23 +184,65 @@ pub struct Creation<'a> {
     pub filters: &'a [(u32, Vec<u32>)],
     pub growing: bool,
     pub large_attrs: bool,
+    /// Where its values lie, if in other datasets.
+    pub sources: &'a [Mapping],
 }
 
+/// Makes a dataset, and the groups on the way to it. An error where something is at `path`.
 pub fn create(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Result<Id> {
     let (name, of) = (names::text(path)?, types::of_dtype(&spec.dtype)?);
     let space = ffi::create_space((!spec.null).then_some(&spec.shape), how.growing)?;
+    let is_whole = how.chunk.is_none() && how.sources.is_empty();
+    let at_once = is_whole && !types::has_text(&spec.dtype) && !spec.null;
+    let made;
+    let [list, access] = if is_whole && !how.large_attrs {
+        lists_of_whole(at_once)?
+    } else {
+        made = lists(spec.dtype.size(), how, at_once)?;
+        &made
+    };
+    let lists = [names::creation()?, list, access];
+    ffi::create_dataset(parent, &name, (&of, &space), lists)
+}
+
+/// The lists for creation of and access to all datasets in one piece: to make and to close them takes the library a
+/// third of what the dataset takes.
+fn lists_of_whole(at_once: bool) -> Result<&'static [Id; 2]> {
+    static LISTS: [OnceLock<[Id; 2]>; 2] = [const { OnceLock::new() }; 2];
+    const WHOLE: Creation = Creation {
+        chunk: None,
+        filters: &[],
+        growing: false,
+        large_attrs: false,
+        sources: &[],
+    };
+    let kept = &LISTS[usize::from(at_once)];
+    if let Some(lists) = kept.get() {
+        return Ok(lists);
+    }
+    let made = lists(0, &WHOLE, at_once)?;
+    Ok(kept.get_or_init(|| made))
+}
+
+/// The lists for creation of and access to a dataset of values of `size` bytes, whose space is taken `at_once` or when
+/// it is written.
+fn lists(size: usize, how: &Creation, at_once: bool) -> Result<[Id; 2]> {
     let list = ffi::create_list(&H5P_DATASET_CREATE)?;
     let access = ffi::create_list(&H5P_DATASET_ACCESS)?;
     if let Some(chunk) = how.chunk {
         ffi::set(&list, &[Property::ChunkShape(chunk)])?;
         // Chunks are written in order, so that the library need hold only one (text, whose values are 16 bytes).
-        let bytes = elements(chunk) as usize * spec.dtype.size().max(16);
+        let bytes = items(chunk) as usize * size.max(16);
         ffi::set(&access, &[Property::ChunkCache(1, bytes, 1.0)])?;
         for (filter, values) in how.filters {
             let filter = Property::Filter(*filter, H5Z_FLAG_OPTIONAL, values);
             ffi::set(&list, &[filter])?;
         }
-    } else if !types::has_text(&spec.dtype) && !spec.null {
+    }
+    for mapping in how.sources {
+        ffi::add_mapping(&list, mapping)?;
+    }
+    if at_once {
         let at_once = Property::AllocTime(H5D_alloc_time_t::H5D_ALLOC_TIME_EARLY);
         let never = Property::FillTime(H5D_fill_time_t::H5D_FILL_TIME_NEVER);
         ffi::set(&list, &[at_once, never])?;
@@ -207,6 +251,5 @@ pub fn create(parent: &Id, path: &str, spec: &ArraySpec, how: &Creation) -> Resu
     if how.large_attrs {
         ffi::set(&list, &[attrs::large()])?;
     }
-    let lists = [&names::creation()?, &list, &access];
-    ffi::create_dataset(parent, &name, (&of, &space), lists)
+    Ok([list, access])
 }

@@ -1,9 +1,10 @@
 //! What the HDF5 library tells of its errors.
 
 use anyhow::anyhow;
+use tracing::debug;
 
-/// The library's explanation of its last error, innermost frame first; where that is an error of the operating
-/// system, it is the cause.
+/// The last error of the library; where that is one of the operating system, it is the cause, else the innermost of its
+/// frames. All of its explanation, innermost first, is logged.
 pub fn failure() -> anyhow::Error {
     let error = match hdf5::Error::query() {
         Ok(error) | Err(error) => error,
@@ -22,7 +23,15 @@ pub fn failure() -> anyhow::Error {
     told.dedup();
     told.reverse();
     told.truncate(3);
-    anyhow!("HDF5: {}", told.join(": "))
+    debug!("HDF5: {}", told.join(": "));
+    match told.first() {
+        Some(cause) if cause.contains("already open for write") => anyhow!(
+            "HDF5: {cause}: a program writes to the file, or was ended while it did; copy the file and clear the mark in \
+             the copy with h5clear -s"
+        ),
+        Some(cause) => anyhow!("HDF5: {cause}; --debug tells more"),
+        None => anyhow!("HDF5: unknown error"),
+    }
 }
 
 /// The number that the library's file driver puts into its text, among addresses and times.

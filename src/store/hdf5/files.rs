@@ -139,3 +139,60 @@ pub fn superblock(file: &File) -> Result<Option<u64>> {
     }
     Ok(None)
 }
+
+/// Where a file ends too early, in words: by the end-of-file address of its superblock (HDF5 file format, "Disk Format:
+/// Level 0A"), unless it has not even that.
+pub fn cut_off(file: &File) -> Result<Option<String>> {
+    /// The shortest superblock.
+    const LEAST: u64 = 48;
+    let (Some(base), size) = (superblock(file)?, file.metadata()?.len()) else {
+        return Ok(None);
+    };
+    if size < base + LEAST {
+        return Ok(Some(format!("it was cut off at {size} bytes")));
+    }
+    let mut block = [0; 16];
+    raw::exact(file, &mut block, base)?;
+    // Behind the addresses of what the others count from, and of what extends this block.
+    let (first, width) = match block {
+        [.., 0, _, _, _, _, width, _, _] => (24, width),
+        [.., 1, _, _, _, _, width, _, _] => (28, width),
+        [_, _, _, _, _, _, _, _, _, width, ..] => (12, width),
+    };
+    let mut end = [0; 8];
+    let width = usize::from(width).min(end.len());
+    raw::exact(file, &mut end[..width], base + first + 2 * width as u64)?;
+    let whole = u64::from_le_bytes(end);
+    Ok((size < whole).then(|| format!("it was cut off at {size} bytes of {whole}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_cut_off_tells_its_size() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.h5");
+        for oldest in [
+            H5F_libver_t::H5F_LIBVER_EARLIEST,
+            H5F_libver_t::H5F_LIBVER_V110,
+        ] {
+            let list = access(H5F_close_degree_t::H5F_CLOSE_STRONG).unwrap();
+            let newest = H5F_libver_t::H5F_LIBVER_V110;
+            ffi::set(&list, &[Property::Versions(oldest, newest)]).unwrap();
+            let made = ffi::create_file(&text(&path).unwrap(), H5F_ACC_EXCL, &list).unwrap();
+            ffi::close_file(made).unwrap();
+            let file = File::options().read(true).write(true).open(&path).unwrap();
+            let size = file.metadata().unwrap().len();
+            assert_eq!(cut_off(&file).unwrap(), None);
+            file.set_len(size - 1).unwrap();
+            let told = format!("it was cut off at {} bytes of {size}", size - 1);
+            assert_eq!(cut_off(&file).unwrap(), Some(told));
+            file.set_len(9).unwrap();
+            let told = "it was cut off at 9 bytes".to_owned();
+            assert_eq!(cut_off(&file).unwrap(), Some(told));
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+}

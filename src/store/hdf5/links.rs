@@ -43,5 +43,5 @@ pub fn create_group(parent: &Id, path: &str, with_large_attrs: bool) -> Result<I
     if with_large_attrs {
         ffi::set(&list, &[attrs::large()])?;
     }
-    ffi::create_group(parent, &name, &links, &list)
+    ffi::create_group(parent, &name, links, &list)
 }

@@ -1,6 +1,6 @@
 //! HDF5 files: groups through the library, values past it where that is faster.
 //!
-//! The library is called under its lock, inside of which nothing waits for the pool, by `ffi.rs` alone; what its
+//! The library is called under its lock, inside of which nothing waits for the pool, by `ffi/` alone; what its
 //! answers mean stands in a file for each kind of object: files, links, attributes, datasets, types, values. `read.rs`
 //! and `write.rs` move the bytes of large arrays in the pool, past the library.
 
@@ -13,10 +13,12 @@ mod ffi;
 mod files;
 mod format;
 pub mod guard;
+mod linked;
 mod links;
 mod names;
 mod open;
 mod read;
+mod records;
 mod storage;
 mod types;
 mod values;
@@ -24,22 +26,24 @@ mod virtual_dataset;
 mod write;
 
 use std::fs::File;
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Context, Result, bail};
 use tracing::debug;
 
 use self::ffi::Id;
-pub use self::ffi::prepare;
+pub use self::ffi::{is_stdout_closed, prepare};
 use self::files::Raw;
-use self::format::heap::{Claimed, Heap};
+use self::format::heap::Heap;
 use self::guard::{external, watch};
+pub use self::linked::LinkedArray;
 pub use self::read::Array;
+pub use self::records::RecordAppender;
 use self::virtual_dataset::Spread;
 pub use self::write::Appender;
-use super::access::{Access, Bounds, Entered};
-use super::spec::{ArraySpec, Attr, Attrs, Dtype, Field};
+use super::access::{self, Access, Bounds, Entered};
+use super::spec::{ArraySpec, Attr, Attrs};
 use super::{Container, Rows};
 use crate::report::once::warn_once;
 
@@ -67,9 +71,13 @@ struct OpenFile {
     memory: u64,
     entered: Entered,
     /// Handles for reading or writing past the library, by path: links lead into other files.
-    handles: Mutex<Vec<(std::path::PathBuf, Arc<File>)>>,
+    handles: Mutex<Vec<(PathBuf, Arc<File>)>>,
+    /// The text of the file of each handle that is read, if it is read past the library.
+    heaps: Mutex<Vec<(Arc<File>, Arc<Heap>)>>,
     /// The name of a file that is only read; none of one that is written.
     source: Option<String>,
+    /// The folder where the file will be, if that is not where it is written.
+    home: OnceLock<PathBuf>,
 }
 
 pub enum Node {
@@ -91,15 +99,12 @@ pub fn is_large(attr: &Attr) -> bool {
 
 /// Whether a file has the signature of HDF5, whatever its name.
 pub fn is_file(path: &Path) -> bool {
-    let found = File::open(path).map_err(Into::into);
+    let found = access::opened(path).map_err(Into::into);
     matches!(found.and_then(|file| files::superblock(&file)), Ok(Some(_)))
 }
 
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
-    let file = File::open(path)?;
-    if files::superblock(&file)?.is_none() {
-        bail!("It is neither an HDF5 file nor a Zarr folder, or it is truncated");
-    }
+    access::refuse_pipe(path)?;
     let bounds = if access.follow_external {
         Bounds::Anywhere
     } else {
@@ -109,7 +114,17 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let source = path.to_string_lossy().into_owned();
     watch::at(&source, "");
     watch::limit(access.memory);
-    Group::root(files::open(path)?, Container::H5AD, limits, Some(source))
+    let file = files::open(path).or_else(|e| {
+        let file = access::opened(path)?;
+        match (files::superblock(&file)?, files::cut_off(&file)) {
+            (None, _) => bail!("It is neither an HDF5 file nor a Zarr folder, or it is truncated"),
+            (Some(_), Ok(Some(told))) => {
+                bail!("It is not a whole HDF5 file: {told}; copy or download it again")
+            }
+            (Some(_), _) => Err(e),
+        }
+    })?;
+    Group::root(file, Container::H5AD, limits, Some(source))
 }
 
 /// For files of this program's own.
@@ -144,7 +159,9 @@ impl Group {
             memory,
             entered: Entered::default(),
             handles: Mutex::default(),
+            heaps: Mutex::default(),
             source,
+            home: OnceLock::new(),
         });
         let (path, chunk) = (String::new(), write::CHUNK);
         Ok(Group {
@@ -253,6 +270,24 @@ impl Group {
         set().with_context(|| format!("Write '{}'", join(&self.path, path)))
     }
 
+    /// Says in which folder the file will be.
+    pub fn set_home(&self, folder: &Path) {
+        self.file.home.get_or_init(|| folder.to_owned());
+    }
+
+    fn home(&self) -> Result<PathBuf> {
+        if let Some(home) = self.file.home.get() {
+            return Ok(home.clone());
+        }
+        let own = files::name(&self.id)?;
+        Ok(own.parent().map(Path::to_owned).unwrap_or_default())
+    }
+
+    /// Creates a virtual dataset, to which rows of other files are appended.
+    pub fn create_linked(&self, path: &str, spec: &ArraySpec, attrs: &Attrs) -> LinkedArray {
+        LinkedArray::new(self, path, spec, attrs)
+    }
+
     pub fn create_array(
         &self,
         path: &str,
@@ -264,7 +299,7 @@ impl Group {
             .with_context(|| format!("Create '{}'", join(&self.path, path)))
     }
 
-    /// Creates an array of records whose text of a fixed width becomes text of any length.
+    /// Writes an array of records whose text of a fixed width becomes text of any length.
     pub fn write_records(
         &self,
         path: &str,
@@ -272,21 +307,20 @@ impl Group {
         records: &[u8],
         attrs: &Attrs,
     ) -> Result<()> {
-        let write = || {
-            let mut out = spec.clone();
-            out.dtype = with_any_text(&spec.dtype)?;
-            let how = datasets::Creation {
-                chunk: None,
-                filters: &[],
-                growing: false,
-                large_attrs: has_large(attrs),
-            };
-            let id = datasets::create(&self.id, path, &out, &how)?;
-            write_attrs(&id, attrs)?;
-            values::write_records(&id, &out.dtype, &spec.dtype, records)?;
-            id.close()
-        };
-        write().with_context(|| format!("Write '{}'", join(&self.path, path)))
+        let mut to = self.create_records(path, spec, attrs)?;
+        to.append(records)?;
+        to.finish()
+    }
+
+    /// Creates an array of such records, which are appended.
+    pub fn create_records(
+        &self,
+        path: &str,
+        spec: &ArraySpec,
+        attrs: &Attrs,
+    ) -> Result<RecordAppender> {
+        RecordAppender::create(&self.id, path, spec, attrs)
+            .with_context(|| format!("Write '{}'", join(&self.path, path)))
     }
 
     /// False where the library cannot, or would be led elsewhere: links that are not hard, values in other files,
@@ -298,7 +332,7 @@ impl Group {
         let open = || -> Result<_> {
             let node = open::open(&self.id, name, bounds)?;
             let (open::Object::Group(id) | open::Object::Dataset(id)) = &node;
-            let plain = copy::is_plain(&node, bounds, self.file.heap(id)?.as_ref())?;
+            let plain = copy::is_plain(&node, bounds, self.file.heap(id)?.as_deref())?;
             Ok(plain.then_some(node))
         };
         let context = || format!("Copy '{whole}'");
@@ -357,11 +391,18 @@ impl OpenFile {
     }
 
     /// The text in the file that holds `object`; `None` where addresses do not take 8 bytes, and where it is written.
-    fn heap(&self, object: &Id) -> Result<Option<Heap>> {
+    fn heap(&self, object: &Id) -> Result<Option<Arc<Heap>>> {
         if self.source.is_none() {
             return Ok(None);
         }
-        Raw::new(self.handle(object)?)?.heap()
+        let file = self.handle(object)?;
+        let mut heaps = self.heaps.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((_, heap)) = heaps.iter().find(|(of, _)| Arc::ptr_eq(of, &file)) {
+            return Ok(Some(heap.clone()));
+        }
+        let heap = Raw::new(file.clone())?.heap()?.map(Arc::new);
+        heaps.extend(heap.clone().map(|heap| (file, heap)));
+        Ok(heap)
     }
 
     /// A handle of this program's own on the file that holds `object`.
@@ -382,34 +423,6 @@ impl OpenFile {
     }
 }
 
-/// A record type as it is in memory, with a pointer for each text.
-fn with_any_text(dtype: &Dtype) -> Result<Dtype> {
-    let Dtype::Record { fields, .. } = dtype else {
-        bail!("{dtype} is no record");
-    };
-    let mut size = 0;
-    let fields = fields
-        .iter()
-        .map(|field| {
-            let text = matches!(field.dtype, Dtype::FixedString { .. }) && field.shape.is_empty();
-            let mut out = Field {
-                offset: size,
-                ..field.clone()
-            };
-            size += if text {
-                size_of::<usize>()
-            } else {
-                field.bytes()
-            };
-            if text {
-                out.dtype = Dtype::String;
-            }
-            out
-        })
-        .collect();
-    Ok(Dtype::Record { size, fields })
-}
-
 fn join(group: &str, name: &str) -> String {
     match group {
         "" => name.to_string(),
@@ -418,28 +431,7 @@ fn join(group: &str, name: &str) -> String {
 }
 
 fn attrs(id: &Id, file: &OpenFile) -> Result<Attrs> {
-    let (mut attrs, names) = (Attrs::default(), attrs::names(id)?);
-    if names.is_empty() {
-        return Ok(attrs);
-    }
-    let heap = file.heap(id)?;
-    let by_heap = heap.as_ref().map(|heap| {
-        |references: &[u8]| match heap.read(references) {
-            Ok(texts) => Ok(Some(texts)),
-            Err(why) if why.is::<Claimed>() => Err(why),
-            Err(why) => {
-                debug!("Text of attributes through the library: {why:#}");
-                Ok(None)
-            }
-        }
-    });
-    let by_heap = by_heap.as_ref().map(|by_heap| by_heap as attrs::ByHeap);
-    for name in names {
-        let value = attrs::read(id, &name, by_heap);
-        let value = value.with_context(|| format!("Attribute '{name}'"))?;
-        attrs.set(&name, value);
-    }
-    Ok(attrs)
+    attrs::all(id, || file.heap(id))
 }
 
 fn write_attrs(id: &Id, attrs: &Attrs) -> Result<()> {

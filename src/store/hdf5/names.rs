@@ -1,6 +1,7 @@
 //! Names of links and attributes, as C strings and back.
 
 use std::ffi::CString;
+use std::sync::OnceLock;
 
 use anyhow::{Result, anyhow};
 use hdf5::globals::H5P_LINK_CREATE;
@@ -26,10 +27,14 @@ pub fn utf8(names: impl IntoIterator<Item = Vec<u8>>) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// A link creation list that makes the groups on the way, names in UTF-8.
-pub fn creation() -> Result<Id> {
+/// The link creation list of all links: it makes the groups on the way, names in UTF-8.
+pub fn creation() -> Result<&'static Id> {
+    static LIST: OnceLock<Id> = OnceLock::new();
+    if let Some(list) = LIST.get() {
+        return Ok(list);
+    }
     let list = ffi::create_list(&H5P_LINK_CREATE)?;
     let utf8 = Property::NameCharset(H5T_cset_t::H5T_CSET_UTF8);
     ffi::set(&list, &[Property::IntermediateGroups(true), utf8])?;
-    Ok(list)
+    Ok(LIST.get_or_init(|| list))
 }

@@ -15,7 +15,7 @@ use super::ffi::{self, Id, Info, MayOpen};
 use super::files::{self, Raw};
 use super::format::headers::Claims;
 use super::guard::claims;
-use super::guard::external::{self, Elsewhere, Source};
+use super::guard::external::{self, Elsewhere, VirtualSource};
 use super::names::text;
 use super::{datasets, types};
 use crate::limits;
@@ -59,7 +59,7 @@ pub fn exists(group: &Id, path: &str, bounds: &Bounds) -> Result<bool> {
 }
 
 /// Opens the source of a virtual dataset in the file `from`, which may be virtual itself or lie behind an external link.
-pub fn open_source(source: &Source, from: &Path, bounds: &Bounds) -> Result<Id> {
+pub fn open_source(source: &VirtualSource, from: &Path, bounds: &Bounds) -> Result<Id> {
     let found = source.find(from, bounds)?;
     let file = files::open(&found.context("Its file is not there")?)?;
     dataset_of(open(&file, &source.path_from_root()?, bounds)?)
@@ -185,7 +185,7 @@ fn check_elsewhere(dataset: &Id, bounds: &Bounds, nesting: &mut Nesting) -> Resu
 
 /// Checks a source of a virtual dataset in the file `from`, or all there are of a series.
 fn check_sources(
-    source: &Source,
+    source: &VirtualSource,
     from: &Path,
     bounds: &Bounds,
     nesting: &mut Nesting,
@@ -210,7 +210,7 @@ fn check_sources(
 
 /// Checks a dataset, which may be virtual itself or lie behind an external link; false where there is none.
 fn check_source(
-    source: &Source,
+    source: &VirtualSource,
     from: &Path,
     bounds: &Bounds,
     nesting: &mut Nesting,

@@ -16,7 +16,7 @@ use tracing::debug;
 use super::datasets;
 use super::ffi::{self, Dataset};
 use super::format::heap::{self, Heap};
-use super::guard::claims;
+use super::guard::{claims, external};
 use super::storage::{Storage, VIRTUAL};
 use super::{Id, OpenFile, links, values, virtual_dataset};
 use crate::limits;
@@ -31,7 +31,7 @@ pub struct Array {
     file: Arc<OpenFile>,
     storage: OnceLock<Storage>,
     /// Where its text lies, if it is text of any length.
-    heap: OnceLock<Heap>,
+    heap: OnceLock<Arc<Heap>>,
     /// Set once its text was seen to claim no more than the file holds.
     claims: OnceLock<()>,
 }
@@ -55,6 +55,10 @@ impl Array {
 
     pub fn path(&self) -> String {
         links::path_of(&self.id)
+    }
+
+    pub(super) fn id(&self) -> &Id {
+        &self.id
     }
 
     pub fn spec(&self) -> &ArraySpec {
@@ -116,6 +120,9 @@ impl Array {
                     ..
                 }
             ),
+            files: is_virtual
+                .then(|| external::source_files(&self.id))
+                .transpose()?,
             bytes: (!is_virtual).then(|| ffi::stored_bytes(&self.id)),
         })
     }

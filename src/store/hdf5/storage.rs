@@ -1,4 +1,8 @@
 //! How the values of a dataset are reached: past the library where its storage allows, else through it.
+//!
+//! It is decided once for a dataset, when it is first asked: chunks whose filters are known are decoded here, one piece
+//! or chunks without filters are read by position, and all else goes through the library, one thread at a time. The
+//! list of chunks takes 32 bytes for each.
 
 use std::fs::File;
 use std::ops::Range;
@@ -31,6 +35,7 @@ pub enum Storage {
     Library(String),
 }
 
+/// The chunks of a dataset, found by their numbers, and what the last read has kept.
 pub struct ChunkReader {
     pub grid: Grid,
     filters: Vec<Filter>,
@@ -41,6 +46,7 @@ pub struct ChunkReader {
 }
 
 impl Storage {
+    /// Looks at how a dataset is stored. An error where its filters are not safe.
     pub fn find(id: &Id, spec: &ArraySpec, file: &OpenFile) -> Result<Storage> {
         let (layout, filters) = datasets::storage(id)?;
         datasets::check_filters(id, &layout, &filters)?;
@@ -119,7 +125,7 @@ impl Storage {
     }
 }
 
-/// Bytes of an element as it is stored.
+/// Bytes of a value as it is stored.
 fn item(spec: &ArraySpec) -> usize {
     match &spec.dtype {
         Dtype::String => heap::REFERENCE,

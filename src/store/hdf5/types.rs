@@ -1,4 +1,7 @@
 //! What the types of the library are to this program, and the other way round.
+//!
+//! A type that has no [`Dtype`] becomes one that says why it is unsupported: its array can be copied by the library,
+//! but not read. Types within types are followed to a depth that is bounded (`limits.rs`).
 
 use std::sync::{Mutex, PoisonError};
 
@@ -196,6 +199,7 @@ pub fn of_dtype(dtype: &Dtype) -> Result<Id> {
                 _ => Ok(of),
             }
         }
+        Dtype::Date(_) => bail!("HDF5 has no type {dtype}"),
         Dtype::Utf32 { .. } => bail!("HDF5 has no text of type {dtype}"),
         Dtype::Unsupported(why) => bail!("A type that cannot be written: {why}"),
     }
@@ -330,4 +334,32 @@ pub fn of_member(compound: &Id, field: &Field) -> Result<Id> {
     let alone = ffi::create_type(H5T_class_t::H5T_COMPOUND, ffi::type_size(&member)?)?;
     ffi::insert_member(&alone, &name, 0, &member)?;
     Ok(alone)
+}
+
+/// A record type as it is in memory, with a pointer for each text.
+pub fn with_any_text(dtype: &Dtype) -> Result<Dtype> {
+    let Dtype::Record { fields, .. } = dtype else {
+        bail!("{dtype} is no record");
+    };
+    let mut size = 0;
+    let fields = fields
+        .iter()
+        .map(|field| {
+            let text = matches!(field.dtype, Dtype::FixedString { .. }) && field.shape.is_empty();
+            let mut out = Field {
+                offset: size,
+                ..field.clone()
+            };
+            size += if text {
+                size_of::<usize>()
+            } else {
+                field.bytes()
+            };
+            if text {
+                out.dtype = Dtype::String;
+            }
+            out
+        })
+        .collect();
+    Ok(Dtype::Record { size, fields })
 }

@@ -10,7 +10,7 @@ use hdf5::globals::{H5P_DATASET_ACCESS, H5P_DATASET_CREATE};
 use super::ffi::{self, Dataset, Id, Selected};
 use super::format::heap;
 use super::{names, types};
-use crate::store::spec::{ArraySpec, Dtype, Field, Strings, elements};
+use crate::store::spec::{ArraySpec, Dtype, Field, Strings, items};
 
 /// Bytes of text of any length in memory: it is a pointer.
 const POINTER: usize = size_of::<*const c_char>();
@@ -85,9 +85,14 @@ pub fn read_references(texts: Selected, count: usize) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes all records of a dataset whose text is of variable length, from `records` with text of a fixed width. The
+/// Writes rows of a dataset of records whose text is of variable length, from `records` with text of a fixed width. The
 /// fields of both are the same but for that.
-pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> Result<()> {
+pub fn write_records(
+    dataset: &Id,
+    to: &Dtype,
+    from: &Dtype,
+    (records, rows): (&[u8], &Range<u64>),
+) -> Result<()> {
     let (
         Dtype::Record {
             size: new,
@@ -115,9 +120,8 @@ pub fn write_records(dataset: &Id, to: &Dtype, from: &Dtype, records: &[u8]) -> 
         }
     }
     let texts: Vec<&CStr> = texts.iter().map(CString::as_c_str).collect();
-    let rows = 0..count as u64;
-    let all = Selected::Rows(dataset.into(), from_ref(&rows));
-    all.write(&types::of_dtype(to)?, buffer, &texts)
+    let place = Selected::Rows(dataset.into(), from_ref(rows));
+    place.write(&types::of_dtype(to)?, buffer, &texts)
 }
 
 /// Copies records that hold text to a new dataset, all its values in one piece.
@@ -127,7 +131,7 @@ pub fn copy_records(from: Dataset, to: &Id, new_name: &str, spec: &ArraySpec) ->
     let of = types::in_charsets_of(&ffi::type_of(from.id)?, &spec.dtype)?;
     let space = ffi::create_space(Some(&spec.shape), false)?;
     let lists = [
-        &names::creation()?,
+        names::creation()?,
         &ffi::create_list(&H5P_DATASET_CREATE)?,
         &ffi::create_list(&H5P_DATASET_ACCESS)?,
     ];
@@ -163,7 +167,7 @@ pub fn write_strings(dataset: &Id, shape: &[u64], start: u64, strings: &Strings)
         texts.push(text);
         rest = &rest[text.count_bytes() + 1..];
     }
-    let row_items = elements(shape.get(1..).unwrap_or_default()).max(1);
+    let row_items = items(shape.get(1..).unwrap_or_default()).max(1);
     let rows = start..start + texts.len() as u64 / row_items;
     let rows = Selected::Rows(dataset.into(), from_ref(&rows));
     rows.write(&ffi::type_of(dataset)?, texts_of(&texts), &texts)
@@ -192,12 +196,7 @@ mod tests {
             shape: vec![3],
             dtype,
         };
-        let how = Creation {
-            chunk: None,
-            filters: &[],
-            growing: false,
-            large_attrs: false,
-        };
+        let how = Creation::default();
         let dataset = datasets::create(&file, "a", &spec, &how).unwrap();
         check(&dataset, &ffi::type_of(&dataset).unwrap());
     }

@@ -13,7 +13,7 @@ use hdf5_sys::h5s::H5S_UNLIMITED;
 
 use super::ffi::{self, Hyperslab, Id, Mapping, ReadPart, Sources};
 use super::files;
-use super::guard::external::Source;
+use super::guard::external::VirtualSource;
 use super::open::open_source;
 use crate::limits;
 use crate::store::access::Bounds;
@@ -32,7 +32,7 @@ pub struct Spread {
 }
 
 /// The file that names a source, and its names there.
-type Key = (PathBuf, Source);
+type Key = (PathBuf, VirtualSource);
 
 /// A dataset, and from where its values are if it is virtual, as soon as that is known.
 struct SourceDataset {
@@ -49,7 +49,7 @@ struct Mappings {
 
 /// A part of a virtual dataset: the places of its values there, and in its source.
 struct SourcePart {
-    source: Source,
+    source: VirtualSource,
     onto: Id,
     of: Id,
     /// The first and the last place there.
@@ -125,7 +125,7 @@ impl Spread {
         memory.map_or(Ok(()), |memory| read(&dataset.id, &memory, &rest))
     }
 
-    fn open(&self, from: &Path, source: &Source) -> Result<Arc<SourceDataset>> {
+    fn open(&self, from: &Path, source: &VirtualSource) -> Result<Arc<SourceDataset>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |((file, it), _): &(Key, _)| file == from && it == source;
         let (key, opened) = match open.iter().position(is_it) {
@@ -171,7 +171,7 @@ impl Spread {
         pieces: &mut Vec<SourcePart>,
     ) -> Result<()> {
         let Mapping { onto, of, .. } = mapping;
-        let source = Source::new(mapping.file, mapping.path);
+        let source = VirtualSource::new(mapping.file, mapping.path);
         let mut add = |source, onto: Id, of| -> Result<()> {
             if ffi::selected(&onto)? > 0 {
                 let bounds = ffi::bounds(&onto)?;

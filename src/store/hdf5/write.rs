@@ -15,34 +15,39 @@ use crate::codec::Filter;
 use crate::codec::compression::Compression;
 use crate::store::Rows;
 use crate::store::io::raw;
-use crate::store::spec::{ArraySpec, Attrs, Dtype, Kind, Strings, elements};
+use crate::store::spec::{ArraySpec, Attrs, Dtype, Kind, Strings, items};
 
 /// Raw bytes of a chunk: small enough for the chunk cache that readers have by default (1 MiB), large enough that a
 /// chunk's own cost does not count.
 pub(super) const CHUNK: u64 = 256 << 10;
 
+/// A dataset that takes rows, of which all that were announced must come.
 pub struct Appender {
     id: Id,
     path: String,
     spec: ArraySpec,
     target: Target,
+    /// Whether it takes more rows than it was made with.
+    growing: bool,
     /// Rows appended so far.
     rows: u64,
 }
 
+/// Where rows go.
 enum Target {
+    /// To this address of the file, past the library.
     Contiguous {
         at: u64,
         file: Arc<File>,
     },
     Chunked(ChunkWriter),
     /// Text, and what has no rows.
-    Library {
-        growing: bool,
-    },
+    Library,
 }
 
 impl Appender {
+    /// Creates the dataset: its chunks, filters and place are settled by the container of the file, its type and
+    /// `rows`.
     pub(super) fn create(
         group: &Group,
         path: &str,
@@ -57,7 +62,7 @@ impl Appender {
         }
         let filters = filters(group.file.container.compression(), &spec.dtype);
         let chunk = chunk_shape(&spec, growing, !filters.is_empty(), group);
-        let raw_bytes = elements(chunk.as_deref().unwrap_or_default()) * spec.dtype.size() as u64;
+        let raw_bytes = items(chunk.as_deref().unwrap_or_default()) * spec.dtype.size() as u64;
         let encoded = filters
             .iter()
             .map(|f| f.to_hdf5(raw_bytes as usize))
@@ -67,6 +72,7 @@ impl Appender {
             filters: &encoded,
             growing,
             large_attrs: super::has_large(attrs),
+            ..Default::default()
         };
         let id = datasets::create(&group.id, path, &spec, &how)?;
         super::write_attrs(&id, attrs)?;
@@ -79,7 +85,7 @@ impl Appender {
                     at,
                     file: group.file.handle(&id)?,
                 },
-                _ => Target::Library { growing },
+                _ => Target::Library,
             },
         };
         Ok(Appender {
@@ -87,10 +93,12 @@ impl Appender {
             id,
             spec,
             target,
+            growing,
             rows: 0,
         })
     }
 
+    /// Appends whole rows of a fixed width, as they are stored. An error where more come than were announced.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let context = || format!("Write '{}'", self.path);
         let row = self.spec.row_bytes();
@@ -114,7 +122,7 @@ impl Appender {
                     .append(&self.id, &mut self.spec, bytes)
                     .with_context(context)?;
             }
-            Target::Library { .. } => {
+            Target::Library => {
                 ensure!(self.spec.dtype != Dtype::String, "'{}' is text", self.path);
                 anyhow::bail!("Write '{}': it has no room for values", self.path);
             }
@@ -219,7 +227,7 @@ impl Appender {
                 };
                 chunked.append_parts(&ids, &mut self.spec, count, write)?
             }
-            Target::Library { .. } => false,
+            Target::Library => false,
         };
         if given {
             self.rows += count;
@@ -239,13 +247,8 @@ impl Appender {
 
     /// An error when more rows come than were announced.
     fn room(&self, count: u64) -> Result<()> {
-        let growing = match &self.target {
-            Target::Chunked(c) => c.growing,
-            Target::Library { growing } => *growing,
-            Target::Contiguous { .. } => false,
-        };
         ensure!(
-            growing || self.rows + count <= self.spec.rows(),
+            self.growing || self.rows + count <= self.spec.rows(),
             "Write '{}': more than the {} rows that were announced",
             self.path,
             self.spec.rows()
@@ -253,6 +256,7 @@ impl Appender {
         Ok(())
     }
 
+    /// Appends rows of text through the library.
     pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
         ensure!(
             self.spec.dtype == Dtype::String,
@@ -269,7 +273,7 @@ impl Appender {
         );
         let count = strings.len() as u64 / width;
         self.room(count)?;
-        if let Target::Library { growing: true } = self.target {
+        if self.growing {
             self.spec.shape[0] = self.rows + count;
             ffi::set_extent(&self.id, &self.spec.shape)?;
         }
@@ -279,6 +283,7 @@ impl Appender {
         Ok(())
     }
 
+    /// Writes the last chunk and closes the dataset; returns its rows. An error where some are missing.
     pub fn finish(mut self) -> Result<u64> {
         if let Target::Chunked(chunked) = &mut self.target {
             chunked

@@ -1,9 +1,15 @@
 //! Appending rows to an array of either format, in parts and from many threads where that is possible.
+//!
+//! From the slowest to the fastest: bytes in memory; parts of the rows as threads read them, each put to its place
+//! (`append_parts` of the formats); rows that the kernel copies from file to file. The caller asks for rows, and which
+//! way they go is decided here: past memory only where nothing is to be checked, mapped or noted for `--verify`. An
+//! appender is used by one thread, which waits until all its tasks are done, so that rows of one call lie before those
+//! of the next.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::ahead::read_ahead;
 use super::lanes::{in_lanes, lanes_of};
@@ -27,10 +33,26 @@ pub struct Noted {
     sum: Sum,
 }
 
+/// What one of several processes writes of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Portion {
+    /// The files of one part of so many, counted from 0.
+    Part(u64, u64),
+    Nothing,
+    /// What describes it alone.
+    Metadata,
+}
+
+/// The format, or a virtual dataset, which takes places in other files for rows.
 pub enum AppenderOf {
     Hdf5(Box<hdf5::Appender>),
     Zarr(Box<zarr::Appender>),
+    Linked(Box<hdf5::LinkedArray>),
 }
+
+/// Why values do not go into a virtual dataset.
+const CHANGED: &str = "No virtual dataset can refer to its values: an input is no .h5ad, lacks it, or has other genes, types \
+                       or kind of matrix (dense, CSR, CSC); merge without --virtual";
 
 impl Noted {
     pub fn new(ledger: &Ledger, path: String, spec: &ArraySpec) -> Noted {
@@ -68,6 +90,7 @@ impl Appender {
         match &self.of {
             AppenderOf::Hdf5(a) => a.spec(),
             AppenderOf::Zarr(a) => a.spec(),
+            AppenderOf::Linked(a) => a.spec(),
         }
     }
 
@@ -80,6 +103,8 @@ impl Appender {
         match &mut self.of {
             AppenderOf::Hdf5(a) => a.append(bytes),
             AppenderOf::Zarr(a) => a.append(bytes),
+            AppenderOf::Linked(_) if bytes.is_empty() => Ok(()),
+            AppenderOf::Linked(_) => bail!(CHANGED),
         }
     }
 
@@ -97,6 +122,7 @@ impl Appender {
         match &self.of {
             AppenderOf::Hdf5(a) => a.is_placed(),
             AppenderOf::Zarr(_) => true,
+            AppenderOf::Linked(_) => false,
         }
     }
 
@@ -148,7 +174,8 @@ impl Appender {
         })
     }
 
-    /// Appends rows of an array of the same type, past memory where both lie in one piece and nothing is to be seen.
+    /// Appends rows of an array of the same type, past memory where both lie in one piece and nothing is to be seen. Of
+    /// what stays where it is, nothing is read.
     pub fn append_from(
         &mut self,
         from: &Array,
@@ -156,6 +183,12 @@ impl Appender {
         check: Option<Check>,
     ) -> Result<()> {
         check_within(&rows, from)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        if let AppenderOf::Linked(to) = &mut self.of {
+            return to.link(from.in_hdf5().context(CHANGED)?, rows);
+        }
         let unseen = check.is_none() && self.noted.is_none();
         if unseen && self.append_stored(from, &rows)? {
             return Ok(());
@@ -196,8 +229,8 @@ impl Appender {
             .try_for_each(|mut to| append_mapped(&mut to, from, &rows, map))
     }
 
-    /// Appends rows that lie in their file as they are to be stored; false where they do not, or in many pieces, or the
-    /// kernel cannot copy them.
+    /// Appends rows that lie in their file as they are to be stored; false where they do not, or in many pieces, or are
+    /// so few that they are read and written sooner, or the kernel cannot copy them.
     fn append_stored(&mut self, from: &Array, rows: &Range<u64>) -> Result<bool> {
         /// Bytes that a piece has in the mean, where each is copied by itself.
         const LEAST: u64 = 1 << 20;
@@ -206,7 +239,8 @@ impl Appender {
         };
         let pieces: Vec<_> = extents.pieces(rows.clone()).collect();
         let bytes = (rows.end - rows.start).saturating_mul(from.spec().row_bytes());
-        if !to.takes(from.spec()) || pieces.len() as u64 > (bytes / LEAST).max(1) {
+        let few = bytes < raw::TASK as u64;
+        if few || !to.takes(from.spec()) || pieces.len() as u64 > (bytes / LEAST).max(1) {
             return Ok(false);
         }
         let pieces = pieces.into_iter();
@@ -214,7 +248,7 @@ impl Appender {
         to.append_pieces(pieces)
     }
 
-    /// Appends elements of text.
+    /// Appends texts.
     pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
         if let Some(noted) = &mut self.noted {
             noted.sum.add_texts(strings);
@@ -223,6 +257,39 @@ impl Appender {
         match &mut self.of {
             AppenderOf::Hdf5(a) => a.append_strings(strings),
             AppenderOf::Zarr(a) => a.append_strings(strings),
+            AppenderOf::Linked(_) => bail!(CHANGED),
+        }
+    }
+
+    /// From now on writes those rows alone that come into the files of this process, as `portion` says. Returns them, or as
+    /// many as come into none.
+    ///
+    /// # Errors
+    /// An array that is one file with others, as in HDF5.
+    pub fn own(&mut self, portion: Portion) -> Result<Range<u64>> {
+        let AppenderOf::Zarr(array) = &mut self.of else {
+            bail!("Only arrays of Zarr are written in parts");
+        };
+        Ok(match portion {
+            Portion::Part(part, of) => array.own_part(part, of),
+            Portion::Nothing => {
+                array.own_nothing(false);
+                0..0
+            }
+            Portion::Metadata => {
+                array.own_nothing(true);
+                0..0
+            }
+        })
+    }
+
+    /// Passes over rows that other processes write.
+    pub fn skip(&mut self, rows: u64) -> Result<()> {
+        match &mut self.of {
+            AppenderOf::Zarr(array) => array.skip(rows),
+            AppenderOf::Hdf5(_) | AppenderOf::Linked(_) => {
+                bail!("Only arrays of Zarr are written in parts")
+            }
         }
     }
 
@@ -231,6 +298,7 @@ impl Appender {
         let rows = match self.of {
             AppenderOf::Hdf5(a) => a.finish()?,
             AppenderOf::Zarr(a) => a.finish()?,
+            AppenderOf::Linked(a) => a.finish()?,
         };
         if let Some(noted) = self.noted {
             let Noted {
@@ -285,17 +353,18 @@ fn append_parts(
         AppenderOf::Hdf5(first) => {
             let others = others.iter_mut().filter_map(|other| match &mut other.of {
                 AppenderOf::Hdf5(other) => Some(&mut **other),
-                AppenderOf::Zarr(_) => None,
+                _ => None,
             });
             first.append_parts(&mut others.collect::<Vec<_>>(), count, give)
         }
         AppenderOf::Zarr(first) => {
             let others = others.iter_mut().filter_map(|other| match &mut other.of {
                 AppenderOf::Zarr(other) => Some(&mut **other),
-                AppenderOf::Hdf5(_) => None,
+                _ => None,
             });
             first.append_parts(&mut others.collect::<Vec<_>>(), count, give)
         }
+        AppenderOf::Linked(_) => Ok(false),
     }?;
     if done && noted {
         let sum = parts.whole();

@@ -1,4 +1,9 @@
 //! Chunks put together from parts of a stream of bytes, which come in any order and from many threads.
+//!
+//! A chunk begins when its first part comes, so as many are in memory as threads are at work on, and no two threads
+//! wait for each other but to copy into the same chunk. Locks: the list of open chunks, for a look; then the chunk,
+//! while a part is copied, and while it is written, when nobody else has a part of it. A part that is a whole chunk
+//! goes by both.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};

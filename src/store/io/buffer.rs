@@ -37,6 +37,27 @@ impl Buffer {
         Ok(Buffer { memory, len })
     }
 
+    /// No bytes, with memory for so many; an error as of [`Buffer::zeros`].
+    pub fn with_room(len: usize) -> Result<Buffer> {
+        let mut buffer = Buffer::zeros(len)?;
+        buffer.set_len(0);
+        Ok(buffer)
+    }
+
+    /// Appends bytes; where there is no room, all of them move to twice the memory.
+    pub fn extend(&mut self, more: &[u8]) -> Result<()> {
+        let (before, len) = (self.len, self.len + more.len());
+        if len > self.capacity() {
+            let mut larger = Buffer::with_room(len.saturating_mul(2))?;
+            larger.set_len(before);
+            larger.copy_from_slice(self);
+            *self = larger;
+        }
+        self.set_len(len);
+        self[before..].copy_from_slice(more);
+        Ok(())
+    }
+
     /// Bytes that it may hold without moving.
     pub fn capacity(&self) -> usize {
         match &self.memory {

@@ -14,7 +14,7 @@ use super::lanes::{in_lanes, lanes_of};
 use super::runs::{Run, positions, runs};
 use super::{raw, work};
 use crate::store::access::OverLimit;
-use crate::store::spec::elements;
+use crate::store::spec::items;
 
 /// An array cut into chunks of equal shape; those at the upper edges reach beyond the array.
 #[derive(Clone, Debug)]
@@ -390,8 +390,8 @@ fn lock(kept: &KeptChunks) -> std::sync::MutexGuard<'_, Option<(u64, Vec<Vec<u8>
 /// How many chunk rows may be decoded at the same time, in a quarter of the memory. An error where one does not fit
 /// half of it, or where its parts are too many to keep a list of.
 fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64) -> Result<usize> {
-    let bytes = elements(chunk)
-        .saturating_mul(elements(counts))
+    let bytes = items(chunk)
+        .saturating_mul(items(counts))
         .saturating_mul(item);
     if bytes > memory / 2 {
         bail!(OverLimit(format!(
@@ -399,14 +399,14 @@ fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64)
         )));
     }
     let runs = match (&shape[1..], counts) {
-        ([.., _], [.., last]) => elements(&shape[1..shape.len() - 1]).saturating_mul(*last),
+        ([.., _], [.., last]) => items(&shape[1..shape.len() - 1]).saturating_mul(*last),
         _ => 1,
     };
     ensure!(
         runs.saturating_mul(size_of::<Run>() as u64) <= memory / 4,
         "Rows of shape {shape:?} in chunks of {chunk:?} have too many parts"
     );
-    let each = bytes.saturating_add(ENCODED.saturating_mul(elements(chunk).saturating_mul(item)));
+    let each = bytes.saturating_add(ENCODED.saturating_mul(items(chunk).saturating_mul(item)));
     Ok(usize::try_from(memory / 4 / each.max(1))
         .unwrap_or(usize::MAX)
         .max(1))
@@ -420,7 +420,7 @@ mod tests {
 
     use super::*;
 
-    /// Chunk (row, column) of an array whose elements are numbered in order; 255 beyond the edges.
+    /// Chunk (row, column) of an array whose values are numbered in order; 255 beyond the edges.
     fn chunk_of(shape: &[u64], chunk: &[u64], row: u64, column: usize) -> Vec<u8> {
         let counts: Vec<u64> = (1..shape.len())
             .map(|d| shape[d].div_ceil(chunk[d]))

@@ -1,4 +1,7 @@
 //! Tasks in their order over a few buffers, from many threads.
+//!
+//! A lane is a loop on one thread of the pool: it takes the number of the next task, and keeps its buffer from one to
+//! the next. So memory is that of the lanes, not of the tasks, and tasks begin in their order, though they end in any.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +46,8 @@ where
         }
         INSIDE.set(was_inside);
     };
+    // Another thread is woken only where there is a task for it.
+    let most = most.min(usize::try_from(tasks).unwrap_or(usize::MAX));
     let lanes = rayon::current_num_threads().min(most).max(1);
     rayon::scope(|scope| {
         for _ in 1..lanes {
@@ -131,6 +136,23 @@ mod tests {
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
         busy.wait(1);
         busy.with(|| assert_eq!(*busy.threads(), 1));
+    }
+
+    #[test]
+    fn no_lane_is_begun_without_a_task() {
+        static BEGUN: AtomicU64 = AtomicU64::new(0);
+        struct Counted;
+        impl Default for Counted {
+            fn default() -> Counted {
+                BEGUN.fetch_add(1, Ordering::Relaxed);
+                Counted
+            }
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build();
+        pool.unwrap().install(|| {
+            (0..50).for_each(|_| in_lanes(4, 1, |_: &mut Counted, _| Ok(())).unwrap());
+        });
+        assert_eq!(BEGUN.load(Ordering::Relaxed), 50);
     }
 
     #[test]

@@ -124,6 +124,7 @@ impl Ledger {
             .for_each(|(name, value)| entry.attrs.set(name, value.clone()));
     }
 
+    /// Notes an array that is whole; without a sum, that it is there.
     pub fn array(&self, path: String, spec: ArraySpec, sum: Option<Sum>) {
         lock(&self.0).entry(path).or_default().array = Some(ArraySum { spec, sum });
     }

@@ -10,7 +10,7 @@ pub mod ledger;
 pub mod order;
 pub mod raw;
 pub mod runs;
-pub mod scratch;
+pub mod spill;
 pub mod stored;
 pub mod unpacked;
 pub mod work;

@@ -1,4 +1,7 @@
 //! What many threads make in about the order of its numbers, put into it: so the same values make the same file.
+//!
+//! At most 16 MiB wait; beyond that what comes is put at once, so that memory stays bounded, and the file is right, but
+//! not the same in each run.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +32,11 @@ impl<T> InOrder<T> {
             waiting: BTreeMap::new(),
             kept: 0,
         }
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// Calls `put` for `what`, which takes so many bytes, and all that have waited for it.

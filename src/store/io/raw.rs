@@ -1,4 +1,8 @@
 //! Rows that lie one after another in a file, read and written by position, in parallel.
+//!
+//! Ranges are cut into pieces of the file, and pieces that nearly touch are read in one call of up to 1 MiB; tasks of
+//! 256 KiB run in lanes of the pool. A short file is an error that says so. Writing is pwrite(2) at an address that was
+//! taken before; copying is copy_file_range(2), which shares blocks where the file system can.
 
 use std::fs::File;
 use std::ops::Range;
@@ -46,6 +50,7 @@ impl Extents {
         Extents { row, starts }
     }
 
+    /// Pieces, those that touch counted once.
     pub fn count(&self) -> usize {
         self.starts.len()
     }

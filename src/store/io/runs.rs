@@ -1,6 +1,10 @@
 //! Which bytes of a row of an array lie where in the chunks that hold it.
+//!
+//! A row of an array of several axes may lie in many chunks, each of which has some of every axis. Both number their
+//! values with the last axis fastest, so what a chunk has of the last axis is a run of bytes, in the chunk and in the
+//! row.
 
-use crate::store::spec::elements;
+use crate::store::spec::items;
 
 /// `len` bytes at `chunk` in a chunk's row that belong at `row` in the array's row.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -12,7 +16,7 @@ pub struct Run {
 
 /// Every position of a grid with `counts` cells on each axis, last axis fastest.
 pub fn positions(counts: &[u64]) -> impl Iterator<Item = Vec<u64>> + '_ {
-    let total = elements(counts);
+    let total = items(counts);
     (0..total).map(|mut i| {
         let mut at = vec![0; counts.len()];
         for (axis, &n) in counts.iter().enumerate().rev() {

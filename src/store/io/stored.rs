@@ -1,4 +1,7 @@
 //! Chunks as they are stored: bytes of a file that can be compared before they are decoded.
+//!
+//! Equal chunks under equal filters hold equal values, so that matrices which share their indices are found without
+//! decoding them; unequal ones may still hold equal values, and then are read apart, which costs time alone.
 
 use std::fs::File;
 use std::ops::Range;

@@ -1,4 +1,6 @@
 //! An array that was decoded once, into a scratch file of its own.
+//!
+//! The file has no name, so it is gone when the last array that shares it is dropped, or the process dies.
 
 use std::fs::File;
 use std::ops::Range;
@@ -8,11 +10,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 
 use super::raw::{Extents, Take, write};
-use super::scratch;
+use super::spill;
 use super::stored::{self, Recipe, Stored};
 use crate::store::spec::{ArraySpec, Attrs};
 
-/// An array of a fixed width in a [scratch file](super::scratch::file) of its own.
+/// An array of a fixed width in a [scratch file](spill::file) of its own.
 pub struct Unpacked {
     path: String,
     spec: ArraySpec,
@@ -23,17 +25,19 @@ pub struct Unpacked {
 }
 
 impl Unpacked {
+    /// An array without rows, in the folder `folder`; they are appended in order.
     pub fn create(folder: &Path, path: String, spec: ArraySpec, attrs: Attrs) -> Result<Unpacked> {
         Ok(Unpacked {
             path,
             extents: Extents::one(0, spec.row_bytes()),
             spec,
             attrs,
-            file: Arc::new(scratch::file(folder)?),
+            file: Arc::new(spill::file(folder)?),
             written: 0,
         })
     }
 
+    /// Appends whole rows as they are to be read; an error where the disk is full.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         write(&self.file, bytes, self.written).context("Write to scratch (see --tmpdir)")?;
         self.written += bytes.len() as u64;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+static OPENED: AtomicU64 = AtomicU64::new(0);
 static DECODED: AtomicU64 = AtomicU64::new(0);
 static ENCODED: AtomicU64 = AtomicU64::new(0);
 static COMPARED: AtomicU64 = AtomicU64::new(0);
@@ -12,6 +13,8 @@ static APPENDED: AtomicU64 = AtomicU64::new(0);
 
 /// What was done so far.
 pub struct Work {
+    /// For reading, each as often as it was.
+    files_opened: u64,
     chunks_decoded: u64,
     chunks_encoded: u64,
     /// As they are stored, of one of two arrays.
@@ -23,6 +26,7 @@ pub struct Work {
 
 pub fn work() -> Work {
     Work {
+        files_opened: OPENED.load(Ordering::Relaxed),
         chunks_decoded: DECODED.load(Ordering::Relaxed),
         chunks_encoded: ENCODED.load(Ordering::Relaxed),
         bytes_compared: COMPARED.load(Ordering::Relaxed),
@@ -41,7 +45,8 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(
             f,
-            "{} chunks decoded, {} encoded, {} bytes compared, {} bytes read, {} bytes written",
+            "{} files opened, {} chunks decoded, {} encoded, {} bytes compared, {} bytes read, {} bytes written",
+            self.files_opened,
             self.chunks_decoded,
             self.chunks_encoded,
             self.bytes_compared,
@@ -49,6 +54,10 @@ impl fmt::Display for Work {
             self.bytes_written
         )
     }
+}
+
+pub fn opened() {
+    OPENED.fetch_add(1, Ordering::Relaxed);
 }
 
 pub fn decoded() {
@@ -59,14 +68,17 @@ pub fn encoded() {
     ENCODED.fetch_add(1, Ordering::Relaxed);
 }
 
+/// Bytes of one of two chunks that were compared as they are stored.
 pub fn compared(bytes: usize) {
     COMPARED.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
+/// Bytes that were read from a file past the libraries.
 pub fn read(bytes: usize) {
     READ.fetch_add(bytes as u64, Ordering::Relaxed);
 }
 
+/// Bytes that went to a file past the libraries, or as encoded chunks.
 pub fn written(bytes: usize) {
     WRITTEN.fetch_add(bytes as u64, Ordering::Relaxed);
 }

@@ -1,4 +1,7 @@
 //! Copying the folder of a node as it is.
+//!
+//! Files are copied in the pool, by the kernel where it can. Nothing outside of the store is followed but where the
+//! user allows it, and no folder is copied into itself.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,6 @@
 //! How many files a store will have: nodes are created as they are when it is written, and nothing is written.
+//!
+//! What a dry run tells of the number of files is counted by the code that would write them, so that both agree.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +15,7 @@ struct Files {
     /// Of metadata, each once.
     named: BTreeSet<String>,
     chunks: u64,
-    /// Arrays of which only the writing tells how many elements they have.
+    /// Arrays of which only the writing tells how many values they have.
     unknown: u64,
 }
 

@@ -1,10 +1,14 @@
 //! How an array that is written is cut into chunks.
+//!
+//! A chunk of whole rows lies in the stream of rows in one piece, which is why axis 0 is cut where rows are small.
+//! Where a row is larger than 64 MiB a later axis is cut, and a row comes in several chunks. Sizes: what the user asks
+//! (`--chunk-cells`, `--zarr-shard-size`), else bytes; at most 256 MiB, since a chunk is encoded in memory.
 
 use std::ops::Range;
 
 use anyhow::{Context, Result};
 
-use super::dtype::items;
+use super::dtype::checked_items;
 use crate::limits;
 use crate::store::Rows;
 
@@ -15,13 +19,13 @@ const MAX_CHUNK_BYTES: u64 = 256 << 20;
 /// Rows of more bytes are cut into several chunks.
 pub const MAX_ROW_BYTES: u64 = 64 << 20;
 
-/// How the elements of an array are cut into chunks: `[1, .., 1, n, all, .., all]`, with `n` on axis `axis`.
+/// How the values of an array are cut into chunks: `[1, .., 1, n, all, .., all]`, with `n` on axis `axis`.
 pub struct Cut {
     pub chunk: Vec<u64>,
     pub axis: usize,
-    /// Elements of a chunk.
+    /// Values of a chunk.
     pub items: usize,
-    /// Elements that lie one after another before the numbers of the axes before `axis` change.
+    /// Values that lie one after another before the numbers of the axes before `axis` change.
     run: usize,
     /// Chunks of a file, along `axis`: more than 1 are a Zarr shard.
     pub per_file: u64,
@@ -29,7 +33,7 @@ pub struct Cut {
 
 /// How large chunks and files are to be.
 #[derive(Clone, Copy, Debug)]
-pub struct Sizes {
+pub struct ChunkSizes {
     /// Bytes of a chunk.
     pub chunk: u64,
     /// Rows of a chunk, whatever their bytes.
@@ -40,9 +44,9 @@ pub struct Sizes {
     pub shard_rows: Option<u64>,
 }
 
-impl Sizes {
+impl ChunkSizes {
     /// Chunks of useful size, each in a file of its own.
-    pub const DEFAULT: Sizes = Sizes {
+    pub const DEFAULT: ChunkSizes = ChunkSizes {
         chunk: CHUNK_BYTES,
         rows: None,
         shard: None,
@@ -51,12 +55,12 @@ impl Sizes {
 }
 
 impl Cut {
-    /// Rows of more than `max_row_bytes` are cut. `item` is the bytes of an element.
+    /// Rows of more than `max_row_bytes` are cut. `item` is the bytes of a value.
     pub fn new(
         shape: &[u64],
         rows: Rows,
         item: usize,
-        sizes: &Sizes,
+        sizes: &ChunkSizes,
         max_row_bytes: u64,
     ) -> Result<Cut> {
         let step = |axis: usize| {
@@ -85,10 +89,10 @@ impl Cut {
                 per_file = wanted.clamp(1, most.div_ceil(*n).min(limits::SHARD_CHUNKS));
             }
         }
-        let count = items(&chunk).and_then(|n| usize::try_from(n).ok());
+        let count = checked_items(&chunk).and_then(|n| usize::try_from(n).ok());
         let run = match axis {
             0 => Some(usize::MAX),
-            _ => items(&shape[axis..]).and_then(|n| usize::try_from(n).ok()),
+            _ => checked_items(&shape[axis..]).and_then(|n| usize::try_from(n).ok()),
         };
         let (items, run) = count.zip(run).context("Its shape is too large")?;
         Ok(Cut {
@@ -100,7 +104,7 @@ impl Cut {
         })
     }
 
-    /// Cuts `items` elements, the first of which starts a chunk, at the edges of chunks.
+    /// Cuts `items` values, the first of which starts a chunk, at the edges of chunks.
     pub fn pieces(&self, items: usize) -> Vec<Range<usize>> {
         let mut pieces = vec![];
         let mut start = 0;
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn chunks_have_a_useful_size() {
         let cut = |shape: &[u64], rows| {
-            Cut::new(shape, rows, 4, &Sizes::DEFAULT, MAX_ROW_BYTES)
+            Cut::new(shape, rows, 4, &ChunkSizes::DEFAULT, MAX_ROW_BYTES)
                 .unwrap()
                 .chunk
         };

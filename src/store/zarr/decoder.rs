@@ -15,10 +15,10 @@ use zarrs::array::{
     Array as Chunks, ArrayBytes, ArrayMetadata, ArrayShardedExt, ArrayShardedReadableExt,
     ArrayShardedReadableExtCache, CodecOptions,
 };
-use zarrs::filesystem::FilesystemStore;
 use zarrs::storage::byte_range::ByteRange;
 
-use super::direct::Direct;
+use super::decoded::Decoded;
+use super::direct::{self, Direct};
 use super::dtype::{self, ZarrType};
 use super::meta::Meta;
 use super::text::{PLACE, TEXT_BYTES, Texts, utf32_to_utf8};
@@ -32,7 +32,7 @@ use crate::store::spec::{Dtype, Kind};
 
 /// What decodes the chunks of an array, and what is kept of them.
 pub struct ChunkDecoder {
-    pub element: ZarrType,
+    pub item_type: ZarrType,
     pub shape: Vec<u64>,
     /// The shapes of what a file holds (a chunk or a shard) and of what is decoded at a time.
     file: Vec<u64>,
@@ -41,7 +41,7 @@ pub struct ChunkDecoder {
     bounds: Bounds,
     memory: u64,
     pub grid: Grid,
-    chunks: Chunks<FilesystemStore>,
+    chunks: Chunks<Decoded>,
     shards: ArrayShardedReadableExtCache,
     /// What decodes a chunk past zarrs, or why none does.
     direct: Result<Direct, String>,
@@ -51,30 +51,30 @@ pub struct ChunkDecoder {
 }
 
 impl ChunkDecoder {
-    /// The type of an array, and what decodes its chunks if it has elements; the error says why it cannot be read.
+    /// The type of an array, and what decodes its chunks if it has values; the error says why it cannot be read.
     pub fn open(
         folder: &Path,
         meta: &Meta,
         shape: &[u64],
         (bounds, memory): (&Bounds, u64),
     ) -> Result<(Dtype, Option<Box<ChunkDecoder>>)> {
-        let element = dtype::element(meta)?;
+        let item_type = dtype::of(meta)?;
         // numpy's `U` is text of any length to everyone else.
-        let dtype = match &element.dtype {
-            Dtype::FixedString { .. } if !element.utf32.is_empty() => Dtype::String,
+        let dtype = match &item_type.dtype {
+            Dtype::FixedString { .. } if !item_type.utf32.is_empty() => Dtype::String,
             dtype => dtype.clone(),
         };
         if shape.contains(&0) {
             return Ok((dtype, None));
         }
-        let chunks = zarrs_array(folder, meta, &element)?;
+        let chunks = zarrs_array(folder, meta, &item_type, memory)?;
         let file = chunk_shape(&meta.json)?;
         let mut chunk = file.clone();
         if let Some(shape) = chunks.effective_subchunk_shape() {
             chunk = shape.iter().map(|n| n.get()).collect();
         }
-        let direct = Direct::of(meta, &element).map_err(|why| why.to_string());
-        let item = match element.size {
+        let direct = Direct::of(meta, &item_type).map_err(|why| why.to_string());
+        let item = match item_type.size {
             0 => PLACE,
             size => size,
         };
@@ -84,7 +84,7 @@ impl ChunkDecoder {
             _ => Grid::new(shape, &chunk, item, memory)?,
         };
         let chunked = ChunkDecoder {
-            element,
+            item_type,
             memory,
             shape: shape.to_vec(),
             file,
@@ -105,7 +105,7 @@ impl ChunkDecoder {
 
     /// What is held where the grid, which has a place for each text, counts so many bytes.
     pub fn values_bytes(&self, bytes: u64) -> u64 {
-        match self.element.size {
+        match self.item_type.size {
             0 => bytes / PLACE as u64 * TEXT_BYTES as u64,
             _ => bytes,
         }
@@ -125,7 +125,7 @@ impl ChunkDecoder {
         format!("{how}, {inner}chunks of shape {:?}", self.chunk)
     }
 
-    pub fn elements(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
+    pub fn read(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
         let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
         self.grid.read(ranges, dst, &self.kept, decode)
     }
@@ -135,7 +135,7 @@ impl ChunkDecoder {
         self.grid.each(rows, &self.kept, decode, take)
     }
 
-    /// Makes `out` a whole chunk of elements of a fixed width, from its chunk row and its place in it.
+    /// Makes `out` a whole chunk of values of a fixed width, from its chunk row and its place in it.
     fn chunk(&self, row: u64, column: usize, out: &mut [u8]) -> Result<()> {
         let at = self.position(row, column);
         let mut decode = || {
@@ -149,7 +149,7 @@ impl ChunkDecoder {
             let (want, len) = (out.len(), decoded.len());
             ensure!(len == want, "A chunk of {len} bytes, not {want}");
             out.copy_from_slice(&decoded);
-            utf32_to_utf8(out, &self.element)
+            utf32_to_utf8(out, &self.item_type)
         };
         decode().with_context(|| format!("Chunk {at:?}"))
     }
@@ -170,7 +170,7 @@ impl ChunkDecoder {
         };
         let Some((path, part)) = stored else {
             let fill = self.chunks.fill_value().as_ne_bytes();
-            let fits = fill.len() == self.element.size;
+            let fits = fill.len() == self.item_type.size;
             if fits {
                 raw::repeat(fill, chunk);
             }
@@ -291,7 +291,7 @@ impl ChunkDecoder {
     /// An error where so many bytes are more than any codec makes of a chunk of that shape.
     fn check_encoded(&self, bytes: u64, shape: &[u64]) -> Result<()> {
         let memory = self.memory;
-        match (self.element.size as u64, dtype::items(shape)) {
+        match (self.item_type.size as u64, dtype::checked_items(shape)) {
             (0, _) => ensure!(bytes <= memory, "It has {bytes} bytes, more than {memory}"),
             (size, items) => {
                 let items = items.unwrap_or(u64::MAX);
@@ -328,22 +328,31 @@ fn opened(path: &Path, part: Option<(u64, u64)>) -> Result<Stored> {
     })
 }
 
-fn zarrs_array(folder: &Path, meta: &Meta, element: &ZarrType) -> Result<Chunks<FilesystemStore>> {
-    let mut json = if element.opaque {
-        dtype::as_opaque(meta, element)?
-    } else {
-        meta.json.clone()
+fn zarrs_array(
+    folder: &Path,
+    meta: &Meta,
+    item_type: &ZarrType,
+    memory: u64,
+) -> Result<Chunks<Decoded>> {
+    let mut json = match &item_type.dtype {
+        _ if item_type.opaque => dtype::as_opaque(meta, item_type)?,
+        Dtype::Date(_) => dtype::as_numbers(meta),
+        _ => meta.json.clone(),
     };
     // Nothing is zeros to zarrs, but not where numbers are complex.
-    if element.dtype.kind() == Some(Kind::Complex) && json["fill_value"].is_null() {
+    if item_type.dtype.kind() == Some(Kind::Complex) && json["fill_value"].is_null() {
         json["fill_value"] = json!([0.0, 0.0]);
+    }
+    let filter = direct::filter_alone(&json);
+    if filter.is_some() {
+        json["compressor"] = Value::Null;
     }
     let metadata = match meta.version {
         3 => ArrayMetadata::V3(serde_json::from_value(json)?),
         _ => ArrayMetadata::V2(serde_json::from_value(json)?),
     };
     // A store of its own for each array: zarrs would refuse names such as `__categories` on the way to it.
-    let store = Arc::new(FilesystemStore::new(folder)?);
+    let store = Arc::new(Decoded::new(folder, filter, memory)?);
     Ok(Chunks::new_with_metadata(store, "/", metadata)?)
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
 use super::codec::Codec;
-use super::dtype::{ZarrType, items, zeros_in_base64};
+use super::dtype::{ZarrType, checked_items, zeros_in_base64};
 use crate::limits;
 use crate::store::ZarrVersion;
 use crate::store::spec::{ArraySpec, ByteOrder, Dtype, Field, Kind, NATIVE};
@@ -101,7 +101,7 @@ pub fn key(version: ZarrVersion, place: &[u64]) -> String {
     }
 }
 
-/// What stands for the elements: anndata's `None` is a bool that is never written.
+/// What stands for the values: anndata's `None` is a bool that is never written.
 fn stored(spec: &ArraySpec) -> &Dtype {
     const NULL: &Dtype = &Dtype::BOOL;
     if spec.null { NULL } else { &spec.dtype }
@@ -126,6 +126,10 @@ fn v2_dtype(dtype: &Dtype) -> Result<Value> {
             json!(format!("{order}{kind}{size}"))
         }
         Dtype::String => json!("|O"),
+        Dtype::Date(name) => {
+            let order = if NATIVE == ByteOrder::Big { '>' } else { '<' };
+            json!(format!("{order}{name}"))
+        }
         Dtype::FixedString { size } => {
             ZarrType::fixed(*size).context("Zarr cannot store it")?;
             json!(format!("|S{size}"))
@@ -166,6 +170,7 @@ fn v3_dtype(dtype: &Dtype) -> Result<Value> {
             json!(format!("{kind}{}", 8 * size))
         }
         Dtype::String => json!("string"),
+        Dtype::Date(name) => v3_date(name),
         Dtype::FixedString { size } => {
             ZarrType::fixed(*size).context("Zarr cannot store it")?;
             of_bytes("null_terminated_bytes", size)
@@ -181,6 +186,24 @@ fn v3_dtype(dtype: &Dtype) -> Result<Value> {
             json!({"name": "structured", "configuration": {"fields": fields}})
         }
         _ => bail!("Zarr cannot store {dtype}"),
+    })
+}
+
+/// A date by numpy's name of its type, such as `M8[25s]`.
+fn v3_date(name: &str) -> Value {
+    let (kind, rest) = name.split_at_checked(1).unwrap_or_default();
+    let unit = rest.trim_start_matches('8').trim_matches(['[', ']']);
+    let digits = unit.len() - unit.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (step, unit) = unit.split_at(digits);
+    let kind = if kind == "M" {
+        "datetime64"
+    } else {
+        "timedelta64"
+    };
+    let unit = if unit.is_empty() { "generic" } else { unit };
+    json!({
+        "name": format!("numpy.{kind}"),
+        "configuration": {"unit": unit, "scale_factor": step.parse().unwrap_or(1u64)},
     })
 }
 
@@ -214,7 +237,8 @@ fn check_record(size: usize, fields: &[Field]) -> Result<()> {
             field.dtype != Dtype::String,
             "Zarr cannot store text of any length in a record (field '{name}')"
         );
-        let bytes = items(&field.shape).and_then(|n| n.checked_mul(field.dtype.size() as u64));
+        let bytes =
+            checked_items(&field.shape).and_then(|n| n.checked_mul(field.dtype.size() as u64));
         end += bytes.context("Records too large to address")? as usize;
     }
     ensure!(
@@ -232,6 +256,7 @@ fn check_record(size: usize, fields: &[Field]) -> Result<()> {
 fn fill(dtype: &Dtype) -> Value {
     match dtype {
         Dtype::Number { kind, .. } => zero(*kind),
+        Dtype::Date(_) => json!(0),
         Dtype::Record { size, .. } => json!(zeros_in_base64(*size)),
         _ => json!(""),
     }
@@ -246,7 +271,7 @@ fn zero(kind: Kind) -> Value {
     }
 }
 
-/// The codec that makes bytes of elements.
+/// The codec that makes bytes of values.
 fn v3_bytes(dtype: &Dtype) -> Value {
     let order = match dtype {
         Dtype::String => return json!({"name": "vlen-utf8", "configuration": {}}),
@@ -266,11 +291,11 @@ fn v3_bytes(dtype: &Dtype) -> Value {
 mod tests {
     use super::*;
     use crate::codec::compression::Compression;
-    use crate::store::zarr::dtype::element;
+    use crate::store::zarr::dtype;
     use crate::store::zarr::meta::Meta;
 
     fn described(spec: &ArraySpec, shard: Option<&[u64]>) -> [Meta; 2] {
-        let codec = Codec::new(Compression::Lz4, spec.dtype.size().max(1)).unwrap();
+        let codec = Codec::new(Compression::Lz4, &spec.dtype).unwrap();
         let description = Description {
             spec,
             chunk: &spec.shape,
@@ -318,7 +343,7 @@ mod tests {
             let spec = ArraySpec::new(vec![2], dtype.clone());
             for shard in [None, Some(&[4][..])] {
                 for meta in described(&spec, shard) {
-                    assert_eq!(element(&meta).unwrap().dtype, dtype, "{}", meta.json);
+                    assert_eq!(dtype::of(&meta).unwrap().dtype, dtype, "{}", meta.json);
                 }
             }
         }

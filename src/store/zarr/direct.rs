@@ -18,12 +18,12 @@ pub struct Direct {
 
 impl Direct {
     /// The error says why zarrs is to decode the chunks.
-    pub fn of(meta: &Meta, element: &ZarrType) -> Result<Direct> {
-        let kind = match element.dtype {
-            Dtype::Number { kind, .. } => kind,
+    pub fn of(meta: &Meta, item_type: &ZarrType) -> Result<Direct> {
+        match item_type.dtype {
+            Dtype::Date(_) => {}
+            Dtype::Number { kind, .. } => ensure!(kind != Kind::Bool, "they are bools"),
             _ => bail!("they are not numbers"),
         };
-        ensure!(kind != Kind::Bool, "they are bools");
         let swapped = match meta.version {
             2 => meta.json["dtype"]
                 .as_str()
@@ -71,7 +71,9 @@ fn v2(json: &Value) -> Result<Vec<Filter>> {
     ensure!(plain, "they have filters");
     match &json["compressor"] {
         Value::Null => Ok(vec![]),
-        compressor => Ok(vec![filter(&compressor["id"])?]),
+        compressor => Ok(vec![
+            filter_alone(json).map_or_else(|| filter(&compressor["id"]), Ok)?,
+        ]),
     }
 }
 
@@ -88,6 +90,23 @@ fn v3(codecs: &Value, may_be_sharded: bool) -> Result<Vec<Filter>> {
             rest.iter().map(|codec| filter(&codec["name"])).collect()
         }
         _ => bail!("their codecs are others"),
+    }
+}
+
+/// The compressor of version 2 that zarrs does not know and `codec` does.
+pub fn filter_alone(json: &Value) -> Option<Filter> {
+    let compressor = &json["compressor"];
+    match compressor["id"].as_str()? {
+        "lz4" => Some(Filter::SizedLz4),
+        // Raw streams, 3, do not say what was done to them.
+        "lzma"
+            if compressor["format"]
+                .as_u64()
+                .is_none_or(|format| format < 3) =>
+        {
+            Some(Filter::Lzma)
+        }
+        _ => None,
     }
 }
 

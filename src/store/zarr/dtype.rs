@@ -1,6 +1,6 @@
-//! What the metadata of an array say about its elements.
+//! What the metadata of an array say about its values.
 //!
-//! zarrs is told that an element is raw bytes where it does not know the type: fixed text and records.
+//! zarrs is told that a value is raw bytes where it does not know the type: fixed text and records.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::meta::Meta;
 use crate::limits;
 use crate::store::spec::{ByteOrder, Dtype, Field, Kind, NATIVE};
 
-/// How one element is stored.
+/// How one value is stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ZarrType {
     /// What is made of it.
@@ -37,6 +37,24 @@ impl ZarrType {
             size,
             opaque: false,
             utf32: vec![],
+        })
+    }
+
+    /// numpy's dates and spans of time, by their kind, `M` or `m`, and unit; the length of a step stands before the unit.
+    fn date(kind: &str, unit: &str, step: u64) -> Result<ZarrType> {
+        let known = [
+            "Y", "M", "W", "D", "h", "m", "s", "ms", "us", "μs", "ns", "ps", "fs", "as", "generic",
+        ];
+        ensure!(known.contains(&unit), "a unit of time '{unit}'");
+        let name = match (unit, step) {
+            ("generic", _) => format!("{kind}8"),
+            (_, 0 | 1) => format!("{kind}8[{unit}]"),
+            _ => format!("{kind}8[{step}{unit}]"),
+        };
+        Ok(ZarrType {
+            dtype: Dtype::Date(name.into()),
+            size: 8,
+            ..ZarrType::text()
         })
     }
 
@@ -77,21 +95,21 @@ impl ZarrType {
     fn record(parts: Vec<(String, ZarrType, Vec<u64>)>) -> Result<ZarrType> {
         let mut whole = ZarrType::text();
         let mut fields = vec![];
-        for (name, element, shape) in parts {
+        for (name, item_type, shape) in parts {
             ensure!(
-                element.size > 0,
+                item_type.size > 0,
                 "records with text of any length (field '{name}')"
             );
             let offset = whole.size;
-            let count = items(&shape).and_then(|n| usize::try_from(n).ok());
-            let bytes = count.and_then(|n| n.checked_mul(element.size));
+            let count = checked_items(&shape).and_then(|n| usize::try_from(n).ok());
+            let bytes = count.and_then(|n| n.checked_mul(item_type.size));
             let end = bytes.and_then(|n| n.checked_add(offset));
             whole.size = end
                 .filter(|&n| n <= limits::RECORD)
                 .context("records too large to address")?;
-            let each = (offset..whole.size).step_by(element.size);
+            let each = (offset..whole.size).step_by(item_type.size);
             whole.utf32.extend(each.flat_map(|at| {
-                element
+                item_type
                     .utf32
                     .iter()
                     .map(move |&(o, n, order)| (at + o, n, order))
@@ -99,7 +117,7 @@ impl ZarrType {
             fields.push(Field {
                 name,
                 offset,
-                dtype: element.dtype,
+                dtype: item_type.dtype,
                 shape,
             });
         }
@@ -113,8 +131,8 @@ impl ZarrType {
     }
 }
 
-/// Elements in an array of this shape; `None` if they cannot be counted.
-pub fn items(shape: &[u64]) -> Option<u64> {
+/// Values in an array of this shape; `None` if they cannot be counted.
+pub fn checked_items(shape: &[u64]) -> Option<u64> {
     shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d))
 }
 
@@ -123,20 +141,20 @@ pub fn dims(json: &Value) -> Option<Vec<u64>> {
     json.as_array()?.iter().map(Value::as_u64).collect()
 }
 
-/// The element of an array; the error names what is not supported.
-pub fn element(meta: &Meta) -> Result<ZarrType> {
+/// How the values of an array are stored; the error names what is not supported.
+pub fn of(meta: &Meta) -> Result<ZarrType> {
     let json = &meta.json;
-    let element = if meta.version == 3 {
-        v3_element(&json["data_type"], endian(&json["codecs"]))?
+    let item_type = if meta.version == 3 {
+        v3_type(&json["data_type"], endian(&json["codecs"]))?
     } else if json["dtype"].as_str() == Some("|O") {
         let filter = json["filters"][0]["id"].as_str().unwrap_or("none");
         ensure!(filter == "vlen-utf8", "objects (filter {filter})");
         ZarrType::text()
     } else {
-        v2_element(&json["dtype"])?
+        v2_type(&json["dtype"])?
     };
     // zarrs hands out numbers in this machine's byte order.
-    let dtype = match element.dtype {
+    let dtype = match item_type.dtype {
         Dtype::Number { kind, size, .. } => Dtype::Number {
             kind,
             size,
@@ -144,10 +162,12 @@ pub fn element(meta: &Meta) -> Result<ZarrType> {
         },
         other => other,
     };
-    Ok(ZarrType { dtype, ..element })
+    Ok(ZarrType { dtype, ..item_type })
 }
 
-fn v2_element(dtype: &Value) -> Result<ZarrType> {
+const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
+
+fn v2_type(dtype: &Value) -> Result<ZarrType> {
     if let Some(fields) = dtype.as_array() {
         let part = |field: &Value| {
             let name = field[0].as_str().context("a field without a name")?;
@@ -155,7 +175,7 @@ fn v2_element(dtype: &Value) -> Result<ZarrType> {
                 Value::Null => vec![],
                 shape => dims(shape).context("a field without a shape")?,
             };
-            Ok((name.into(), v2_element(&field[1])?, shape))
+            Ok((name.into(), v2_type(&field[1])?, shape))
         };
         return ZarrType::record(fields.iter().map(part).collect::<Result<_>>()?);
     }
@@ -167,6 +187,18 @@ fn v2_element(dtype: &Value) -> Result<ZarrType> {
         _ => bail!(unknown()),
     };
     let (kind, size) = rest.split_at_checked(1).with_context(unknown)?;
+    if let "M" | "m" = kind {
+        let unit = size.strip_prefix('8').with_context(unknown)?;
+        let unit = match unit {
+            "" => "generic",
+            unit => unit
+                .strip_prefix('[')
+                .and_then(|unit| unit.strip_suffix(']'))
+                .with_context(unknown)?,
+        };
+        let (step, unit) = unit.split_at(unit.len() - unit.trim_start_matches(DIGITS).len());
+        return ZarrType::date(kind, unit, step.parse().unwrap_or(1));
+    }
     let size: usize = size.parse().ok().with_context(unknown)?;
     match kind {
         "b" => ZarrType::number(Kind::Bool, size, order),
@@ -180,7 +212,7 @@ fn v2_element(dtype: &Value) -> Result<ZarrType> {
     }
 }
 
-fn v3_element(data_type: &Value, order: ByteOrder) -> Result<ZarrType> {
+fn v3_type(data_type: &Value, order: ByteOrder) -> Result<ZarrType> {
     let unknown = || format!("data type {data_type}");
     let name = data_type.as_str().or(data_type["name"].as_str());
     let config = &data_type["configuration"];
@@ -191,6 +223,12 @@ fn v3_element(data_type: &Value, order: ByteOrder) -> Result<ZarrType> {
     match name.with_context(unknown)? {
         "bool" => ZarrType::number(Kind::Bool, 1, order),
         "string" => Ok(ZarrType::text()),
+        date @ ("numpy.datetime64" | "numpy.timedelta64") => {
+            let unit = config["unit"].as_str().with_context(unknown)?;
+            let step = config["scale_factor"].as_u64().unwrap_or(1);
+            let kind = if date == "numpy.datetime64" { "M" } else { "m" };
+            ZarrType::date(kind, unit, step)
+        }
         "null_terminated_bytes" => ZarrType::fixed(bytes()?),
         "fixed_length_utf32" => ZarrType::utf32(bytes()?, order),
         // The fields were pairs of name and type under the older of these names.
@@ -201,7 +239,7 @@ fn v3_element(data_type: &Value, order: ByteOrder) -> Result<ZarrType> {
                     _ => (&field["name"], &field["data_type"]),
                 };
                 let name = name.as_str().with_context(unknown)?;
-                Ok((name.into(), v3_element(data_type, order)?, vec![]))
+                Ok((name.into(), v3_type(data_type, order)?, vec![]))
             };
             let fields = config["fields"].as_array().with_context(unknown)?;
             ZarrType::record(fields.iter().map(part).collect::<Result<_>>()?)
@@ -235,22 +273,37 @@ fn endian(codecs: &Value) -> ByteOrder {
     ByteOrder::Little
 }
 
-/// The metadata of an array of opaque elements, made into what zarrs reads: raw bytes.
-pub fn as_opaque(meta: &Meta, element: &ZarrType) -> Result<Value> {
+/// The metadata of an array of opaque values, made into what zarrs reads: raw bytes.
+pub fn as_opaque(meta: &Meta, item_type: &ZarrType) -> Result<Value> {
     let mut json = meta.json.clone();
     let fill = &mut json["fill_value"];
-    let is_utf32 = matches!(element.dtype, Dtype::FixedString { .. }) && !element.utf32.is_empty();
+    let is_utf32 =
+        matches!(item_type.dtype, Dtype::FixedString { .. }) && !item_type.utf32.is_empty();
     match fill {
-        // The element in base64, which zarrs takes for raw bytes.
-        _ if is_zero(fill) => *fill = json!(zeros_in_base64(element.size)),
-        Value::String(text) if !is_utf32 && text.len() == element.size.div_ceil(3) * 4 => {}
+        // The value in base64, which zarrs takes for raw bytes.
+        _ if is_zero(fill) => *fill = json!(zeros_in_base64(item_type.size)),
+        Value::String(text) if !is_utf32 && text.len() == item_type.size.div_ceil(3) * 4 => {}
         _ => bail!("fill value {fill}"),
     }
     match meta.version {
-        3 => json["data_type"] = json!(format!("r{}", 8 * element.size)),
-        _ => json["dtype"] = json!(format!("|V{}", element.size)),
+        3 => json["data_type"] = json!(format!("r{}", 8 * item_type.size)),
+        _ => json["dtype"] = json!(format!("|V{}", item_type.size)),
     }
     Ok(json)
+}
+
+/// Dates as zarrs is to read them: numbers of 8 bytes in the same order.
+pub fn as_numbers(meta: &Meta) -> Value {
+    let mut json = meta.json.clone();
+    if json["fill_value"] == "NaT" {
+        json["fill_value"] = json!(i64::MIN);
+    }
+    let swapped = json["dtype"].as_str().is_some_and(|t| t.starts_with('>'));
+    match meta.version {
+        3 => json["data_type"] = json!("int64"),
+        _ => json["dtype"] = json!(if swapped { ">i8" } else { "<i8" }),
+    }
+    json
 }
 
 /// As many zero bytes, as text of RFC 4648.
@@ -274,7 +327,7 @@ mod tests {
     use super::*;
 
     fn v2(dtype: Value) -> Result<Dtype> {
-        Ok(v2_element(&dtype)?.dtype)
+        Ok(v2_type(&dtype)?.dtype)
     }
 
     #[test]
@@ -289,6 +342,13 @@ mod tests {
             v2(json!("<c16")).unwrap(),
             number(Kind::Complex, 16, ByteOrder::Little)
         );
+        for (name, numpy) in [
+            ("<M8[ns]", "M8[ns]"),
+            (">m8[25s]", "m8[25s]"),
+            ("<M8", "M8"),
+        ] {
+            assert_eq!(v2(json!(name)).unwrap(), Dtype::Date(numpy.into()));
+        }
         assert_eq!(v2(json!("|S5")).unwrap(), Dtype::FixedString { size: 5 });
         assert_eq!(v2(json!("<U5")).unwrap(), Dtype::FixedString { size: 20 });
         for unknown in [
@@ -296,7 +356,9 @@ mod tests {
             "<",
             "|S0",
             "<U999999999",
-            "<M8[s]",
+            "<M8[s",
+            "<M4[s]",
+            "<M8[x]",
             "<f16",
             "é",
             "<f3",
@@ -305,7 +367,7 @@ mod tests {
         ] {
             assert!(v2(json!(unknown)).is_err(), "{unknown}");
         }
-        let v3 = |json| v3_element(&json, ByteOrder::Little).map(|e| e.dtype);
+        let v3 = |json| v3_type(&json, ByteOrder::Little).map(|e| e.dtype);
         assert_eq!(
             v3(json!("uint16")).unwrap(),
             number(Kind::Uint, 2, ByteOrder::Little)
@@ -320,6 +382,7 @@ mod tests {
             "r16",
             "bfloat16",
             "numpy.datetime64",
+            "numpy.void",
             "",
         ] {
             assert!(v3(json!(unknown)).is_err(), "{unknown}");
@@ -336,7 +399,7 @@ mod tests {
 
     #[test]
     fn fields_of_records() {
-        let record = v2_element(&json!([["a", "<i2"], ["b", "<U2", [2]], ["c", ">f4"]])).unwrap();
+        let record = v2_type(&json!([["a", "<i2"], ["b", "<U2", [2]], ["c", ">f4"]])).unwrap();
         assert_eq!(record.size, 22);
         assert_eq!(
             record.utf32,
@@ -346,8 +409,8 @@ mod tests {
         let objects = json!({"name": "struct", "configuration": {"fields": [
             {"name": "a", "data_type": "int16"}
         ]}});
-        let a = v3_element(&pairs, ByteOrder::Little).unwrap();
-        assert_eq!(a, v3_element(&objects, ByteOrder::Little).unwrap());
-        assert_eq!(a, v2_element(&json!([["a", "<i2"]])).unwrap());
+        let a = v3_type(&pairs, ByteOrder::Little).unwrap();
+        assert_eq!(a, v3_type(&objects, ByteOrder::Little).unwrap());
+        assert_eq!(a, v2_type(&json!([["a", "<i2"]])).unwrap());
     }
 }

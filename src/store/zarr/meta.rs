@@ -6,8 +6,9 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
+use crate::store::ZarrVersion;
 use crate::store::access::Bounds;
 use crate::store::words;
 
@@ -145,4 +146,15 @@ pub fn read_json(path: &Path) -> Result<Option<Value>> {
 pub fn write_json(path: &Path, json: &Value) -> Result<()> {
     let text = words::write(serde_json::to_string_pretty(json)?);
     std::fs::write(path, text).with_context(|| format!("Write {}", path.display()))
+}
+
+/// Makes of a folder a group without attributes.
+pub fn write_group(folder: &Path, version: ZarrVersion) -> Result<()> {
+    match version {
+        ZarrVersion::V2 => write_json(&folder.join(GROUP), &json!({"zarr_format": 2})),
+        ZarrVersion::V3 => {
+            let group = json!({"zarr_format": 3, "node_type": "group", "attributes": {}});
+            write_json(&folder.join(V3), &group)
+        }
+    }
 }

@@ -9,11 +9,14 @@ mod consolidated;
 mod copy;
 mod count;
 mod cut;
+mod decoded;
 mod decoder;
 mod describe;
 mod direct;
 mod dtype;
 mod meta;
+mod own;
+mod portion;
 mod read;
 mod read_text;
 mod shards;
@@ -26,18 +29,19 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use tracing::warn;
 
 pub use self::attrs::value as attr_value;
 pub use self::consolidated::Fault;
+pub use self::meta::RESERVED as METADATA;
 pub use self::read::Array;
-pub use self::text::with_utf32;
+pub use self::text::{as_utf32, to_utf32, with_utf32};
 pub use self::write::Appender;
 
 use self::consolidated::Consolidated;
 use self::count::Count;
-use self::cut::Sizes;
+use self::cut::ChunkSizes;
 use super::access::{Access, Bounds, Entered};
 use super::spec::{ArraySpec, Attrs};
 use super::{Container, Rows, ZarrVersion};
@@ -48,7 +52,7 @@ pub struct Group {
     root: Arc<Root>,
     path: String,
     /// Of arrays that are written.
-    sizes: Sizes,
+    sizes: ChunkSizes,
 }
 
 struct Root {
@@ -108,7 +112,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
 /// Creates the folder `path`, where nothing stands yet.
 pub fn create(path: &Path, container: Container) -> Result<Group> {
     std::fs::create_dir(path)?;
-    write_group(path, container.zarr_version)?;
+    meta::write_group(path, container.zarr_version)?;
     Ok(root(Root {
         folder: path.to_path_buf(),
         bounds: Bounds::Anywhere,
@@ -146,9 +150,9 @@ fn counting(container: Container, count: Count) -> Group {
 
 fn root(root: Root) -> Group {
     Group {
-        sizes: Sizes {
+        sizes: ChunkSizes {
             shard: root.container.zarr_shard,
-            ..Sizes::DEFAULT
+            ..ChunkSizes::DEFAULT
         },
         root: Arc::new(root),
         path: String::new(),
@@ -270,7 +274,7 @@ impl Group {
         for name in path.split('/') {
             folder.push(name);
             match std::fs::create_dir(&folder) {
-                Ok(()) => write_group(&folder, self.version())?,
+                Ok(()) => meta::write_group(&folder, self.version())?,
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {
                     let is_group = meta::is_group(&folder)?;
                     ensure!(
@@ -407,16 +411,6 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     }
     names.sort_unstable();
     Ok(names)
-}
-
-fn write_group(folder: &Path, version: ZarrVersion) -> Result<()> {
-    match version {
-        ZarrVersion::V2 => meta::write_json(&folder.join(meta::GROUP), &json!({"zarr_format": 2})),
-        ZarrVersion::V3 => {
-            let group = json!({"zarr_format": 3, "node_type": "group", "attributes": {}});
-            meta::write_json(&folder.join(meta::V3), &group)
-        }
-    }
 }
 
 fn set_attrs(folder: &Path, version: ZarrVersion, attrs: &Attrs) -> Result<()> {

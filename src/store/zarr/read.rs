@@ -20,11 +20,12 @@ use crate::store::io::raw;
 use crate::store::io::stored::{Recipe, Stored};
 use crate::store::spec::{ArraySpec, Attrs, Dtype, Strings};
 
+/// An array of either version, open for reading: its metadata, and what decodes its chunks.
 pub struct Array {
     path: String,
     spec: ArraySpec,
     attrs: Attrs,
-    /// Nothing where the array has no elements, or none that can be read.
+    /// Nothing where the array has no values, or none that can be read.
     chunked: Option<Box<ChunkDecoder>>,
     version: u8,
     layout: StorageInfo,
@@ -75,7 +76,7 @@ impl Array {
         ensure!(self.spec.dtype != Dtype::String, "Text has no fixed width");
         self.check(ranges)?;
         match &self.chunked {
-            Some(chunked) => chunked.elements(ranges, dst),
+            Some(chunked) => chunked.read(ranges, dst),
             None => {
                 let len = dst.len();
                 ensure!(len == 0, "A read of {len} bytes from an empty array");
@@ -104,7 +105,7 @@ impl Array {
         let Some(chunked) = &self.chunked else {
             return Ok(Strings::default());
         };
-        let size = chunked.element.size;
+        let size = chunked.item_type.size;
         if size == 0 {
             return chunked.texts(ranges);
         }
@@ -112,7 +113,7 @@ impl Array {
         let items = rows.checked_mul(self.spec.row_items());
         let len = items.and_then(|n| usize::try_from(n).ok()?.checked_mul(size));
         let mut bytes = vec![0; len.context("Its shape is too large")?];
-        chunked.elements(ranges, &mut bytes)?;
+        chunked.read(ranges, &mut bytes)?;
         Ok(bytes.chunks(size).map(unpadded).collect())
     }
 
@@ -197,6 +198,7 @@ fn layout(json: &Value) -> StorageInfo {
         big_endian: json["dtype"]
             .as_str()
             .is_some_and(|name| name.starts_with('>')),
+        files: None,
         bytes: None,
     }
 }

@@ -41,7 +41,6 @@ pub struct Shards {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     order: InOrder<(Slot, Vec<u8>)>,
     /// By key: one, or two where a chunk did not wait for those before it.
@@ -58,10 +57,15 @@ struct Shard {
 }
 
 impl Shards {
-    pub fn new(folder: &Path) -> Shards {
+    /// Those of the array in `folder`, of which chunk `first` comes first.
+    pub fn from(folder: &Path, first: u64) -> Shards {
+        let state = State {
+            order: InOrder::from(first),
+            open: BTreeMap::new(),
+        };
         Shards {
             folder: folder.to_owned(),
-            state: Mutex::default(),
+            state: Mutex::new(state),
         }
     }
 
@@ -81,6 +85,10 @@ impl Shards {
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
+        ensure!(
+            state.order.is_empty(),
+            "A chunk of a shard waits for one that did not come"
+        );
         for (_, mut shard) in state.open {
             if let Some(of) = of {
                 shard.index.truncate(usize::try_from(of)?);

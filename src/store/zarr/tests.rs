@@ -5,6 +5,8 @@ use std::slice::from_ref;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+use serde_json::json;
+
 use super::*;
 use crate::codec::compression::Compression;
 use crate::store::spec::{Attr, ByteOrder, Dtype, Field, Kind, NATIVE, Strings};

@@ -1,4 +1,7 @@
 //! Text of Zarr arrays in memory: of any length, of fixed width, and numpy's `U`.
+//!
+//! A text is held as an offset into the bytes of its chunk row; of what is read, only texts that were asked for are
+//! copied.
 
 use anyhow::{Context, Result, bail};
 
@@ -23,12 +26,12 @@ pub fn unpadded(text: &[u8]) -> &[u8] {
 }
 
 /// Converts numpy's `U` in its place.
-pub fn utf32_to_utf8(chunk: &mut [u8], element: &ZarrType) -> Result<()> {
-    if element.utf32.is_empty() {
+pub fn utf32_to_utf8(chunk: &mut [u8], item_type: &ZarrType) -> Result<()> {
+    if item_type.utf32.is_empty() {
         return Ok(());
     }
-    for item in chunk.chunks_exact_mut(element.size) {
-        for &(offset, len, order) in &element.utf32 {
+    for item in chunk.chunks_exact_mut(item_type.size) {
+        for &(offset, len, order) in &item_type.utf32 {
             let field = &mut item[offset..offset + len];
             let units = field.chunks_exact(4).map(|unit| {
                 let unit = [unit[0], unit[1], unit[2], unit[3]];
@@ -49,18 +52,34 @@ pub fn utf32_to_utf8(chunk: &mut [u8], element: &ZarrType) -> Result<()> {
 
 /// Records with their fixed-width text as numpy's `U`, as wide as the longest has bytes: so anndata stores them.
 pub fn with_utf32(dtype: &Dtype, records: &[u8]) -> Result<(Dtype, Vec<u8>)> {
-    let Dtype::Record { size: old, fields } = dtype else {
+    let Dtype::Record { size, .. } = dtype else {
         bail!("{dtype} is no record");
     };
-    let rows = || records.chunks_exact((*old).max(1));
+    let to = wider(dtype, |field| {
+        let rows = records.chunks_exact((*size).max(1));
+        let texts = rows.flat_map(|record| texts_of(record, field));
+        texts.map(<[u8]>::len).max().unwrap_or(0)
+    });
+    let records = to_utf32(dtype, &to, records)?;
+    Ok((to, records))
+}
+
+/// The type of records whose fixed-width text is numpy's `U`, of as many characters as it has bytes.
+pub fn as_utf32(dtype: &Dtype) -> Dtype {
+    wider(dtype, |field| field.dtype.size())
+}
+
+/// The type of records whose text of a fixed width has so many characters of 4 bytes.
+fn wider(dtype: &Dtype, characters: impl Fn(&Field) -> usize) -> Dtype {
+    let Dtype::Record { fields, .. } = dtype else {
+        return dtype.clone();
+    };
     let (mut to, mut size) = (vec![], 0);
     for field in fields {
         let mut dtype = field.dtype.clone();
         if matches!(dtype, Dtype::FixedString { .. }) {
-            let texts = rows().flat_map(|record| texts_of(record, field));
-            let longest = texts.map(<[u8]>::len).max().unwrap_or(0);
             dtype = Dtype::Utf32 {
-                size: 4 * longest.max(1),
+                size: 4 * characters(field).max(1),
             };
         }
         let offset = size;
@@ -71,9 +90,19 @@ pub fn with_utf32(dtype: &Dtype, records: &[u8]) -> Result<(Dtype, Vec<u8>)> {
             ..field.clone()
         });
     }
-    let mut out = Vec::with_capacity(rows().len() * size);
-    for record in rows() {
-        for (from, to) in fields.iter().zip(&to) {
+    Dtype::Record { size, fields: to }
+}
+
+/// Records of the type `from` as those of the type `to`, which is one of the above.
+pub fn to_utf32(from: &Dtype, to: &Dtype, records: &[u8]) -> Result<Vec<u8>> {
+    let (Dtype::Record { size: old, fields }, Dtype::Record { size, fields: to }) = (from, to)
+    else {
+        bail!("{from} is no record");
+    };
+    let rows = records.chunks_exact((*old).max(1));
+    let mut out = Vec::with_capacity(rows.len() * size);
+    for record in rows {
+        for (from, to) in fields.iter().zip(to) {
             let Dtype::Utf32 { size: width } = to.dtype else {
                 let bytes = from.dtype.size() * from.items() as usize;
                 out.extend(&record[from.offset..][..bytes]);
@@ -89,7 +118,7 @@ pub fn with_utf32(dtype: &Dtype, records: &[u8]) -> Result<(Dtype, Vec<u8>)> {
             }
         }
     }
-    Ok((Dtype::Record { size, fields: to }, out))
+    Ok(out)
 }
 
 /// The texts of a field of fixed width in one record, without their padding.

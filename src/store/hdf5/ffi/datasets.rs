@@ -64,7 +64,7 @@ pub fn set_extent(dataset: &Id, shape: &[u64]) -> Result<()> {
     done(|| unsafe { H5Dset_extent(dataset.0, shape.as_ptr()) })
 }
 
-/// Takes, of a chunk that was written: the position of its first element; its address in the file, `None` where it has
+/// Takes, of a chunk that was written: the position of its first value; its address in the file, `None` where it has
 /// none; its bytes, as filtered; its mask, of which bit i says that filter i was skipped.
 pub type EachChunk<'a> = &'a mut dyn FnMut(&[u64], Option<u64>, u64, u32);
 
@@ -96,7 +96,7 @@ pub fn chunks(dataset: &Id, each: EachChunk) -> Result<()> {
     })
 }
 
-/// Writes one encoded chunk at `origin`, the position of its first element. Bit i of `mask`: filter i was skipped.
+/// Writes one encoded chunk at `origin`, the position of its first value. Bit i of `mask`: filter i was skipped.
 pub fn write_chunk(dataset: &Id, origin: &[u64], mask: u32, bytes: &[u8]) -> Result<()> {
     let origin = axes(origin)?;
     let (at, len, from) = (origin.as_ptr(), bytes.len(), bytes.as_ptr().cast());

@@ -45,7 +45,7 @@ fn register_filter<const ID: u32>(name: &'static CStr) -> Result<()> {
 type Undo = fn(u32, &[u32], &[u8]) -> Result<Vec<u8>>;
 
 fn decode(id: u32, values: &[u32], data: &[u8]) -> Result<Vec<u8>> {
-    decode_alone(&Filter::from_hdf5(id, values, 1)?, data)
+    decode_alone(&Filter::from_hdf5(id, values, 1)?, data, u64::MAX)
 }
 
 unsafe extern "C" fn undo<const ID: u32>(
@@ -143,9 +143,7 @@ mod tests {
         let file = files::create(&folder.path().join("a.h5")).unwrap();
         let how = Creation {
             chunk: Some(&[4]),
-            filters: &[],
-            growing: false,
-            large_attrs: false,
+            ..Default::default()
         };
         let spec = ArraySpec::new(vec![4], Dtype::native(Kind::Uint, 1));
         let dataset = datasets::create(&file, "a", &spec, &how).unwrap();

@@ -87,7 +87,7 @@ pub fn layout(list: &Id) -> H5D_layout_t {
     ask(H5Pget_layout, list)
 }
 
-/// The sides of a chunk, in elements.
+/// The sides of a chunk, in values.
 pub fn chunk_shape(list: &Id) -> Result<Vec<u64>> {
     let mut sides = axes(&[])?;
     let most = sides.len() as c_int;
@@ -124,7 +124,7 @@ pub fn has_fill_value(list: &Id) -> Result<bool> {
     Ok(defined == H5D_fill_value_t::H5D_FILL_VALUE_USER_DEFINED)
 }
 
-/// The value of elements that were never written, of the type `of`; `None` where it is not the user's own.
+/// The fill value: of what was never written, of the type `of`; `None` where it is not the user's own.
 pub fn fill_value(list: &Id, of: &Id) -> Result<Option<Vec<u8>>> {
     sync(|| {
         if !has_fill_value(list)? {
@@ -195,4 +195,13 @@ pub fn mappings(list: &Id) -> Result<Vec<Mapping>> {
     (0..count)
         .filter_map(|at| mapping(at).transpose())
         .collect()
+}
+
+/// Adds a mapping to what a virtual dataset is made with.
+pub fn add_mapping(list: &Id, mapping: &Mapping) -> Result<()> {
+    let Mapping { onto, of, .. } = mapping;
+    let [file, path] = [&mapping.file, &mapping.path].map(|name| CString::new(name.as_slice()));
+    let (file, path) = (file?, path?);
+    // SAFETY: both names are C strings.
+    done(|| unsafe { H5Pset_virtual(list.0, onto.0, file.as_ptr(), path.as_ptr(), of.0) })
 }

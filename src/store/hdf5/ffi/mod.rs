@@ -3,10 +3,10 @@
 //! this folder.
 //!
 //! All `unsafe` of the program stands here; so the one call of the C library's allocator does too. Three arguments hold
-//! for all other blocks and are not repeated: every call is made inside [`sync`](call::sync), the lock that the library needs; every
-//! identifier that is passed is that of an [`Id`], which is borrowed for the whole call, or one of the library's own; and
-//! the library checks what an identifier is of, and plain numbers, and answers with an error. So each block tells of the
-//! memory that it hands over.
+//! for all other blocks and are not repeated: every call is made inside [`sync`](call::sync), the lock that the library
+//! needs; every identifier that is passed is that of an [`Id`], which is borrowed for the whole call, or one of the
+//! library's own; and the library checks what an identifier is of, and plain numbers, and answers with an error. So
+//! each block tells of the memory that it hands over.
 #![allow(unsafe_code)]
 #![deny(clippy::undocumented_unsafe_blocks)]
 
@@ -29,7 +29,7 @@ pub use self::files::*;
 pub use self::filters::register as register_filters;
 pub use self::links::*;
 pub use self::lists::*;
-pub use self::process::prepare;
+pub use self::process::{is_stdout_closed, prepare};
 pub use self::spaces::*;
 pub use self::types::*;
 pub use self::values::*;

@@ -1,4 +1,7 @@
-//! What concerns the whole process: the C library's allocator, and variables of the environment.
+//! What concerns the whole process: the C library's allocator, variables of the environment, and whether stdout was
+//! closed before Rust's runtime opened `/dev/null` in its place.
+
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Makes the process ready for the library, before another thread runs. Tells which variables were set that are unset
 /// now: by them the library finds what a file leads to in other folders than where it says.
@@ -28,3 +31,23 @@ fn share_heap() {
         unsafe { libc::mallopt(option, value) };
     }
 }
+
+static CLOSED: AtomicBool = AtomicBool::new(false);
+
+/// Whether the process was started without a stdout: what is written there is lost, though no call says so.
+pub fn is_stdout_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed)
+}
+
+/// Runs before the runtime.
+extern "C" fn look_at_stdout() {
+    // SAFETY: asks for a flag of a file descriptor, which need not be open.
+    let flags = unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) };
+    CLOSED.store(flags == -1, Ordering::Relaxed);
+}
+
+// SAFETY: both systems call the functions in this section before main; this one takes nothing and returns nothing.
+#[used]
+#[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+#[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
+static LOOK_AT_STDOUT: extern "C" fn() = look_at_stdout;

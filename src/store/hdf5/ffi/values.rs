@@ -11,7 +11,7 @@ use super::call::{Id, done, number, sync};
 use super::datasets::space_of;
 use super::spaces::{create_space, extent};
 use super::types::{pointers, type_size};
-use crate::store::spec::{Strings, element_count};
+use crate::store::spec::{Strings, item_count};
 
 /// Selected in a file.
 #[derive(Clone, Copy)]
@@ -71,7 +71,7 @@ impl Selected<'_> {
             others.try_for_each(|range| add(range, H5S_seloper_t::H5S_SELECT_OR))?;
             block[0] = rows;
         }
-        let count = element_count(&block)?;
+        let count = item_count(&block)?;
         let memory = create_space(Some(&[count as u64]), false)?;
         Ok(Places {
             file,

@@ -13,7 +13,7 @@ use crate::store::hdf5::files::Raw;
 use crate::store::hdf5::format::headers::{Claims, Header};
 use crate::store::hdf5::format::heap::{self, Heap, Held};
 use crate::store::hdf5::{attrs, datasets, types};
-use crate::store::spec::element_count;
+use crate::store::spec::item_count;
 
 /// Where the references stand in values of a type, as they are in the file.
 #[derive(Clone)]
@@ -38,7 +38,7 @@ pub fn check_attrs(object: &Id, heap: &Heap) -> Result<()> {
     for name in attrs::names(object)? {
         let check = || {
             let (attr, of, shape) = attrs::open(object, &name)?;
-            let count = element_count(&shape.unwrap_or(vec![0]))?;
+            let count = item_count(&shape.unwrap_or(vec![0]))?;
             let found = References::of(&of)?;
             if found.is_none() || count == 0 {
                 return Ok(());
@@ -67,7 +67,7 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     }
     datasets::check_filters(dataset, &layout, &filters)?;
     let (rows, items) = match shape.split_first() {
-        Some((rows, items)) => (*rows, element_count(items)?),
+        Some((rows, items)) => (*rows, item_count(items)?),
         None => (1, 1),
     };
     let row = items.saturating_mul(found.size);
@@ -244,7 +244,7 @@ impl References {
     }
 
     fn repeated(&self, shape: &[u64]) -> Result<References> {
-        let times = element_count(shape)?;
+        let times = item_count(shape)?;
         let size = self.size.checked_mul(times);
         let size = size.context("A value is too large to address")?;
         let Some(of) = &self.of else {

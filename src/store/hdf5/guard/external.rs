@@ -14,18 +14,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail, ensure};
 use hdf5_sys::h5d::H5D_layout_t;
 
-use crate::store::access::{Bounds, Refused};
+use crate::store::access::{self, Bounds, Refused};
 use crate::store::hdf5::ffi::{self, External, Id};
-use crate::store::spec::element_count;
+use crate::store::spec::item_count;
 
 /// The bounds of a file: its folder, and that of what its name leads to where it is a symbolic link.
 pub fn bounds(file: &Path) -> Result<Bounds> {
-    let folder = |file: &Path| -> Result<PathBuf> {
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        Ok(folder.unwrap_or(Path::new(".")).canonicalize()?)
-    };
+    let folder =
+        |file: &Path| -> Result<PathBuf> { Ok(access::folder_above(file).canonicalize()?) };
     let folders = vec![folder(file)?, folder(&file.canonicalize()?)?];
     Ok(Bounds::Within(folders))
 }
@@ -77,12 +73,12 @@ pub enum Elsewhere {
     /// In parts of files without structure, one after another.
     Raw(Vec<External>),
     /// In other datasets, or in series of them, each told once.
-    Sources(Vec<Source>),
+    Sources(Vec<VirtualSource>),
 }
 
 /// What a virtual dataset takes values from, as its names are written.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Source {
+pub struct VirtualSource {
     file: Vec<u8>,
     path: Vec<u8>,
 }
@@ -100,7 +96,7 @@ pub fn elsewhere(dataset: &Id) -> Result<Elsewhere> {
     }
     let (mut known, mut found) = (HashSet::new(), vec![]);
     for mapping in ffi::mappings(&list)? {
-        let source = Source::new(mapping.file, mapping.path);
+        let source = VirtualSource::new(mapping.file, mapping.path);
         if known.insert(source.clone()) {
             found.push(source);
         }
@@ -116,7 +112,7 @@ pub fn elsewhere(dataset: &Id) -> Result<Elsewhere> {
 /// the library reads zeros then (2.2.0, `H5D__efl_read`). Such a name counts from the working folder (`H5_combine_path`).
 pub fn check_raw(dataset: &Id, parts: &[External], bounds: &Bounds) -> Result<()> {
     let extent = ffi::extent(&ffi::space_of(dataset)?)?;
-    let count = element_count(&extent.unwrap_or_default().0)? as u64;
+    let count = item_count(&extent.unwrap_or_default().0)? as u64;
     let mut left = count.saturating_mul(ffi::type_size(&ffi::type_of(dataset)?)? as u64);
     for part in parts {
         let bytes = left.min(part.size);
@@ -139,21 +135,30 @@ fn as_path(bytes: Vec<u8>) -> PathBuf {
     OsString::from_vec(bytes).into()
 }
 
-impl fmt::Display for Source {
+/// How many files a virtual dataset takes its values from.
+pub fn source_files(dataset: &Id) -> Result<u64> {
+    let Elsewhere::Sources(sources) = elsewhere(dataset)? else {
+        return Ok(0);
+    };
+    let files: HashSet<Vec<u8>> = sources.into_iter().map(|source| source.file).collect();
+    Ok(files.len() as u64)
+}
+
+impl fmt::Display for VirtualSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [path, file] = [&self.path, &self.file].map(|name| String::from_utf8_lossy(name));
-        write!(f, "'{path}' in {file}")
+        let path = String::from_utf8_lossy(&self.path);
+        write!(f, "'{path}' in {}", self.file())
     }
 }
 
-impl Source {
-    pub fn new(file: Vec<u8>, path: Vec<u8>) -> Source {
-        Source { file, path }
+impl VirtualSource {
+    pub fn new(file: Vec<u8>, path: Vec<u8>) -> VirtualSource {
+        VirtualSource { file, path }
     }
 
     /// The name of its file, for people.
     pub fn file(&self) -> String {
-        String::from_utf8_lossy(&self.file).into_owned()
+        String::from_utf8_lossy(&self.file).replace("%%", "%")
     }
 
     /// Whether its names are those of many, numbered. An error where it is, and not all files are followed: the library
@@ -170,7 +175,7 @@ impl Source {
     }
 
     /// The names in one block of a series (HDF5 manual, `H5Pset_virtual`).
-    pub fn block(&self, number: u64) -> Source {
+    pub fn block(&self, number: u64) -> VirtualSource {
         let named = |name: &[u8]| {
             let (mut out, mut rest) = (vec![], name);
             loop {
@@ -187,7 +192,7 @@ impl Source {
                 };
             }
         };
-        Source {
+        VirtualSource {
             file: named(&self.file),
             path: named(&self.path),
         }

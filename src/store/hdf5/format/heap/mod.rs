@@ -7,7 +7,7 @@
 use std::fmt;
 use std::fs::File;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
@@ -39,6 +39,8 @@ pub struct Heap {
     base: u64,
     /// Bytes of the file.
     size: u64,
+    /// What the last read of few texts held: the next one mostly begins there.
+    held: Mutex<Option<Held>>,
 }
 
 /// Text of more bytes than there can be: the library would take as much memory for it.
@@ -66,7 +68,12 @@ struct Reference {
 impl Heap {
     pub fn new(file: Arc<File>, base: u64) -> Result<Heap> {
         let size = file.metadata()?.len();
-        Ok(Heap { file, base, size })
+        Ok(Heap {
+            file,
+            base,
+            size,
+            held: Mutex::default(),
+        })
     }
 
     /// The texts that `references` lead to. An error of type [`Claimed`] where they take more than the file.
@@ -82,6 +89,13 @@ impl Heap {
         let total = ends.last().copied().unwrap_or(0);
         self.check(total)?;
         let mut bytes = vec![0; total as usize];
+        if references.len() <= TASK {
+            let kept = || self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = kept().take().unwrap_or_else(Held::texts);
+            self.fill(references, &mut bytes, &mut held)?;
+            *kept() = Some(held);
+            return Ok(Strings { ends, bytes });
+        }
         let mut tasks = vec![];
         let (mut rest, mut start) = (bytes.as_mut_slice(), 0);
         for (references, ends) in references.chunks(TASK).zip(ends.chunks(TASK)) {

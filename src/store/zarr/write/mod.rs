@@ -1,6 +1,6 @@
 //! Writing arrays of Zarr.
 //!
-//! A chunk is a run of consecutive elements, so a stream of rows is cut without being rearranged. Chunks are encoded and
+//! A chunk is a run of consecutive values, so a stream of rows is cut without being rearranged. Chunks are encoded and
 //! written in the thread pool, each to a file of its own or to a Zarr shard; the metadata, which make the array exist,
 //! are written last.
 
@@ -18,6 +18,7 @@ use super::codec::Codec;
 use super::count::Count;
 use super::cut::{Cut, MAX_ROW_BYTES};
 use super::describe::{self, Description};
+use super::own::Own;
 use super::shards::{Shards, Slot, create_file};
 use super::text::TEXT_BYTES;
 use super::{Group, dtype, meta};
@@ -33,25 +34,28 @@ static WRITING: Busy = Busy::new();
 /// How many of them are enough for any disk; of many threads a fifth.
 const WRITERS: usize = 8;
 
+/// An array that takes rows; it does not exist before [`Appender::finish`] writes its metadata.
 pub struct Appender {
-    folder: PathBuf,
-    path: String,
+    pub(super) folder: PathBuf,
+    pub(super) path: String,
     version: ZarrVersion,
-    spec: ArraySpec,
+    pub(super) spec: ArraySpec,
     rows: Rows,
     attrs: Map<String, Value>,
     codec: Codec,
-    cut: Cut,
+    pub(super) cut: Cut,
     /// Where files hold many chunks.
-    shards: Option<Shards>,
+    pub(super) shards: Option<Shards>,
+    /// Where other processes write chunks too.
+    pub(super) own: Option<Own>,
     /// Where nothing is written, but files are counted.
     count: Option<Count>,
     /// The start of a chunk that is not complete.
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     texts: Strings,
-    /// Elements that were appended, and chunks that were written.
-    items: u64,
-    chunks: u64,
+    /// Values that were appended, and chunks that were written.
+    pub(super) items: u64,
+    pub(super) chunks: u64,
 }
 
 impl Appender {
@@ -77,8 +81,9 @@ impl Appender {
         Ok(Appender {
             version,
             attrs,
-            codec: Codec::new(container.compression(), spec.dtype.size().max(1))?,
-            shards: (cut.per_file > 1).then(|| Shards::new(&folder)),
+            codec: Codec::new(container.compression(), &spec.dtype)?,
+            shards: (cut.per_file > 1).then(|| Shards::from(&folder, 0)),
+            own: None,
             count: place.root.count.clone(),
             cut,
             folder,
@@ -119,6 +124,7 @@ impl Appender {
         rows
     }
 
+    /// Appends values of a fixed width. What does not fill a chunk waits in memory.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         let size = self.spec.dtype.size();
         ensure!(size > 0, "Append bytes to text '{}'", self.path);
@@ -165,6 +171,8 @@ impl Appender {
     pub fn is_as(&self, other: &Appender) -> bool {
         let how = |a: &Appender| (a.rows, a.items, a.chunks, a.cut.per_file, a.codec.v2());
         how(self) == how(other)
+            && self.own.is_none()
+            && other.own.is_none()
             && self.spec == other.spec
             && self.cut.chunk == other.cut.chunk
             && self.bytes == other.bytes
@@ -214,6 +222,7 @@ impl Appender {
         Ok(given)
     }
 
+    /// Appends texts; of these up to a chunk waits.
     pub fn append_strings(&mut self, strings: &Strings) -> Result<()> {
         ensure!(
             self.spec.dtype == Dtype::String,
@@ -239,6 +248,8 @@ impl Appender {
         Ok(())
     }
 
+    /// Writes the last chunk, padded where there are others, and the metadata; returns the rows. An error where some
+    /// are missing.
     pub fn finish(mut self) -> Result<u64> {
         if let Some(count) = self.count.take() {
             return Ok(self.end_count(&count));
@@ -272,7 +283,8 @@ impl Appender {
             // The only chunk needs no padding.
             if self.chunks == 0 && self.cut.axis == 0 {
                 *chunk = rows.clamp(1, *chunk);
-                self.cut.items = usize::try_from(dtype::items(&self.cut.chunk).unwrap_or(0))?;
+                self.cut.items =
+                    usize::try_from(dtype::checked_items(&self.cut.chunk).unwrap_or(0))?;
             }
         }
         if !self.bytes.is_empty() {
@@ -299,6 +311,12 @@ impl Appender {
         if let Some(shards) = shards {
             shards.finish(is_short.then_some(self.cut.per_file))?;
         }
+        if let Some(own) = &self.own {
+            own.check(&self.path)?;
+            if !own.describes {
+                return Ok(());
+            }
+        }
         let shard = is_sharded.then(|| self.cut.file_shape());
         let description = Description {
             spec: &self.spec,
@@ -320,15 +338,15 @@ impl Appender {
         }
     }
 
-    /// An error when more elements come than were announced.
-    fn room(&self, items: u64) -> Result<()> {
+    /// An error when more values come than were announced.
+    pub(super) fn room(&self, items: u64) -> Result<()> {
         ensure!(
             !self.spec.null,
             "Append to '{}', which holds no value",
             self.path
         );
         if self.rows == Rows::Known {
-            let most = dtype::items(&self.spec.shape).context("Its shape is too large")?;
+            let most = dtype::checked_items(&self.spec.shape).context("Its shape is too large")?;
             let all = self.items + items;
             ensure!(
                 all <= most,
@@ -346,16 +364,14 @@ impl Appender {
     {
         (0..count)
             .into_par_iter()
-            .try_for_each(|i| self.write_chunk(self.chunks + i as u64, chunk(i)?))
-    }
-
-    /// Encodes and writes chunk `number`.
-    fn write_chunk(&self, number: u64, chunk: Cow<[u8]>) -> Result<()> {
-        self.write_to_all(&[], number, chunk)
+            .try_for_each(|i| self.write_to_all(&[], self.chunks + i as u64, chunk(i)?))
     }
 
     /// Encodes chunk `number` and writes it to this array and to others.
     fn write_to_all(&self, others: &[&Appender], number: u64, chunk: Cow<[u8]>) -> Result<()> {
+        if self.own.as_ref().is_some_and(|own| !own.has(number)) {
+            return Ok(());
+        }
         let write = || -> Result<()> {
             work::encoded();
             let bytes = self.codec.encode(chunk)?;
@@ -389,6 +405,7 @@ impl Appender {
     /// Writes chunk `number` as it is encoded.
     fn store(&self, number: u64, encoded: Cow<[u8]>) -> Result<()> {
         let key = self.key(number);
+        self.own.iter().for_each(Own::wrote);
         if let Some(shards) = &self.shards {
             return shards.put(number, self.slot(number, key), encoded);
         }
@@ -431,191 +448,4 @@ fn padded(piece: &[u8], chunk: usize) -> Result<Cow<'_, [u8]>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-    use std::slice::from_ref;
-    use std::sync::Arc;
-
-    use proptest::prelude::*;
-    use serde_json::json;
-
-    use super::*;
-    use crate::codec::compression::Compression;
-    use crate::store::spec::{Attrs, Kind, NATIVE};
-    use crate::store::zarr::cut::Sizes;
-    use crate::store::zarr::{Array, Node, create, open};
-    use crate::store::{Access, Container};
-
-    fn array(group: &Group, name: &str) -> Array {
-        match group.get(name).unwrap() {
-            Some(Node::Array(array)) => array,
-            _ => panic!("No array '{name}'"),
-        }
-    }
-
-    /// All of the array `a` as zarrs reads it.
-    fn by_zarrs(path: &Path) -> Vec<u8> {
-        let store = Arc::new(zarrs::filesystem::FilesystemStore::new(path).unwrap());
-        let array = zarrs::array::Array::open(store, "/a").unwrap();
-        let all = array.subset_all();
-        let bytes: zarrs::array::ArrayBytes = array.retrieve_array_subset(&all).unwrap();
-        bytes.into_fixed().unwrap().into_owned()
-    }
-
-    /// An appender that cuts an array into small chunks.
-    fn small(group: &Group, spec: &ArraySpec, rows: Rows) -> Appender {
-        let mut out = group
-            .create_array("a", spec, rows, &Attrs::default())
-            .unwrap();
-        let item = spec.dtype.size().max(1);
-        let sizes = Sizes {
-            chunk: 12,
-            ..group.sizes
-        };
-        out.cut = Cut::new(&spec.shape, rows, item, &sizes, 20).unwrap();
-        out.shards = (out.cut.per_file > 1).then(|| Shards::new(&out.folder));
-        out
-    }
-
-    /// Zarr of either version, with Zarr shards of a few chunks, or without.
-    fn containers() -> impl Strategy<Value = Container> {
-        let compression = prop::sample::select(vec![
-            Compression::None,
-            Compression::Gzip(1),
-            Compression::Lz4,
-            Compression::Zstd(3),
-        ]);
-        let shard = prop::option::of(1u64..80);
-        (compression, shard, any::<bool>()).prop_map(|(compression, zarr_shard, v3)| Container {
-            zarr_shard,
-            zarr_version: if v3 || zarr_shard.is_some() {
-                ZarrVersion::V3
-            } else {
-                ZarrVersion::V2
-            },
-            ..Container::ZARR.compressed(compression)
-        })
-    }
-
-    proptest! {
-        /// zarrs and this program read what is written.
-        #[test]
-        fn any_shape_comes_back(
-            shape in prop::collection::vec(1u64..7, 1..4),
-            size in prop::sample::select(vec![1usize, 2, 4]),
-            batches in prop::collection::vec(0u64..4, 8),
-            growing: bool,
-            container in containers(),
-        ) {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("a.zarr");
-            let rows = if growing { Rows::Growing } else { Rows::Known };
-            let group = create(&path, container).unwrap();
-            let mut spec = ArraySpec::new(shape.clone(), Dtype::native(Kind::Uint, size));
-            let bytes: Vec<u8> = (0..shape[0] * spec.row_bytes()).map(|i| i as u8).collect();
-            if growing {
-                spec.shape[0] = 0;
-            }
-            let mut out = small(&group, &spec, rows);
-            let mut rest = bytes.as_slice();
-            for batch in batches {
-                let (head, tail) = rest.split_at(rest.len().min((batch * spec.row_bytes()) as usize));
-                out.append(head).unwrap();
-                rest = tail;
-            }
-            out.append(rest).unwrap();
-            prop_assert_eq!(out.finish().unwrap(), shape[0]);
-            let array = array(&open(&path, &Access::default()).unwrap(), "a");
-            prop_assert_eq!(&array.spec().shape, &shape);
-            let mut back = vec![0; bytes.len()];
-            array.read_into(from_ref(&(0..shape[0])), &mut back).unwrap();
-            prop_assert_eq!(&back, &bytes);
-            prop_assert_eq!(by_zarrs(&path), bytes);
-        }
-
-        #[test]
-        fn any_texts_come_back(
-            shape in prop::collection::vec(1u64..7, 0..4),
-            texts in prop::collection::vec("[a😀é]{0,3}", 216),
-            batches in prop::collection::vec(0usize..4, 8),
-            growing: bool,
-            container in containers(),
-        ) {
-            let dir = tempfile::tempdir().unwrap();
-            let path = dir.path().join("a.zarr");
-            let group = create(&path, container).unwrap();
-            let spec = ArraySpec::new(shape, Dtype::String);
-            let growing = growing && !spec.shape.is_empty();
-            let rows = if growing { Rows::Growing } else { Rows::Known };
-            let per_row = spec.row_items() as usize;
-            let texts = &texts[..spec.rows() as usize * per_row];
-            let block = |texts: &[String]| texts.iter().map(String::as_bytes).collect::<Strings>();
-            let mut out = small(&group, &spec, rows);
-            let mut rest = texts;
-            for batch in batches {
-                let (head, tail) = rest.split_at(rest.len().min(batch * per_row));
-                out.append_strings(&block(head)).unwrap();
-                rest = tail;
-            }
-            out.append_strings(&block(rest)).unwrap();
-            prop_assert_eq!(out.finish().unwrap(), spec.rows());
-            let array = array(&open(&path, &Access::default()).unwrap(), "a");
-            prop_assert_eq!(array.read_strings(from_ref(&(0..spec.rows()))).unwrap(), block(texts));
-            for (i, row) in texts.chunks(per_row).enumerate() {
-                let i = i as u64;
-                prop_assert_eq!(array.read_strings(from_ref(&(i..i + 1))).unwrap(), block(row));
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_not_as_announced_is_an_error() {
-        let dir = tempfile::tempdir().unwrap();
-        let group = create(&dir.path().join("a.zarr"), Container::ZARR).unwrap();
-        let spec = ArraySpec::new(vec![3, 2], Dtype::native(Kind::Int, 2));
-        let new = |name, rows| {
-            group
-                .create_array(name, &spec, rows, &Attrs::default())
-                .unwrap()
-        };
-        let mut short = new("short", Rows::Known);
-        short.append(&[0; 8]).unwrap();
-        assert!(short.finish().is_err());
-        assert!(group.get("short").unwrap().is_none());
-        assert!(new("long", Rows::Known).append(&[0; 16]).is_err());
-        assert!(new("part", Rows::Known).append(&[0; 3]).is_err());
-        let mut ragged = new("ragged", Rows::Growing);
-        ragged.append(&[0; 6]).unwrap();
-        assert!(ragged.finish().is_err());
-        let mut latin = small(&group, &ArraySpec::new(vec![1], Dtype::String), Rows::Known);
-        assert!(
-            latin
-                .append_strings(&[b"\xe9".as_slice()].into_iter().collect())
-                .is_err()
-        );
-    }
-
-    #[test]
-    fn a_growing_array_of_one_chunk_is_not_padded() {
-        let dir = tempfile::tempdir().unwrap();
-        let group = create(&dir.path().join("a.zarr"), Container::ZARR).unwrap();
-        let dtype = Dtype::Number {
-            kind: Kind::Float,
-            size: 8,
-            order: NATIVE,
-        };
-        let spec = ArraySpec::new(vec![0], dtype);
-        let mut out = group
-            .create_array("a", &spec, Rows::Growing, &Attrs::default())
-            .unwrap();
-        out.append(&[1; 24]).unwrap();
-        assert_eq!(out.finish().unwrap(), 3);
-        let zarray = meta::read_json(&dir.path().join("a.zarr/a/.zarray"))
-            .unwrap()
-            .unwrap();
-        assert_eq!(
-            (&zarray["shape"], &zarray["chunks"]),
-            (&json!([3]), &json!([3]))
-        );
-    }
-}
+mod tests;

@@ -10,13 +10,13 @@ use super::frames::Labels;
 use crate::store::Format;
 
 #[derive(Default)]
-pub struct Sources {
+pub struct InputKeys {
     pub labels: Option<Labels>,
     /// What is put after the names of the cells of each input; empty where nothing is.
     suffixes: Vec<String>,
 }
 
-impl Sources {
+impl InputKeys {
     /// Labels the cells of each of `paths` in the obs column `label`, and puts `separator` and the key of the input
     /// after their names. Without `keys`, those are the names of the files.
     ///
@@ -27,9 +27,9 @@ impl Sources {
         keys: Vec<String>,
         separator: Option<String>,
         paths: &[PathBuf],
-    ) -> Result<Sources> {
+    ) -> Result<InputKeys> {
         if label.is_none() && separator.is_none() {
-            return Ok(Sources::default());
+            return Ok(InputKeys::default());
         }
         let keys = if keys.is_empty() {
             paths.iter().map(|p| stem(p)).collect::<Result<_>>()?
@@ -40,7 +40,7 @@ impl Sources {
         if let Some(key) = keys.iter().find(|key| !seen.insert(*key)) {
             bail!("Two inputs have the key '{key}'; name all of them with --keys, each by another");
         }
-        Ok(Sources {
+        Ok(InputKeys {
             suffixes: match separator {
                 Some(separator) => keys.iter().map(|k| format!("{separator}{k}")).collect(),
                 None => vec![],

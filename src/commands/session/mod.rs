@@ -4,36 +4,47 @@
 //! the record of a run that may be resumed as soon as it is whole, and all take their places together. A dry run goes
 //! the same way, but makes no folder, and prints a plan where the others write.
 
+mod older;
+mod part_of_run;
+mod published;
+mod resumed;
+
+use std::collections::HashMap;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::slice::from_ref;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use serde_json::Value;
-use tracing::{info, warn};
 
+pub use self::published::Published;
+use self::published::bytes_of;
 use crate::anndata::select::Selection;
 use crate::cells::csv::{self, Table};
 use crate::cells::{Obs, limit};
 use crate::cli::{self, JoinRequest, Options, TableArgs};
-use crate::extract::plan::{self, Budget};
-use crate::extract::{self, Order, RowSource};
+use crate::extract::plan::Budget;
+use crate::extract::{self, Order, Source};
 use crate::frame::unsound;
-use crate::merge::joined::JoinedInputs;
+use crate::merge::joined::{InputRead, JoinedInputs};
+use crate::output::digest::Digests;
 use crate::output::manifest::{Facts, Label, Manifest};
-use crate::output::{self, Outputs, Scratch};
+use crate::output::run_parts::RunPart;
+use crate::output::{self, Kept, Outputs, Scratch};
 use crate::permutation::Seed;
 use crate::report::events;
+use crate::report::preview::Stages;
 use crate::report::progress::Progress;
 use crate::report::terminal;
-use crate::report::words::{count, thousands};
-use crate::resources::{Need, ensure_room, format_size, size_on_disk};
-use crate::store::{self, Group};
+use crate::resources::{Need, ensure_room};
+use crate::store::{self, Container, Group, Portion};
 
 pub struct Session<'a> {
     pub options: &'a Options,
     outputs: Outputs,
     inputs: Vec<PathBuf>,
+    /// Those whose cells are taken as they were typed, patterns among them.
+    typed: &'a [PathBuf],
     /// What tells each input from others, and from itself at another time.
     pub fingerprints: Vec<u64>,
     /// The outputs, as they will be called.
@@ -43,9 +54,17 @@ pub struct Session<'a> {
     /// The store that holds them all, where they are the datasets of a collection; and where it is written.
     collection: Option<PathBuf>,
     staged_collection: Option<PathBuf>,
-    /// How many of them, from the first, are whole: an earlier run has kept them.
+    /// The part of the run that this is, and which outputs are its own.
+    part: Option<(RunPart, Range<usize>)>,
+    /// How many of those that are written, from the first, are whole: an earlier run has kept them.
     whole: usize,
+    /// What it has kept, in a dry run.
+    looked_at: Option<Kept>,
     manifest: Option<Manifest>,
+    /// Of outputs that are whole.
+    digests: Option<Digests>,
+    /// Those of outputs that other processes have written.
+    known: HashMap<PathBuf, String>,
     began: Instant,
     /// The same as text.
     started: String,
@@ -53,6 +72,8 @@ pub struct Session<'a> {
     labels: Vec<Label>,
     /// Shards of an earlier run that are there beside the outputs.
     older: Vec<PathBuf>,
+    /// Stores that other processes have written, whose chunks are those of the output.
+    portions: Vec<PathBuf>,
 }
 
 /// Rows that are to be written.
@@ -64,25 +85,24 @@ pub struct Task<'a> {
     pub order: Order,
     /// Where each output begins in the order, and the end of the last.
     pub cuts: Vec<u64>,
+    /// Where waves end, where outputs are buckets.
+    pub waves: Option<Vec<u64>>,
+    /// For a dry run of a part.
+    pub stages: Option<Stages>,
     pub budget: Budget,
     /// A folder of this run's own.
     pub scratch: &'a Scratch,
-}
-
-/// Outputs that have taken their places.
-pub struct Published {
-    pub paths: Vec<PathBuf>,
-    /// Bytes of the inputs.
-    read: u64,
-    /// Whether the outputs are without compression.
-    plain: bool,
-    /// Since the run began.
-    pub seconds: f64,
+    /// What this process writes, where several write the one output.
+    pub portion: Option<Portion>,
 }
 
 impl<'a> Session<'a> {
-    /// Notes what `inputs` are, before any is opened: `-` is standard input.
-    pub fn begin(options: &'a Options, inputs: Vec<PathBuf>) -> Result<Session<'a>> {
+    /// Notes what `inputs` are, before any is opened: `-` is standard input. Those of `join` are among them.
+    pub fn begin(
+        options: &'a Options,
+        join: &'a JoinRequest,
+        inputs: Vec<PathBuf>,
+    ) -> Result<Session<'a>> {
         let began = Instant::now();
         let mut outputs = Outputs::new()?;
         Ok(Session {
@@ -90,27 +110,36 @@ impl<'a> Session<'a> {
             fingerprints: outputs.read_from(&inputs),
             outputs,
             inputs,
+            typed: &join.typed,
             named: vec![],
             staged: vec![],
             collection: None,
             staged_collection: None,
+            part: None,
             whole: 0,
+            looked_at: None,
             manifest: None,
+            digests: None,
+            known: HashMap::new(),
             began,
             started: terminal::now()?,
             labels: vec![],
             older: vec![],
+            portions: vec![],
         })
     }
 
     /// Opens the files whose rows are taken, as far as their elements are asked for: one as it is, several as one, of which
-    /// all but the matrices is written to `scratch`.
-    pub fn open(&self, join: &JoinRequest, scratch: &Scratch) -> Result<(Group, Selection)> {
+    /// all but the matrices is written to `scratch`. In what is opened are also `columns` of obs that are not taken.
+    pub fn open(
+        &self,
+        join: &JoinRequest,
+        columns: &[&str],
+        scratch: &Scratch,
+    ) -> Result<(Group, Selection)> {
         let elements = &self.options.elements;
         let Some(input) = join.one_file() else {
-            let how = (self.options.access, elements);
-            let genes = join.genes.as_ref();
-            let inputs = JoinedInputs::look(&join.inputs, how, join.modes, &join.sources, genes)?;
+            let inputs = self.look(join, columns)?;
             ensure_room(&[Need {
                 bytes: inputs.bytes_beside(),
                 folder: scratch.parent().to_owned(),
@@ -125,6 +154,17 @@ impl<'a> Session<'a> {
         selection.warn_unlisted();
         unsound::warn(&taken)?;
         Ok((root, selection))
+    }
+
+    /// Looks at several inputs, with `columns` of obs that are not taken too.
+    pub fn look<'j>(&self, join: &'j JoinRequest, columns: &[&str]) -> Result<JoinedInputs<'j>> {
+        let read = InputRead {
+            access: self.options.access,
+            elements: &self.options.elements,
+            columns,
+        };
+        let genes = join.genes.as_ref();
+        JoinedInputs::look(&join.inputs, &read, join.modes, &join.keys, genes)
     }
 
     /// The obs of that file. Those of `columns` that a table has become columns of what is selected, and what has too
@@ -164,16 +204,14 @@ impl<'a> Session<'a> {
     /// # Errors
     /// One that is an input.
     pub fn name(&mut self, outputs: Vec<PathBuf>) -> Result<()> {
-        for output in &outputs {
-            output::refuse_overlap(output, &self.inputs)?;
-        }
+        output::refuse_overlap(&outputs, &self.inputs, self.typed)?;
         self.named = outputs;
         Ok(())
     }
 
     /// Says the same of the datasets of a collection, which takes its place as one.
     pub fn name_collection(&mut self, collection: PathBuf, datasets: Vec<PathBuf>) -> Result<()> {
-        output::refuse_overlap(&collection, &self.inputs)?;
+        output::refuse_overlap(from_ref(&collection), &self.inputs, self.typed)?;
         self.collection = Some(collection);
         self.named = datasets;
         Ok(())
@@ -194,66 +232,47 @@ impl<'a> Session<'a> {
         self.labels = labels;
     }
 
-    /// Looks for shards of an earlier run, called `prefix` and a number, or as the outputs are. They are removed when the
-    /// outputs take their places if `clean` is set.
-    pub fn find_older(&mut self, prefix: &Path, clean: bool) {
-        self.older = output::older_shards(prefix, &self.named, self.options.container.format);
-        if clean && !self.options.dry_run {
-            self.older.iter().for_each(|path| self.outputs.remove(path));
-        }
-        self.tell_older(clean);
-    }
-
-    fn tell_older(&self, clean: bool) {
-        let (Some(first), Some(last)) = (self.older.first(), self.older.last()) else {
-            return;
-        };
-        let names = match self.older.len() {
-            1 => first.display().to_string(),
-            _ => format!("{} to {}", first.display(), last.display()),
-        };
-        let shards = count(self.older.len() as u64, "older shard");
-        if clean {
-            info!("--clean: {shards} of this prefix go with this run: {names}");
-        } else {
-            let remain = if self.older.len() == 1 {
-                "remains"
-            } else {
-                "remain"
-            };
-            warn!(
-                "{shards} of this prefix {remain}, which a pattern would merge too: {names}; --clean removes what a \
-                 run does not replace"
-            );
-        }
-    }
-
     /// Makes the staging folders of the outputs, once the inputs are known to be sound.
     ///
     /// # Errors
     /// What may not be replaced, and a manifest in the place of an input or output.
     pub fn stage(&mut self) -> Result<()> {
+        if self.part.is_none() {
+            self.begin_manifest()?;
+        }
+        if self.options.manifest.is_some() {
+            self.digests = Some(Digests::new());
+        }
+        let own = match &self.part {
+            Some((_, own)) => &self.named[own.clone()],
+            None => &self.named,
+        };
+        let placed = self.collection.as_ref().map_or(own, from_ref);
+        if self.options.dry_run {
+            placed.iter().try_for_each(|path| output::check(path))?;
+            self.staged = own.to_vec();
+            return Ok(());
+        }
+        let staged = self.outputs.stage_all(placed)?;
+        self.staged = match (&self.collection, staged.first()) {
+            (Some(_), Some(store)) => {
+                store::begin_collection(store)?;
+                self.staged_collection = Some(store.clone());
+                let datasets = self.named.iter().filter_map(|path| path.file_name());
+                datasets.map(|name| store.join(name)).collect()
+            }
+            _ => staged,
+        };
+        Ok(())
+    }
+
+    /// Notes the inputs for the manifest, if there is to be one.
+    pub fn begin_manifest(&mut self) -> Result<()> {
         if let Some(path) = &self.options.manifest {
             let files = self.inputs.iter().filter(|path| *path != Path::new("-"));
             let files: Vec<PathBuf> = files.cloned().collect();
             self.manifest = Some(Manifest::new(path, &files, &self.named)?);
         }
-        let placed = self.collection.as_ref().map_or(&*self.named, from_ref);
-        if self.options.dry_run {
-            placed.iter().try_for_each(|path| output::check(path))?;
-            self.staged = self.named.clone();
-            return Ok(());
-        }
-        let asides = self.outputs.asides(placed)?;
-        self.staged = match (&self.collection, asides.first()) {
-            (Some(_), Some(aside)) => {
-                store::begin_collection(aside)?;
-                self.staged_collection = Some(aside.clone());
-                let datasets = self.named.iter().filter_map(|path| path.file_name());
-                datasets.map(|name| aside.join(name)).collect()
-            }
-            _ => asides,
-        };
         Ok(())
     }
 
@@ -284,39 +303,8 @@ impl<'a> Session<'a> {
         Ok(Scratch::below(parent))
     }
 
-    /// From now on keeps finished outputs whose names begin with `prefix`, if the run ends early. Returns the identity
-    /// of a run of theirs that did.
-    pub fn keep_finished(&mut self, prefix: &Path) -> Result<Option<Value>> {
-        self.outputs.resume(prefix)
-    }
-
-    /// Goes on where a run of the same `identity` ended. Returns how many outputs it has kept, from the first.
-    pub fn resume(&mut self, identity: &Value) -> Result<usize> {
-        let (before, all) = (self.outputs.kept(), self.outputs.count());
-        self.whole = self.outputs.start(identity)?;
-        match (before, self.whole) {
-            (0, _) => {}
-            (_, 0) => info!(
-                "Resuming: none of {} is of this input and these options, all {} are written",
-                count(before as u64, "kept shard"),
-                thousands(all as u64)
-            ),
-            (_, whole) => info!(
-                "Resuming: {} of {} are kept, {} are written",
-                thousands(whole as u64),
-                count(all as u64, "shard"),
-                thousands((all - whole) as u64)
-            ),
-        }
-        if let Some(manifest) = &self.manifest {
-            let kept = self.staged.iter().take(self.whole);
-            kept.for_each(|path| manifest.digests().begin(path));
-        }
-        Ok(self.whole)
-    }
-
     /// Where the outputs are written that are not whole yet.
-    fn staged(&self) -> &[PathBuf] {
+    fn unfinished(&self) -> &[PathBuf] {
         self.staged.get(self.whole..).unwrap_or_default()
     }
 
@@ -336,45 +324,46 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The memory for `rows` rows in another order than the file's. A limit below the least is a warning.
-    fn any_order(&self, rows: u64) -> Budget {
+    /// The memory for `rows` rows in another order than the file's.
+    pub fn any_order(&self, rows: u64) -> Budget {
         let (limit, threads) = (self.options.machine.memory, rayon::current_num_threads());
         if let Some(bytes) = self.options.block_bytes {
             return Budget::exactly(bytes);
-        }
-        let least = plan::least(rows, threads);
-        if limit < least {
-            warn!(
-                "--memory-limit {} is too little for {} in another order; {}, the least, is used",
-                format_size(limit),
-                count(rows, "cell"),
-                format_size(least)
-            );
         }
         Budget::any_order(limit, rows, threads)
     }
 
     /// Writes the outputs that are not whole, or tells how that would be done.
-    pub fn extract(&self, source: RowSource, task: Task) -> Result<()> {
+    pub fn extract(&self, source: Source, task: Task) -> Result<()> {
         let quiet = self.options.quiet || self.options.dry_run;
         let ends = task.cuts.first().zip(task.cuts.last());
         let cells = ends.map_or(0, |(start, end)| end - start);
         let progress = Progress::new(task.what, cells, quiet, store::moved);
         let finished = |output: usize| self.finished(output);
+        let of_buckets = task.waves.is_some();
         let request = extract::Request {
             cuts: task.cuts,
+            waves: task.waves,
             order: task.order,
-            outputs: self.staged().to_vec(),
-            container: self.options.container,
-            csr: self.options.csr,
+            outputs: self.unfinished().to_vec(),
+            alone: self.named.len() == 1,
+            container: if of_buckets {
+                Container::H5AD
+            } else {
+                self.options.container
+            },
+            csr: self.options.csr && !of_buckets,
             budget: task.budget,
             scratch: task.scratch,
+            portion: task.portion,
             progress: &progress,
             verify: self.options.verify,
             finished: &finished,
         };
         if self.options.dry_run {
-            let preview = extract::preview(&source, &request, &task.from)?;
+            let mut preview = extract::preview(&source, &request, &task.from)?;
+            preview.stages = task.stages;
+            preview.kept = self.whole as u64;
             if self.options.json {
                 cli::print_json(&preview.json())
             } else {
@@ -387,8 +376,12 @@ impl<'a> Session<'a> {
 
     /// Notes that an output is whole; `output` counts those of [`Session::staged`].
     fn finished(&self, output: usize) -> Result<()> {
-        if let (Some(manifest), Some(path)) = (&self.manifest, self.staged().get(output)) {
-            manifest.digests().begin(path);
+        if let Some(path) = self.unfinished().get(output) {
+            let mut portions = self.portions.iter();
+            portions.try_for_each(|store| output::link_into(store, path))?;
+        }
+        if let (Some(digests), Some(path)) = (&self.digests, self.unfinished().get(output)) {
+            digests.begin(path);
         }
         self.outputs.finished(self.whole + output)
     }
@@ -398,8 +391,8 @@ impl<'a> Session<'a> {
         if self.options.dry_run {
             return Ok(None);
         }
-        if let Some(aside) = &self.staged_collection {
-            store::end_collection(aside)?;
+        if let Some(store) = &self.staged_collection {
+            store::end_collection(store)?;
         }
         let written = self.written();
         if let Some(manifest) = self.manifest {
@@ -409,7 +402,9 @@ impl<'a> Session<'a> {
                 seconds: self.began.elapsed().as_secs_f64(),
                 labels: &self.labels,
             };
-            manifest.write(&mut self.outputs, &written, &facts)?;
+            let digests = self.digests.map_or(Ok(HashMap::new()), Digests::finish)?;
+            let digests = self.known.into_iter().chain(digests).collect();
+            manifest.write(&mut self.outputs, &written, &digests, &facts)?;
         }
         let mut paths = self.outputs.publish()?;
         paths.truncate(if self.collection.is_some() {
@@ -420,50 +415,10 @@ impl<'a> Session<'a> {
         paths.iter().for_each(|path| events::output(path));
         Ok(Some(Published {
             read: bytes_of(&self.inputs),
-            plain: self.options.container.is_plain(),
+            plain: self.options.container.is_plain() && !self.options.container.is_virtual,
+            count: self.named.len() as u64,
             paths,
             seconds: self.began.elapsed().as_secs_f64(),
         }))
-    }
-}
-
-/// Bytes of files and stores, together.
-fn bytes_of(paths: &[PathBuf]) -> u64 {
-    let sizes = paths.iter().filter_map(|path| size_on_disk(path).ok());
-    sizes.fold(0, u64::saturating_add)
-}
-
-impl Published {
-    /// Says how much larger outputs without compression are than the inputs, of whose cells they hold this `share`.
-    pub fn tell_growth(&self, share: f64) {
-        /// Outputs smaller than that are mostly what is in every file.
-        const LEAST: u64 = 1 << 20;
-        let expected = (self.read as f64 * share) as u64;
-        let written = bytes_of(&self.paths);
-        if self.plain && written >= LEAST && written / 2 > expected {
-            let [written, expected] = [written, expected].map(format_size);
-            info!(
-                "Without compression: {written} from {expected}; --compression gzip writes about {expected}"
-            );
-        }
-    }
-
-    /// The first and the last output, each with its size, as in `a (1.0 GB) to b (0.5 GB)`.
-    pub fn ends(&self) -> String {
-        let told = |path: &PathBuf| {
-            let size = size_on_disk(path).unwrap_or(0);
-            format!("{} ({})", path.display(), format_size(size))
-        };
-        match (self.paths.first(), self.paths.last()) {
-            (Some(first), Some(last)) if first != last => {
-                format!("{} to {}", told(first), told(last))
-            }
-            (first, _) => first.map(told).unwrap_or_default(),
-        }
-    }
-
-    /// Bytes of the outputs.
-    pub fn bytes(&self) -> u64 {
-        bytes_of(&self.paths)
     }
 }

@@ -1,20 +1,16 @@
-//! What is done before rows are taken, so that each can be read by itself: CSC matrices are turned into CSR ones (`--csr`),
-//! and compressed arrays unpacked. Both go to scratch files, and from there it is as if the file had them.
-
-use std::path::Path;
+//! `--csr`: CSC matrices become CSR ones before rows are taken, in a scratch file; from there on it is as if the file had
+//! them so.
 
 use anyhow::{Context, Result};
 use tracing::info;
 
 use super::Request;
 use crate::anndata::select::Selection;
-use crate::output::Scratch;
 use crate::report::failure::in_element;
-use crate::resources::{Need, ensure_room, format_size};
-use crate::rows::group::same_indices;
-use crate::rows::leaf::{Leaf, Source};
+use crate::resources::{Need, ensure_room};
+use crate::rows::leaf::{Leaf, LeafKind};
 use crate::rows::sparse::{Sparse, SparseFormat};
-use crate::rows::{turned, writer};
+use crate::rows::turned;
 use crate::store::spec::Attrs;
 use crate::store::{self, Access, Container, Group};
 
@@ -28,7 +24,7 @@ pub fn scratch_bytes(selection: &Selection) -> u64 {
 }
 
 /// Makes CSR matrices of all CSC matrices of a selection.
-pub fn turn(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
+pub fn run(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
     let bytes = scratch_bytes(selection);
     if selection.csc.is_empty() && !selection.leaves.iter().any(|leaf| square(leaf).is_some()) {
         return Ok(());
@@ -61,8 +57,8 @@ fn all(selection: &Selection) -> impl Iterator<Item = (&str, &Sparse)> {
 
 /// The CSC matrix of cells by cells that a leaf may be.
 fn square(leaf: &Leaf) -> Option<&Sparse> {
-    match &leaf.source {
-        Source::SquareSparse(matrix) if matrix.layout == SparseFormat::Csc => Some(matrix),
+    match &leaf.kind {
+        LeafKind::SquareSparse(matrix) if matrix.layout == SparseFormat::Csc => Some(matrix),
         _ => None,
     }
 }
@@ -71,46 +67,13 @@ fn square(leaf: &Leaf) -> Option<&Sparse> {
 fn replace(selection: &mut Selection, made: &Group) -> Result<()> {
     for leaf in &mut selection.leaves {
         if square(leaf).is_some() {
-            leaf.source = Source::SquareSparse(turned::open(made, &leaf.path)?);
+            leaf.kind = LeafKind::SquareSparse(turned::open(made, &leaf.path)?);
         }
     }
     for (path, _) in std::mem::take(&mut selection.csc) {
-        let source = Source::Sparse(turned::open(made, &path)?);
+        let kind = LeafKind::Sparse(turned::open(made, &path)?);
         let attrs = Attrs::default();
-        selection.leaves.push(Leaf {
-            path,
-            attrs,
-            source,
-        });
-    }
-    Ok(())
-}
-
-/// Decodes compressed arrays once, where waves would decode them again and again.
-pub fn unpack(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
-    let bytes = leaves.iter().map(Leaf::unpacked_bytes);
-    let bytes = bytes.fold(0, u64::saturating_add);
-    if bytes == 0 {
-        return Ok(());
-    }
-    info!("Unpacking {} to scratch...", format_size(bytes));
-    let folder = scratch.folder()?;
-    let same = same_indices(leaves)?;
-    for (at, same) in same.iter().enumerate() {
-        let (before, rest) = leaves.split_at_mut(at);
-        unpack_one(&mut rest[0], &folder, same.map(|at| &before[at]))?;
-    }
-    Ok(())
-}
-
-/// Unpacks a leaf; `like` is an unpacked one that has the very same indices.
-fn unpack_one(leaf: &mut Leaf, folder: &Path, like: Option<&Leaf>) -> Result<()> {
-    if leaf.unpacked_bytes() == 0 || !matches!(leaf.source, Source::Stacked(_)) {
-        return leaf.unpack(folder, like);
-    }
-    let plain = writer::unpacked(leaf, folder)?;
-    if let Source::Stacked(stacked) = &mut leaf.source {
-        stacked.read_from(move |ranges| plain.read(ranges));
+        selection.leaves.push(Leaf { path, attrs, kind });
     }
     Ok(())
 }

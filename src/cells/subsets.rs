@@ -1,4 +1,4 @@
-//! What the outputs of `slice` are of: a part of the cells for each value of a column or part of a split, or for each
+//! What the outputs of `slice` are of: a subset of the cells for each value of a column or part of a split, or for each
 //! combination of such that occurs.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -13,24 +13,24 @@ use crate::output::manifest::Label;
 use crate::report::failure::Failure;
 use crate::report::words::{clause, count, thousands};
 
-/// The code of a cell that is in every part.
+/// The code of a cell that is in every subset.
 const EVERYWHERE: u32 = u32::MAX - 1;
 
-/// Cells in parts: 4 bytes a cell.
-pub struct Parts {
-    /// For each cell its part, [`NONE`] or [`EVERYWHERE`].
+/// Cells in subsets: 4 bytes a cell.
+pub struct Subsets {
+    /// For each cell its subset, [`NONE`] or [`EVERYWHERE`].
     codes: Vec<u32>,
-    parts: Vec<Part>,
-    /// Cells that are in every part.
+    all: Vec<Subset>,
+    /// Cells that are in every subset.
     pub shared: u64,
 }
 
 #[derive(Default)]
-pub struct Part {
+pub struct Subset {
     /// The part of the file's name that tells it.
     pub name: String,
     pub label: Label,
-    /// Those in every part not counted.
+    /// Those in every subset not counted.
     pub own: u64,
 }
 
@@ -41,13 +41,13 @@ pub enum Says {
     Value,
 }
 
-impl Parts {
-    /// A part for each value that has cells, in the order of the values, but none for those in `shared`, whose cells are
-    /// in every part.
+impl Subsets {
+    /// A subset for each value that has cells, in the order of the values, but none for those in `shared`, whose cells are
+    /// in every subset.
     ///
     /// # Errors
     /// A value in `shared` that is none; two values whose files would have one name.
-    pub fn of(key: Key, says: Says, shared: &[String]) -> Result<Parts> {
+    pub fn of(key: Key, says: Says, shared: &[String]) -> Result<Subsets> {
         for value in shared {
             ensure!(
                 key.labels.contains(value),
@@ -61,98 +61,100 @@ impl Parts {
         let shared: HashSet<&String> = shared.iter().collect();
         let (counts, missing) = key.counts();
         warn_of_absent(&key, &counts, missing, |label| shared.contains(label));
-        let mut parts = Parts {
+        let mut subsets = Subsets {
             codes: vec![],
-            parts: vec![],
+            all: vec![],
             shared: 0,
         };
         let mut places = vec![];
         for (label, count) in key.labels.iter().zip(counts) {
             if shared.contains(label) {
-                parts.shared += count;
+                subsets.shared += count;
                 places.push(EVERYWHERE);
             } else if count == 0 {
                 places.push(NONE);
             } else {
-                places.push(parts.parts.len() as u32);
-                parts.parts.push(Part::default().within(label, says, count));
+                places.push(subsets.all.len() as u32);
+                subsets
+                    .all
+                    .push(Subset::default().within(label, says, count));
             }
         }
-        parts.codes = key.codes;
-        for code in &mut parts.codes {
+        subsets.codes = key.codes;
+        for code in &mut subsets.codes {
             *code = places.get(*code as usize).copied().unwrap_or(NONE);
         }
-        parts.checked()
+        subsets.checked()
     }
 
-    /// Each part cut further by the values of another key: one for each combination that occurs, in the order of the
-    /// parts and then of the values.
-    pub fn within(mut self, key: &Key, says: Says) -> Result<Parts> {
+    /// Each subset cut further by the values of another key: one for each combination that occurs, in the order of the
+    /// subsets and then of the values.
+    pub fn within(mut self, key: &Key, says: Says) -> Result<Subsets> {
         let (counts, missing) = key.counts();
         warn_of_absent(key, &counts, missing, |_| false);
         let pairs = || {
             self.codes
                 .iter()
                 .zip(&key.codes)
-                .map(|(part, code)| (*part, *code))
+                .map(|(subset, code)| (*subset, *code))
         };
-        let is_none = |(part, code): (u32, u32)| part == NONE || code == NONE;
+        let is_none = |(subset, code): (u32, u32)| subset == NONE || code == NONE;
         let mut found: HashMap<(u32, u32), u64> = HashMap::new();
         for pair in pairs().filter(|pair| !is_none(*pair)) {
             *found.entry(pair).or_default() += 1;
         }
         let sorted: BTreeMap<(u32, u32), u64> = found.into_iter().collect();
         let numbers: HashMap<(u32, u32), u32> = sorted.keys().copied().zip(0..).collect();
-        let parts = sorted.iter().map(|(&(part, code), count)| {
-            let part = &self.parts[part as usize];
-            part.within(&key.labels[code as usize], says, *count)
+        let subsets = sorted.iter().map(|(&(subset, code), count)| {
+            let subset = &self.all[subset as usize];
+            subset.within(&key.labels[code as usize], says, *count)
         });
-        let parts = parts.collect();
+        let subsets = subsets.collect();
         let codes = pairs().map(|pair| numbers.get(&pair).copied().unwrap_or(NONE));
         self.codes = codes.collect();
-        self.parts = parts;
+        self.all = subsets;
         self.checked()
     }
 
-    fn checked(self) -> Result<Parts> {
-        let parts = self.parts.len() as u64;
+    fn checked(self) -> Result<Subsets> {
+        let subsets = self.all.len() as u64;
         ensure!(
-            parts <= limits::SHARDS,
+            subsets <= limits::SHARDS,
             "That makes {}, each of which would be a shard; {} are the most",
-            count(parts, "value"),
+            count(subsets, "value"),
             thousands(limits::SHARDS)
         );
         let mut seen = HashMap::new();
-        for part in &self.parts {
-            if let Some(other) = seen.insert(&part.name, &part.label) {
+        for subset in &self.all {
+            if let Some(other) = seen.insert(&subset.name, &subset.label) {
                 bail!(Failure::value(format!(
                     "Categories '{}' and '{}' would both be written to a file of '{}'; rename one of them",
                     other.text(),
-                    part.label.text(),
-                    part.name
+                    subset.label.text(),
+                    subset.name
                 )));
             }
         }
         Ok(self)
     }
 
-    pub fn parts(&self) -> &[Part] {
-        &self.parts
+    pub fn all(&self) -> &[Subset] {
+        &self.all
     }
 
-    /// The cells of all parts, one after another, each in the order of `cells`; and where each begins, and the end.
+    /// The cells of all subsets, one after another, each in the order of `cells`; and where each begins, and the end.
     pub fn arrange(&self, cells: impl Iterator<Item = u32>) -> Result<(Vec<u32>, Vec<u64>)> {
         let mut cuts = vec![0];
-        for part in &self.parts {
-            cuts.push(cuts[cuts.len() - 1] + part.own + self.shared);
+        for subset in &self.all {
+            cuts.push(cuts[cuts.len() - 1] + subset.own + self.shared);
         }
-        let mut order = vec![0; usize::try_from(cuts[self.parts.len()])?];
-        let mut next = cuts[..self.parts.len()].to_vec();
+        let mut order = vec![0; usize::try_from(cuts[self.all.len()])?];
+        let mut next = cuts[..self.all.len()].to_vec();
         for cell in cells {
             let places = match self.codes[cell as usize] {
                 NONE => &mut [][..],
                 EVERYWHERE => &mut next[..],
-                part => &mut next[part as usize..=part as usize],
+                subset => &mut next[subset as usize..=subset as usize],
             };
             for at in places {
                 order[*at as usize] = cell;
@@ -163,9 +165,9 @@ impl Parts {
     }
 }
 
-impl Part {
-    /// The cells of this part that have one value more.
-    fn within(&self, value: &str, says: Says, own: u64) -> Part {
+impl Subset {
+    /// The cells of this subset that have one value more.
+    fn within(&self, value: &str, says: Says, own: u64) -> Subset {
         let mut label = self.label.clone();
         match says {
             Says::Split => label.split = Some(value.into()),
@@ -177,7 +179,7 @@ impl Part {
         } else {
             format!("{}_{name}", self.name)
         };
-        Part { name, label, own }
+        Subset { name, label, own }
     }
 }
 
@@ -224,8 +226,12 @@ mod tests {
         }
     }
 
-    fn names(parts: &Parts) -> Vec<&str> {
-        parts.parts.iter().map(|part| part.name.as_str()).collect()
+    fn names(subsets: &Subsets) -> Vec<&str> {
+        subsets
+            .all
+            .iter()
+            .map(|subset| subset.name.as_str())
+            .collect()
     }
 
     #[test]
@@ -245,44 +251,44 @@ mod tests {
 
     #[test]
     fn values_of_one_name_are_refused_by_both() {
-        let error = Parts::of(key("k", &["a b", "c", "a+b"], &[0, 1, 2]), Says::Value, &[]);
+        let error = Subsets::of(key("k", &["a b", "c", "a+b"], &[0, 1, 2]), Says::Value, &[]);
         let error = error.err().unwrap().to_string();
         assert!(
             error.contains("'a b' and 'a+b'") && error.contains("'a_b'"),
             "{error}"
         );
-        let parts = Parts::of(key("k", &["a", "a_b"], &[0, 1]), Says::Value, &[]).unwrap();
-        let error = parts.within(&key("l", &["b_c", "c"], &[0, 1]), Says::Value);
+        let subsets = Subsets::of(key("k", &["a", "a_b"], &[0, 1]), Says::Value, &[]).unwrap();
+        let error = subsets.within(&key("l", &["b_c", "c"], &[0, 1]), Says::Value);
         assert!(error.err().unwrap().to_string().contains("'a_b_c'"));
     }
 
     #[test]
-    fn each_part_has_its_cells_and_the_shared_ones_in_order() {
+    fn each_subset_has_its_cells_and_the_shared_ones_in_order() {
         let codes = [1, 0, -1, 2, 1, 0, 3];
         let shared = ["s".to_owned()];
-        let parts = Parts::of(
+        let subsets = Subsets::of(
             key("k", &["a", "b", "s", "t"], &codes),
             Says::Value,
             &shared,
         );
-        let parts = parts.unwrap();
-        assert_eq!(names(&parts), ["a", "b", "t"]);
-        let (order, cuts) = parts.arrange((0..7).rev()).unwrap();
+        let subsets = subsets.unwrap();
+        assert_eq!(names(&subsets), ["a", "b", "t"]);
+        let (order, cuts) = subsets.arrange((0..7).rev()).unwrap();
         assert_eq!(order, [5, 3, 1, 4, 3, 0, 6, 3]);
         assert_eq!(cuts, [0, 3, 6, 8]);
     }
 
     #[test]
-    fn combinations_that_occur_are_parts() {
+    fn combinations_that_occur_are_subsets() {
         let split = key("split", &["val", "train"], &[1, 0, 1, 1, -1, 1]);
-        let parts = Parts::of(split, Says::Split, &[]).unwrap();
-        let parts = parts.within(&key("k", &["x", "y z"], &[1, 0, 0, 1, 0, -1]), Says::Value);
-        let parts = parts.unwrap();
-        assert_eq!(names(&parts), ["val_x", "train_x", "train_y_z"]);
-        let label = &parts.parts[2].label;
+        let subsets = Subsets::of(split, Says::Split, &[]).unwrap();
+        let subsets = subsets.within(&key("k", &["x", "y z"], &[1, 0, 0, 1, 0, -1]), Says::Value);
+        let subsets = subsets.unwrap();
+        assert_eq!(names(&subsets), ["val_x", "train_x", "train_y_z"]);
+        let label = &subsets.all[2].label;
         assert_eq!(label.split.as_deref(), Some("train"));
         assert_eq!(label.values, ["y z"]);
-        let (order, cuts) = parts.arrange(0..6).unwrap();
+        let (order, cuts) = subsets.arrange(0..6).unwrap();
         assert_eq!((order, cuts), (vec![1, 2, 0, 3], vec![0, 1, 2, 4]));
     }
 }

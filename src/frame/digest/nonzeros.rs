@@ -1,4 +1,4 @@
-//! The elements of a sparse matrix as a digest in which their order and layout do not count.
+//! The non-zeros of a sparse matrix as a digest in which their order and layout do not count.
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -11,16 +11,16 @@ use crate::rows::csr::CsrBlock;
 use crate::rows::sparse::SparseFormat;
 use crate::store::spec::Dtype;
 
-/// The sum of the digests of all elements that are not 0.
-pub struct Elements {
+/// The sum of the digests of all non-zeros but those whose value is 0.
+pub struct Nonzeros {
     shape: [u64; 2],
     layout: SparseFormat,
     sum: [u64; 4],
 }
 
-impl Elements {
-    pub fn new(shape: [u64; 2], layout: SparseFormat) -> Elements {
-        Elements {
+impl Nonzeros {
+    pub fn new(shape: [u64; 2], layout: SparseFormat) -> Nonzeros {
+        Nonzeros {
             shape,
             layout,
             sum: [0; 4],
@@ -35,7 +35,7 @@ impl Elements {
         let of_row = |(row, span): (usize, &[u64])| {
             let span = span[0] as usize..span[1] as usize;
             let mut held: Vec<(u64, Number)> = span.map(|i| (indices[i], values[i])).collect();
-            held.sort_by_key(|element| element.0);
+            held.sort_by_key(|nonzero| nonzero.0);
             held.dedup_by(|twice, kept| {
                 let same = twice.0 == kept.0;
                 if same {
@@ -45,7 +45,7 @@ impl Elements {
             });
             let held = held.iter().filter(|e| !canonical::is_zero(&e.1));
             held.fold([0; 4], |sum, (index, value)| {
-                added(sum, self.element(first + row as u64, *index, value))
+                added(sum, self.nonzero(first + row as u64, *index, value))
             })
         };
         let sum = rows.map(of_row).reduce(|| [0; 4], added);
@@ -53,7 +53,7 @@ impl Elements {
         Ok(())
     }
 
-    fn element(&self, row: u64, index: u64, value: &Number) -> [u64; 4] {
+    fn nonzero(&self, row: u64, index: u64, value: &Number) -> [u64; 4] {
         let (row, column) = match self.layout {
             SparseFormat::Csr => (row, index),
             SparseFormat::Csc => (index, row),

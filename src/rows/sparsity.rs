@@ -1,6 +1,6 @@
-//! A pattern: the offsets and indices of a sparse matrix, which other matrices may share.
+//! A sparsity: the offsets and indices of a sparse matrix, which other matrices may share.
 //!
-//! X, its layers and raw mostly have values at the same places. A [`Pattern`] is one matrix and those that may be so.
+//! X, its layers and raw mostly have values at the same places. A [`Sparsity`] is one matrix and those that may be so.
 //! Their offsets are compared as they are read, and their indices as they are stored, chunk by chunk: what is the same
 //! is decoded, checked and gathered once. What is not the same is read of each matrix by itself.
 
@@ -10,27 +10,27 @@ use std::slice::from_ref;
 use anyhow::{Result, ensure};
 
 use super::csr::CsrBlock;
-use super::ranges::parts;
+use super::ranges::steps;
 use super::sparse::{Sparse, SparseFormat};
 use crate::store::{Buffer, SharedBuffer, Twin};
 
 /// Matrices that may have the same offsets and indices.
-pub struct Pattern<'a> {
+pub struct Sparsity<'a> {
     first: &'a Sparse,
     /// Those like it, and what compares their indices with those of the first.
     others: Vec<(&'a Sparse, Twin<'a>)>,
 }
 
-/// Where rows of a matrix lie among its elements, as [`Sparse::spans`] tells.
+/// Where rows of a matrix lie among its non-zeros, as [`Sparse::spans`] tells.
 #[derive(PartialEq)]
 pub struct Located {
     pub spans: Vec<Range<u64>>,
     pub ptr: Vec<u64>,
 }
 
-impl<'a> Pattern<'a> {
-    pub fn of(first: &'a Sparse) -> Pattern<'a> {
-        Pattern {
+impl<'a> Sparsity<'a> {
+    pub fn of(first: &'a Sparse) -> Sparsity<'a> {
+        Sparsity {
             first,
             others: vec![],
         }
@@ -69,20 +69,20 @@ impl<'a> Pattern<'a> {
         self.matrices().map(places).collect()
     }
 
-    /// Calls `take` for the elements at `places`, part after part of each matrix: with a matrix to read the indices from,
+    /// Calls `take` for the non-zeros at `places`, part after part of each matrix: with a matrix to read the indices from,
     /// the numbers of all matrices that have the same, and the part.
     pub fn each_part(
         &self,
         places: &[Located],
         mut take: impl FnMut(&Sparse, &[usize], Range<u64>) -> Result<()>,
     ) -> Result<()> {
-        /// Elements that are compared before they are read: few enough to be still in memory then.
+        /// Non-zeros that are compared before they are read: few enough to be still in memory then.
         const STEP: u64 = 4 << 20;
         let others = 1..places.len();
         let (like, alone): (Vec<usize>, Vec<usize>) =
             others.partition(|at| places[*at] == places[0]);
         let spans = places[0].spans.iter();
-        for part in spans.flat_map(|span| parts(span.clone(), STEP)) {
+        for part in spans.flat_map(|span| steps(span.clone(), STEP)) {
             self.each_same(&like, part, &mut take)?;
         }
         for at in alone {
@@ -93,7 +93,7 @@ impl<'a> Pattern<'a> {
         Ok(())
     }
 
-    /// As [`Pattern::each_part`], of the first matrix and those of `like`, whose elements lie at the same places.
+    /// As [`Sparsity::each_part`], of the first matrix and those of `like`, whose non-zeros lie at the same places.
     fn each_same(
         &self,
         like: &[usize],
@@ -155,7 +155,7 @@ impl<'a> Pattern<'a> {
         Ok(blocks)
     }
 
-    /// The indices of matrix `at`, whose elements lie at the same places as those of `first`: these, but for what differs.
+    /// The indices of matrix `at`, whose non-zeros lie at the same places as those of `first`: these, but for what differs.
     fn indices_like(&self, at: usize, first: &CsrBlock, places: &Located) -> Result<SharedBuffer> {
         let (matrix, twin) = &self.others[at - 1];
         let mut indices = first.indices.clone();
