@@ -7,10 +7,14 @@ The functions run the program annslicer, which is installed with this package. T
 from __future__ import annotations
 
 from ._errors import AnnslicerError
-from ._general import Finding, Report, Result, check, info, run
+from ._general import check, info, run
 from .filter import filter_h5ad
 from .merge import merge_out_of_core
 from .slice import shard_by_obs_column, shard_h5ad
+
+TYPE_CHECKING = False  # that of typing, whose import takes longer than all else here
+if TYPE_CHECKING:
+    from ._results import Finding, Report, Result
 
 __all__ = [
     "AnnslicerError",
@@ -29,9 +33,14 @@ __all__ = [
 __version__: str
 
 
-def __getattr__(name: str) -> str:
-    if name == "__version__":  # looked up when it is asked for, which keeps the import fast
+def __getattr__(name: str) -> object:
+    """Looks up what takes long to import when it is asked for."""
+    if name == "__version__":
         from ._find import version
 
         return version()
+    if name in {"Finding", "Report", "Result"}:
+        from . import _results
+
+        return getattr(_results, name)
     raise AttributeError(f"module 'annslicer' has no attribute {name!r}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # that of typing, whose import takes longer than all else here
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class AnnslicerError(Exception):

@@ -1,51 +1,18 @@
-"""Every command of the program, by one function, and what `info` and `check` tell."""
+"""Every command of the program, by one function, and `info` and `check`.
+
+Functions import what they need, so that importing the package is fast.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from ._run import Option, StrPath, execute
+TYPE_CHECKING = False  # that of typing, whose import takes longer than all else here
+if TYPE_CHECKING:
+    from typing import Any
 
-
-@dataclass(frozen=True)
-class Result:
-    """What a run did."""
-
-    outputs: list[Path]
-    """What it wrote, in order, without the manifest."""
-    manifest: dict[str, Any] | None
-    """What the file of `manifest=` says, where one was asked for that is no table."""
-    warnings: list[str]
-    """The warnings, which are log records too."""
-    text: str
-    """What the program printed, as with `dry_run=True`."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that `check` found."""
-
-    element: str
-    """The path of the element; empty for the root."""
-    level: str
-    """`error` or `note`."""
-    what: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What `check` found in a file. It is true where the file is sound."""
-
-    path: str
-    sound: bool
-    findings: list[Finding]
-
-    def __bool__(self) -> bool:
-        return self.sound
+    from ._results import Report, Result
+    from ._typed import Option, StrPath
 
 
 def run(command: str, *paths: StrPath, progress: bool | None = None, **options: Option) -> Result:
@@ -58,6 +25,12 @@ def run(command: str, *paths: StrPath, progress: bool | None = None, **options: 
     Raises AnnslicerError, which is a ValueError, KeyError, OSError, FileNotFoundError or MemoryError too where such a
     one fits.
     """
+    import json
+    from pathlib import Path
+
+    from ._results import Result
+    from ._run import execute
+
     outcome = execute(command, paths, options, progress=progress)
     manifest = options.get("manifest")
     told = None
@@ -72,11 +45,20 @@ def run(command: str, *paths: StrPath, progress: bool | None = None, **options: 
 
 def info(path: StrPath, **options: Option) -> dict[str, Any]:
     """What a file holds, from its metadata alone: `annslicer info --json`."""
+    import json
+
+    from ._run import execute
+
     told: list[dict[str, Any]] = json.loads(execute("info", [path], {**options, "json": True}).text)
     return told[0]
 
 
 def check(path: StrPath, **options: Option) -> Report:
     """Whether a file is sound: every element is looked at, and every value read. `annslicer check --json`."""
+    import json
+
+    from ._results import Finding, Report
+    from ._run import execute
+
     found = json.loads(execute("check", [path], {**options, "json": True}, passes="unsound").text)[0]
     return Report(found["path"], found["sound"], [Finding(**finding) for finding in found["findings"]])

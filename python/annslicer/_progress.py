@@ -6,7 +6,10 @@ import logging
 import sys
 import time
 import warnings
-from typing import Any
+
+TYPE_CHECKING = False  # that of typing, whose import takes longer than all else here
+if TYPE_CHECKING:
+    from typing import Any
 
 logger = logging.getLogger("annslicer")
 

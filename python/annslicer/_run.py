@@ -2,6 +2,8 @@
 
 The child writes an object a line to stderr (`--error-format json`). This end of that pipe is held by the calling
 process alone: when the process is killed, the child sees that nobody reads any more, and ends with its own clean-up.
+
+It is imported when the first run begins, as it takes longer to import than all else of the package.
 """
 
 from __future__ import annotations
@@ -16,15 +18,17 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from numbers import Integral
-from typing import IO, Any, SupportsFloat, TypeAlias
+from numbers import Integral, Real
 
 from ._errors import AnnslicerError, error
 from ._find import program
 from ._progress import Progress, logger
 
-StrPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
-Option: TypeAlias = "bool | int | float | StrPath | Iterable[int | float | StrPath] | None"
+TYPE_CHECKING = False  # that of typing, whose import takes longer than all else here
+if TYPE_CHECKING:
+    from typing import IO, Any
+
+    from ._typed import Option, StrPath
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -36,11 +40,6 @@ class Outcome:
     outputs: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     text: str = ""
-
-
-def paths(files: StrPath | Iterable[StrPath]) -> list[StrPath]:
-    """The files, where one may be given alone."""
-    return [files] if isinstance(files, (str, bytes, os.PathLike)) else list(files)
 
 
 def execute(
@@ -93,7 +92,7 @@ def _option(name: str, value: Option) -> list[str]:
         return [f"{typed}={os.fsdecode(value)}"]
     if isinstance(value, Integral):  # of numpy too
         return [f"{typed}={int(value)}"]
-    if isinstance(value, SupportsFloat):
+    if isinstance(value, Real):
         number = float(value)
         return [f"{typed}={int(number) if number.is_integer() else number!r}"]
     if isinstance(value, Iterable):

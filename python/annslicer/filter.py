@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ._run import Option, StrPath, execute, paths
+from ._typed import Option, StrPath, paths
 
 _RENAMED = {"jobs": "n_jobs"}
 
@@ -55,7 +55,7 @@ def filter_h5ad(
     zarr_format: int | None = None,
     zarr_shard_size: int | str | None = None,
     manifest: StrPath | None = None,
-    overwrite: bool = False,
+    overwrite: bool = True,
     follow_external: bool = False,
     progress: bool | None = None,
 ) -> None:
@@ -114,4 +114,6 @@ def filter_h5ad(
         "overwrite": overwrite,
         "follow_external": follow_external,
     }
+    from ._run import execute  # late: it takes longest to import
+
     execute("filter", [*paths(input_file), output_file], options, progress=progress, renamed=_RENAMED)

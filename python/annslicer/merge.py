@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ._run import Option, StrPath, execute
+from ._typed import Option, StrPath, typed_part
 
 _RENAMED = {"jobs": "n_jobs", "verify": "validate"}
 
@@ -41,8 +41,11 @@ def merge_out_of_core(
     chunk_cells: int | None = None,
     zarr_format: int | None = None,
     zarr_shard_size: int | str | None = None,
+    part: tuple[int, int] | str | None = None,
+    finish: bool = False,
+    virtual: bool = False,
     manifest: StrPath | None = None,
-    overwrite: bool = False,
+    overwrite: bool = True,
     follow_external: bool = False,
     progress: bool | None = None,
 ) -> None:
@@ -50,6 +53,11 @@ def merge_out_of_core(
 
     `join` keeps the genes of any file ("outer") or those of every file ("inner"). With `validate` the output is read
     back from the disk and compared with what was meant, before it takes its place.
+
+    `part=(3, 8)` writes the third of eight parts of the matrices of a Zarr store, as one task of many; once all are
+    done, the same call with `finish=True` writes the rest and puts the store in its place.
+
+    With `virtual` the matrices stay in the inputs, and the output refers to them.
 
     Raises AnnslicerError, also as ValueError, OSError, FileNotFoundError, MemoryError or, of `validate`, RuntimeError.
     """
@@ -82,8 +90,13 @@ def merge_out_of_core(
         "chunk_cells": chunk_cells,
         "zarr_format": zarr_format,
         "zarr_shard_size": zarr_shard_size,
+        "part": typed_part(part),
+        "finish": finish,
+        "virtual": virtual,
         "manifest": manifest,
         "overwrite": overwrite,
         "follow_external": follow_external,
     }
+    from ._run import execute  # late: it takes longest to import
+
     execute("merge", [output_file, *input_files], options, progress=progress, renamed=_RENAMED)

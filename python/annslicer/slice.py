@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from ._run import Option, StrPath, execute, paths
+from ._typed import Option, StrPath, paths, typed_part
 
 _RENAMED = {"size": "shard_size", "jobs": "n_jobs", "names": "output_filenames"}
 _SIZE = 10000
@@ -69,6 +69,10 @@ def shard_h5ad(
     missing_as: str | None = None,
     verify: bool = False,
     resume: bool = False,
+    part: tuple[int, int] | str | None = None,
+    stage: str | None = None,
+    bucket_dir: StrPath | None = None,
+    finish: bool = False,
     clean: bool = False,
     format: str | None = None,  # noqa: A002 - the name of the option
     chunk_cells: int | None = None,
@@ -86,6 +90,10 @@ def shard_h5ad(
     With `split`, as `{"train": 0.8, "test": 0.2}`, cells are dealt to parts, each with shards of its own, whole values
     of `split_by` together or each value of `stratify` alike; `split_column` is a column that tells the parts. Columns
     may be those of the table `csv_file`.
+
+    `part=(3, 8)` writes the third of eight parts of the shards, as one task of many; once all are done, the same call
+    with `finish=True` puts the shards in their places. A shuffle of a compressed file is done in two stages, each by
+    all tasks: `stage="scatter"`, then `stage="gather"`.
 
     Raises AnnslicerError, also as ValueError, OSError, FileNotFoundError or MemoryError.
     """
@@ -136,6 +144,10 @@ def shard_h5ad(
         "missing_as": missing_as,
         "verify": verify,
         "resume": resume,
+        "part": typed_part(part),
+        "stage": stage,
+        "bucket_dir": bucket_dir,
+        "finish": finish,
         "clean": clean,
         "format": format,
         "chunk_cells": chunk_cells,
@@ -144,6 +156,8 @@ def shard_h5ad(
         "manifest": manifest,
         "follow_external": follow_external,
     }
+    from ._run import execute  # late: it takes longest to import
+
     execute("slice", [*paths(input_file), output_prefix], options, stdin=names, progress=progress, renamed=_RENAMED)
 
 
@@ -186,6 +200,10 @@ def shard_by_obs_column(
     missing_as: str | None = None,
     verify: bool = False,
     resume: bool = False,
+    part: tuple[int, int] | str | None = None,
+    stage: str | None = None,
+    bucket_dir: StrPath | None = None,
+    finish: bool = False,
     format: str | None = None,  # noqa: A002 - the name of the option
     chunk_cells: int | None = None,
     zarr_format: int | None = None,
@@ -240,6 +258,10 @@ def shard_by_obs_column(
         "missing_as": missing_as,
         "verify": verify,
         "resume": resume,
+        "part": typed_part(part),
+        "stage": stage,
+        "bucket_dir": bucket_dir,
+        "finish": finish,
         "format": format,
         "chunk_cells": chunk_cells,
         "zarr_format": zarr_format,
@@ -247,4 +269,6 @@ def shard_by_obs_column(
         "manifest": manifest,
         "follow_external": follow_external,
     }
+    from ._run import execute  # late: it takes longest to import
+
     execute("slice", [*paths(input_file), output_prefix], options, progress=progress, renamed=_RENAMED)

@@ -12,9 +12,7 @@ from typing import Any
 import pytest
 
 import annslicer
-from annslicer import filter as filtering
-from annslicer import merge as merging
-from annslicer import slice as slicing
+from annslicer import _run as running
 from annslicer._find import program
 from conftest import CELLS
 
@@ -55,18 +53,18 @@ def _options_of_program(command: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("command", "module", "functions"),
+    ("command", "functions"),
     [
-        ("slice", slicing, [annslicer.shard_h5ad, annslicer.shard_by_obs_column]),
-        ("merge", merging, [annslicer.merge_out_of_core]),
-        ("filter", filtering, [annslicer.filter_h5ad]),
+        ("slice", [annslicer.shard_h5ad, annslicer.shard_by_obs_column]),
+        ("merge", [annslicer.merge_out_of_core]),
+        ("filter", [annslicer.filter_h5ad]),
     ],
 )
 def test_functions_have_every_option_of_the_program(
-    command: str, module: Any, functions: list[Callable[..., None]], monkeypatch: pytest.MonkeyPatch
+    command: str, functions: list[Callable[..., None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known: set[str] = set()
-    monkeypatch.setattr(module, "execute", lambda _command, _paths, options, **_: known.update(options))
+    monkeypatch.setattr(running, "execute", lambda _command, _paths, options, **_: known.update(options))
     for function in functions:
         given = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
         function(*["a" for _ in given])
