@@ -20,14 +20,24 @@ fn cell_nnz(cell: usize) -> usize {
     NNZ / 2 + cell * 7919 % (NNZ + 1)
 }
 
-/// An AnnData file as anndata 0.12 lays it out: CSR in X and a layer, a categorical column, obsm and uns. With
-/// `other_genes`, the number of the first, there is no obsm: without dask anndata cannot merge one on disk.
-pub fn write_anndata(
-    path: &Path,
-    cells: usize,
-    level: Option<u8>,
-    other_genes: Option<usize>,
-) -> Result<()> {
+/// What a file has of its own.
+#[derive(Default)]
+pub struct Traits {
+    /// Of gzip.
+    pub level: Option<u8>,
+    /// The number of the first gene. Then there is no obsm: without dask anndata cannot merge one on disk.
+    pub other_genes: Option<usize>,
+    /// Whether the layer has values at other places than X.
+    pub other_pattern: bool,
+}
+
+/// An AnnData file as anndata 0.12 lays it out: CSR in X and a layer, a categorical column, obsm and uns.
+pub fn write_anndata(path: &Path, cells: usize, traits: &Traits) -> Result<()> {
+    let Traits {
+        level,
+        other_genes,
+        other_pattern,
+    } = *traits;
     let file = hdf5::File::create(path)?;
     encode(&file, "anndata", "0.1.0")?;
     for folder in ["layers", "obsm", "obsp", "uns", "varm", "varp"] {
@@ -55,9 +65,10 @@ pub fn write_anndata(
         encode(&pca, "array", "0.2.0")?;
     }
     let log: fn(u32) -> f32 = |count| (count as f32).ln_1p();
-    sparse(&file.create_group("X")?, cells, level, log)?;
+    sparse(&file.create_group("X")?, cells, level, 1, log)?;
     let counts = file.create_group("layers/counts")?;
-    sparse(&counts, cells, level, |count| count as f32)
+    let seed = if other_pattern { 2 } else { 1 };
+    sparse(&counts, cells, level, seed, |count| count as f32)
 }
 
 fn frame(file: &Group, name: &str, stem: &str, rows: Range<usize>, columns: &[&str]) -> Result<()> {
@@ -70,8 +81,14 @@ fn frame(file: &Group, name: &str, stem: &str, rows: Range<usize>, columns: &[&s
     strings(&group, "_index", rows.map(|i| format!("{stem}_{i}")))
 }
 
-/// The same cells at each call; values are counts that fall off by half, through `value`.
-fn sparse(group: &Group, cells: usize, level: Option<u8>, value: fn(u32) -> f32) -> Result<()> {
+/// The same cells at each call of a seed; values are counts that fall off by half, through `value`.
+fn sparse(
+    group: &Group,
+    cells: usize,
+    level: Option<u8>,
+    seed: u64,
+    value: fn(u32) -> f32,
+) -> Result<()> {
     encode(group, "csr_matrix", "0.1.0")?;
     let shape = [cells as i64, GENES as i64];
     let shape = group.new_attr_builder().with_data(&shape);
@@ -85,7 +102,7 @@ fn sparse(group: &Group, cells: usize, level: Option<u8>, value: fn(u32) -> f32)
     array::<i64>(group, "indptr", &[cells + 1], level)?.write_raw(&indptr)?;
     let data = array::<f32>(group, "data", &[nnz], level)?;
     let indices = array::<i32>(group, "indices", &[nnz], level)?;
-    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
     for start in (0..cells).step_by(5000) {
         let (mut values, mut genes) = (vec![], vec![]);
         for cell in start..cells.min(start + 5000) {

@@ -18,7 +18,7 @@ use std::thread;
 
 use anyhow::{Context, Result, ensure};
 
-use input::{GENES, NNZ, write_anndata};
+use input::{GENES, NNZ, Traits, write_anndata};
 use measure::{median, run};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_annslicer");
@@ -29,32 +29,46 @@ enum Against {
     Shell(&'static str),
     /// The same arguments for the Python annslicer; where it has processes, the better of one and two.
     Tool,
+    /// The Python annslicer: the merge of all inputs into one file, and the same slice of that.
+    MergeFirst,
     /// anndata's merge of the two files with differing genes.
     Concat,
+    /// anndata's choice of genes of a file that it does not load.
+    Backed,
     /// This program with other arguments.
     Itself(&'static str),
 }
-use Against::{Concat, Itself, Shell, Tool};
+use Against::{Backed, Concat, Itself, MergeFirst, Shell, Tool};
 
 const COPY: Against = Shell("cp plain.h5ad out/c");
 const COPY_FLUSHED: Against = Shell("cp plain.h5ad out/c && sync out/c");
 const COPY_GZIP: Against = Shell("cp gzip.h5ad out/c");
 const CAT: Against = Shell("cat plain_shard_*.h5ad > out/c");
 const CAT_FLUSHED: Against = Shell("cat plain_shard_*.h5ad > out/c && sync out/c");
+const SPLIT_FLUSHED: Against = Shell("split -a 4 -n 1000 plain.h5ad out/c && sync out/*");
+/// What the shuffle costs.
+const PLAIN_SLICE: Against = Itself("slice plain.h5ad out/p SIZE");
+const GZIP_SLICE: Against = Itself("slice gzip.h5ad out/p SIZE GZIP");
+/// What it would take if X and its layer shared no pattern.
+const OTHER_PATTERN: Against = Itself("slice other_pattern.h5ad out/p SIZE");
+const OTHER_PATTERN_GZIP: Against = Itself("slice other_pattern.h5ad out/p SIZE GZIP");
 
 /// Arguments of the program, words in capitals standing for options, and what each job is compared with.
-const JOBS: [(&str, &[Against]); 18] = [
+const JOBS: [(&str, &[Against]); 23] = [
     ("slice plain.h5ad out/p SIZE", &[COPY, COPY_FLUSHED, Tool]),
     (
         "slice plain.h5ad out/p SIZE SHUFFLE",
-        &[COPY, COPY_FLUSHED, Tool],
+        &[COPY, COPY_FLUSHED, PLAIN_SLICE, Tool],
     ),
-    ("slice gzip.h5ad out/p SIZE", &[COPY, Tool]),
+    ("slice gzip.h5ad out/p SIZE", &[COPY, OTHER_PATTERN, Tool]),
     ("slice gzip.h5ad out/p SIZE SHUFFLE", &[COPY, Tool]),
-    ("slice gzip.h5ad out/p SIZE GZIP", &[COPY_GZIP, Tool]),
+    (
+        "slice gzip.h5ad out/p SIZE GZIP",
+        &[COPY_GZIP, OTHER_PATTERN_GZIP, Tool],
+    ),
     (
         "slice gzip.h5ad out/p SIZE GZIP SHUFFLE",
-        &[COPY_GZIP, Tool],
+        &[COPY_GZIP, GZIP_SLICE, Tool],
     ),
     ("slice v2.zarr out/p SIZE", &[Tool]),
     ("slice v2.zarr out/p SIZE SHUFFLE", &[Tool]),
@@ -69,13 +83,25 @@ const JOBS: [(&str, &[Against]); 18] = [
     ("merge out/m.h5ad gzip_shard_*.h5ad", &[CAT, Tool]),
     ("merge out/m.h5ad genes_0.h5ad genes_1.h5ad", &[Concat]),
     ("merge out/m.zarr gzip_shard_*.h5ad", &[Tool]),
+    (
+        "slice gzip_shard_*.h5ad out/p SIZE SHUFFLE",
+        &[COPY_FLUSHED, MergeFirst],
+    ),
+    ("filter gzip.h5ad out/f.h5ad --genes genes.txt", &[Backed]),
     // Four times the cells.
     (
         "slice plain.h5ad out/p SIZE",
         &[Itself("slice quarter.h5ad out/p SIZE")],
     ),
+    ("slice plain.h5ad out/p MANY", &[SPLIT_FLUSHED]),
+    // What starts and ends any run.
+    ("slice EXAMPLE out/p --size 100", &[Tool]),
+    ("info plain.h5ad", &[]),
     ("--help", &[Tool]),
 ];
+
+/// A small file of this repository.
+const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/pbmc.h5ad");
 
 /// Writes a file as Zarr: its arguments are the version, whether matrices are sharded, source and target.
 const ZARR: &str = "
@@ -96,6 +122,12 @@ import warnings
 warnings.filterwarnings('ignore')
 from anndata.experimental import concat_on_disk
 concat_on_disk(['genes_0.h5ad', 'genes_1.h5ad'], 'out/c.h5ad', join='outer')
+";
+const BACKED: &str = "
+import anndata, warnings
+warnings.filterwarnings('ignore')
+genes = open('genes.txt').read().split()
+anndata.read_h5ad('gzip.h5ad', backed='r')[:, genes].to_memory().write_h5ad('out/c.h5ad')
 ";
 
 /// Where everything is, and how often it is run.
@@ -183,6 +215,8 @@ impl Bench {
 
     fn options(&self, args: &str) -> String {
         args.replace("SIZE", &format!("--size {}", self.cells.div_ceil(6)))
+            .replace("MANY", &format!("--size {}", self.cells.div_ceil(1000)))
+            .replace("EXAMPLE", EXAMPLE)
             .replace("GZIP", "--compression gzip")
             .replace("SHUFFLE", "--shuffle --seed 0")
     }
@@ -195,6 +229,7 @@ impl Bench {
                     .replace(" plain.h5ad out/c", "")
                     .replace(" gzip.h5ad out/c", "");
                 let name = name.replace(" plain_shard_*.h5ad > out/c", "");
+                let name = name.replace(" out/*", "");
                 (name.replace(" out/c", ""), vec![(*command).into()])
             }
             Itself(other) => {
@@ -210,6 +245,19 @@ impl Bench {
                     "concat_on_disk".into(),
                     vec![format!("'{python}' -c \"{CONCAT}\"")],
                 )
+            }
+            Backed => {
+                let python = self.python.as_ref()?.display();
+                let command = format!("'{python}' -c \"{BACKED}\"");
+                ("anndata, backed".into(), vec![command])
+            }
+            MergeFirst => {
+                let tool = self.tool.as_ref()?.display();
+                let (inputs, slice) = args.strip_prefix("slice ")?.split_once(' ')?;
+                let merge = format!("'{tool}' merge out/all.h5ad {inputs}");
+                let slice = format!("'{tool}' slice out/all.h5ad {slice}");
+                let commands = [1, 2].map(|jobs| format!("{merge} && {slice} -j {jobs}"));
+                ("Python, merged first".into(), commands.into())
             }
             Tool => {
                 let tool = self.tool.as_ref()?.display();
@@ -227,23 +275,36 @@ impl Bench {
     /// Writes those inputs of a job that are not there.
     fn prepare(&self, args: &str) -> Result<()> {
         if args.contains("genes_") {
-            self.write("genes_0", |path| {
-                write_anndata(path, self.cells / 2, None, Some(0))
-            })?;
-            self.write("genes_1", |path| {
-                write_anndata(path, self.cells / 2, None, Some(GENES / 2))
-            })?;
+            for (name, first) in [("genes_0", 0), ("genes_1", GENES / 2)] {
+                let traits = Traits {
+                    other_genes: Some(first),
+                    ..Traits::default()
+                };
+                self.write(name, self.cells / 2, &traits)?;
+            }
         }
         for (name, level, filter) in [("plain", None, ""), ("gzip", Some(4), "--compression gzip")]
         {
             if args.starts_with("--") || !(args.contains(name) || args.contains(".zarr")) {
                 continue;
             }
-            self.write(name, |path| write_anndata(path, self.cells, level, None))?;
+            let traits = Traits {
+                level,
+                ..Traits::default()
+            };
+            self.write(name, self.cells, &traits)?;
             if !self.folder.join(format!("{name}_shard_5.h5ad")).exists() {
                 let size = self.cells.div_ceil(6);
                 self.ours(&format!("slice {name}.h5ad {name} --size {size} {filter}"))?;
             }
+        }
+        if args.contains("gzip.h5ad") {
+            let traits = Traits {
+                level: Some(4),
+                other_pattern: true,
+                ..Traits::default()
+            };
+            self.write("other_pattern", self.cells, &traits)?;
         }
         if args.contains("plain.h5ad") && !self.folder.join("quarter.h5ad").exists() {
             let size = self.cells.div_ceil(4);
@@ -252,6 +313,11 @@ impl Bench {
                 self.folder.join("q_shard_0.h5ad"),
                 self.folder.join("quarter.h5ad"),
             )?;
+        }
+        if args.contains("genes.txt") {
+            let fifth = (0..GENES).rev().step_by(5);
+            let names = fifth.map(|gene| format!("gene_{gene}\n"));
+            fs::write(self.folder.join("genes.txt"), names.collect::<String>())?;
         }
         for (name, version, sharded) in [("v2", 2, 0), ("v3", 3, 0), ("sharded", 3, 1)] {
             let path = self.folder.join(format!("{name}.zarr"));
@@ -273,11 +339,12 @@ impl Bench {
         Ok(())
     }
 
-    fn write(&self, name: &str, write: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    fn write(&self, name: &str, cells: usize, traits: &Traits) -> Result<()> {
         let path = self.folder.join(format!("{name}.h5ad"));
         if !path.exists() {
             let part = self.folder.join("part");
-            write(&part).with_context(|| format!("Write {}", path.display()))?;
+            write_anndata(&part, cells, traits)
+                .with_context(|| format!("Write {}", path.display()))?;
             fs::rename(part, path)?;
         }
         Ok(())
