@@ -2,7 +2,8 @@
  *
  * A rule is CALL:FIRST:WHAT or CALL:FIRST+:WHAT, with an optional :PART of a path. The FIRST-th such call on a path that
  * holds PART (and all after it, where there is a +) fails with the error number WHAT; the program is killed before the
- * call where WHAT is "before", and after it where it is "after". ANNSLICER_FAULTS_LOG names a file to which each call is
+ * call where WHAT is "before", and after it where it is "after", and stopped before it where it is "stop". A call that is
+ * "void" is not made, and says that it went well. ANNSLICER_FAULTS_LOG names a file to which each call is
  * added: its name, a blank, its path or paths. Calls count over all threads.
  */
 #define _GNU_SOURCE
@@ -24,7 +25,7 @@ enum { RULES = 8, TEXT = 256, LONGEST = 8192 };
 
 static struct rule {
     char call[32], part[TEXT];
-    int first, on, error, before, after;
+    int first, on, error, before, after, stop, is_void;
     atomic_int count;
 } rules[RULES];
 static int known;
@@ -43,6 +44,8 @@ static void read_rule(char *text) {
     rule->on = strchr(first, '+') != NULL;
     rule->before = !strcmp(what, "before");
     rule->after = !strcmp(what, "after");
+    rule->stop = !strcmp(what, "stop");
+    rule->is_void = !strcmp(what, "void");
     rule->error = atoi(what);
     known++;
 }
@@ -67,7 +70,7 @@ static void note(const char *call, const char *paths) {
     }
 }
 
-/* The error that a call must fail with, else 0; -1 where the program ends after it. */
+/* The error that a call must fail with, else 0; -1 where the program ends after it, and -2 where it is not made. */
 static int fault(const char *call, const char *paths) {
     note(call, paths);
     for (int i = 0; i < known; i++) {
@@ -76,7 +79,9 @@ static int fault(const char *call, const char *paths) {
         int count = atomic_fetch_add(&rule->count, 1) + 1;
         if (count != rule->first && !(rule->on && count > rule->first)) continue;
         if (rule->before) kill(getpid(), SIGKILL);
-        return rule->after ? -1 : rule->error;
+        /* To this thread: another would stop the program at a time of its own, when this call has long been made. */
+        if (rule->stop) syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), SIGSTOP);
+        return rule->after ? -1 : rule->is_void ? -2 : rule->error;
     }
     return 0;
 }
@@ -98,8 +103,8 @@ static const char *path_of(int file, char *path, size_t most) {
         errno = error;                     \
         return -1;                         \
     }                                      \
-    type done = real;                      \
-    if (error < 0) kill(getpid(), SIGKILL); \
+    type done = error == -2 ? 0 : real;    \
+    if (error == -1) kill(getpid(), SIGKILL); \
     return done
 
 #define OF_PATH(name, parameters, path, arguments)                \

@@ -228,15 +228,19 @@ def resume_is_for_the_same_run_alone(case):
     same = f"{z.parent}/../{z.parent.name}/./{z.name}"
     _resumed(case, "the input by another path", ("slice", same, *shuffle[2:]), " of 12 shards are kept")
     others = {
-        "size": (*shuffle[:3], "--size", "200", "--shuffle"), "seed": (*shuffle, "--seed", "5"), "order": shuffle[:-1],
-        "compression": (*shuffle, "--compression", "lzf"), "input": ("slice", a, *shuffle[2:]), "time of the input": shuffle,
+        "size": ((*shuffle[:3], "--size", "200", "--shuffle"), "their --size is 250, and not 200"),
+        "seed": ((*shuffle, "--seed", "5"), "and not 5"),
+        "order": (shuffle[:-1], "their --shuffle is true, and not false"),
+        "compression": ((*shuffle, "--compression", "lzf"), "their --compression is not given, and not lzf"),
+        "input": (("slice", a, *shuffle[2:]), f"they read {z}"),
+        "time of the input": (shuffle, f"{z} has changed since"),
     }
-    for label, args in others.items():
+    for label, (args, why) in others.items():
         case.folder("out")
         _stopped(case, shuffle, 1)
         if args == shuffle:
             os.utime(z)
-        _resumed(case, f"another {label}", args, anew)
+        _resumed(case, f"another {label}", args, anew, why)
     case.folder("out")
     _stopped(case, shuffle, 1)
     case.works("without --resume", *shuffle)

@@ -52,7 +52,7 @@ def _filtered(case, label, source, rows, *options, suffixes=(".h5ad",)):
                 case.same_tree(f"{label} {suffix}", want, out)
             else:
                 names = list(corpus.read(out).obs_names)
-                case.check(f"{label} {suffix}", [] if names == list(corpus.read(source).obs_names[rows]) else [f"cells {names[:5]}"])
+                case.check(f"{label} {suffix}", [] if names == list(corpus.read_input(source).obs_names[rows]) else [f"cells {names[:5]}"])
 
 
 MASKS = {
@@ -86,7 +86,7 @@ def filter_keeps_rows_of_every_hdf5_storage(case):
         n = row_count(trees.load(source))
         if source.stem in corpus.NOT_ANNDATA or n < N:
             continue
-        names = list(corpus.read(source).obs_names)
+        names = list(corpus.read_input(source).obs_names)
         rows = [i for i in range(n) if i % 7 not in (2, 3)]
         listed = case.folder("lists") / "cells.txt"
         listed.write_text("\n".join(names[i] for i in reversed(rows)))

@@ -36,12 +36,15 @@ def verified_outputs_are_right_and_sound(case):
     for source in sources:
         for name in ("f.zarr", "f.h5ad"):
             output = case.folder("filtered") / name
-            if case.works(f"{source.name} -> {name}", "filter", source, output, "--verify", "--cells", none, "--invert"):
+            if case.works(f"{source.name} -> {name}", "filter", source, output, "--verify", "--cells", none, "--invert") and source.stem != "unknown_nodes":
                 _sound(case, output)
 
 
 def _sound(case, path):
     done = case.run("check", path)
+    if path.stem == "unknown_nodes":
+        case.check(path.name, [] if done.returncode == 1 and "'spare'" in done.stdout else ["says sound"])
+        return
     said = [line for line in done.stdout.splitlines() if ": error: " in line]
     case.check(path.name, said or ([] if done.returncode == 0 else [done.stderr]))
 

@@ -13,6 +13,7 @@ import numpy as np
 
 import objects
 import storage
+import trees
 
 
 def build(folder):
@@ -59,6 +60,12 @@ def h5ad(folder):
 
 def read(path):
     return ad.read_zarr(path) if Path(path).is_dir() else ad.read_h5ad(path)
+
+
+@trees.kept
+def read_input(path):
+    """As `read`, for those who change nothing of it."""
+    return read(path)
 
 
 def zarrs(folder):

@@ -183,6 +183,32 @@ def cells_are_chosen_by_what_is_dropped(case):
             case.same_adata(value, want, folder / f"s_{value}.h5ad", exact=False)
 
 
+def cells_of_several_files_are_chosen_by_what_is_dropped(case):
+    """As those of their merge are, and genes too."""
+    first, second = objects.full(20), objects.full(31, seed=8)
+    for i, adata in enumerate((first, second)):
+        adata.obs_names = [f"{i} {name}" for name in adata.obs_names]
+        adata.var["high"] = ["yes", "no"] * (adata.n_vars // 2) + ["no"] * (adata.n_vars % 2)
+    paths = [corpus.write(adata, case.work / f"{i}.h5ad") for i, adata in enumerate((first, second))]
+    one = case.work / "one.h5ad"
+    case.works("merge", "merge", one, *paths)
+    for label, choice, options in (
+        ("where", ("--where", "cat == 'a' or cat_bool == true"), ("--drop", "obs/cat*")),
+        ("kept", ("--where", "cat == 'a'"), ("--keep", "obs/text")),
+        ("sorted", ("--sort-by", "cat"), ("--drop", "obs/*")),
+        ("genes", ("--where", "cat == 'a'", "--var-where", "high == 'yes'"), ("--drop", "obs/cat", "var/high")),
+    ):
+        want, got = case.work / "want.h5ad", case.work / "got.h5ad"
+        if case.works(f"{label}: one", "filter", one, want, *choice, *options) and case.works(f"{label}: two", "filter", *paths, got, *choice, *options):
+            case.same_adata(label, corpus.read(want), got, exact=False)
+    folder = case.folder("groups")
+    if case.works("slice", "slice", *paths, folder / "s", "--obs-column", "cat", "--drop", "obs/cat"):
+        for path in sorted(folder.iterdir()):
+            case.check(path.name, [] if "cat" not in corpus.read(path).obs else ["obs/cat is there"])
+        names = [path.name for path in sorted(folder.iterdir())]
+        case.check("shards", [] if names == ["s_a.h5ad", "s_b.h5ad", "s_c.h5ad"] else [str(names)])
+
+
 def what_is_dropped_is_not_read(case):
     adata, source = objects.small(), case.work / "damaged.h5ad"
     adata.layers["bad"] = np.ones(adata.shape, "f4")

@@ -38,7 +38,7 @@ def _check(case, label, source, want, *options):
         if case.works(f"{label}: merge", "merge", out, path, *options):
             case.same_adata(f"{label}: merge {suffix}", want, out, exact=False)
         out = folder / f"filtered{suffix}"
-        if case.works(f"{label}: filter", "filter", path, out, "--where", "score >= 0", *options):
+        if case.works(f"{label}: filter", "filter", path, out, *options):
             case.same_adata(f"{label}: filter {suffix}", want, out, exact=False)
     if case.works(f"{label}: slice", "slice", path, folder / "s", "--size", "5", *options):
         for i, start in enumerate(range(0, cells, 5)):
@@ -56,6 +56,14 @@ def genes_in_the_order_of_a_list(case):
                 want.X = want.X.tocsr()
             end = "gz" if form == "dense" else "txt"
             _check(case, f"{form} {chosen} {end}", source, want, "--genes", _list(case.folder("list"), chosen, end))
+
+
+def chosen_genes_leave_obsp_as_it_is(case):
+    source = _source("csr")
+    source.obsp["dense"] = np.random.default_rng(0).random((13, 13)).astype("f4")
+    want = source[:, ["d", "b"]].copy()
+    want.raw = source.raw.to_adata()
+    _check(case, "obsp", source, want, "--genes", _list(case.folder("list"), ["d", "b"]))
 
 
 def genes_by_a_column(case):
@@ -101,6 +109,19 @@ def genes_that_are_filled_in(case):
     loads = got.varm["loads"]
     right = np.isnan(loads[[0, 2]]).all() and np.array_equal(loads[[1, 3]], source[:, ["d", "a"]].varm["loads"])
     case.check("varm", [] if right else [str(loads)])
+
+
+def genes_that_are_skipped(case):
+    source = _source("csr")
+    want = source[:, ["d", "a"]].copy()
+    want.raw = source.raw.to_adata()
+    listed = _list(case.folder("list"), ["z", "d", "y", "a"])
+    _check(case, "skipped", source, want, "--genes", listed, "--missing-genes", "skip")
+    case.check("warning", [] if "2 genes are left out of --genes, which not every input has: 'z', 'y'" in case.stderr else [case.stderr])
+    want = source[:, ["d", "c"]].copy()
+    want.raw = source.raw.to_adata()
+    symbols = _list(case.folder("symbols"), ["none", *source.var.loc[["d", "c"], "symbol"]])
+    _check(case, "skipped by a column", source, want, "--genes", symbols, "--gene-column", "symbol", "--missing-genes", "skip")
 
 
 def genes_for_which_an_expression_is_true(case):

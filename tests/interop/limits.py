@@ -92,7 +92,7 @@ def categories_beyond_the_limit_keep_their_values(case):
                 numbers = pd.to_numeric(obs[name].iloc[kept].astype(object)).to_numpy("f8")
                 case.check(name, compare._diff_array(numbers, got[name].to_numpy("f8"), name))
         if case.works("filter", "filter", source, whole, "--cells", keep, "--max-categories", "0"):
-            case.same_adata("no limit", corpus.read(source)[kept].copy(), whole, exact=False) if not missing else None
+            case.same_adata("no limit", corpus.read_input(source)[kept].copy(), whole, exact=False) if not missing else None
 
 
 def text_that_numbers_would_change_stays_text(case):

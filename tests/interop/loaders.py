@@ -1,12 +1,16 @@
 """`check --set` against the rules of loaders, and the files of docs/training.md read as the loaders read them."""
 
 import json
+import os
+import subprocess
+import warnings
 
 import anndata as ad
 import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
+import zarr
 from anndata.experimental import AnnCollection
 
 import corpus
@@ -223,6 +227,84 @@ def files_for_cell_load(case):
                 case.check(f"{batch} {row}", [] if np.array_equal(values, want.X[row].toarray()[0]) else ["other values"])
 
 
+# Run by a Python that has cell-load, in the folder of the shards: every cell has the values and the perturbation that it has in the source.
+CELL_LOAD = """
+import anndata
+from cell_load.data_modules import PerturbationDataModule
+source = anndata.read_h5ad("screen.h5ad")
+by_x = dict(zip((row.tobytes() for row in source.X.toarray()), source.obs_names))
+by_hvg = dict(zip((row.tobytes() for row in source.obsm["X_hvg"]), source.obs_names))
+for consecutive in (False, True):
+    data = PerturbationDataModule(
+        toml_config_path="screen.toml", batch_size=4, num_workers=0, pert_col="gene", batch_col="batch", cell_type_key="type",
+        control_pert="non-targeting", embed_key="X_hvg", output_space="all", cell_sentence_len=8, use_consecutive_loading=consecutive)
+    data.setup()
+    seen = set()
+    for batch in data.train_dataloader():
+        for x, hvg, gene, kind in zip(batch["pert_cell_counts"].numpy(), batch["pert_cell_emb"].numpy(), batch["pert_name"], batch["cell_type"]):
+            cell = by_x[x.astype("f4").tobytes()]
+            assert cell == by_hvg[hvg.astype("f4").tobytes()]
+            assert (gene, kind) == tuple(source.obs.loc[cell, ["gene", "type"]]), (cell, gene, kind)
+            seen.add(cell)
+    print(len(seen))
+"""
+
+
+def cell_load_reads_sorted_shards(case):
+    python = os.environ.get("ANNSLICER_CELL_LOAD")
+    if not python:
+        print("skipped: needs a Python with cell-load, as ANNSLICER_CELL_LOAD")
+        return
+    rng, cells = np.random.default_rng(0), 600
+    obs = {"gene": ["non-targeting", "A", "B", "C"], "type": ["k562", "rpe1"], "batch": ["g1", "g2"]}
+    obs = pd.DataFrame({name: pd.Categorical(rng.choice(values, cells)) for name, values in obs.items()}, index=[f"c{i}" for i in range(cells)])
+    genes = [f"G{i}" for i in range(40)]
+    x = sp.csr_matrix(np.log1p(rng.poisson(1, (cells, len(genes)))).astype("f4"))
+    screen = ad.AnnData(x, obs=obs, var=pd.DataFrame({"gene_name": genes}, index=genes))
+    screen.obsm["X_hvg"] = rng.random((cells, 7)).astype("f4")
+    source, folder = corpus.write(screen, case.work / "screen.h5ad"), case.folder("shards")
+    options = ("--obs-column", "type", "--sort-by", "gene", "--csr", "--plain-strings", "--missing-as", "unknown")
+    if not case.works("slice", "slice", source, folder / "s", *options):
+        return
+    toml = f'[datasets]\nscreen = "{folder}/"\n[training]\nscreen = "train"\n[zeroshot]\n[fewshot]\n'
+    (case.work / "screen.toml").write_text(toml)
+    done = subprocess.run([python, "-c", CELL_LOAD], cwd=case.work, capture_output=True, text=True, timeout=300)
+    seen = [int(line) for line in done.stdout.split() if line.isdigit()]
+    case.check("cell-load", [] if len(seen) == 2 and min(seen) > cells * 9 // 10 else [done.stdout, done.stderr])
+
+
+# Run by a Python that has lamindb, in the folder of the shards: what `Collection.mapped` opens, which needs no instance of lamindb.
+LAMINDB = """
+import sys
+import anndata
+import numpy as np
+from lamindb.core import MappedCollection
+from upath import UPath
+whole = anndata.read_h5ad("all.h5ad")
+with MappedCollection([UPath(path) for path in sys.argv[1:]], obs_keys=["name"]) as data:
+    rows = [data[cell] for cell in range(len(data))]
+    assert np.array_equal(np.stack([row["X"] for row in rows]), whole.X.toarray())
+    labels = {code: label for label, code in data.encoders["name"].items()}
+    assert [labels[row["name"]] for row in rows] == list(whole.obs["name"])
+print(len(rows))
+"""
+
+
+def lamindb_reads_each_cell(case):
+    python = os.environ.get("ANNSLICER_LAMINDB")
+    if not python:
+        print("skipped: needs a Python with lamindb, as ANNSLICER_LAMINDB")
+        return
+    adata = ad.concat(_parts(), merge="first")
+    source = corpus.write(adata, case.work / "all.h5ad")
+    for options in ((), ("--format", "zarr"), ("--format", "zarr", "--zarr-format", "3")):
+        folder = case.folder("shards")
+        if case.works("slice", "slice", source, folder / "s", "--size", 7, "--csr", *options):
+            shards = sorted(folder.iterdir(), key=lambda path: int(path.stem.rpartition("_")[2]))
+            done = subprocess.run([python, "-c", LAMINDB, *shards], cwd=case.work, capture_output=True, text=True, timeout=300)
+            case.check(f"lamindb {options}", [] if done.stdout.split()[-1:] == [str(adata.n_obs)] else [done.stderr])
+
+
 def files_for_anncollection(case):
     adata = ad.concat(_parts(), merge="first")
     source = corpus.write(adata, case.work / "all.h5ad")
@@ -234,3 +316,31 @@ def files_for_anncollection(case):
     case.check("cells", [] if list(got.obs_names) == list(adata.obs_names[order][rows]) else ["other cells"])
     case.check("X", [] if np.array_equal(got.X.toarray(), adata.X[order][rows].toarray()) else ["other values"])
     case.check("obs", [] if list(got.obs["name"]) == list(adata.obs["name"].to_numpy()[order][rows]) else ["other values"])
+
+
+def annbatch_yields_each_cell_once(case):
+    """Its Loader over a collection, in order and at random: all cells with their values and labels, of several inputs too."""
+    try:
+        from annbatch import DatasetCollection, Loader
+    except ImportError:
+        print("skipped: annbatch needs Python 3.12")
+        return
+    folder = case.folder("annbatch")
+    parts = _parts(2, 150)
+    for number, part in enumerate(parts):
+        part.obs_names = [f"c{number}_{cell}" for cell in range(part.n_obs)]
+        part.write_h5ad(folder / f"in{number}.h5ad")
+    whole = ad.concat(parts)
+    values = dict(zip(whole.obs_names, whole.X.toarray()))
+    geometry = ["--chunk-cells", 16, "--zarr-shard-size", "20kB", "--size", 128]
+    case.works("slice", "slice", *sorted(folder.glob("in*.h5ad")), folder / "c", "--format", "annbatch", "--shuffle", "--seed", 1, *geometry)
+    for shuffled in (False, True):
+        loader = Loader(shuffle=shuffled, chunk_size=16, preload_nchunks=4, batch_size=16)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of elements that it does not load
+            loader.use_collection(DatasetCollection(zarr.open(folder / "c.zarr", mode="r")))
+            batches = [(list(batch["obs"].index), batch["X"].toarray()) for batch in loader]
+        names = [name for names, _ in batches for name in names]
+        case.check(f"cells, {shuffled}", [] if sorted(names) == sorted(values) else [f"{len(names)} of {len(values)}"])
+        wrong = [name for names, x in batches for name, row in zip(names, x) if not np.array_equal(row, values[name])]
+        case.check(f"values, {shuffled}", wrong)

@@ -26,7 +26,9 @@ modules! {
     choosing
     concat
     containers
+    disks
     elements
+    elsewhere
     fuzz
     genes
     hostile
@@ -38,13 +40,18 @@ modules! {
     merging
     modes
     oldfiles
+    parts
+    portions
     rare
     safety
+    schedulers
     selftest
     slicing
     sources
     unions
     upstream
+    versions
+    virtual_files
     writers
 }
 

@@ -565,7 +565,7 @@ def inputs_without_genes_or_categories_are_merged(case):
     b = ad.AnnData(np.ones((2, 2), "f4"), var=pd.DataFrame({"k": pd.Categorical([1, 2])}, index=["g1", "g2"]))
     a.write_h5ad(none), b.write_h5ad(some)
     for inputs in ((none, some), (some, none)):
-        if case.works("categories", "merge", merged, *inputs):
+        if case.works("categories", "merge", merged, *inputs, "--overwrite"):
             case.check("categories", [] if corpus.read(merged).var["k"].iloc[2] == 2 else [str(corpus.read(merged).var)])
 
 

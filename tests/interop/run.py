@@ -16,6 +16,7 @@ import warnings
 from pathlib import Path
 
 import corpus
+import trees
 from tool import Case
 
 SCENARIO = re.compile(r"^def ([a-z]\w*)\(case\):", re.MULTILINE)
@@ -77,6 +78,7 @@ def main():
     if args.names == ["build"]:
         return 0
     warnings.filterwarnings("ignore")
+    trees.corpus_folder = folder
     passed = [run(module, name, args, folder) for module, name in chosen(args.names, args.only)]
     return 0 if all(passed) else 1
 

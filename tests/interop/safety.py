@@ -387,6 +387,70 @@ def of_two_runs_that_start_together_one_stops(case):
             case.check(f"{label}, {kind}", ["both stopped"] if kind == "locks" and [1, 1] in ends else [])
 
 
+def runs_of_another_machine_are_left_alone(case):
+    """Where root may give a process another host name, boot and mounts: two machines in one folder, each without the locks of the other."""
+    library, tools = _library(case), case.folder("tools")
+    (tools / "boot").write_text("11111111-2222-3333-4444-555555555555\n")
+    alone = "22 1 0:50 / / rw - nfs server:/ rw,vers=3,nolock,local_lock=all\n"
+    (tools / "alone").write_text(alone)
+    (tools / "shared").write_text(alone.replace(",nolock,local_lock=all", ",local_lock=none"))
+    other = "hostname elsewhere; mount --bind boot /proc/sys/kernel/random/boot_id; mount --bind $0 /proc/$$/mountinfo; cd ..; exec \"$@\""
+    if library is None or os.geteuid() or subprocess.run(["unshare", "-u", "-m", "true"], capture_output=True).returncode:
+        print("skipped: needs root, and unshare")
+        return
+    a, no_locks = _inputs(case), "flock:1+:void"
+
+    def elsewhere(*args, mounts="alone", rules=no_locks):
+        command = ["unshare", "-u", "-m", "sh", "-c", other, mounts, "env", f"LD_PRELOAD={library}", f"ANNSLICER_FAULTS={rules}", case.binary]
+        done = subprocess.run([*command, *map(str, args)], capture_output=True, text=True, timeout=120, cwd=tools, env=_env(case))
+        return done.returncode, [line for line in done.stderr.splitlines() if not line.startswith("INFO")]
+
+    def stopped(*args):
+        """A run of this machine that has stopped in the middle, and the folder in which it writes."""
+        run = subprocess.Popen([case.binary, *map(str, args)], stderr=subprocess.PIPE, text=True, cwd=case.work, env=_env(case, library, f"fsync:2:stop,{no_locks}"))
+        os.waitpid(run.pid, os.WUNTRACED)
+        return run
+
+    def hidden():
+        return [p for p in (case.work / "out").glob(".*") if (p / ".annslicer-lock").exists()]
+
+    def told(code, said, words=None):
+        right = code == 0 if words is None else code == 1 and len(said) == 1 and all(word in said[0] for word in words)
+        return [] if right else [f"exit code {code}: {said}"]
+
+    for label, more in (("slice", ()), ("resume", ("--resume",))):
+        case.folder("out")
+        job = ("slice", a, case.work / "out/p", "--size", "10", *more)
+        run = stopped(*job)
+        before = {path: sorted(path.rglob("*")) for path in hidden()}
+        case.check(label, [] if before else ["it wrote nothing before it was stopped"])
+        case.check(f"{label}, another prefix", told(*elsewhere("slice", a, case.work / "out/q", "--size", "10", *more)))
+        host = os.uname().nodename
+        case.check(f"{label}, the same prefix", told(*elsewhere(*job), (f"Process {run.pid} of {host} is writing", "if it no longer runs, remove")))
+        case.check(f"{label}, its folder", [] if {path: sorted(path.rglob("*")) for path in before} == before else ["it has changed"])
+        run.send_signal(signal.SIGCONT)
+        said = run.communicate(timeout=120)[1]
+        left = sorted(p.name for p in (case.work / "out").iterdir())
+        case.check(f"{label}, goes on", [] if run.returncode == 0 and left == sorted(SHARDS + [s.replace("p_", "q_") for s in SHARDS]) else [f"exit code {run.returncode}: {said}, {left}"])
+
+        # Killed: nobody knows it elsewhere, but where locks are seen, where long nothing was written, or where a person says so.
+        for how in ("locks are seen", "it is old", "its lock is removed"):
+            case.folder("out")
+            run = stopped(*job)
+            run.kill()
+            run.communicate()
+            folder, = hidden()
+            if how == "it is old":
+                for path in (*folder.rglob("*"), folder):
+                    os.utime(path, (0, 0))
+            if how == "its lock is removed":
+                case.check(f"{label}, killed", told(*elsewhere(*job), ("is writing", )))
+                shutil.rmtree(folder) if label == "slice" else (folder / ".annslicer-lock").unlink()
+            seen = how == "locks are seen"
+            code, said = elsewhere(*job, mounts="shared" if seen else "alone", rules="" if seen else no_locks)
+            case.check(f"{label}, killed, {how}", told(code, said) + [f"{p} is left" for p in hidden()])
+
+
 def tables_take_little_memory_whatever_they_hold(case):
     """A few packed bytes stand for lines, fields and tables without end; what is quoted of them is short."""
     a, folder = _inputs(case), case.folder("tables")
@@ -460,9 +524,13 @@ def any_path_that_the_system_allows_works(case):
 def a_stdout_that_takes_nothing_is_no_success(case):
     a = _inputs(case)
     for args in (("--version",), ("--help",), ("info", a), ("info", "--json", a), ("check", a), ("check", "--json", a), ("man",), ("slice", a, "p", "--dry-run")):
-        with open("/dev/full", "w") as full:
-            done = subprocess.run([case.binary, *map(str, args)], stdout=full, stderr=subprocess.PIPE, text=True, cwd=case.work)
-        case.check(f"{args}", [] if done.returncode == 1 and "stdout" in done.stderr else [f"exit code {done.returncode}: {done.stderr}"])
+        for where in (">/dev/full", ">&-"):
+            command = ["sh", "-c", f'exec "$@" {where}', "sh", case.binary, *map(str, args)]
+            done = subprocess.run(command, stderr=subprocess.PIPE, text=True, cwd=case.work)
+            case.check(f"{args} {where}", [] if done.returncode == 1 and "stdout" in done.stderr else [f"exit code {done.returncode}: {done.stderr}"])
+    for where, code in ((">&-", 0), (">/dev/null", 0)):
+        done = subprocess.run(["sh", "-c", f'"$0" slice "$1" q --size 10 {where}', case.binary, a], stderr=subprocess.PIPE, text=True, cwd=case.work)
+        case.check(f"slice, which writes nothing there {where}", [] if done.returncode == code else [f"exit code {done.returncode}: {done.stderr}"])
 
 
 def an_open_that_a_signal_interrupts_is_tried_again(case):

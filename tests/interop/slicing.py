@@ -37,7 +37,7 @@ def _rows_are(case, source, order, size, *options):
         case.check(label, [f"{len(made)} shards, want {len(cuts)}"])
         return
     changes = [trees.columns_sorted] if "--shuffle" in options else []
-    adata = corpus.read(source) if source.stem not in corpus.NOT_ANNDATA else None
+    adata = corpus.read_input(source) if source.stem not in corpus.NOT_ANNDATA else None
     for part, path in zip(cuts, made):
         case.same_tree(f"{label}: {path.name}", take.take(whole, part), path, *changes)
         if adata is not None and path == made[-1]:

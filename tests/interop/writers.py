@@ -459,7 +459,7 @@ def what_anndata_will_not_open_is_named(case):
 
     def names(file):
         ad.io.write_elem(file, "obsm/frame", pd.DataFrame({"x": np.arange(CELLS)}, index=[str(i + 1) for i in range(CELLS)]))
-    for label, change, says in (("NaN among categories", categories([1.0, 2.0, np.nan]), "obs/level"), ("a category twice", categories([1.0, 2.0, 1.0]), "obs/level"),
+    for label, change, says in (("NaN twice among categories", categories([1.0, np.nan, np.nan]), "obs/level"), ("a category twice", categories([1.0, 2.0, 1.0]), "obs/level"),
                                 ("no ordered", unordered, "var/kind"), ("other names", names, "obsm/frame")):
         source = _file(case, "unsound", change)
         done = case.run("slice", source, case.folder("unsound") / "s", "--size", SIZE)
