@@ -115,7 +115,7 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
     let encoding = Encoding::of(&found)?;
     match (encoding, found) {
         (_, Node::Array(array)) => self::array(array, parent, name, out, to),
-        (Encoding::OldDataFrame, Node::Group(group)) => {
+        (Encoding::DataFrame, Node::Group(group)) if older::is_frame(&group.attrs()?) => {
             old_frame(older::frame(&group, parent)?, out, to)
         }
         (encoding, Node::Group(group)) => {
@@ -179,7 +179,7 @@ fn mended(column: &Group, name: &str, part: Array, out: &Group, to: &str) -> Res
 fn is_current(node: &Node) -> Result<bool> {
     let attrs = node.attrs()?;
     Ok(match attrs.text("encoding-type") {
-        Some("dataframe") => attrs.text("encoding-version") != Some("0.1.0"),
+        Some("dataframe") => !older::is_frame(&attrs),
         // anndata 0.7 labelled raw, but not what is in it.
         Some("raw") | None => false,
         Some(_) => true,

@@ -18,9 +18,8 @@ pub enum Encoding {
     Scalar,
     Csr,
     Csc,
+    /// Of any version: see [`older::is_frame`](super::older::is_frame).
     DataFrame,
-    /// `dataframe 0.1.0`: categories in a group `__categories`.
-    OldDataFrame,
     Categorical,
     /// `values` and `mask`: nullable-integer, -boolean and -string-array.
     Nullable,
@@ -56,9 +55,6 @@ impl Encoding {
             "anndata" | "raw" | "dict" => Encoding::Dict,
             "csr_matrix" => Encoding::Csr,
             "csc_matrix" => Encoding::Csc,
-            "dataframe" if attrs.text("encoding-version") == Some("0.1.0") => {
-                Encoding::OldDataFrame
-            }
             "dataframe" => Encoding::DataFrame,
             "categorical" => Encoding::Categorical,
             "nullable-integer" | "nullable-boolean" | "nullable-string-array" => Encoding::Nullable,

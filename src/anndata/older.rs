@@ -133,6 +133,12 @@ fn field_column(array: &Array, at: usize, folder: Option<&Group>) -> Result<OldC
     })
 }
 
+/// Whether a group of these attributes is of `dataframe 0.1.0`: its categories are in a group `__categories`.
+pub fn is_frame(attrs: &Attrs) -> bool {
+    let named = |name, value| attrs.text(name) == Some(value);
+    named("encoding-type", "dataframe") && named("encoding-version", "0.1.0")
+}
+
 /// A frame of `dataframe 0.1.0`.
 pub fn frame(group: &Group, root: &Group) -> Result<OldFrame> {
     let names = columns::columns(group)?;

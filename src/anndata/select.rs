@@ -182,8 +182,7 @@ impl Selection {
                 self.csc.push((to.into(), sparse));
                 Ok(())
             }
-            (Encoding::DataFrame, Node::Group(group)) => self.frame(&group, to),
-            (Encoding::OldDataFrame, Node::Group(group)) => {
+            (Encoding::DataFrame, Node::Group(group)) if older::is_frame(&group.attrs()?) => {
                 let frame = older::frame(&group, &self.root)?;
                 self.groups.push((to.into(), frame.attrs));
                 for column in frame.columns {
@@ -191,6 +190,7 @@ impl Selection {
                 }
                 Ok(())
             }
+            (Encoding::DataFrame, Node::Group(group)) => self.frame(&group, to),
             (Encoding::Categorical, Node::Group(group)) => self.categorical(&group, to),
             (Encoding::Nullable, Node::Group(group)) => self.parts(&group, to, &["values", "mask"]),
             (Encoding::Awkward, Node::Group(group)) => self.leaf(

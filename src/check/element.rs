@@ -54,7 +54,7 @@ impl Checker<'_> {
             (Encoding::Csc, Node::Group(group)) => {
                 self.sparse(path, &group, SparseFormat::Csc, place)
             }
-            (Encoding::DataFrame | Encoding::OldDataFrame, Node::Group(group)) => {
+            (Encoding::DataFrame, Node::Group(group)) => {
                 self.frame(path, &group, place);
             }
             (Encoding::Categorical | Encoding::Nullable, Node::Group(group)) => {
@@ -257,7 +257,7 @@ fn named(node: &Node, encoding: &Encoding) -> String {
     }
     match encoding {
         Encoding::Csr | Encoding::Csc => "a sparse matrix".into(),
-        Encoding::DataFrame | Encoding::OldDataFrame => "a dataframe".into(),
+        Encoding::DataFrame => "a dataframe".into(),
         Encoding::Categorical | Encoding::Nullable => "a column".into(),
         Encoding::Awkward => "an awkward array".into(),
         Encoding::Unknown(name) => format!("'{name}'"),

@@ -5,7 +5,6 @@ use std::ops::Range;
 use anyhow::{Context, Error, Result};
 
 use super::{Axis, Checker, Expected, below, is_half};
-use crate::anndata::encoding::Encoding;
 use crate::anndata::older::ColumnLayout;
 use crate::anndata::{columns, older};
 use crate::frame::column::{Column, ColumnKind};
@@ -63,7 +62,7 @@ impl Checker<'_> {
             }
         }
         self.unlisted(path, group, &columns);
-        if matches!(Encoding::of_group(group), Ok(Encoding::OldDataFrame)) {
+        if group.attrs().is_ok_and(|attrs| older::is_frame(&attrs)) {
             match older::frame(group, self.root) {
                 Ok(frame) => self.old_columns(path, frame),
                 Err(error) => self.findings.failed(path, &error),

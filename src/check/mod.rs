@@ -74,7 +74,7 @@ impl Expected {
 
     /// Whether such an element belongs there.
     fn takes(self, node: &Node, encoding: &Encoding) -> bool {
-        use Encoding::{Awkward, Categorical, Csc, Csr, DataFrame, Nullable, OldDataFrame};
+        use Encoding::{Awkward, Categorical, Csc, Csr, DataFrame, Nullable};
         let array = match node {
             Node::Array(array) => Some(array.spec()),
             Node::Group(_) => None,
@@ -87,10 +87,10 @@ impl Expected {
             (Expected::Column(None), Some(spec)) => spec.shape.len() == 1,
             (Expected::Column(_), Some(spec)) => spec.shape.len() <= 1,
             (Expected::Frame(_), Some(spec)) => matches!(spec.dtype, Dtype::Record { .. }),
-            (Expected::Frame(_), None) => matches!(encoding, DataFrame | OldDataFrame),
+            (Expected::Frame(_), None) => matches!(encoding, DataFrame),
             (Expected::Column(_), None) => matches!(encoding, Categorical | Nullable | Csr | Csc),
-            (Expected::X(..), None) => matches!(encoding, Csr | Csc | DataFrame | OldDataFrame),
-            (_, None) => matches!(encoding, Csr | Csc | Awkward | DataFrame | OldDataFrame),
+            (Expected::X(..), None) => matches!(encoding, Csr | Csc | DataFrame),
+            (_, None) => matches!(encoding, Csr | Csc | Awkward | DataFrame),
         }
     }
 }

@@ -8,8 +8,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::element::ElementInfo;
-use crate::anndata::columns;
 use crate::anndata::encoding::Encoding;
+use crate::anndata::{columns, older};
 use crate::cli::{self, InfoRequest};
 use crate::limits;
 use crate::report::failure::NoFile;
@@ -188,10 +188,10 @@ fn written_by(root: &Group) -> Result<String> {
     }
     Ok(match root.get("obs") {
         Ok(Some(Node::Array(_))) => "compound frames (written by anndata 0.6 or earlier)",
-        Ok(Some(Node::Group(obs))) => match Encoding::of_group(&obs)? {
-            Encoding::OldDataFrame => "dataframe 0.1.0 (written by anndata 0.7)",
-            _ => "AnnData format not named at the root",
-        },
+        Ok(Some(Node::Group(obs))) if older::is_frame(&obs.attrs()?) => {
+            "dataframe 0.1.0 (written by anndata 0.7)"
+        }
+        Ok(Some(Node::Group(_))) => "AnnData format not named at the root",
         _ => "no AnnData format: it has no obs",
     }
     .into())
@@ -256,7 +256,7 @@ fn describe(
     };
     match encoding {
         Encoding::Dict => below(root, &group, path, depth + 1, elements)?,
-        Encoding::DataFrame | Encoding::OldDataFrame => {
+        Encoding::DataFrame => {
             let columns = columns::columns(&group)?;
             let rows = columns::length(root, path)?;
             element.shape = Some(vec![rows, columns.len() as u64 - 1]);

@@ -158,7 +158,7 @@ fn layout(root: &Group, path: &str) -> Result<Layout> {
     Ok(match root.get(path)? {
         Some(Node::Array(array)) => Layout::Records(array),
         Some(Node::Group(group)) => match Encoding::of_group(&group)? {
-            Encoding::OldDataFrame => Layout::Old(group),
+            Encoding::DataFrame if older::is_frame(&group.attrs()?) => Layout::Old(group),
             Encoding::DataFrame => Layout::Current(group),
             other => bail!("'{path}' is {other:?}, no dataframe"),
         },

@@ -76,10 +76,7 @@ fn categories(path: &str, node: Node) -> Result<()> {
 /// anndata takes no frame along an axis that has other names than the axis.
 fn names(root: &Group, path: &str, axis: &str, node: &Option<Node>) -> Result<()> {
     let is_frame = match node {
-        Some(node) => matches!(
-            Encoding::of(node)?,
-            Encoding::DataFrame | Encoding::OldDataFrame
-        ),
+        Some(node) => matches!(Encoding::of(node)?, Encoding::DataFrame),
         None => false,
     };
     if is_frame && !Frame::open(root, path)?.has_names_of(&Frame::open(root, axis)?)? {

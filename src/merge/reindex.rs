@@ -86,10 +86,7 @@ impl Reindexed<'_> {
     /// The digest of what [`Reindexed::write`] writes; `None` is equal to nothing.
     pub fn digest(&self) -> Result<Option<Digest>> {
         let is_frame = match self.parent.get(self.name)? {
-            Some(node) => matches!(
-                Encoding::of(&node)?,
-                Encoding::DataFrame | Encoding::OldDataFrame
-            ),
+            Some(node) => matches!(Encoding::of(&node)?, Encoding::DataFrame),
             None => false,
         };
         if *self.map == ColumnMap::Identity && !is_frame {
@@ -144,7 +141,7 @@ impl Reindexed<'_> {
             (Encoding::StringArray, Node::Array(array)) => LeafKind::Text(array),
             (Encoding::Csr, Node::Group(group)) => return self.sparse(&group, SparseFormat::Csr),
             (Encoding::Csc, Node::Group(group)) => return self.sparse(&group, SparseFormat::Csc),
-            (Encoding::DataFrame | Encoding::OldDataFrame, _) => {
+            (Encoding::DataFrame, _) => {
                 let frame = Frame::open(self.parent, self.name)?;
                 self.check(frame.rows())?;
                 return Ok(Some(ReadAs::Frame(Box::new(frame))));

@@ -42,10 +42,9 @@ fn find(parent: &Group, path: &str, found: &mut Vec<(String, Group)>) -> Result<
         };
         match Encoding::of_group(&group)? {
             Encoding::Nullable if is_text(&group)? => found.push((path, group)),
-            Encoding::Dict
-            | Encoding::DataFrame
-            | Encoding::OldDataFrame
-            | Encoding::Categorical => find(&group, &path, found)?,
+            Encoding::Dict | Encoding::DataFrame | Encoding::Categorical => {
+                find(&group, &path, found)?
+            }
             _ => {}
         }
     }

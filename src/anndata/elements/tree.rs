@@ -225,8 +225,5 @@ impl Tree<'_> {
 
 fn is_frame(group: &Group) -> Result<bool> {
     let encoding = Encoding::of_group(group)?;
-    Ok(matches!(
-        encoding,
-        Encoding::DataFrame | Encoding::OldDataFrame
-    ))
+    Ok(matches!(encoding, Encoding::DataFrame))
 }

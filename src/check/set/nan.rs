@@ -36,9 +36,7 @@ fn never_equal(folder: &Group, name: &str) -> Result<Option<&'static str>> {
     let encoding = Encoding::of(&node)?;
     let has_nan = match (encoding, node) {
         (Encoding::Csr | Encoding::Csc, _) => return Ok(Some("is sparse")),
-        (Encoding::DataFrame | Encoding::OldDataFrame, _) => {
-            frame_has(&Frame::open(folder, name)?)?
-        }
+        (Encoding::DataFrame, _) => frame_has(&Frame::open(folder, name)?)?,
         (_, Node::Array(array)) => array_has(&array)?,
         _ => false,
     };

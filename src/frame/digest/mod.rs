@@ -53,9 +53,7 @@ pub fn of(parent: &Group, name: &str, limit: u64) -> Result<Option<Digest>> {
                 hasher.values(&decoded(&Column::open(node)?)?)?;
                 Ok(Some(hasher.finish()))
             }
-            (Encoding::DataFrame | Encoding::OldDataFrame, _) => {
-                frame(&Frame::open(parent, name)?, None).map(Some)
-            }
+            (Encoding::DataFrame, _) => frame(&Frame::open(parent, name)?, None).map(Some),
             (_, Node::Group(group)) => self::group(&group, limit),
         }
     };
