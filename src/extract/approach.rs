@@ -19,8 +19,8 @@ use crate::resources::format_size;
 use crate::rows::by_wave::WaveCells;
 use crate::rows::cost::RowCost;
 use crate::rows::csc::scratch_bytes;
-use crate::rows::group::by_file;
 use crate::rows::leaf::Leaf;
+use crate::rows::same_files::of_files;
 use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
 use crate::store::{self, Group};
@@ -61,7 +61,7 @@ impl Approach {
         }
         // Those of several files are not: each wave opens the files again.
         let by_rows = |leaf: &Leaf| {
-            leaf.unpacked_bytes() == 0 && !leaf.is_scattered() && by_file(leaf).is_none()
+            leaf.unpacked_bytes() == 0 && !leaf.is_scattered() && of_files(leaf).is_none()
         };
         if leaves.iter().all(by_rows) {
             wave = wave.for_single_rows();

@@ -42,8 +42,9 @@ use crate::resources::{self, Need, ensure_room, format_size};
 use crate::rows::block::{Block, CellColumns};
 use crate::rows::cellset::CellSet;
 use crate::rows::csc::Swept;
-use crate::rows::group::{LeafGroup, Sharing, groups};
+use crate::rows::group::{LeafGroup, groups};
 use crate::rows::leaf::Leaf;
+use crate::rows::sparsity::Sharing;
 use crate::rows::targets::Targets;
 use crate::rows::writer::LeafWriter;
 use crate::store::{Container, Portion};
@@ -171,7 +172,7 @@ impl<'a> Engine<'a> {
         needs.push(needs::of_scratch(selection, request, &approach));
         ensure_room(needs)?;
         if approach.unpacks {
-            unpack::run(&mut selection.leaves, request.scratch)?;
+            unpack::run(&mut selection.leaves, &approach.costs, request.scratch)?;
         }
         for leaf in &selection.leaves {
             debug!("'{}': {}", leaf.path, leaf.storage());

@@ -4,18 +4,25 @@
 //! Columns are not: they are read once anyway, and put into scratch by wave ([`by_wave`](crate::rows::by_wave)).
 
 use std::path::Path;
+use std::slice::from_ref;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use tracing::info;
 
 use crate::output::Scratch;
 use crate::resources::format_size;
-use crate::rows::group::{by_file, same_indices};
+use crate::rows::cost::RowCost;
+use crate::rows::group::{LeafGroup, groups, same_indices};
 use crate::rows::leaf::{Leaf, LeafKind};
-use crate::rows::writer;
+use crate::rows::same_files::of_files;
+use crate::rows::sparse::{Sparse, SparseFormat};
+use crate::rows::sparsity::Sharing;
+use crate::rows::writer::LeafWriter;
+use crate::store::{self, Access, Container, Group, Node};
 
-/// Unpacks what is compressed, but for columns. Indices that several matrices have are written once.
-pub fn run(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
+/// Unpacks what is compressed, but for columns. Indices that several matrices have are written once. `costs` are what
+/// [`Leaf::cost`] gives.
+pub fn run(leaves: &mut [Leaf], costs: &[RowCost], scratch: &Scratch) -> Result<()> {
     let wide = leaves.iter().filter(|leaf| !leaf.is_narrow());
     let bytes = wide.map(Leaf::unpacked_bytes);
     let bytes = bytes.fold(0, u64::saturating_add);
@@ -24,7 +31,7 @@ pub fn run(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
     }
     info!("Unpacking {} to scratch...", format_size(bytes));
     let folder = scratch.folder()?;
-    unpack_stacked(leaves, &folder)?;
+    unpack_stacked(leaves, costs, &folder)?;
     let same = same_indices(leaves)?;
     for (at, same) in same.iter().enumerate() {
         let (before, rest) = leaves.split_at_mut(at);
@@ -35,18 +42,57 @@ pub fn run(leaves: &mut [Leaf], scratch: &Scratch) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks the matrices of several files.
-fn unpack_stacked(leaves: &mut [Leaf], folder: &Path) -> Result<()> {
-    let is_packed = |leaf: &&Leaf| leaf.unpacked_bytes() > 0 && by_file(leaf).is_some();
-    let packed: Vec<&Leaf> = leaves.iter().filter(is_packed).collect();
-    let Some(first) = packed.first().and_then(|leaf| by_file(leaf)) else {
+/// Unpacks the matrices of several files into one, file by file.
+fn unpack_stacked(leaves: &mut [Leaf], costs: &[RowCost], folder: &Path) -> Result<()> {
+    let is_packed = |leaf: &Leaf| leaf.unpacked_bytes() > 0 && of_files(leaf).is_some();
+    if !leaves.iter().any(is_packed) {
         return Ok(());
-    };
-    let mut plain = writer::unpacked(&packed, &first.files(), folder)?.into_iter();
-    for leaf in leaves.iter_mut().filter(|leaf| is_packed(&&**leaf)) {
-        if let (LeafKind::Stacked(stacked), Some(plain)) = (&mut leaf.kind, plain.next()) {
+    }
+    let path = folder.join("unpacked.h5ad");
+    let out = store::create(&path, Container::H5AD)?;
+    let mut groups = groups(leaves, Sharing::Decoding);
+    for group in &mut groups {
+        group.members.retain(|at| is_packed(&leaves[*at]));
+    }
+    groups.retain(|group| !group.members.is_empty());
+    for group in &groups {
+        write(leaves, costs, group, &out)?;
+    }
+    let unpacked: Vec<usize> = groups.into_iter().flat_map(|group| group.members).collect();
+    out.finish()?;
+    let made = store::open(&path, &Access::default())?;
+    for at in unpacked {
+        let leaf = &mut leaves[at];
+        let kind = match made.get(&leaf.path)?.context("It was not written")? {
+            Node::Array(array) => LeafKind::Fixed(array),
+            Node::Group(group) => LeafKind::Sparse(Sparse::open(&group, SparseFormat::Csr)?),
+        };
+        let plain = Leaf {
+            path: leaf.path.clone(),
+            attrs: leaf.attrs.clone(),
+            kind,
+        };
+        if let LeafKind::Stacked(stacked) = &mut leaf.kind {
             stacked.read_from(move |ranges| plain.read(ranges));
         }
     }
     Ok(())
+}
+
+/// Writes all rows of the leaves of a group.
+fn write(leaves: &[Leaf], costs: &[RowCost], group: &LeafGroup, out: &Group) -> Result<()> {
+    let create = |at: &usize| {
+        let leaf = &leaves[*at];
+        let nnz = leaf.count(from_ref(&(0..leaf.rows())))?;
+        LeafWriter::create(leaf, out, leaf.rows(), nnz)
+    };
+    let mut writers = group
+        .members
+        .iter()
+        .map(create)
+        .collect::<Result<Vec<_>>>()?;
+    let mut theirs: Vec<_> = writers.iter_mut().collect();
+    let rows = leaves[group.members[0]].rows();
+    group.append_from(leaves, &mut theirs, 0..rows, None, costs)?;
+    writers.into_iter().try_for_each(LeafWriter::finish)
 }

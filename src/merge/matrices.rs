@@ -19,7 +19,7 @@ use crate::rows::leaf::{Leaf, LeafKind};
 use crate::rows::nnz::Nnz;
 use crate::rows::ranges::steps;
 use crate::rows::sparse::STEP;
-use crate::rows::stacked::{Ends, ReadRows, Stacked, StackedKind};
+use crate::rows::stacked::{Ends, Files, ReadRows, Stacked, StackedKind};
 use crate::store::spec::Attrs;
 use crate::store::{Group, Spill};
 
@@ -100,9 +100,15 @@ impl Matrices {
 
     /// The matrices as leaves, with the reader of the other rows and the attributes that are theirs.
     pub fn into_leaves(self, rows: &mut JoinedRows) -> Result<Vec<Leaf>> {
-        let matrices = self.0.into_iter();
+        let plans = self.0.iter();
+        let plans = plans.map(|matrix| (matrix.path.clone(), matrix.plan.clone()));
+        let files = Arc::new(files(rows.reader.clone(), plans.collect()));
+        let matrices = self.0.into_iter().enumerate();
         matrices
-            .map(|matrix| matrix.into_leaf(rows.reader.clone(), &mut rows.extras))
+            .map(|(number, matrix)| {
+                let of = (files.clone(), number);
+                matrix.into_leaf(of, rows.reader.clone(), &mut rows.extras)
+            })
             .collect()
     }
 
@@ -116,6 +122,23 @@ impl Matrices {
 /// Whether a part of it must be decoded to reach a row.
 fn is_packed(rows: &stack::InputRows) -> bool {
     matches!(rows, stack::InputRows::Leaf(leaf) if leaf.unpacked_bytes() > 0)
+}
+
+/// The inputs, as the engine reads rows of these matrices.
+fn files(reader: Arc<Reader>, plans: Vec<(String, ArrayPlan)>) -> Files {
+    let plans = Arc::new(plans);
+    let (also, those) = (reader.clone(), plans.clone());
+    Files {
+        starts: reader.starts().to_vec(),
+        with_stored: Box::new(move |file, numbers, take| {
+            let matrices: Vec<_> = numbers.iter().map(|number| &those[*number]).collect();
+            also.with_stored(file, &matrices, take)
+        }),
+        append: Box::new(move |number, file, ranges, rows| {
+            let (path, plan) = &plans[number];
+            reader.append((path, plan), (file, ranges), rows)
+        }),
+    }
 }
 
 impl Matrix {
@@ -160,7 +183,12 @@ impl Matrix {
         }
     }
 
-    fn into_leaf(self, reader: Arc<Reader>, extras: &mut Extras) -> Result<Leaf> {
+    fn into_leaf(
+        self,
+        (files, number): (Arc<Files>, usize),
+        reader: Arc<Reader>,
+        extras: &mut Extras,
+    ) -> Result<Leaf> {
         let Matrix {
             path,
             plan,
@@ -201,12 +229,9 @@ impl Matrix {
             }
             _ => bail!("'{path}' is no matrix of numbers"),
         };
-        let starts = reader.starts().clone();
-        let rows = starts.last().copied().unwrap_or(0);
-        let matrix = Arc::new((path.clone(), plan, reader));
-        let of = Arc::clone(&matrix);
+        let rows = files.starts.last().copied().unwrap_or(0);
         Ok(Leaf {
-            path,
+            path: path.clone(),
             attrs,
             kind: LeafKind::Stacked(Stacked {
                 rows,
@@ -215,17 +240,8 @@ impl Matrix {
                 scattered: false,
                 origin: None,
                 held,
-                reading: ReadRows::ByFile(
-                    starts,
-                    Box::new(move |file, ranges, rows| {
-                        let (path, plan, reader) = &*matrix;
-                        reader.append((path, plan), (file, ranges), rows)
-                    }),
-                ),
-                pieces: Box::new(move |rows, take| {
-                    let (path, plan, reader) = &*of;
-                    reader.pieces((path, plan), rows, take)
-                }),
+                reading: ReadRows::ByFile(files, number),
+                pieces: Box::new(move |rows, take| reader.pieces((&path, &plan), rows, take)),
             }),
         })
     }

@@ -17,9 +17,9 @@ use super::stack::{self, ArrayPlan, Converter, Destination, Shape, Take};
 use crate::anndata::elements::Elements;
 use crate::rows::growing::Growing;
 use crate::rows::leaf::{Leaf, LeafKind};
-use crate::rows::ranges::steps;
+use crate::rows::ranges::{batches, steps};
 use crate::rows::sparse::Sparse;
-use crate::rows::stacked::rows_by_file;
+use crate::rows::stacked::{ConvertRows, Stored, TakeStored, rows_by_file};
 use crate::rows::turned;
 use crate::store::spec::Attrs;
 use crate::store::{self, Access, Container};
@@ -37,7 +37,7 @@ pub struct Reader {
     genes: Arc<Joined>,
     raw_genes: Option<Arc<Joined>>,
     /// Where the cells of each input begin, and the end.
-    starts: Arc<[u64]>,
+    starts: Vec<u64>,
     /// The matrices that are read here, by path, and what each input had of them when it was scanned.
     shapes: BTreeMap<String, Vec<Option<Shape>>>,
     /// Where CSC matrices are turned.
@@ -76,7 +76,7 @@ impl Reader {
             elements,
             genes,
             raw_genes,
-            starts: starts.into(),
+            starts,
             shapes,
             folder: folder.to_owned(),
             turns,
@@ -85,7 +85,7 @@ impl Reader {
     }
 
     /// Where the cells of each input begin, and the end.
-    pub fn starts(&self) -> &Arc<[u64]> {
+    pub fn starts(&self) -> &[u64] {
         &self.starts
     }
 
@@ -172,6 +172,23 @@ impl Reader {
         Ok(opened)
     }
 
+    /// Calls `take` with matrices of an input: each sparse one that it has rows of.
+    pub fn with_stored(
+        &self,
+        at: usize,
+        matrices: &[&(String, ArrayPlan)],
+        take: TakeStored,
+    ) -> Result<()> {
+        let opened = self.opened(at)?;
+        let stored = matrices
+            .iter()
+            .map(|(path, plan)| opened.stored(path, plan));
+        let stored = stored.collect::<Result<Vec<_>>>();
+        stored
+            .and_then(|stored| take(&stored))
+            .with_context(|| format!("Read {}", opened.input.name))
+    }
+
     /// Appends rows that an input has of the matrix at `path`, which is to be as `plan` says.
     pub fn append(
         &self,
@@ -212,6 +229,25 @@ impl Opened {
             Some(_) => &self.map,
             None => &ColumnMap::Identity,
         }
+    }
+
+    /// The matrix at `path`, if it is a sparse one of rows.
+    fn stored<'a>(&'a self, path: &str, plan: &'a ArrayPlan) -> Result<Option<Stored<'a>>> {
+        let stack::InputRows::Leaf(leaf) = self.input.rows_of(path) else {
+            return Ok(None);
+        };
+        let (LeafKind::Sparse(matrix), shape) = (&leaf.kind, Shape::of_leaf(leaf)?) else {
+            return Ok(None);
+        };
+        if shape.is_empty() || !matches!(plan, ArrayPlan::Sparse { .. }) {
+            return Ok(None);
+        }
+        let converter = Converter::new(plan, self.map(path), shape, 0);
+        Ok(Some(Stored {
+            matrix,
+            convert: (!converter.keeps_all())
+                .then(|| Box::new(move |block| converter.sparse(block)) as Box<ConvertRows>),
+        }))
     }
 
     /// Appends rows of the matrix at `path` to `rows`.
@@ -266,26 +302,4 @@ fn missing(plan: &ArrayPlan, ranges: &[Range<u64>], rows: &mut Growing) -> Resul
         rows.push(&plan.missing(part.end - part.start)?)?;
     }
     Ok(())
-}
-
-/// The same rows in groups of ranges with at most `most` rows each.
-fn batches(ranges: &[Range<u64>], most: u64) -> Vec<Vec<Range<u64>>> {
-    let mut batches = vec![vec![]];
-    let mut room = most;
-    for range in ranges {
-        let mut range = range.clone();
-        while range.start < range.end {
-            if room == 0 {
-                batches.push(vec![]);
-                room = most;
-            }
-            let end = range.end.min(range.start + room);
-            if let Some(batch) = batches.last_mut() {
-                batch.push(range.start..end);
-            }
-            room -= end - range.start;
-            range.start = end;
-        }
-    }
-    batches
 }

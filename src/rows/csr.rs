@@ -42,10 +42,15 @@ impl CsrBlock {
         self.indices.is_of(&other.indices) && self.ptr == other.ptr
     }
 
+    /// Whether both have the same rows of indices.
+    pub fn has_indices_of(&self, other: &CsrBlock) -> bool {
+        let same = self.ptr == other.ptr && self.index == other.index;
+        same && (self.indices.is_of(&other.indices) || *self.indices == *other.indices)
+    }
+
     /// Holds its indices together with another block that has the same.
     pub fn hold_with(&mut self, other: &CsrBlock) {
-        let same = self.ptr == other.ptr && self.index == other.index;
-        if same && *self.indices == *other.indices {
+        if self.has_indices_of(other) {
             self.indices = other.indices.clone();
         }
     }

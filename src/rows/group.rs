@@ -3,19 +3,18 @@
 
 use std::ops::Range;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tracing::debug;
 
 use super::block::{Block, CellColumns};
 use super::cost::RowCost;
-use super::leaf::{Leaf, LeafKind};
-use super::sparse::Sparse;
+use super::csr::CsrBlock;
+use super::leaf::Leaf;
+use super::same_files::{self, of_files};
 use super::sparse_writer::SparseWriter;
-use super::sparsity::Sparsity;
-use super::stacked::{Stacked, read_together};
+use super::sparsity::{Sharing, Sparsity};
 use super::writer::LeafWriter;
 use crate::report::failure::in_element;
-use crate::store::Container;
 
 /// One leaf or more, by their numbers.
 pub struct LeafGroup<'a> {
@@ -23,38 +22,8 @@ pub struct LeafGroup<'a> {
     pub members: Vec<usize>,
     /// Of more than one leaf, where they may share it.
     sparsity: Option<Sparsity<'a>>,
-}
-
-/// Which matrices of one file are read and written together, where they may share a sparsity.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Sharing {
-    /// None, as each stores its indices as a type of its own.
-    Nothing,
-    /// Those of which less is decoded for it.
-    Decoding,
-    /// All, as less is encoded for it.
-    Encoding,
-}
-
-impl Sharing {
-    /// For outputs in such a container.
-    pub fn into(container: &Container) -> Sharing {
-        if container.is_collection {
-            Sharing::Nothing
-        } else if container.is_plain() {
-            Sharing::Decoding
-        } else {
-            Sharing::Encoding
-        }
-    }
-
-    fn is_worth(self, matrix: &Sparse) -> bool {
-        match self {
-            Sharing::Nothing => false,
-            Sharing::Decoding => !matrix.indices.is_placed(),
-            Sharing::Encoding => true,
-        }
-    }
+    /// For matrices of the same files.
+    sharing: Sharing,
 }
 
 /// All leaves in groups.
@@ -63,31 +32,24 @@ pub fn groups(leaves: &[Leaf], sharing: Sharing) -> Vec<LeafGroup<'_>> {
     for (number, leaf) in leaves.iter().enumerate() {
         let matrix = leaf.matrix();
         let may_join =
-            by_file(leaf).is_some() || matrix.is_some_and(|matrix| sharing.is_worth(matrix));
+            of_files(leaf).is_some() || matrix.is_some_and(|matrix| sharing.is_worth(matrix));
         let joins = may_join && groups.iter_mut().any(|group| group.takes(number, leaves));
         if !joins {
             groups.push(LeafGroup {
                 members: vec![number],
                 sparsity: matrix.map(Sparsity::of),
+                sharing,
             });
         }
     }
     groups
 }
 
-/// The matrix, if its rows are read one file after another.
-pub fn by_file(leaf: &Leaf) -> Option<&Stacked> {
-    match &leaf.kind {
-        LeafKind::Stacked(stacked) if stacked.is_by_file() => Some(stacked),
-        _ => None,
-    }
-}
-
 impl<'a> LeafGroup<'a> {
     /// Takes a leaf in where it is of the same files, or may share the sparsity.
     fn takes(&mut self, number: usize, leaves: &'a [Leaf]) -> bool {
         let (first, leaf) = (&leaves[self.members[0]], &leaves[number]);
-        let of_same_files = by_file(first).and(by_file(leaf)).is_some();
+        let of_same_files = of_files(first).and(of_files(leaf)).is_some();
         let joins = of_same_files || self.may_share(&first.path, leaf);
         if joins {
             self.members.push(number);
@@ -120,10 +82,12 @@ impl<'a> LeafGroup<'a> {
         ranges: &[Range<u64>],
         mut old: Vec<Block>,
     ) -> Result<Vec<Block>> {
-        let members = self.members.iter().map(|at| &leaves[*at]);
-        let stacked: Vec<&Stacked> = members.filter_map(by_file).collect();
-        if !stacked.is_empty() {
-            return read_together(&stacked, ranges);
+        if let Some((_, files, _)) = of_files(&leaves[self.members[0]]) {
+            let members = self.members.iter().filter_map(|at| of_files(&leaves[*at]));
+            let members: Vec<_> = members
+                .map(|(matrix, _, number)| (matrix, number))
+                .collect();
+            return same_files::read_together(files, &members, ranges, self.sharing);
         }
         let Some(sparsity) = self.shared() else {
             let leaf = &leaves[self.members[0]];
@@ -164,8 +128,15 @@ impl<'a> LeafGroup<'a> {
         costs: &[RowCost],
     ) -> Result<()> {
         if let Some(sparsity) = self.shared() {
-            return SparseWriter::append_shared(&mut sparse(writers)?, sparsity, rows)
+            let writers = writers.iter_mut().map(|writer| writer.sparse());
+            let mut writers = writers.collect::<Result<Vec<_>>>()?;
+            return SparseWriter::append_shared(&mut writers, sparsity, rows)
                 .with_context(|| in_element("Write", &leaves[self.members[0]].path));
+        }
+        if let Some((_, files, _)) = of_files(&leaves[self.members[0]]) {
+            let members = self.members.iter().map(|at| (&leaves[*at], costs[*at]));
+            let members: Vec<_> = members.collect();
+            return same_files::append_together(files, &members, writers, rows, self.sharing);
         }
         for (writer, at) in writers.iter_mut().zip(&self.members) {
             let leaf = &leaves[*at];
@@ -187,38 +158,37 @@ impl<'a> LeafGroup<'a> {
         columns: Option<&CellColumns>,
     ) -> Result<()> {
         let first = self.members[0];
-        if self.shared().is_none() {
-            return writers
-                .iter_mut()
-                .zip(&self.members)
-                .try_for_each(|(writer, at)| {
-                    let columns = columns.filter(|_| leaves[*at].is_square());
-                    let appended = writer.append_picked(&blocks[*at], picks, columns);
-                    appended.with_context(|| in_element("Write", &leaves[*at].path))
-                });
-        }
         let (mut together, mut held) = (vec![], vec![]);
-        for (writer, member) in sparse(writers)?.into_iter().zip(&self.members) {
-            match (&blocks[first], &blocks[*member]) {
-                (Block::Sparse(first), Block::Sparse(block)) if block.holds_with(first) => {
-                    together.push(writer);
-                    held.push(block);
-                }
-                (_, Block::Sparse(block)) => writer.append_picked(block, picks)?,
-                _ => bail!("A block of another kind than its leaf"),
+        for (writer, at) in writers.iter_mut().zip(&self.members) {
+            let columns = columns.filter(|_| leaves[*at].is_square());
+            let block = &blocks[*at];
+            if self.members.len() > 1
+                && let Some(block) = alike(writer, &blocks[first], block)
+            {
+                together.push(writer.sparse()?);
+                held.push(block);
+                continue;
             }
+            writer
+                .append_picked(block, picks, columns)
+                .with_context(|| in_element("Write", &leaves[*at].path))?;
+        }
+        if together.is_empty() {
+            return Ok(());
         }
         SparseWriter::append_picked_to(&mut together, &held, picks)
             .with_context(|| in_element("Write", &leaves[first].path))
     }
 }
 
-fn sparse<'a>(writers: &'a mut [&mut LeafWriter]) -> Result<Vec<&'a mut SparseWriter>> {
-    let writers = writers.iter_mut().map(|writer| match &mut **writer {
-        LeafWriter::Sparse(writer) => Ok(writer),
-        _ => bail!("A writer of another kind than its leaf"),
-    });
-    writers.collect()
+/// The block, if it holds its indices together with `first`, and the matrix stores them as they are.
+fn alike<'a>(writer: &LeafWriter, first: &Block, block: &'a Block) -> Option<&'a CsrBlock> {
+    match (writer, first, block) {
+        (LeafWriter::Sparse(writer), Block::Sparse(first), Block::Sparse(block)) => {
+            (block.holds_with(first) && writer.takes(&block.index)).then_some(block)
+        }
+        _ => None,
+    }
 }
 
 /// Of each leaf, one before it that has the very same indices: compares all of them.
@@ -245,11 +215,11 @@ mod tests {
     use super::*;
     use crate::codec::compression::Compression;
     use crate::dtype::ints;
-    use crate::rows::csr::CsrBlock;
+    use crate::rows::leaf::LeafKind;
     use crate::rows::nnz::Nnz;
-    use crate::rows::sparse::{SparseFormat, SparseSpec};
+    use crate::rows::sparse::{Sparse, SparseFormat, SparseSpec};
     use crate::store::spec::{Attrs, Dtype, Kind};
-    use crate::store::{self, Access, Node};
+    use crate::store::{self, Access, Container, Node};
 
     const NAMES: [&str; 3] = ["A", "B", "C"];
 

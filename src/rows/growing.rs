@@ -1,7 +1,8 @@
 //! A block that grows by rows of other blocks of its kind.
 //!
 //! It joins what is read of several files into one block, as the rows of a wave are of all of them. Who knows how many
-//! rows come gives it the memory at first, so that it never moves.
+//! rows come gives it the memory at first, so that it never moves. While its indices are those of another, it follows
+//! that one, and has none of its own.
 
 use anyhow::{Result, bail};
 
@@ -9,6 +10,8 @@ use super::block::Block;
 use super::csr::CsrBlock;
 use crate::store::Buffer;
 use crate::store::spec::Dtype;
+
+const UNLIKE: &str = "A block of another kind than the rows before it";
 
 /// Rows of a matrix, in memory.
 #[derive(Clone)]
@@ -59,24 +62,87 @@ impl Growing {
             ) if row == other => {
                 bytes.extend(more)?;
             }
-            (
-                Growing::Sparse {
-                    ptr,
-                    indices,
-                    index,
-                    data,
-                    item,
-                },
-                Block::Sparse(block),
-            ) if *index == block.index && *item == block.item => {
+            (rows, Block::Sparse(block)) => rows.push_sparse(block)?,
+            _ => bail!(UNLIKE),
+        }
+        Ok(())
+    }
+
+    /// The same of rows of a sparse matrix.
+    pub fn push_sparse(&mut self, block: &CsrBlock) -> Result<()> {
+        match self {
+            Growing::Sparse {
+                ptr,
+                indices,
+                index,
+                data,
+                item,
+            } if *index == block.index && *item == block.item => {
                 let before = ptr.last().copied().unwrap_or(0);
                 ptr.extend(block.ptr[1..].iter().map(|end| before + end));
                 indices.extend(&block.indices)?;
                 data.extend(&block.data)?;
+                Ok(())
             }
-            _ => bail!("A block of another kind than the rows before it"),
+            _ => bail!(UNLIKE),
+        }
+    }
+
+    /// Appends rows whose indices `first` is to get too, where so far it has had all rows of this one: then these are not
+    /// kept a second time. Returns whether that is so.
+    pub fn follow(&mut self, block: &CsrBlock, first: &Growing) -> Result<bool> {
+        let (nonzeros, its) = (self.nonzeros(), first.nonzeros());
+        match self {
+            Growing::Sparse {
+                ptr,
+                indices,
+                index,
+                data,
+                item,
+            } if indices.is_empty()
+                && nonzeros == its
+                && *index == block.index
+                && *item == block.item =>
+            {
+                ptr.extend(block.ptr[1..].iter().map(|end| nonzeros + end));
+                data.extend(&block.data)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Ends to follow `first`, if it did: its own indices are those of its rows so far.
+    pub fn part_from(&mut self, first: &Growing) -> Result<()> {
+        let nonzeros = self.nonzeros() as usize;
+        if let (Growing::Sparse { indices, index, .. }, Growing::Sparse { indices: its, .. }) =
+            (self, first)
+        {
+            let (from, to) = (indices.len(), nonzeros * index.size());
+            if from < to {
+                indices.extend(&its[from..to])?;
+            }
         }
         Ok(())
+    }
+
+    fn nonzeros(&self) -> u64 {
+        match self {
+            Growing::Dense { .. } => 0,
+            Growing::Sparse { ptr, .. } => ptr.last().copied().unwrap_or(0),
+        }
+    }
+
+    /// As [`Growing::into_block`], of one that may have followed another to the end, whose block is `first`.
+    pub fn into_block_like(self, first: &Block) -> Block {
+        let nonzeros = self.nonzeros() as usize;
+        let mut block = self.into_block();
+        if let (Block::Sparse(block), Block::Sparse(first)) = (&mut block, first)
+            && block.indices.len() < nonzeros * block.index.size()
+        {
+            block.indices = first.indices.clone();
+        }
+        block
     }
 
     /// The rows so far; nothing is copied.

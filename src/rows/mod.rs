@@ -21,6 +21,7 @@ pub mod leaf;
 pub mod nnz;
 pub mod ranges;
 pub mod records;
+pub mod same_files;
 pub mod sparse;
 pub mod sparse_writer;
 pub mod sparsity;

@@ -15,3 +15,25 @@ pub fn steps(range: Range<u64>, most: u64) -> impl Iterator<Item = Range<u64>> {
     let starts = range.clone().step_by(most as usize);
     starts.map(move |start| start..range.end.min(start.saturating_add(most)))
 }
+
+/// The same rows in groups of ranges with at most `most` rows each.
+pub fn batches(ranges: &[Range<u64>], most: u64) -> Vec<Vec<Range<u64>>> {
+    let mut batches = vec![vec![]];
+    let mut room = most;
+    for range in ranges {
+        let mut range = range.clone();
+        while range.start < range.end {
+            if room == 0 {
+                batches.push(vec![]);
+                room = most;
+            }
+            let end = range.end.min(range.start + room);
+            if let Some(batch) = batches.last_mut() {
+                batch.push(range.start..end);
+            }
+            room -= end - range.start;
+            range.start = end;
+        }
+    }
+    batches
+}

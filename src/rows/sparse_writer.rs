@@ -190,7 +190,7 @@ impl SparseWriter {
     }
 
     /// Whether indices of that type are stored as they are.
-    fn takes(&self, index: &Dtype) -> bool {
+    pub fn takes(&self, index: &Dtype) -> bool {
         self.indices.spec().dtype == *index
     }
 
@@ -216,6 +216,11 @@ impl SparseWriter {
         sparsity: &Sparsity,
         rows: Range<u64>,
     ) -> Result<()> {
+        let mut each = to.iter().zip(sparsity.matrices());
+        if !each.all(|(to, from)| to.takes(&from.indices.spec().dtype)) {
+            let mut each = to.iter_mut().zip(sparsity.matrices());
+            return each.try_for_each(|(to, from)| to.append_from(from, rows.clone()));
+        }
         for rows in steps(rows, STEP) {
             let places = sparsity.places(from_ref(&rows))?;
             for (to, (from, places)) in to.iter_mut().zip(sparsity.matrices().zip(&places)) {

@@ -12,7 +12,40 @@ use anyhow::{Result, ensure};
 use super::csr::CsrBlock;
 use super::ranges::steps;
 use super::sparse::{Sparse, SparseFormat};
-use crate::store::{Buffer, SharedBuffer, Twin};
+use crate::store::{Buffer, Container, SharedBuffer, Twin};
+
+/// Which matrices of one file are read and written together, where they may share a sparsity.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// None, as they stay where they are.
+    Nothing,
+    /// Those of which less is decoded for it; a collection stores indices as a type of its own.
+    Decoding,
+    /// All, as less is encoded for it.
+    Encoding,
+}
+
+impl Sharing {
+    /// For outputs in such a container.
+    pub fn into(container: &Container) -> Sharing {
+        if container.is_virtual {
+            Sharing::Nothing
+        } else if container.is_plain() || container.is_collection {
+            Sharing::Decoding
+        } else {
+            Sharing::Encoding
+        }
+    }
+
+    /// Whether a matrix is looked at for that.
+    pub fn is_worth(self, matrix: &Sparse) -> bool {
+        match self {
+            Sharing::Nothing => false,
+            Sharing::Decoding => !matrix.indices.is_placed(),
+            Sharing::Encoding => true,
+        }
+    }
+}
 
 /// Matrices that may have the same offsets and indices.
 pub struct Sparsity<'a> {

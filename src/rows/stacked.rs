@@ -3,7 +3,6 @@
 //! What a row is, and where rows lie among the non-zeros, is settled when the matrix is made. The rows themselves come
 //! from a function: how those of one file become rows of the whole is a matter of merging, not of rows.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::Arc;
@@ -41,13 +40,34 @@ pub struct Stacked {
 pub enum ReadRows {
     /// At once, as a block of the kind of the matrix.
     AtOnce(Box<ReadBlock>),
-    /// One file after another. Here is where the rows of each begin, and the end of the last; and what appends rows of
-    /// a file, which are counted from its first.
-    ByFile(Arc<[u64]>, Box<AppendRows>),
+    /// One file after another: the matrix of that number.
+    ByFile(Arc<Files>, usize),
 }
 
 pub type ReadBlock = dyn Fn(&[Range<u64>]) -> Result<Block> + Send + Sync;
-pub type AppendRows = dyn Fn(usize, &[Range<u64>], &mut Growing) -> Result<()> + Send + Sync;
+
+/// Several files, which have rows of the same matrices. These are told by numbers.
+pub struct Files {
+    /// Where the rows of each begin, and the end of the last.
+    pub starts: Vec<u64>,
+    pub with_stored: Box<WithStored>,
+    pub append: Box<AppendRows>,
+}
+
+/// Opens a file and calls a function with some of its matrices: each sparse one that it has rows of.
+pub type WithStored = dyn Fn(usize, &[usize], TakeStored) -> Result<()> + Send + Sync;
+pub type TakeStored<'a> = &'a mut dyn FnMut(&[Option<Stored>]) -> Result<()>;
+
+/// A sparse matrix of one file, and what makes rows of the whole of its rows, where they do not go over as they are.
+pub struct Stored<'a> {
+    pub matrix: &'a Sparse,
+    pub convert: Option<Box<ConvertRows<'a>>>,
+}
+
+pub type ConvertRows<'a> = dyn Fn(CsrBlock) -> Result<CsrBlock> + Sync + 'a;
+
+/// Appends rows that a file has of a matrix, counted from its first.
+pub type AppendRows = dyn Fn(usize, usize, &[Range<u64>], &mut Growing) -> Result<()> + Send + Sync;
 
 /// Gives the rows of a range piece by piece to a function.
 pub type GivePieces =
@@ -126,23 +146,24 @@ impl Stacked {
         self.held = (0, 0);
     }
 
-    /// Whether its rows are read one file after another.
-    pub fn is_by_file(&self) -> bool {
-        matches!(self.reading, ReadRows::ByFile(..))
-    }
-
-    /// All rows, cut where those of another file begin.
-    pub fn files(&self) -> Vec<Range<u64>> {
+    /// The rows in `ranges` (sorted, disjoint).
+    pub fn read(&self, ranges: &[Range<u64>]) -> Result<Block> {
         match &self.reading {
-            ReadRows::AtOnce(_) => std::iter::once(0..self.rows).collect(),
-            ReadRows::ByFile(starts, _) => starts.windows(2).map(|at| at[0]..at[1]).collect(),
+            ReadRows::AtOnce(read) => read(ranges),
+            ReadRows::ByFile(files, number) => {
+                let mut rows = self.no_rows(ranges)?;
+                for (file, ranges) in rows_by_file(&files.starts, ranges) {
+                    (files.append)(*number, file, &ranges, &mut rows)?;
+                }
+                Ok(rows.into_block())
+            }
         }
     }
 
-    /// The rows in `ranges` (sorted, disjoint).
-    pub fn read(&self, ranges: &[Range<u64>]) -> Result<Block> {
-        let mut blocks = read_together(&[self], ranges)?;
-        blocks.pop().context("It has no rows")
+    /// No rows, with room for those in `ranges`.
+    pub fn no_rows(&self, ranges: &[Range<u64>]) -> Result<Growing> {
+        let rows = ranges.iter().map(|range| range.end - range.start).sum();
+        self.kind.no_rows().with_room(rows, self.count(ranges)?)
     }
 
     /// What a row takes in memory: bytes beside its non-zeros, and for each of these.
@@ -230,37 +251,6 @@ impl Stacked {
     pub fn bytes(&self) -> u64 {
         (self.cost().mean(self.mean_nnz()) * self.rows as f64) as u64
     }
-}
-
-/// Reads rows of several matrices. Those that a file has of any of them are read before the next file is opened.
-pub fn read_together(matrices: &[&Stacked], ranges: &[Range<u64>]) -> Result<Vec<Block>> {
-    let mut blocks: Vec<Option<Block>> = vec![];
-    let (mut by_file, mut files) = (vec![], BTreeMap::<usize, Vec<_>>::new());
-    for matrix in matrices {
-        match &matrix.reading {
-            ReadRows::AtOnce(read) => blocks.push(Some(read(ranges)?)),
-            ReadRows::ByFile(starts, append) => {
-                for (file, rows) in rows_by_file(starts, ranges) {
-                    let theirs = files.entry(file).or_default();
-                    theirs.push((by_file.len(), append, rows));
-                }
-                let rows = ranges.iter().map(|range| range.end - range.start).sum();
-                let empty = matrix.kind.no_rows();
-                by_file.push(empty.with_room(rows, matrix.count(ranges)?)?);
-                blocks.push(None);
-            }
-        }
-    }
-    for (file, matrices) in files {
-        for (number, append, rows) in matrices {
-            append(file, &rows, &mut by_file[number])?;
-        }
-    }
-    let mut by_file = by_file.into_iter().map(Growing::into_block);
-    let blocks = blocks.into_iter();
-    Ok(blocks
-        .filter_map(|block| block.or_else(|| by_file.next()))
-        .collect())
 }
 
 /// The rows of `ranges` that each file has, counted from its first, where it has any.

@@ -5,9 +5,7 @@
 
 use std::ops::Range;
 
-use std::path::Path;
-
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use super::awkward::AwkwardWriter;
 use super::block::{Block, CellColumns};
@@ -15,13 +13,11 @@ use super::cost::RowCost;
 use super::leaf::{BLOCK, Leaf, LeafKind};
 use super::nnz::Nnz;
 use super::ranges::steps;
-use super::sparse::{STEP, Sparse, SparseFormat, SparseSpec};
+use super::sparse::{STEP, SparseSpec};
 use super::sparse_writer::SparseWriter;
 use super::stacked::{Change, Piece, Stacked, StackedKind};
 use crate::store::spec::{ArraySpec, Dtype};
-use crate::store::{
-    self, Access, Appender, Container, Group, Node, Portion, RecordAppender, Rows, read_ahead,
-};
+use crate::store::{Appender, Group, Portion, RecordAppender, Rows, read_ahead};
 
 /// A leaf that is being written.
 pub enum LeafWriter {
@@ -201,6 +197,14 @@ impl LeafWriter {
         }
     }
 
+    /// The writer of a sparse matrix; an error if it is another.
+    pub fn sparse(&mut self) -> Result<&mut SparseWriter> {
+        match self {
+            LeafWriter::Sparse(writer) => Ok(writer),
+            _ => bail!("A writer of another kind than its leaf"),
+        }
+    }
+
     /// Writes what is buffered and closes the array, which is whole after this alone.
     pub fn finish(self) -> Result<()> {
         match self {
@@ -210,38 +214,6 @@ impl LeafWriter {
             LeafWriter::Records(a) => a.finish(),
         }
     }
-}
-
-/// Writes matrices of the same files to one in the folder `scratch`, file by file, and returns them as they are there: any
-/// row can be read by itself.
-pub fn unpacked(leaves: &[&Leaf], files: &[Range<u64>], scratch: &Path) -> Result<Vec<Leaf>> {
-    let path = scratch.join("unpacked.h5ad");
-    let out = store::create(&path, Container::H5AD)?;
-    let create = |leaf: &&Leaf| {
-        let nnz = leaf.count(std::slice::from_ref(&(0..leaf.rows())))?;
-        LeafWriter::create(leaf, &out, leaf.rows(), nnz)
-    };
-    let mut writers = leaves.iter().map(create).collect::<Result<Vec<_>>>()?;
-    for rows in files {
-        for (writer, leaf) in writers.iter_mut().zip(leaves) {
-            writer.append_from(leaf, rows.clone(), None, leaf.cost()?)?;
-        }
-    }
-    writers.into_iter().try_for_each(LeafWriter::finish)?;
-    out.finish()?;
-    let made = store::open(&path, &Access::default())?;
-    let open = |leaf: &&Leaf| {
-        let kind = match made.get(&leaf.path)?.context("It was not written")? {
-            Node::Array(array) => LeafKind::Fixed(array),
-            Node::Group(group) => LeafKind::Sparse(Sparse::open(&group, SparseFormat::Csr)?),
-        };
-        Ok(Leaf {
-            path: leaf.path.clone(),
-            attrs: leaf.attrs.clone(),
-            kind,
-        })
-    };
-    leaves.iter().map(open).collect()
 }
 
 /// Gives the bytes in `range` of the rows at `picks`, each of `row` bytes.

@@ -1,10 +1,12 @@
 """Proofs about several inputs to `slice` and `filter`: what comes out is what `merge` and then the command on its result give."""
 
 import anndata as ad
+import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+import compare
 import corpus
 import trees
 from concat import GENES, matrix, part
@@ -82,6 +84,49 @@ def many_that_are_compressed(case):
     paths = _inputs(case.folder("in"), parts, compression="gzip")
     for blocks in ("200", "2000"):
         _equal(case, f"gzip {blocks}", paths, ["--size", "11", "--shuffle", "--seed", "1", "--block-bytes", blocks])
+
+
+def _in_chunks(path, values):
+    """Stores the matrices of a file anew, in chunks of so many values."""
+    with h5py.File(path, "r+") as file:
+        for matrix in (file["X"], file["raw/X"], *file["layers"].values()):
+            for name in ("data", "indices"):
+                stored = matrix[name][:]
+                del matrix[name]
+                matrix.create_dataset(name, data=stored, chunks=(values,), compression="gzip")
+
+
+def what_matrices_of_an_input_share_is_kept(case):
+    """Matrices of each input have the same indices, but for some chunks of one layer, and for genes that an input lacks."""
+    genes, parts = [f"g{i}" for i in range(40)], []
+    for seed, theirs in enumerate((genes, genes, genes[5:])):
+        x = sp.random(50 + seed, len(theirs), 0.3, "csr", dtype="f4", random_state=seed)
+        x.sort_indices()
+        other = x.copy()
+        rows = [r for r in range(x.shape[0]) if x.indptr[r + 1] > x.indptr[r] and x.indices[x.indptr[r + 1] - 1] < len(theirs) - 1]
+        for row in rows[::20]:  # a later gene in the place of its last
+            other.indices[x.indptr[row + 1] - 1] += 1
+        layers = {"counts": (x * 10).ceil().astype("i4"), "other": other, "twice": x * 2}
+        names = [f"{seed}_{i}" for i in range(x.shape[0])]
+        part = ad.AnnData(x, obs=pd.DataFrame({"n": np.arange(len(names))}, index=names), var=pd.DataFrame(index=theirs), layers=layers)
+        part.raw = ad.AnnData(x * 3, var=pd.DataFrame(index=theirs))
+        parts.append(part)
+    paths = _inputs(case.folder("in"), parts, compression="gzip")
+    for path in paths:
+        _in_chunks(path, 64)
+    for count, join in ((2, "inner"), (3, "inner"), (3, "outer")):
+        merged = ad.concat(parts[:count], join=join)
+        for end in (".h5ad", ".zarr"):
+            for more in ((), ("--compression", "gzip"), ("--block-bytes", "2000")):
+                out = case.folder("merged") / f"m{end}"
+                if case.works(f"merge {count} {join} {end} {more}", "merge", out, *paths[:count], "--join", join, *more):
+                    case.check(f"merge {count} {join} {end} {more}", compare.diff_adata(merged, corpus.read(out), exact=False))
+        for options in (["--size", "30"], ["--size", "30", "--shuffle", "--seed", "5"]):
+            for more in ([], ["--compression", "gzip"], ["--format", "zarr"], ["--block-bytes", "2000"]):
+                _equal(case, f"{count} {join} {options} {more}", paths[:count], [*options, *more], ["--join", join])
+    chosen = case.work / "genes.txt"
+    chosen.write_text("\n".join(genes[30:4:-2]))
+    _equal(case, "chosen genes", paths, ["--size", "30", "--shuffle", "--seed", "5"], ["--genes", chosen])
 
 
 def many_with_labels(case):
