@@ -1,7 +1,8 @@
 """The examples for schedulers, run: what their tasks publish is what one run publishes, byte for byte.
 
 A Slurm of one node is started on loopback, from a folder of its own, where slurmctld, slurmd and munged are installed and this is root
-(Debian: slurm-wlm and munge). Snakemake is the one on the PATH, or that of ANNSLICER_SNAKEMAKE. What is not there is said, and skipped.
+(Debian: slurm-wlm and munge). Snakemake is the one on the PATH, or that of ANNSLICER_SNAKEMAKE, and
+needs its plugin for Slurm to run there. What is not there is said, and skipped.
 """
 
 import contextlib
@@ -198,3 +199,20 @@ def snakemake_runs_the_example(case):
         print("skipped: needs snakemake, on the PATH or as ANNSLICER_SNAKEMAKE")
         return
     _run_snakemake(case, _env(case), snakemake, "--cores", "2")
+
+
+def snakemake_runs_the_example_by_slurm(case):
+    snakemake = _snakemake()
+    plugins = subprocess.run((snakemake, "--help"), capture_output=True, text=True).stdout if snakemake else ""
+    if "--slurm-status-command" not in plugins:
+        print("skipped: needs snakemake, on the PATH or as ANNSLICER_SNAKEMAKE, with snakemake-executor-plugin-slurm")
+        return
+    with _slurm(case) as env:
+        if env is not None:
+            srun = case.work / "tools" / "srun"  # the plugin removes SLURM_CONF from the environment of its tasks
+            srun.write_text(f'#!/bin/sh\nSLURM_CONF={env["SLURM_CONF"]} exec {shutil.which("srun")} "$@"\n')
+            srun.chmod(0o755)
+            asked = ("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2")
+            _run_snakemake(case, env, snakemake, "--executor", "slurm", "--jobs", "3", *asked)
+            jobs = subprocess.run(("squeue", "-h", "-t", "all", "-o", "%T"), env=env, capture_output=True, text=True).stdout.split()
+            case.check("its jobs", [] if jobs == ["COMPLETED"] * 7 else jobs)
