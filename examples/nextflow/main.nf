@@ -1,6 +1,6 @@
-// nextflow run main.nf --input atlas.h5ad --prefix /shared/out/atlas --tasks 8, or with -profile slurm
+// nextflow run main.nf --input /shared/atlas.h5ad --prefix /shared/out/atlas --tasks 8, or with -profile slurm
 // Slices a file in tasks, in two stages, and publishes the shards when all are done. Paths are absolute: tasks run in
-// folders of their own, and shards wait beside the prefix until the end.
+// folders of their own, and shards wait beside the prefix until the end. --tasks is 2 or more.
 
 params.input = null
 params.prefix = null
@@ -61,7 +61,10 @@ process FINISH {
 }
 
 workflow {
-    parts = Channel.of(1..params.tasks)
+    if (!params.input || !params.prefix) {
+        error 'Give --input and --prefix'
+    }
+    parts = channel.of(1..params.tasks.toInteger()) // from the command line it is text
     scattered = SCATTER(parts).collect()
     gathered = GATHER(parts, scattered).collect()
     FINISH(gathered)
