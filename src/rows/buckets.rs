@@ -20,7 +20,7 @@ use super::nnz::Nnz;
 use super::ranges::steps;
 use super::sparse::{STEP, Sparse, SparseFormat};
 use super::stacked::{Ends, Stacked, StackedKind};
-use crate::store::{self, Access, Node, Spill};
+use crate::store::{self, Access, Buffer, Node, Spill};
 
 /// Where a row of the input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,7 +97,7 @@ impl Buckets {
             .get(number)
             .context("There is no such matrix")?;
         let lengths: Vec<u64> = at.iter().map(|at| lengths[*at]).collect();
-        let mut rows = Unordered::new(empty, &lengths);
+        let mut rows = Unordered::new(empty, &lengths)?;
         let runs = self.runs(&at, |rank| rows.bytes_of(rank));
         for runs in runs.chunks(TOGETHER) {
             let blocks = runs.par_iter().map(|run| run.read(number));
@@ -191,44 +191,44 @@ fn open(file: &Path, number: usize) -> Result<Leaf> {
 
 /// A block whose rows come in any order.
 enum Unordered {
-    Dense { row: usize, bytes: Vec<u8> },
+    Dense { row: usize, bytes: Buffer },
     Sparse(Vec<u64>, CsrBytes),
 }
 
 struct CsrBytes {
-    indices: Vec<u8>,
-    data: Vec<u8>,
+    indices: Buffer,
+    data: Buffer,
     empty: CsrBlock,
 }
 
 impl Unordered {
     /// Room for rows with so many non-zeros each, in a block like `empty`.
-    fn new(empty: &Growing, lengths: &[u64]) -> Unordered {
+    fn new(empty: &Growing, lengths: &[u64]) -> Result<Unordered> {
         let ptr = lengths.iter().scan(0, |end, length| {
             *end += length;
             Some(*end)
         });
         let ptr: Vec<u64> = [0].into_iter().chain(ptr).collect();
         let nonzeros = ptr[lengths.len()] as usize;
-        match empty.clone().into_block() {
+        Ok(match empty.clone().into_block() {
             Block::Sparse(empty) => Unordered::Sparse(
                 ptr,
                 CsrBytes {
-                    indices: vec![0; nonzeros * empty.index.size()],
-                    data: vec![0; nonzeros * empty.item],
+                    indices: Buffer::zeros(nonzeros * empty.index.size())?,
+                    data: Buffer::zeros(nonzeros * empty.item)?,
                     empty,
                 },
             ),
             Block::Fixed { row, .. } => Unordered::Dense {
                 row,
-                bytes: vec![0; lengths.len() * row],
+                bytes: Buffer::zeros(lengths.len() * row)?,
             },
             // Matrices are of these two kinds.
             Block::Text { .. } | Block::Awkward(_) => Unordered::Dense {
                 row: 0,
-                bytes: vec![],
+                bytes: Buffer::default(),
             },
-        }
+        })
     }
 
     fn bytes_of(&self, rank: usize) -> u64 {
@@ -283,10 +283,7 @@ impl Unordered {
 
     fn into_block(self) -> Block {
         match self {
-            Unordered::Dense { row, bytes } => Block::Fixed {
-                row,
-                bytes: bytes.into(),
-            },
+            Unordered::Dense { row, bytes } => Block::Fixed { row, bytes },
             Unordered::Sparse(
                 ptr,
                 CsrBytes {
@@ -297,7 +294,7 @@ impl Unordered {
             ) => Block::Sparse(CsrBlock {
                 ptr,
                 indices: indices.into(),
-                data: data.into(),
+                data,
                 ..empty
             }),
         }

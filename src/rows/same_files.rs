@@ -52,8 +52,14 @@ impl<'a> Alike<'a> {
         sets
     }
 
-    /// Appends rows of the file to those of its members among `rows`.
-    fn read(&self, ranges: &[Range<u64>], rows: &mut [Growing]) -> Result<()> {
+    /// Appends rows of the file to those of its members among `rows`. They are read into the memory of `old`, which the next
+    /// file takes: fresh memory costs as much as reading.
+    fn read(
+        &self,
+        ranges: &[Range<u64>],
+        rows: &mut [Growing],
+        old: &mut Vec<CsrBlock>,
+    ) -> Result<()> {
         /// Bytes that are read at a time.
         const BATCH: f64 = (32 << 20) as f64;
         let row = |matrix: &Sparse| {
@@ -62,9 +68,8 @@ impl<'a> Alike<'a> {
         };
         let row: f64 = self.sparsity.matrices().map(row).sum();
         let leads = self.members[0].0 == 0;
-        let mut old = vec![]; // whose memory the next batch is read into
         for batch in batches(ranges, (BATCH / row.max(1.0)) as u64 + 1) {
-            let read = self.sparsity.read_over(&batch, old)?;
+            let read = self.sparsity.read_over(&batch, std::mem::take(old))?;
             let converted = self
                 .members
                 .iter()
@@ -87,7 +92,7 @@ impl<'a> Alike<'a> {
                     its.push_sparse(block)?;
                 }
             }
-            old = blocks;
+            *old = blocks;
         }
         Ok(())
     }
@@ -121,6 +126,7 @@ pub fn read_together(
     let empty = matrices.iter().map(|(matrix, _)| matrix.no_rows(ranges));
     let mut rows = empty.collect::<Result<Vec<_>>>()?;
     let numbers: Vec<usize> = matrices.iter().map(|(_, number)| *number).collect();
+    let mut old = vec![];
     for (file, ranges) in rows_by_file(&files.starts, ranges) {
         let mut alone = vec![true; matrices.len()];
         if matrices.len() > 1 {
@@ -128,7 +134,7 @@ pub fn read_together(
                 let stored = stored.iter().enumerate();
                 let stored = stored.filter_map(|(at, stored)| Some((at, stored.as_ref()?)));
                 for alike in Alike::among(stored, sharing) {
-                    alike.read(&ranges, &mut rows)?;
+                    alike.read(&ranges, &mut rows, &mut old)?;
                     alike.members.iter().for_each(|(at, _)| alone[*at] = false);
                 }
                 Ok(())
