@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use memmap2::MmapMut;
+use rayon::prelude::*;
 
 /// Bytes, zero at first. Many of them lie in huge pages where the kernel grants some (madvise(2), `MADV_HUGEPAGE`):
 /// to map a gigabyte in pages of 4 KiB takes longer than to read it, and rows in random order miss the TLB.
@@ -46,6 +47,8 @@ impl Buffer {
 
     /// Appends bytes; where there is no room, all of them move to twice the memory.
     pub fn extend(&mut self, more: &[u8]) -> Result<()> {
+        /// A huge page: threads share the work of touching fresh ones for the first time.
+        const PART: usize = 2 << 20;
         let (before, len) = (self.len, self.len + more.len());
         if len > self.capacity() {
             let mut larger = Buffer::with_room(len.saturating_mul(2))?;
@@ -54,7 +57,9 @@ impl Buffer {
             *self = larger;
         }
         self.set_len(len);
-        self[before..].copy_from_slice(more);
+        let parts = self[before..].par_chunks_mut(PART);
+        let parts = parts.zip(more.par_chunks(PART));
+        parts.for_each(|(to, from)| to.copy_from_slice(from));
         Ok(())
     }
 
