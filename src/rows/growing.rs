@@ -70,6 +70,20 @@ impl Growing {
 
     /// The same of rows of a sparse matrix.
     pub fn push_sparse(&mut self, block: &CsrBlock) -> Result<()> {
+        self.push_rows(block, true)
+    }
+
+    /// Appends rows beside `first`, which gets its own after this. Where these have the same indices (`alike`), and all
+    /// before had, they are not kept a second time.
+    pub fn push_beside(&mut self, first: &Growing, block: &CsrBlock, alike: bool) -> Result<()> {
+        let follows = alike && self.follows(first);
+        if !follows {
+            self.part_from(first)?;
+        }
+        self.push_rows(block, !follows)
+    }
+
+    fn push_rows(&mut self, block: &CsrBlock, with_indices: bool) -> Result<()> {
         match self {
             Growing::Sparse {
                 ptr,
@@ -80,35 +94,22 @@ impl Growing {
             } if *index == block.index && *item == block.item => {
                 let before = ptr.last().copied().unwrap_or(0);
                 ptr.extend(block.ptr[1..].iter().map(|end| before + end));
-                indices.extend(&block.indices)?;
-                data.extend(&block.data)?;
-                Ok(())
+                if with_indices {
+                    indices.extend(&block.indices)?;
+                }
+                data.extend(&block.data)
             }
             _ => bail!(UNLIKE),
         }
     }
 
-    /// Appends rows whose indices `first` is to get too, where so far it has had all rows of this one: then these are not
-    /// kept a second time. Returns whether that is so.
-    pub fn follow(&mut self, block: &CsrBlock, first: &Growing) -> Result<bool> {
-        let (nonzeros, its) = (self.nonzeros(), first.nonzeros());
+    /// Whether all its indices so far are those of `first`, so that it has none of its own.
+    fn follows(&self, first: &Growing) -> bool {
         match self {
-            Growing::Sparse {
-                ptr,
-                indices,
-                index,
-                data,
-                item,
-            } if indices.is_empty()
-                && nonzeros == its
-                && *index == block.index
-                && *item == block.item =>
-            {
-                ptr.extend(block.ptr[1..].iter().map(|end| nonzeros + end));
-                data.extend(&block.data)?;
-                Ok(true)
+            Growing::Dense { .. } => false,
+            Growing::Sparse { indices, .. } => {
+                indices.is_empty() && self.nonzeros() == first.nonzeros()
             }
-            _ => Ok(false),
         }
     }
 

@@ -28,13 +28,17 @@ struct Alike<'a> {
 }
 
 impl<'a> Alike<'a> {
-    /// All sets of more than one.
+    /// All sets of more than one, of those that pass `which`.
     fn among(
-        matrices: impl Iterator<Item = (usize, &'a Stored<'a>)>,
+        matrices: &'a [Option<Stored<'a>>],
         sharing: Sharing,
+        which: impl Fn(&Stored) -> bool,
     ) -> Vec<Alike<'a>> {
         let mut sets: Vec<Alike> = vec![];
-        for (at, stored) in matrices {
+        for (at, stored) in matrices.iter().enumerate() {
+            let Some(stored) = stored.as_ref().filter(|stored| which(stored)) else {
+                continue;
+            };
             let matrix = stored.matrix;
             if !sharing.is_worth(matrix) {
                 continue;
@@ -81,15 +85,10 @@ impl<'a> Alike<'a> {
             let blocks: Vec<CsrBlock> = converted.collect::<Result<_>>()?;
             // The first comes last: the others follow what it has had before.
             for ((at, _), block) in self.members.iter().zip(&blocks).rev() {
-                let (first, its) = first_and(rows, *at);
-                let follows = leads && block.has_indices_of(&blocks[0]);
-                let followed = match first {
-                    Some(first) if follows => its.follow(block, first)?,
-                    _ => false,
-                };
-                if !followed {
-                    first.map_or(Ok(()), |first| its.part_from(first))?;
-                    its.push_sparse(block)?;
+                let alike = leads && block.has_indices_of(&blocks[0]);
+                match first_and(rows, *at) {
+                    (Some(first), its) => its.push_beside(first, block, alike)?,
+                    (None, its) => its.push_sparse(block)?,
                 }
             }
             *old = blocks;
@@ -131,9 +130,7 @@ pub fn read_together(
         let mut alone = vec![true; matrices.len()];
         if matrices.len() > 1 {
             (files.with_stored)(file, &numbers, &mut |stored| {
-                let stored = stored.iter().enumerate();
-                let stored = stored.filter_map(|(at, stored)| Some((at, stored.as_ref()?)));
-                for alike in Alike::among(stored, sharing) {
+                for alike in Alike::among(stored, sharing, |_| true) {
                     alike.read(&ranges, &mut rows, &mut old)?;
                     alike.members.iter().for_each(|(at, _)| alone[*at] = false);
                 }
@@ -172,10 +169,8 @@ pub fn append_together(
             .collect();
         if leaves.len() > 1 {
             (files.with_stored)(file, &numbers, &mut |stored| {
-                let stored = stored.iter().enumerate();
-                let stored = stored.filter_map(|(at, stored)| Some((at, stored.as_ref()?)));
-                let as_they_are = stored.filter(|(_, stored)| stored.convert.is_none());
-                Alike::among(as_they_are, sharing)
+                let as_they_are = |stored: &Stored| stored.convert.is_none();
+                Alike::among(stored, sharing, as_they_are)
                     .iter()
                     .try_for_each(|alike| {
                         let members = alike.members.iter();
