@@ -4,6 +4,9 @@
 //!
 //! anndata writes indptr as int32 or int64 and indices as int32, but other writers use every width, unsigned and
 //! big-endian ones too. Here they become u64, a block at a time, and go back into the type that the output has.
+//!
+//! What depends on the type is a function of one block, chosen once per call; all else is compiled for u64 alone.
+//! A block and its integers as u64 stay in the cache of a core between the two.
 
 use std::cell::RefCell;
 
@@ -12,54 +15,104 @@ use rayon::prelude::*;
 
 use crate::store::spec::{ByteOrder, Dtype, Kind};
 
-/// Runs `$body` with `$read`, a function from the bytes of one integer of type `$dtype` to u64.
-macro_rules! with_reader {
-    ($dtype:expr, $size:ident, $read:ident => $body:expr) => {{
-        macro_rules! arm {
-            ($t:ty, $wide:ty, $from:ident) => {{
-                const $size: usize = size_of::<$t>();
-                let $read = |b: &[u8]| {
-                    let mut whole = [0; $size];
-                    whole.copy_from_slice(b);
-                    <$t>::$from(whole) as $wide as u64
-                };
-                $body
-            }};
-        }
-        use ByteOrder::{Big, Little};
-        use Kind::{Bool, Int, Uint};
-        match $dtype {
-            Dtype::Number { kind, size, order } => match (kind, size, order) {
-                (Int, 1, _) => arm!(i8, i64, from_le_bytes),
-                (Int, 2, Little) => arm!(i16, i64, from_le_bytes),
-                (Int, 2, Big) => arm!(i16, i64, from_be_bytes),
-                (Int, 4, Little) => arm!(i32, i64, from_le_bytes),
-                (Int, 4, Big) => arm!(i32, i64, from_be_bytes),
-                (Int, 8, Little) => arm!(i64, i64, from_le_bytes),
-                (Int, 8, Big) => arm!(i64, i64, from_be_bytes),
-                (Uint | Bool, 1, _) => arm!(u8, u64, from_le_bytes),
-                (Uint, 2, Little) => arm!(u16, u64, from_le_bytes),
-                (Uint, 2, Big) => arm!(u16, u64, from_be_bytes),
-                (Uint, 4, Little) => arm!(u32, u64, from_le_bytes),
-                (Uint, 4, Big) => arm!(u32, u64, from_be_bytes),
-                (Uint, 8, Little) => arm!(u64, u64, from_le_bytes),
-                (Uint, 8, Big) => arm!(u64, u64, from_be_bytes),
-                _ => bail!("{} where integers are expected", $dtype),
-            },
-            _ => bail!("{} where integers are expected", $dtype),
-        }
-    }};
+/// Integers of one block.
+const BLOCK: usize = 1 << 11;
+/// Blocks of one task at the least.
+const BLOCKS: usize = 8;
+
+/// Fills the second slice with the integers in the bytes of the first.
+type Reader = fn(&[u8], &mut [u64]);
+/// Fills the second slice with the bytes of the integers in the first, which fit.
+type Writer = fn(&[u64], &mut [u8]);
+
+fn reader(dtype: &Dtype) -> Result<Reader> {
+    macro_rules! of {
+        ($t:ty, $from:ident) => {
+            |bytes, values| {
+                for (value, b) in values.iter_mut().zip(bytes.as_chunks().0) {
+                    *value = <$t>::$from(*b) as u64; // of a negative number, the bits above are 1
+                }
+            }
+        };
+    }
+    use ByteOrder::{Big, Little};
+    use Kind::{Bool, Int, Uint};
+    let Dtype::Number { kind, size, order } = dtype else {
+        bail!("{dtype} where integers are expected");
+    };
+    Ok(match (kind, size, order) {
+        (Int, 1, _) => of!(i8, from_le_bytes),
+        (Int, 2, Little) => of!(i16, from_le_bytes),
+        (Int, 2, Big) => of!(i16, from_be_bytes),
+        (Int, 4, Little) => of!(i32, from_le_bytes),
+        (Int, 4, Big) => of!(i32, from_be_bytes),
+        (Int, 8, Little) => of!(i64, from_le_bytes),
+        (Int, 8, Big) => of!(i64, from_be_bytes),
+        (Uint | Bool, 1, _) => of!(u8, from_le_bytes),
+        (Uint, 2, Little) => of!(u16, from_le_bytes),
+        (Uint, 2, Big) => of!(u16, from_be_bytes),
+        (Uint, 4, Little) => of!(u32, from_le_bytes),
+        (Uint, 4, Big) => of!(u32, from_be_bytes),
+        (Uint, 8, Little) => of!(u64, from_le_bytes),
+        (Uint, 8, Big) => of!(u64, from_be_bytes),
+        _ => bail!("{dtype} where integers are expected"),
+    })
+}
+
+fn writer(dtype: &Dtype) -> Result<Writer> {
+    macro_rules! of {
+        ($t:ty, $to:ident) => {
+            |values, bytes| {
+                for (value, b) in values.iter().zip(bytes.as_chunks_mut().0) {
+                    *b = (*value as $t).$to();
+                }
+            }
+        };
+    }
+    use ByteOrder::{Big, Little};
+    let Dtype::Number { size, order, .. } = dtype else {
+        bail!("{dtype} where integers are expected");
+    };
+    Ok(match (size, order) {
+        (1, _) => of!(u8, to_le_bytes),
+        (2, Little) => of!(u16, to_le_bytes),
+        (2, Big) => of!(u16, to_be_bytes),
+        (4, Little) => of!(u32, to_le_bytes),
+        (4, Big) => of!(u32, to_be_bytes),
+        (8, Little) => of!(u64, to_le_bytes),
+        (8, Big) => of!(u64, to_be_bytes),
+        _ => bail!("{dtype} where integers are expected"),
+    })
 }
 
 /// The integers in `bytes`; negative ones wrap around.
 pub fn read(bytes: &[u8], dtype: &Dtype) -> Result<Vec<u64>> {
-    Ok(with_reader!(dtype, SIZE, read => bytes.par_chunks_exact(SIZE).map(read).collect()))
+    let (reader, size) = (reader(dtype)?, dtype.size());
+    let mut values = vec![0; bytes.len() / size];
+    let blocks = values.par_chunks_mut(BLOCK).with_min_len(BLOCKS);
+    blocks
+        .zip(bytes.par_chunks(BLOCK * size))
+        .for_each(|(values, bytes)| reader(bytes, values));
+    Ok(values)
+}
+
+/// What `of` returns for each block of integers in `bytes`, in parallel.
+fn blocks<'a, T: Send>(
+    bytes: &'a [u8],
+    dtype: &Dtype,
+    of: impl Fn(&[u64]) -> T + Sync + Send + 'a,
+) -> Result<impl ParallelIterator<Item = T> + 'a> {
+    let (reader, size) = (reader(dtype)?, dtype.size());
+    let blocks = bytes.par_chunks(BLOCK * size).with_min_len(BLOCKS);
+    Ok(blocks.map_init(Vec::new, move |values, bytes| {
+        values.resize(bytes.len() / size, 0);
+        reader(bytes, values);
+        of(values)
+    }))
 }
 
 /// The largest integer in `bytes`, 0 if there is none; a negative one counts as larger than every other.
 pub fn largest(bytes: &[u8], dtype: &Dtype) -> Result<u64> {
-    /// Bytes of one task; every width divides it.
-    const BLOCK: usize = 1 << 18;
     if let Dtype::Number {
         kind: Kind::Int,
         size: 4,
@@ -67,7 +120,7 @@ pub fn largest(bytes: &[u8], dtype: &Dtype) -> Result<u64> {
     } = dtype
     {
         // As u32 the loop is a vector instruction; a negative number is at least 2^31 there.
-        let most = bytes.par_chunks(BLOCK).map(|part| {
+        let most = bytes.par_chunks(1 << 18).map(|part| {
             part.as_chunks::<4>()
                 .0
                 .iter()
@@ -76,24 +129,16 @@ pub fn largest(bytes: &[u8], dtype: &Dtype) -> Result<u64> {
         let most = most.max().unwrap_or(0);
         return Ok(i64::from(most as i32) as u64);
     }
-    Ok(with_reader!(dtype, SIZE, read => {
-        bytes
-            .par_chunks(BLOCK)
-            .map(|part| part.chunks_exact(SIZE).fold(0, |most, b| most.max(read(b))))
-            .max()
-            .unwrap_or(0)
-    }))
+    let largest = blocks(bytes, dtype, |values| values.iter().copied().max())?;
+    Ok(largest.max().flatten().unwrap_or(0))
 }
 
 /// Whether all integers are -1 or less than `categories`.
 pub fn are_codes(bytes: &[u8], dtype: &Dtype, categories: u64) -> Result<bool> {
     let is_signed = dtype.kind() == Some(Kind::Int);
-    Ok(with_reader!(dtype, SIZE, read => {
-        bytes.par_chunks_exact(SIZE).with_min_len(1 << 14).all(|b| {
-            let code = read(b);
-            code < categories || is_signed && code == u64::MAX
-        })
-    }))
+    let is_code = |code: &u64| *code < categories || is_signed && *code == u64::MAX;
+    let right = blocks(bytes, dtype, |codes| codes.iter().all(is_code))?;
+    Ok(right.all(|right| right))
 }
 
 /// Makes -1 of what R stores for a missing integer, -2^31, and of the same as other programs widen it, -2^63. Says
@@ -103,18 +148,21 @@ pub fn mark_missing(bytes: &mut [u8], dtype: &Dtype) -> Result<bool> {
     if dtype.kind() != Some(Kind::Int) || dtype.size() < 4 {
         return Ok(false);
     }
-    Ok(with_reader!(dtype, SIZE, read => {
-        let codes = bytes.par_chunks_exact_mut(SIZE).with_min_len(1 << 14);
-        codes
-            .map(|code| {
-                let foreign = FOREIGN.contains(&read(code));
-                if foreign {
-                    code.fill(0xff);
-                }
-                foreign
-            })
-            .reduce(|| false, |a, b| a | b)
-    }))
+    let (reader, size) = (reader(dtype)?, dtype.size());
+    let blocks = bytes.par_chunks_mut(BLOCK * size).with_min_len(BLOCKS);
+    let found = blocks.map_init(Vec::new, |values, codes| {
+        values.resize(codes.len() / size, 0);
+        reader(codes, values);
+        let mut found = false;
+        for (value, code) in values.iter().zip(codes.chunks_exact_mut(size)) {
+            if FOREIGN.contains(value) {
+                code.fill(0xff);
+                found = true;
+            }
+        }
+        found
+    });
+    Ok(found.reduce(|| false, |a, b| a | b))
 }
 
 /// A byte for each number of a mask, 0 or 1; an error for other numbers.
@@ -161,65 +209,52 @@ pub fn narrowest(places: u64) -> Dtype {
 
 /// The bytes of `values`; an error where one does not fit.
 pub fn write(values: &[u64], dtype: &Dtype) -> Result<Vec<u8>> {
-    Ok(put(values.len(), dtype, |i| Some(values[i]))?.unwrap_or_default())
+    let (writer, size) = (writer(dtype)?, dtype.size());
+    let mut bytes = vec![0; values.len() * size];
+    let blocks = bytes.par_chunks_mut(BLOCK * size).with_min_len(BLOCKS);
+    let largest = blocks.zip(values.par_chunks(BLOCK)).map(|(bytes, values)| {
+        writer(values, bytes);
+        values.iter().copied().max()
+    });
+    fit(largest.max().flatten().unwrap_or(0), dtype)?;
+    Ok(bytes)
 }
 
-/// The integers in `bytes` through `new`, as those of another type; `None` where one of them has no new value.
+/// The integers in `bytes` through `new`, as those of another type; `None` where one of them has no new value, an
+/// error where a new value does not fit.
 pub fn map(
     bytes: &[u8],
     from: &Dtype,
     to: &Dtype,
     new: impl Fn(u64) -> Option<u64> + Sync,
 ) -> Result<Option<Vec<u8>>> {
-    with_reader!(from, SIZE, read => {
-        put(bytes.len() / SIZE, to, |i| new(read(&bytes[i * SIZE..][..SIZE])))
-    })
-}
-
-/// The bytes of `count` integers; `None` where `value` gives none, an error where one does not fit.
-fn put(
-    count: usize,
-    dtype: &Dtype,
-    value: impl Fn(usize) -> Option<u64> + Sync,
-) -> Result<Option<Vec<u8>>> {
-    let Dtype::Number { size, order, .. } = dtype else {
-        bail!("{dtype} where integers are expected");
-    };
-    let mut bytes = vec![0; count * size];
-    let most = match size {
-        1 => put_sized::<1>(&mut bytes, *order, value),
-        2 => put_sized::<2>(&mut bytes, *order, value),
-        4 => put_sized::<4>(&mut bytes, *order, value),
-        8 => put_sized::<8>(&mut bytes, *order, value),
-        _ => bail!("{dtype} where integers are expected"),
-    };
-    let Some(most) = most else { return Ok(None) };
-    ensure!(most <= capacity(dtype), "{most} does not fit {dtype}");
-    Ok(Some(bytes))
-}
-
-/// Returns the largest value.
-fn put_sized<const N: usize>(
-    bytes: &mut [u8],
-    order: ByteOrder,
-    value: impl Fn(usize) -> Option<u64> + Sync,
-) -> Option<u64> {
-    /// Integers of one task.
-    const TASK: usize = 1 << 14;
-    let tasks = bytes.as_chunks_mut::<N>().0.par_chunks_mut(TASK);
-    let largest = tasks.enumerate().map(|(task, part)| {
-        let (mut most, first) = (0, task * TASK);
-        for (i, out) in part.iter_mut().enumerate() {
-            let value = value(first + i)?;
-            most = most.max(value);
-            match order {
-                ByteOrder::Little => out.copy_from_slice(&value.to_le_bytes()[..N]),
-                ByteOrder::Big => out.copy_from_slice(&value.to_be_bytes()[8 - N..]),
+    let (reader, writer) = (reader(from)?, writer(to)?);
+    let mut mapped = vec![0; bytes.len() / from.size() * to.size()];
+    let blocks = mapped.par_chunks_mut(BLOCK * to.size());
+    let blocks = blocks.zip(bytes.par_chunks(BLOCK * from.size()));
+    let largest = blocks
+        .with_min_len(BLOCKS)
+        .map_init(Vec::new, |values, (mapped, bytes)| {
+            values.resize(bytes.len() / from.size(), 0);
+            reader(bytes, values);
+            let mut most = 0;
+            for value in &mut *values {
+                *value = new(*value)?;
+                most = most.max(*value);
             }
-        }
-        Some(most)
-    });
-    largest.try_reduce(|| 0, |a, b| Some(a.max(b)))
+            writer(values, mapped);
+            Some(most)
+        });
+    let Some(most) = largest.try_reduce(|| 0, |a, b| Some(a.max(b))) else {
+        return Ok(None);
+    };
+    fit(most, to)?;
+    Ok(Some(mapped))
+}
+
+fn fit(most: u64, dtype: &Dtype) -> Result<()> {
+    ensure!(most <= capacity(dtype), "{most} does not fit {dtype}");
+    Ok(())
 }
 
 /// Where the integers in `bytes`, each below 2^32, stand in their order; equal ones stay as they are. True, and
@@ -230,8 +265,8 @@ pub fn sorting(bytes: &[u8], dtype: &Dtype, order: &mut Vec<u32>) -> Result<bool
         static KEYS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     }
     KEYS.with_borrow_mut(|keys| {
-        keys.clear();
-        with_reader!(dtype, SIZE, read => keys.extend(bytes.chunks_exact(SIZE).map(read)));
+        keys.resize(bytes.len() / dtype.size(), 0);
+        reader(dtype)?(bytes, keys);
         if keys.is_sorted() {
             return Ok(true);
         }
