@@ -263,8 +263,7 @@ fn why_not(spec: &ArraySpec, out: &Group) -> Option<String> {
     match &spec.dtype {
         Dtype::Unsupported(why) => Some(why.clone()),
         dtype if dtype.is_record_with_text() => Some("its records hold text of any length".into()),
-        Dtype::Record { .. } => out.refuses(spec),
-        _ => None,
+        _ => out.refuses(spec),
     }
 }
 

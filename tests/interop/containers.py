@@ -61,6 +61,13 @@ def zarr_is_any_input(case):
         _rows_are(case, source, np.arange, *containers[i % len(containers)])
 
 
+def what_zarr_cannot_hold_is_left_out(case):
+    """Bytes that HDF5 gives no meaning have no type in Zarr; all else of the file comes through."""
+    for container in (V2, V3):
+        _rows_are(case, case.corpus / "bytes.h5ad", np.arange, *container)
+        case.check(container[-1], [] if f"'uns/bytes' {LEFT_OUT}" in case.stderr else [case.stderr[-300:]])
+
+
 def a_shuffle_is_the_same_in_every_container(case):
     for options in (V2, V3, SHARDED):
         _rows_are(case, case.corpus / "full.h5ad", permutation(3), *options, "--shuffle", "--seed", "3", "--block-bytes", "700")
