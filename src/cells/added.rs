@@ -30,6 +30,7 @@ pub fn categorical(
     categories: &Data,
     codes: impl ExactSizeIterator<Item = u32>,
 ) -> Result<Group> {
+    // The widths of codes that pandas takes: one byte for less than 127 categories.
     let size = match categories.len() {
         0..0x7f => 1,
         0x7f..0x7fff => 2,

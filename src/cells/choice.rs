@@ -12,6 +12,9 @@ use super::subsets::Subsets;
 use super::{Obs, sort};
 use crate::output::manifest::Label;
 
+/// The outputs of a run and their cells. `cells` [4, 1, 3, 0] with `cuts` [0, 3, 4] and `names` ["train", "test"] are
+/// two outputs: cells 4, 1 and 3 go to the first, cell 0 to the second. `cuts` has one entry more than `names` and
+/// `labels`.
 pub struct Choice {
     /// The cells of all outputs, one output after another; `None` for all cells of the file, as they come.
     pub cells: Option<Vec<u32>>,
@@ -36,7 +39,8 @@ impl Choice {
         }
     }
 
-    /// Of one output, an output for each subset: its cells in the order that they have.
+    /// Of one output, an output for each subset: its cells in the order that they have. Cells of no subset are left
+    /// out; those of every subset are in each output.
     pub fn dealt(self, subsets: &Subsets) -> Result<Choice> {
         let (cells, cuts) = match self.cells {
             Some(cells) => subsets.arrange(cells.into_iter())?,
@@ -78,11 +82,12 @@ impl Choice {
         Ok(self)
     }
 
-    /// Leaves cells and cuts of some outputs alone.
+    /// Leaves cells and cuts of some outputs alone. For one part of a run, once all outputs are known.
     pub fn narrow(&mut self, outputs: Range<usize>) {
         self.cuts.truncate(outputs.end + 1);
         self.cuts.drain(..outputs.start);
         let (first, end) = (self.cuts[0], self.cuts[self.cuts.len() - 1]);
+        // Cuts count from the first cell that is left; where there is no list they stay rows of the file.
         if let Some(cells) = &mut self.cells {
             cells.truncate(end as usize);
             cells.drain(..first as usize);

@@ -1,4 +1,7 @@
 //! Yes or no from a column of any type: which cells `filter --obs-column` keeps.
+//!
+//! `commands/filter.rs` calls it with a mask of all cells. Each value becomes an answer; of a categorical column each
+//! category does, and a cell finds its answer by its code.
 
 use std::collections::BTreeSet;
 
@@ -42,6 +45,7 @@ pub fn keep(column: &Column, name: &str, mask: &mut [bool]) -> Result<()> {
             }
         };
         for (i, keep) in mask.iter_mut().enumerate() {
+            // The code of a cell without a category (-1) is beyond all answers, and so is missing.
             let at = codes.map_or(i, |codes| usize::try_from(codes[i]).unwrap_or(usize::MAX));
             *keep &= match answers.get(at) {
                 None | Some(Answer::Missing) => {
@@ -61,6 +65,7 @@ pub fn keep(column: &Column, name: &str, mask: &mut [bool]) -> Result<()> {
             };
         }
     }
+    // Only what cells have is refused: an unused category such as `unknown` does no harm.
     if !bad.is_empty() {
         let bad = listed(bad.iter().map(String::as_str), bad.len());
         bail!(Failure::value(format!(
@@ -79,6 +84,8 @@ pub fn keep(column: &Column, name: &str, mask: &mut [bool]) -> Result<()> {
     Ok(())
 }
 
+/// What one value says. `Nan` and `Missing` are told apart for the warnings: the former keeps its cell, the latter does
+/// not. `Neither` is text such as `maybe`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Answer {
     No,
@@ -88,6 +95,7 @@ enum Answer {
     Neither,
 }
 
+/// An answer for each value. Any byte that is not 0 makes an integer or bool yes, whatever its width and byte order.
 fn truths(values: &Values) -> Result<Vec<Answer>> {
     let yes = |yes| if yes { Answer::Yes } else { Answer::No };
     let mut answers: Vec<Answer> = match &values.data {

@@ -1,7 +1,8 @@
 //! A column that a table adds to obs: one column of a `.csv` or `.tsv` file, `.gz` too, matched to the names of cells.
 //!
 //! The table is streamed. What is held is the names of the cells and a code for each. The column is written to a
-//! scratch file as a categorical one, and from there it is as if the input had it.
+//! scratch file as a categorical one, and from there it is as if the input had it. A line of the table is looked up
+//! among the names of cells, so its lines may be in any order, and may be of cells that the file does not have.
 
 use std::path::Path;
 
@@ -36,7 +37,9 @@ const MISSING: [&str; 19] = [
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN",
     "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null",
 ];
+/// In place of the number of a value: the table has the name, with a missing value.
 const NO_VALUE: u32 = u32::MAX;
+/// The table does not have the name (so far).
 const NOT_FOUND: u32 = u32::MAX - 1;
 
 /// Those of `columns` that the table has beside the names of cells; where it has none, the first, for which there is an
@@ -61,6 +64,7 @@ pub fn columns_of<'c>(
             found.push(column);
         }
     }
+    // So that `join` names the column that is not there, and those that are.
     if found.is_empty() {
         found.extend(columns.first());
     }
@@ -133,11 +137,13 @@ fn boolean(text: &str) -> Option<bool> {
     }
 }
 
+/// A float but for infinity, which stays text as it was written.
 fn finite(text: &str) -> Option<f64> {
     number::float(text).filter(|value| value.is_finite())
 }
 
 impl Table<'_> {
+    /// Reads the names of the cells, then the table, line by line. Several cells may have one name: they get one value.
     fn read(&self, obs: &Obs) -> Result<Joined> {
         let mut lines = Lines::open(self.path)?;
         let (key, at) = self.places(&mut lines)?;
@@ -156,6 +162,7 @@ impl Table<'_> {
             let name = trimmed(lines.field(key)?).with_context(line)?;
             let is_missing = MISSING.contains(&value);
             if !is_missing {
+                // Also of lines of other cells: the type of a column does not depend on which file it is joined to.
                 kinds.see(value);
             }
             let Some(cell) = names.find(name.as_bytes()) else {
@@ -258,6 +265,7 @@ impl Joined {
     fn write(&self, path: &Path) -> Result<Group> {
         let (categories, rank) = categories(&self.values, self.kinds);
         let code = |name: &u32| match self.found[*name as usize] {
+            // Each cell has a number by now (`tell_absent`).
             NO_VALUE => super::NONE,
             number => rank[number as usize],
         };
@@ -266,7 +274,8 @@ impl Joined {
 }
 
 /// The values as sorted categories, and the place of each value among them. As pandas has it they are integers, floats
-/// or bools where all of them are, but text where a number would not come back as it was written.
+/// or bools where all of them are, but text where a number would not come back as it was written. `rank[n]` is the
+/// place of value `n`: of 10, 9 and -3 they are 2, 1 and 0.
 fn categories(values: &Names, kinds: Kinds) -> (Data, Vec<u32>) {
     let texts: Vec<&str> = (0..values.len())
         .map(|n| std::str::from_utf8(values.get(n)).unwrap_or_default())
@@ -306,6 +315,7 @@ fn categories(values: &Names, kinds: Kinds) -> (Data, Vec<u32>) {
     )
 }
 
+/// All are finite, so that any two have an order.
 fn f64_order(a: &f64, b: &f64) -> std::cmp::Ordering {
     a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal)
 }
@@ -321,7 +331,8 @@ fn parsed<'a, T: Send>(
         .flatten()
 }
 
-/// Equal values (`1` and `1.0`) become one category.
+/// Equal values (`1` and `1.0`) become one category. `data` makes the categories of the distinct values, which come
+/// sorted.
 fn ranked<T>(
     values: &[T],
     order: impl Fn(&T, &T) -> std::cmp::Ordering,

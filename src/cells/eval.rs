@@ -3,6 +3,10 @@
 //! What is missing (NaN too) makes every comparison false, `!=` and `not in` as well. A categorical column is compared
 //! by the values of its categories. A number compared with text for equality stands for the text as it was typed; no
 //! other comparison mixes types. A decimal fraction compared with float32 is rounded to it first, as numpy does.
+//!
+//! An expression is compiled once, with the columns at hand, to a function of a cell in a block: what does not fit the
+//! types of columns is an error before any cell is read. Then all columns are read block by block, and each block is
+//! tested on all cores. A mask of a byte a cell is held, a block of each column, and all categories.
 
 use std::cmp::Ordering;
 use std::ops::Range;

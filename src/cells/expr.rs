@@ -10,6 +10,9 @@
 //! literal    = number | 'text' | "text" | true | false
 //! ```
 //! A column is a bare name (letters, digits, `_` and `.`) or any name in backticks. Keywords are taken in any case.
+//!
+//! The parser goes down this grammar by a function for each line, on tokens (`tokens.rs`). Most of the rest is for
+//! errors: each names the character, counted from 1, and what may be meant.
 
 use std::str::FromStr;
 
@@ -26,6 +29,7 @@ pub enum Expr {
     And(Box<Expr>, Box<Expr>),
     Not(Box<Expr>),
     Compare(Operand, Comparison, Operand),
+    /// `column in [list]`, or `not in` where `negated`.
     In {
         column: String,
         list: Vec<Literal>,
@@ -86,7 +90,7 @@ impl FromStr for TypedExpr {
 }
 
 impl Expr {
-    /// The columns that it names.
+    /// The columns that it names. One that is named twice is there twice.
     pub fn columns(&self) -> Vec<&str> {
         match self {
             Expr::Or(a, b) | Expr::And(a, b) => [a.columns(), b.columns()].concat(),
@@ -113,6 +117,8 @@ impl FromStr for Expr {
             next: 0,
             depth: 0,
         };
+        // `my cell type == 1` fails at `cell`: names that stand side by side are one name, or one text, without its
+        // quotes.
         parser.whole().map_err(|e| match parser.in_quotes() {
             Some(meant) => anyhow!("{e}; if that is one {meant}"),
             None => e,
@@ -120,6 +126,8 @@ impl FromStr for Expr {
     }
 }
 
+/// `next` is the token that is read next; the last one is always the end, which [`peek`](Self::peek) gives again and
+/// again.
 struct Parser<'a> {
     text: &'a str,
     tokens: Vec<(usize, Token)>,
@@ -207,12 +215,14 @@ impl Parser<'_> {
         token
     }
 
+    /// Takes the next token if it is this sign or keyword; whether it was.
     fn skip(&mut self, sign: &str) -> bool {
         let found = matches!(self.peek(), Token::Sign(s) if *s == sign);
         self.next += usize::from(found);
         found
     }
 
+    /// The error that something else is needed where the parser is.
     fn expected<T>(&self, what: &str) -> Result<T> {
         let place = self.tokens.get(self.next.min(self.tokens.len() - 1));
         let place = place.map_or(1, |t| t.0);

@@ -25,6 +25,7 @@ const STEPS: u32 = 1 << 20;
 /// Fewer groups than parts.
 pub fn deal(key: Key, wanted: &[u32], random: &mut Random) -> Result<Vec<u32>> {
     let (mut sizes, missing) = key.counts();
+    // The last group is that of the cells without a value.
     sizes.push(missing);
     if missing > 0 {
         warn!(
@@ -56,6 +57,7 @@ pub fn deal(key: Key, wanted: &[u32], random: &mut Random) -> Result<Vec<u32>> {
     let last = sizes.len() - 1;
     let mut codes = key.codes;
     for code in &mut codes {
+        // `NONE` is larger than any code, so it becomes the last group.
         *code = part_of[(*code as usize).min(last)];
     }
     Ok(codes)
@@ -68,6 +70,7 @@ fn nearest(sizes: &[u64], wanted: &[u64]) -> Vec<usize> {
         has: vec![0; wanted.len()],
         groups: vec![0; wanted.len()],
     };
+    // As many groups are left for the search as there are parts, or more, so that each part can get one.
     let first = sizes.len().saturating_sub(LAST.max(wanted.len()));
     let mut dealt = vec![];
     for (at, &size) in sizes[..first].iter().enumerate() {
@@ -139,6 +142,8 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Tries each place for the next group, and all after it. What is beyond never shrinks when a group is added, so a
+    /// way that is no better than the best by now is given up.
     fn deeper(&mut self, parts: &mut PartsFilled) {
         let beyond = parts.beyond();
         if self.best.as_ref().is_some_and(|(best, _)| *best <= beyond) {

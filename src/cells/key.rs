@@ -1,4 +1,7 @@
 //! A column of obs as a number for each cell: which of its distinct values the cell has.
+//!
+//! Splits, subsets, samples and `--gene-column` go by it. Its values are held as text, each once, whatever their type:
+//! `True`, `10`, as Python writes them.
 
 use anyhow::{Result, bail, ensure};
 
@@ -10,6 +13,7 @@ use crate::frame::values::{Data, Values};
 use crate::report::failure::Failure;
 use crate::store::spec::{Dtype, Kind};
 
+/// A column `["b", "a", missing, "b"]` that is not categorical has labels ["b", "a"] and codes [0, 1, `NONE`, 0].
 pub struct Key {
     /// What the column is called.
     pub name: String,
@@ -34,6 +38,7 @@ impl Key {
                 "Column '{name}' is {dtype}; give one that is categorical, text, integer or bool"
             ))
         );
+        // A union of one column gives what is wanted of many: each distinct value once, and codes in it.
         let mut union = Union::default();
         union.add(&column)?;
         let categories = union.unite(&dtype)?;
@@ -50,6 +55,7 @@ impl Key {
             };
             let read = ints::read(bytes, dtype)?.into_iter();
             codes.extend(read.map(|code| match u32::try_from(code) {
+                // The code of what is missing is -1, which is read as `u64::MAX`.
                 Ok(code) if (code as usize) < labels.len() => code,
                 _ => NONE,
             }));

@@ -1,4 +1,7 @@
 //! `--max-categories`: categorical columns of obs that have more categories than a shard should carry.
+//!
+//! A category takes room in each shard whether or not a cell there has it, so a column of nearly as many categories as
+//! cells would be in full in all of them.
 
 use anyhow::{Context, Result};
 
@@ -25,6 +28,7 @@ pub fn categories(
         return Ok(());
     }
     let folder = scratch.map(Scratch::folder).transpose()?;
+    // One file holds all columns, which are called there by their numbers in `beyond`.
     let path = folder.map(|folder| folder.join("demoted.h5ad"));
     let create = |path| store::create(path, Container::H5AD);
     let out = path.as_deref().map(create).transpose()?;
@@ -36,6 +40,7 @@ pub fn categories(
         demoted.tell(name, most);
         match &out {
             Some(out) => demoted.write(out, &at.to_string()).with_context(context)?,
+            // In a dry run the codes stand for the values, whose sizes are not known yet.
             None => selection.forget_categories(name),
         }
     }

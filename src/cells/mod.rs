@@ -1,7 +1,9 @@
 //! Which cells: those that a column of obs, an expression over its columns or a list of names tells, or chance; and which
 //! of them go together, in which order ([`choice`]).
 //!
-//! Columns are read in blocks of cells; a column that a table adds ([`csv`]) is read like one of the file's own.
+//! Columns are read in blocks of cells; a column that a table adds ([`csv`]) is read like one of the file's own. What
+//! all steps pass on is a mask (a bool for each cell of the file) or codes (a `u32` for each cell). A cell is called by
+//! its row in the file, in 32 bits.
 
 pub mod added;
 pub mod choice;
@@ -34,10 +36,10 @@ use crate::report::failure::{Failure, Kind};
 use crate::report::near::{cut, listed, near};
 use crate::store::{Group, Node};
 
-/// The code of a cell without a value.
+/// The code of a cell without a value. As an `i32` it is -1, the code that anndata stores for it.
 const NONE: u32 = u32::MAX;
 
-/// The obs of a file, whose columns are opened one at a time.
+/// The obs of a file, whose columns are opened one at a time. A name that is in both is that of `joined`.
 pub struct Obs {
     pub frame: Frame,
     /// What a message calls it.
@@ -107,6 +109,7 @@ impl Obs {
                 "'{name}' is the index of {axis}, not a column of it"
             )));
         }
+        // `obs.n_counts` is how pandas has it; here a point is a part of the name.
         let dotted = name.strip_prefix(axis).and_then(|n| n.strip_prefix('.'));
         if let Some(column) = dotted.filter(|n| self.frame.columns.iter().any(|c| c == n)) {
             bail!(Failure::key(format!(
@@ -118,7 +121,8 @@ impl Obs {
     }
 }
 
-/// The error of a column that is not there, which may be text where it is `compared` with a column that is.
+/// The error of a column that is not there, which may be text where it is `compared` with a column that is. In
+/// `cell_type == T` the bare `T` is a column for the grammar.
 fn with_quotes(error: Error, name: &str, compared: bool) -> Error {
     match error.downcast_ref() {
         Some(Failure(Kind::Key, what)) if compared => Failure::key(format!(
@@ -129,7 +133,8 @@ fn with_quotes(error: Error, name: &str, compared: bool) -> Error {
     }
 }
 
-/// What `input` holds, decompressed where it is gzip.
+/// What `input` holds, decompressed where it is gzip. Its first two bytes tell (RFC 1952), not its name. bgzip and `cat
+/// a.gz b.gz` make files of several members, all of which are read.
 fn unpacked<'a>(mut input: impl BufRead + 'a) -> Result<Box<dyn BufRead + 'a>> {
     if input.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
         return Ok(Box::new(BufReader::new(MultiGzDecoder::new(input))));

@@ -1,4 +1,7 @@
 //! Distinct names in little memory, and lists of them in files.
+//!
+//! The lists are those of `--cells` and `--genes`. All names of a list are held, so that those that no cell has can be
+//! told.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -65,6 +68,7 @@ impl Names {
 
     /// The number of `name`, which is added where it is new.
     pub fn insert(&mut self, name: &[u8]) -> Result<u32> {
+        // All names find their slots anew, in a table that is a quarter full at the most.
         if self.slots.len() < 2 * (self.len() + 1) {
             self.slots = vec![0; (4 * (self.len() + 1)).next_power_of_two()];
             for number in 0..self.texts.len() {
@@ -108,6 +112,7 @@ fn read_all(path: &Path, memory: u64, mut again: impl FnMut(&[u8]) -> Result<()>
     let (mut names, mut line) = (Names::default(), vec![]);
     for number in 1u64.. {
         line.clear();
+        // A file that is no list, such as an .h5ad, may have no line break in gigabytes.
         let mut bounded = (&mut input).take(limits::FIELD as u64);
         if bounded.read_until(b'\n', &mut line)? == 0 {
             break;

@@ -17,6 +17,8 @@ pub enum Choosing {
     Sample = 2,
 }
 
+/// A stream of numbers. What is drawn, and in which order, is an interface: one draw more or less anywhere changes all
+/// splits and samples of a seed.
 pub struct Random(ChaCha8Rng);
 
 impl Random {
@@ -29,6 +31,7 @@ impl Random {
     /// A number below `n`, which is 1 or more: 32-bit draws cut to the bits of `n` - 1 until one fits.
     pub fn below(&mut self, n: u32) -> u32 {
         let most = n - 1;
+        // For `n` = 1 all 32 bits are shifted out: the mask is 0, and a number is drawn all the same.
         let mask = u32::MAX.checked_shr(most.leading_zeros()).unwrap_or(0);
         loop {
             let value = self.0.next_u32() & mask;

@@ -20,13 +20,15 @@ pub enum Sample {
     Most(u32),
 }
 
-/// Those of `cells` that are in the sample, in their order; `strata` has the value that each cell is taken by.
+/// Those of `cells` that are in the sample, in their order; `strata` has the value that each cell is taken by. `cells`
+/// are rows of obs, those that the other conditions have left.
 pub fn sample(cells: &[u32], how: Sample, strata: Option<&Key>, seed: &Seed) -> Result<Vec<u32>> {
     let mut random = Random::new(seed, Choosing::Sample);
     let stratum = |cell: &u32| strata.map_or(0, |key| key.stratum(*cell));
     let strata_of = cells.iter().map(stratum);
     let mut sizes = vec![0; strata.map_or(1, Key::strata)];
     strata_of.clone().for_each(|stratum| sizes[stratum] += 1);
+    // For each stratum how many of its cells are kept, and how many are not.
     let room = match how {
         Sample::Of(share) => {
             let weights = Weights::of(

@@ -26,7 +26,8 @@ pub enum Share {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Shares(pub Vec<(String, Share)>);
 
-/// The weight of each part, which add up to `whole`.
+/// The weight of each part, which add up to `whole`. In units of 1 / [`ONE`] cells: `80%` and `*` of 10 cells are 8 and
+/// 2 times `ONE`, of 10 times `ONE`.
 #[derive(Debug, PartialEq)]
 pub struct Weights {
     pub parts: Vec<u128>,
@@ -89,12 +90,15 @@ impl Weights {
         })
     }
 
-    /// How many of `cells` each part has, rounded up or down. `debts`, one for each part, is what each has won, out of
-    /// the whole.
+    /// How many of `cells` each part has, rounded up or down. `debts`, one for each part, is what each has lost by
+    /// rounding so far (or won, where it is negative), out of the whole: half, a quarter and a quarter of 7 cells are
+    /// 3.5, 1.75 and 1.75, and become 3, 2 and 2 where there are no debts; then the first part lacks half a cell, and
+    /// each other has a quarter too much.
     pub fn round(&self, cells: u32, debts: &mut [i128]) -> Vec<u32> {
         if self.whole == 0 {
             return vec![0; self.parts.len()];
         }
+        // No more than 2^104: 2^32 cells, each 2^40 units, times 2^32 cells of the stratum.
         let exact: Vec<u128> = self.parts.iter().map(|w| w * u128::from(cells)).collect();
         let mut counts: Vec<u32> = exact.iter().map(|e| (e / self.whole) as u32).collect();
         let mut broken: Vec<usize> = (0..exact.len())

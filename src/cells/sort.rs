@@ -2,7 +2,8 @@
 //!
 //! The sort is stable, and goes by one column after the other, the last one first, so that one key is held at a time:
 //! 9 bytes for each cell of obs, and 2 for each cell that is sorted. Numbers go by value, text by code points,
-//! categories by their order. What is missing, and NaN, is last.
+//! categories by their order. What is missing, and NaN, is last. Of text, all distinct values are held beside that
+//! while ranks are made.
 
 use std::ops::Range;
 
@@ -29,6 +30,7 @@ struct Ranks {
 /// # Errors
 /// A column that is not there, or whose values have no order.
 pub fn within(order: &mut [u32], cuts: &[u64], obs: &Obs, columns: &[String]) -> Result<()> {
+    // Sorted by the last column first, and kept stable, the cells end in the order of the first.
     for name in columns.iter().rev() {
         let column = obs.column(name)?;
         let context = || format!("Cannot sort by column '{name}'");
@@ -48,6 +50,7 @@ pub fn within(order: &mut [u32], cuts: &[u64], obs: &Obs, columns: &[String]) ->
 }
 
 impl Ranks {
+    /// Reads a column in blocks. Its codes are the ranks where it is categorical, so that `low < mid < high` holds.
     fn of(column: &Column) -> Result<Ranks> {
         let rows = usize::try_from(column.rows())?;
         let mut ranks = Ranks {
@@ -57,6 +60,7 @@ impl Ranks {
         if let ColumnKind::Categorical { categories, .. } = &column.kind {
             let count = categories.rows();
             for rows in column.blocks()? {
+                // The code of what is missing, -1, is beyond the categories.
                 let codes = column.codes(rows)?;
                 ranks
                     .missing
@@ -81,6 +85,7 @@ impl Ranks {
         self
     }
 
+    /// Adds the ranks of some numbers: integers of either sign and floats as `u64` that are in the same order.
     fn add_numbers(&mut self, values: &Values) -> Result<()> {
         let Data::Numbers { dtype, bytes } = &values.data else {
             bail!("Its values are text");
@@ -94,6 +99,7 @@ impl Ranks {
                     .extend(floats.iter().map(|value| value.is_nan()));
                 self.ranks.extend(floats.into_iter().map(of_float));
             }
+            // With the sign bit turned, -1 is below 0.
             Some(Kind::Int) => {
                 let bytes = native(Kind::Int)?;
                 let ints = bytes.as_chunks().0.iter();
@@ -143,6 +149,7 @@ impl Ranks {
 
 /// A number in the order of the floats, -0 as 0. That of NaN has no meaning.
 fn of_float(value: f64) -> u64 {
+    // The bits of positive floats are in their order, those of negative ones in the reverse (IEEE 754). -0 + 0 is 0.
     let bits = (value + 0.0).to_bits();
     if bits >> 63 == 0 {
         bits | 1 << 63

@@ -12,6 +12,8 @@ use crate::store::spec::Strings;
 const KEPT: usize = 1000;
 const LOOKED_AT: usize = 4096;
 
+/// One text of an expression. A misspelt value keeps no cell, or all of them, and is no error; so it is warned of. For
+/// categories the same is known without reading cells (`Opened::warn_of_no_category`).
 pub struct Sought {
     /// The number of the column, and its name.
     pub column: usize,

@@ -46,6 +46,7 @@ pub fn split(obs: &Obs, Shares(parts): &Shares, unit: &Unit, seed: &Seed) -> Res
     let weights = Weights::of(&shares, cells.into())?;
     let mut random = Random::new(seed, Choosing::Split);
     let codes = match unit {
+        // All cells are one stratum, of number 0.
         Unit::Cells => {
             let room = room(&[cells], &weights, &mut random);
             deal((0..cells).map(|_| 0), room, parts.len(), &mut random)
@@ -59,6 +60,7 @@ pub fn split(obs: &Obs, Shares(parts): &Shares, unit: &Unit, seed: &Seed) -> Res
             deal(strata, room, parts.len(), &mut random)
         }
         Unit::Groups(column) => {
+            // A single stratum, so that there are no debts to begin with.
             let wanted = weights.round(cells, &mut vec![0; parts.len()]);
             groups::deal(Key::of(obs, column)?, &wanted, &mut random)?
         }
@@ -89,6 +91,7 @@ fn tell(key: &Key, weights: &Weights, cells: u32) {
 }
 
 /// How many cells of each stratum, of these sizes, go to each part: in the shares that all have, exact to one cell.
+/// Part `p` of stratum `s` is at `s * parts + p`.
 pub fn room(sizes: &[u32], weights: &Weights, random: &mut Random) -> Vec<u32> {
     let parts = weights.parts.len();
     let (mut room, mut debts) = (vec![0; sizes.len() * parts], vec![0; parts]);
@@ -109,6 +112,8 @@ pub fn deal(
     random: &mut Random,
 ) -> Vec<u32> {
     let dealt = strata.map(|stratum| {
+        // A number below all room that is left falls to a part by how much of it the part has: of room [2, 0, 3], 0 and
+        // 1 are part 0, and 2 to 4 are part 2.
         let room = &mut room[stratum * parts..][..parts];
         let mut drawn = random.below(room.iter().sum());
         let mut part = 0;

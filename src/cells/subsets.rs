@@ -1,5 +1,9 @@
 //! What the outputs of `slice` are of: a subset of the cells for each value of a column or part of a split, or for each
 //! combination of such that occurs.
+//!
+//! `within` goes on where `of` ended: parts `val` and `train`, cut by a column of `x` and `y`, give `val_x`, `train_x`
+//! and `train_y` where no cell of `val` has `y`. `arrange` then puts cells in the order of the subsets, each where the
+//! next free place of its subset is (a counting sort).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -25,6 +29,7 @@ pub struct Subsets {
     pub shared: u64,
 }
 
+/// One output of slice, or what is cut further into several.
 #[derive(Default)]
 pub struct Subset {
     /// The part of the file's name that tells it.
@@ -37,7 +42,9 @@ pub struct Subset {
 /// What the values of a key say of an output.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Says {
+    /// It is the part of a split: `split` of the label.
     Split,
+    /// It is one of the values of columns: `values` of the label.
     Value,
 }
 
@@ -88,7 +95,8 @@ impl Subsets {
     }
 
     /// Each subset cut further by the values of another key: one for each combination that occurs, in the order of the
-    /// subsets and then of the values.
+    /// subsets and then of the values. No cell is [`EVERYWHERE`] here: --always-include goes with one column and
+    /// without a split.
     pub fn within(mut self, key: &Key, says: Says) -> Result<Subsets> {
         let (counts, missing) = key.counts();
         warn_of_absent(key, &counts, missing, |_| false);
@@ -103,6 +111,7 @@ impl Subsets {
         for pair in pairs().filter(|pair| !is_none(*pair)) {
             *found.entry(pair).or_default() += 1;
         }
+        // Numbers go by the pairs, not by which comes first among the cells.
         let sorted: BTreeMap<(u32, u32), u64> = found.into_iter().collect();
         let numbers: HashMap<(u32, u32), u32> = sorted.keys().copied().zip(0..).collect();
         let subsets = sorted.iter().map(|(&(subset, code), count)| {
@@ -116,6 +125,8 @@ impl Subsets {
         self.checked()
     }
 
+    /// What `of` and `within` end with: an error for too many subsets, and for two whose files would have one name, as
+    /// `a b` and `a_b` have.
     fn checked(self) -> Result<Subsets> {
         let subsets = self.all.len() as u64;
         ensure!(
@@ -143,6 +154,7 @@ impl Subsets {
     }
 
     /// The cells of all subsets, one after another, each in the order of `cells`; and where each begins, and the end.
+    /// `cells` are all cells of obs, each once, in any order: room is counted from all of them.
     pub fn arrange(&self, cells: impl Iterator<Item = u32>) -> Result<(Vec<u32>, Vec<u64>)> {
         let mut cuts = vec![0];
         for subset in &self.all {
@@ -166,7 +178,8 @@ impl Subsets {
 }
 
 impl Subset {
-    /// The cells of this subset that have one value more.
+    /// The cells of this subset that have one value more. Its name is `b_c` for value `c` in subset `b`; for the first
+    /// key it is `c` alone.
     fn within(&self, value: &str, says: Says, own: u64) -> Subset {
         let mut label = self.label.clone();
         match says {
@@ -183,6 +196,7 @@ impl Subset {
     }
 }
 
+/// Warns of values that get no shard because no cell has them, and of cells that get into none.
 fn warn_of_absent(key: &Key, counts: &[u64], missing: u64, is_shared: impl Fn(&String) -> bool) {
     let empty = || {
         let counted = key.labels.iter().zip(counts);
@@ -205,7 +219,8 @@ fn warn_of_absent(key: &Key, counts: &[u64], missing: u64, is_shared: impl Fn(&S
     }
 }
 
-/// A value as a part of a file's name: letters and digits of any script, `_`, `.` and `-` stay.
+/// A value as a part of a file's name: letters and digits of any script, `_`, `.` and `-` stay. `CD4+ T/NK` becomes
+/// `CD4__T_NK`.
 pub fn file_name(label: &str) -> String {
     let keep = |c: char| c.is_alphanumeric() || matches!(c, '_' | '.' | '-');
     label

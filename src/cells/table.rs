@@ -1,5 +1,9 @@
 //! Lines of a `.csv` or `.tsv` file, `.gz` too, in memory that does not depend on what the file holds: a few bytes of a
 //! packed file may stand for a line of any length.
+//!
+//! `csv_core` takes what is there of the input and gives back where it stopped: at the end of a line, or because input,
+//! room for bytes or room for fields ran out. Then it is called again with more of that, and goes on where it was. It
+//! also passes over empty lines and a byte order mark at the start.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -60,6 +64,7 @@ impl Lines {
             self.input.consume(read);
             (written, count) = (written + bytes, count + more);
             match result {
+                // At the end of the file the next input is empty, which tells the parser to end the last line.
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull => self.widen()?,
                 ReadRecordResult::OutputEndsFull => self.add_columns()?,
@@ -91,6 +96,7 @@ impl Lines {
 
     /// Makes room for more columns in the first line.
     fn add_columns(&mut self) -> Result<()> {
+        // Room for one field more than there may be, so that one too many is seen.
         let most = self.columns.unwrap_or(limits::FIELDS);
         if self.ends.len() > most {
             match self.columns {
@@ -115,7 +121,8 @@ impl Lines {
         self.count
     }
 
-    /// A field of the line.
+    /// A field of the line. `at` is less than [`count`](Self::count); an error where it is longer than any name or
+    /// value.
     pub fn field(&self, at: usize) -> Result<&[u8]> {
         let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
         let field = &self.fields[start..self.ends[at]];

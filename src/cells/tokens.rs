@@ -1,4 +1,6 @@
 //! The words of an expression: names of columns, values, keywords and signs, each with its place.
+//!
+//! Numbers stay text: `cluster == 05` is compared with the text `05` where the column is text.
 
 use std::fmt;
 
@@ -21,6 +23,7 @@ const SIGNS: [&str; 11] = ["==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]",
 pub enum Token {
     /// A keyword or a sign.
     Sign(&'static str),
+    /// A name, bare or in backticks, which are taken off.
     Column(String),
     Literal(Literal),
     End,
@@ -56,6 +59,7 @@ fn token(rest: &str) -> Result<(Token, usize)> {
             Ok((Token::Column(name), len))
         }
         '0'..='9' | '.' | '-' | '+' => {
+            // Rust also reads `-inf` as a number, so a digit is asked for.
             let text = number(rest);
             ensure!(
                 text.contains(|c: char| c.is_ascii_digit()) && text.parse::<f64>().is_ok(),
@@ -98,6 +102,8 @@ fn quoted(rest: &str, quote: char) -> Result<(String, usize)> {
     bail!("{quote} is not closed")
 }
 
+/// All that belongs to a number or was stuck to it, so that the error about `5x` names it whole. A sign is part of it
+/// at the start and behind `e`: `1e-5`, but `1-5` ends before the sign.
 fn number(rest: &str) -> &str {
     let mut before = ' ';
     let end = rest.char_indices().find(|&(at, c)| {
@@ -108,7 +114,7 @@ fn number(rest: &str) -> &str {
     &rest[..end.map_or(rest.len(), |(at, _)| at)]
 }
 
-/// A column as it is typed.
+/// A column as it is typed. In backticks where a bare name would be read as something else: `cell type`, `not`, `5p`.
 pub fn shown_column(name: &str) -> String {
     match token(name) {
         Ok((Token::Column(bare), _)) if bare == name => bare,
@@ -117,7 +123,7 @@ pub fn shown_column(name: &str) -> String {
 }
 
 impl Token {
-    /// The name of a column.
+    /// The name of a column. Empty for other tokens.
     pub fn word(&self) -> &str {
         match self {
             Token::Column(name) => name,
@@ -170,6 +176,7 @@ impl fmt::Display for Literal {
     }
 }
 
+/// Text to be put between these quotes: what [`quoted`] reads back.
 pub fn escaped(text: &str, quote: char) -> String {
     let escaped = text.replace('\\', "\\\\");
     escaped.replace(quote, &format!("\\{quote}"))
