@@ -1,4 +1,7 @@
 //! `annslicer check`: whether files are sound AnnData files, with a line for each finding.
+//!
+//! One file is open at a time, and nothing ends the run before all are checked: a file that cannot be opened is a
+//! finding. Text is printed file by file, JSON at the end.
 
 use std::path::Path;
 
@@ -19,6 +22,7 @@ const SCHEMA: u32 = 1;
 /// What was found in one file.
 struct Report {
     path: String,
+    /// Also those that are only counted, in the last of the findings: of each element at the root 20 are told.
     errors: u64,
     notes: u64,
     /// Whether something was not checked, for want of memory.
@@ -48,6 +52,7 @@ pub fn run(request: &CheckRequest) -> Result<()> {
 }
 
 impl Report {
+    /// Checks one file; `budget` is the memory for the values of one element.
     fn of(path: &Path, access: &Access, budget: u64) -> Report {
         let opened = store::open(path, access).and_then(|root| Ok((root, size_on_disk(path)?)));
         let path = path.display().to_string();
@@ -76,6 +81,7 @@ impl Report {
         }
     }
 
+    /// A line such as `a.h5ad: error: 'obs/age': ...` for each finding, and the verdict.
     fn text(&self) -> String {
         let Report {
             path,

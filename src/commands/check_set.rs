@@ -1,4 +1,8 @@
 //! `annslicer check --set`: whether files belong together, as loaders of training code demand it.
+//!
+//! Each file is opened twice, one at a time: first for its metadata, then, once those of all are known, for names of
+//! genes, columns of var, varm, varp and categories. Values of X and layers are not read. Unlike in `check`, a file
+//! that cannot be opened ends the run: nothing can be said of the set.
 
 use std::path::PathBuf;
 

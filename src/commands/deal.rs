@@ -1,4 +1,8 @@
 //! Which cells go into which shard: what `slice` is asked, and the obs of a file, come to a choice.
+//!
+//! Cells are shuffled, dealt to subsets, cut to shards, and sorted in each, in this order: a subset has its cells in
+//! the order of the shuffle, so that a shard of it is a random sample of it. Matrices are not read, but for what tells
+//! the sizes of rows where --max-bytes is given.
 
 use std::ops::Range;
 
@@ -40,6 +44,7 @@ pub fn choose(
         };
         info!("Total cells: {all}. Generating {how}{within}...");
     }
+    // A split at random has a seed, too, and leaves cells in their order.
     let shuffled = seed.filter(|_| deal.shuffle);
     let cells = shuffled
         .map(|seed| {
@@ -93,6 +98,7 @@ fn subsets(
         }
         _ => {}
     }
+    // The first key makes the subsets, each further one cuts them.
     for name in &deal.columns {
         let key = Key::of(obs, name)?;
         subsets = Some(match subsets {
@@ -118,6 +124,7 @@ fn add_label(
             "obs has a column '{name}' already; give --split-label another name"
         ))
     );
+    // A dry run only checks the name.
     let Some(scratch) = scratch else {
         return Ok(());
     };
@@ -129,6 +136,7 @@ fn add_label(
         .with_context(|| format!("Cannot add column '{name}'"))
 }
 
+/// As in "Generating shards of 10,000".
 fn words(cut: &Cut) -> String {
     match cut {
         Cut::Size(size) => format!("shards of {}", thousands(*size)),
@@ -137,6 +145,7 @@ fn words(cut: &Cut) -> String {
     }
 }
 
+/// An error for more shards than one folder bears.
 fn ensure_few(shards: u64) -> Result<()> {
     ensure!(
         shards <= limits::SHARDS,
@@ -168,6 +177,7 @@ fn cuts(cut: &Cut, selection: &Selection, choice: &Choice, span: Range<u64>) -> 
         }
         Cut::Bytes(bytes) => cuts_by_bytes(selection, choice, span.clone(), *bytes)?,
     };
+    // From places in the span to places in the choice.
     Ok(cuts.into_iter().map(|at| span.start + at).collect())
 }
 
@@ -179,7 +189,8 @@ fn wave(choice: &Choice, span: Range<u64>) -> Wave {
     }
 }
 
-/// Where shards begin that hold as many cells as fit `most` bytes, with all that is in every shard.
+/// Where shards begin that hold as many cells as fit `most` bytes, with all that is in every shard. Bytes are those
+/// before compression. `span` is one subset: shards do not reach over its end.
 fn cuts_by_bytes(
     selection: &Selection,
     choice: &Choice,
@@ -198,6 +209,8 @@ fn cuts_by_bytes(
     };
     let sizes = RowSizes::of(selection)?;
     let (count, mut larger) = (span.end - span.start, 0);
+    // Sizes are looked up for the rows of a block in the order of the file, each once, and picked in that of the
+    // choice.
     let blocks = (0..count.div_ceil(STEP)).map(|block| {
         let start = span.start + block * STEP;
         let wave = wave(choice, start..span.end.min(start + STEP));

@@ -60,6 +60,7 @@ pub fn is_earlier(output: &Path, inputs: &[PathBuf], access: &Access, of: Earlie
     else {
         return true;
     };
+    // So many names may stay unfound.
     let most = missing.len().saturating_sub(of.least());
     // The single input of a merge may have grown.
     let any_number = matches!((of, inputs), (Earlier::Merge, [_]));

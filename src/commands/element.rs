@@ -1,4 +1,8 @@
 //! What `info` tells of one element of a file, as a line of text or as JSON.
+//!
+//! A line has the name, indented by its depth, the encoding and the type in columns, then pieces with what else is
+//! known, which go on in the next line where they are too wide: `X  csr_matrix  float32  2,700 × 32,738, 2,286,884
+//! non-zeros, chunks ...`.
 
 use std::fmt::Write;
 
@@ -27,10 +31,12 @@ const TEXT_BYTES: u64 = 64;
 #[derive(Default)]
 pub struct ElementInfo {
     pub path: String,
+    /// Groups above it: 0 for `X`, 1 for `obs/age`.
     pub depth: usize,
     pub encoding: String,
     pub version: String,
     pub dtype: Option<String>,
+    /// Of a dataframe its rows and columns, without the index.
     pub shape: Option<Vec<u64>>,
     pub nonzeros: Option<u64>,
     pub categories: Option<u64>,
@@ -63,6 +69,7 @@ impl ElementInfo {
         self.version = text("encoding-version").unwrap_or_default();
     }
 
+    /// Fills in an element that is one array. `root` is for references of anndata 0.7, which lead elsewhere.
     pub fn array(&mut self, root: &Group, array: &Array) -> Result<()> {
         let attrs = array_attrs(array)?;
         self.name(&attrs, "array");
@@ -97,7 +104,8 @@ impl ElementInfo {
         Ok(())
     }
 
-    /// Counts the bytes of all arrays in a group.
+    /// Counts the bytes of all arrays in a group. Text of any length counts for memory alone: what it takes in the file
+    /// is not known without reading it.
     pub fn parts(&mut self, group: &Group) -> Result<()> {
         for name in group.names()? {
             match group.get(&name)? {
@@ -111,6 +119,7 @@ impl ElementInfo {
         Ok(())
     }
 
+    /// Adds the bytes of an array, as they are declared; nothing is read.
     fn count(&mut self, array: &Array) -> Result<()> {
         let spec = array.spec();
         if spec.null {
@@ -153,6 +162,7 @@ impl ElementInfo {
             )
         };
         is(self) == is(other)
+            // Shards of one collection have the same categories and filters; chunks and sizes go by the cells.
             && self.categories == other.categories
             && self.layout.filters == other.layout.filters
             && self.error == other.error

@@ -1,4 +1,8 @@
 //! `annslicer filter`: some of the cells of one file.
+//!
+//! Conditions narrow a mask, in which each cell has a byte; then come the sample and the order. What is left is a list
+//! of rows, 4 bytes each, which the engine writes as the one output. Without conditions on cells (genes or elements are
+//! chosen) the list has all of them, which [`Order::of`] sees.
 
 use anyhow::{Context, Result};
 use tracing::{info, warn};
@@ -21,6 +25,8 @@ pub fn run(request: FilterRequest) -> Result<()> {
     let blame = |error| request.join.blame("Cannot filter", error);
     let mut session = Session::begin(&request.options, &request.join, request.reads())?;
     session.name(vec![request.output.clone()])?;
+    // `filter OUTPUT INPUT` would overwrite a file that somebody needs: one that is there beside the input, or is
+    // called as it is, is replaced only if its cells come from the input.
     if !request.overwrite {
         let (inputs, access) = (&request.join.inputs, &request.options.access);
         let is_earlier = || is_earlier(&request.output, inputs, access, Earlier::Filter);
@@ -79,6 +85,7 @@ fn choose(request: &FilterRequest, obs: &Obs) -> Result<Vec<u32>> {
         seed,
     }) = &request.sampling
     {
+        // Also where it was typed: the log is enough to repeat the run.
         info!("Sample at random (seed={seed}).");
         let strata = stratify
             .as_ref()
@@ -105,6 +112,7 @@ fn kept(which: &WhichArgs, obs: &Obs, memory: u64) -> Result<Vec<u32>> {
     }
     let cells = mask.iter().zip(0..);
     Ok(cells
+        // --invert turns all conditions together, not each.
         .filter(|(keep, _)| **keep != which.invert)
         .map(|(_, cell)| cell)
         .collect())

@@ -1,6 +1,8 @@
 //! `annslicer info`: what files hold and how it is stored, from their metadata; no matrix is read.
 //!
-//! A file becomes a list of elements in the order of its tree, which is then told as text or as JSON.
+//! A file becomes a list of elements in the order of its tree, which is then told as text or as JSON. Elements of a
+//! dict or dataframe come right behind it, one deeper. What cannot be read is told at its element, and the rest is
+//! shown all the same.
 
 use std::path::{Path, PathBuf};
 
@@ -73,6 +75,7 @@ pub fn run(request: &InfoRequest) -> Result<()> {
 
 /// What is told of files: of those of a collection that are alike the first, and the others together.
 fn texts(files: &[File]) -> Vec<String> {
+    // A collection may have hundreds of datasets that look the same.
     let alike = files.chunk_by(|a, b| a.is_like(b));
     let told = alike.map(|files| {
         let (first, others) = files.split_first()?;
@@ -96,6 +99,7 @@ fn together(files: &[File]) -> String {
     format!("\n{names} the same, with other cells: {cells}, {bytes} on disk\n")
 }
 
+/// The format for people. A zip archive is open as the folder that it was unpacked to.
 fn format(path: &Path, root: &Group) -> &'static str {
     let unpacked = store::unpacked(path);
     let is_v3 = |folder: &Path| folder.join("zarr.json").exists();
@@ -135,7 +139,8 @@ impl File {
             && elements.into_iter().all(|(a, b)| a.is_like(b))
     }
 
-    /// Estimate for the whole file when it is loaded.
+    /// Estimate for the whole file when it is loaded. Each element counts its own arrays; groups of elements count
+    /// nothing.
     fn memory(&self) -> u64 {
         let each = self.elements.iter().map(|e| e.memory);
         each.fold(0, u64::saturating_add)
@@ -197,7 +202,8 @@ fn written_by(root: &Group) -> Result<String> {
     .into())
 }
 
-/// Adds the elements of a folder of elements.
+/// Adds the elements of a folder of elements. An error where groups lie in one another too deeply: a link may lead to a
+/// group above.
 fn below(
     root: &Group,
     group: &Group,
@@ -240,6 +246,7 @@ fn describe(
     (path, depth): (&str, usize),
     elements: &mut Vec<ElementInfo>,
 ) -> Result<()> {
+    // `add` has put it there.
     let Some(element) = elements.last_mut() else {
         return Ok(());
     };
@@ -259,6 +266,7 @@ fn describe(
         Encoding::DataFrame => {
             let columns = columns::columns(&group)?;
             let rows = columns::length(root, path)?;
+            // The index is the first of the columns, shown as one, but not counted.
             element.shape = Some(vec![rows, columns.len() as u64 - 1]);
             for column in columns {
                 add(root, &group, &column, (path, depth + 1), elements);
@@ -266,6 +274,7 @@ fn describe(
         }
         Encoding::Csr | Encoding::Csc => {
             let (shape, attrs) = sparse::describe(&group)?;
+            // Older files call it otherwise (`h5sparse_format`), which `describe` has put in today's words.
             element.name(&attrs, "");
             element.parts(&group)?;
             let data = part("data")?;

@@ -1,7 +1,8 @@
 //! `annslicer merge`: many files into one, the rows of one after those of the other.
 //!
 //! All inputs are looked at first, so that what cannot be put together is refused before a byte is written. Then the
-//! engine writes their rows as those of one source.
+//! engine writes their rows as those of one source. A part of a merge ([`portions`]) goes the same way, but writes only
+//! chunks of its own, and ends without publishing: obs, var and `uns` are left to --finish.
 
 use std::path::{Path, PathBuf};
 
@@ -27,6 +28,7 @@ pub fn run(request: MergeRequest) -> Result<()> {
     if portions::is_done(&request, &session)? {
         return Ok(());
     }
+    // Each part stages a store of its own name, so that parts do not claim the output from one another.
     let named = request.part.map(|part| part.portion_of(output));
     session.name(vec![named.unwrap_or_else(|| output.clone())])?;
     portions::claim(&request, &mut session)?;
@@ -40,6 +42,7 @@ pub fn run(request: MergeRequest) -> Result<()> {
         inputs.refuse_unlinked().with_context(blame)?;
     }
     if !request.overwrite {
+        // The output comes first, so `merge *.h5ad` names one of the inputs as the output.
         let again = || cells_of(output, &options.access) == Some(cells);
         let is_earlier = || is_earlier(output, paths, &options.access, Earlier::Merge);
         output::refuse_forgotten(output, paths, again, is_earlier)?;
@@ -94,7 +97,8 @@ fn tell(published: &Published, request: &MergeRequest, cells: u64) -> Result<()>
     Ok(())
 }
 
-/// Whether all inputs lie in the folder of the output, or below.
+/// Whether all inputs lie in the folder of the output, or below. Then annslicer, which reads nothing outside that
+/// folder unless it is told to, reads the output without an option.
 fn are_below(output: &Path, inputs: &[PathBuf]) -> Result<bool> {
     let output = output::resolve(output)?;
     let folder = output.parent().unwrap_or(Path::new("/"));
@@ -106,7 +110,8 @@ fn are_below(output: &Path, inputs: &[PathBuf]) -> Result<bool> {
     Ok(true)
 }
 
-/// Warns where shards of one prefix are not all there.
+/// Warns where shards of one prefix are not all there. Of `x_shard_0` and `x_shard_2`, number 1 may be forgotten, or
+/// left out on purpose.
 fn warn_of_missing(inputs: &[PathBuf]) {
     if let Some((first, last, missing)) = output::missing_shards(inputs) {
         let numbers = match missing {

@@ -1,4 +1,8 @@
 //! The subcommands: each takes a resolved request, runs it, and says what was done.
+//!
+//! A command knows no format and does no arithmetic on rows: it opens sources, lets `cells` choose, gives rows to
+//! `extract` as a task of a [`session`], and publishes. Errors are given the file here (`blame`); `main.rs` prints
+//! them.
 
 mod check;
 mod check_set;
@@ -20,7 +24,9 @@ use anyhow::Result;
 
 use crate::cli::{self, Request};
 
+/// Runs a request in the thread pool. Results go to stdout, what is said of the work to stderr.
 pub fn run(request: Request) -> Result<()> {
+    // The store facade opens what is unpacked in place of the archive, so no command need know.
     let _unpacked = unzip::all(&request)?; // until the run ends
     match request {
         Request::Slice(request) => slice::run(request),

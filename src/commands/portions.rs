@@ -1,5 +1,7 @@
 //! `merge` into one Zarr store in parts, each a process of its own. The portion of a part is some chunks of each matrix;
-//! whoever finishes writes all else.
+//! whoever finishes writes all else. No two parts write one chunk (nor one Zarr shard): the work is cut where those of
+//! the output begin, not where inputs do (`store/zarr/portion.rs`). A part keeps a record as a run of slice that may be
+//! resumed does, of one output; but it is whole or written anew.
 
 use anyhow::Result;
 use tracing::info;
@@ -42,6 +44,8 @@ pub fn stage(request: &MergeRequest, session: &mut Session) -> Result<Option<Por
         session.take_portion(&request.output, part)?;
     }
     session.stage()?;
+    // The one that finishes writes metadata and all that is no matrix; the chunks of the parts are linked into its
+    // store when that is whole (`Session::finished`).
     let Some(RunPart { number, of, .. }) = request.part else {
         return Ok(request.finish.then_some(Portion::Metadata));
     };

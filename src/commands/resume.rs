@@ -1,6 +1,11 @@
 //! What makes two runs the same, so that one may go on where the other ended, or finish what others have begun.
 //!
 //! The identity is JSON with named fields, so that another build of the same version reads it alike.
+//!
+//! It is the first line of the record of kept outputs (`output/kept.rs`) and is compared as a whole: `{"version":
+//! "0.1.0", "inputs": [{"path": "/d/a.h5ad", "fingerprint": 1}], ..., "shards": {"cut": {"size": 5000}, "shuffle":
+//! true, ...}, "seed": "7", "parts": null}`. A field that is new, or missing, makes another run of it, which is safe:
+//! all is written anew. The functions at the end find what differs, for a message.
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +22,7 @@ use crate::store::Container;
 /// before they were opened, the options. What changes no shard (threads, memory, folders) is left out by name, so that
 /// a new option is thought of. A run with --verify takes no shards that were not verified.
 pub fn identity(request: &SliceRequest, fingerprints: &[u64], seed: Option<&Seed>) -> Value {
+    // Each field is named, with no `..`: one that is added does not compile until somebody decides.
     let SliceRequest {
         join,
         prefix: _,
@@ -84,6 +90,7 @@ fn options_identity(
         is_collection: _, // not with --resume
         is_virtual: _,    // not with --part
     } = container;
+    // In the order in which they were noted, as `reads` gives them each time.
     let inputs = reads.iter().zip(fingerprints);
     let inputs = inputs.map(|(path, at)| json!({"path": place(path), "fingerprint": at}));
     json!({
@@ -103,6 +110,7 @@ fn options_identity(
     })
 }
 
+/// What decides which cells are in which shard. Of a table only whether there is one: its path is among the inputs.
 fn deal_identity(deal: &Deal) -> Value {
     let Deal {
         split,
@@ -135,6 +143,7 @@ fn deal_identity(deal: &Deal) -> Value {
     })
 }
 
+/// The parts of a split and how cells are dealt to them.
 fn split_identity(split: &Split) -> Value {
     let (parts, unit, label) = match split {
         Split::Column(column) => return json!({"column": column}),
@@ -144,6 +153,7 @@ fn split_identity(split: &Split) -> Value {
             label,
         } => (&shares.0, unit, label),
     };
+    // A fraction is an integer out of `shares::ONE`, which JSON holds exactly.
     let share = |share: &Share| match share {
         Share::Fraction(part) => json!({"fraction": part}),
         Share::Count(count) => json!({"count": count}),
@@ -164,7 +174,8 @@ fn split_identity(split: &Split) -> Value {
 /// In the identity of a run that writes buckets, the bytes of a block, which are those of the memory of its task.
 pub const BLOCKS: &str = "blocks";
 
-/// The identity that both stages have.
+/// The identity that both stages have. Tasks that scatter may have different memory, and so blocks of different sizes,
+/// and are of one run all the same.
 pub fn without_blocks(run: &Value) -> Value {
     let mut run = run.clone();
     if let Some(fields) = run.as_object_mut() {
@@ -177,6 +188,7 @@ pub fn without_blocks(run: &Value) -> Value {
 pub fn why_unused(theirs: Option<&Value>, own: &Value) -> String {
     match theirs {
         Some(theirs) if theirs != own => difference(theirs, own),
+        // The same run, of whose outputs none is as it was when it was finished; they are used from the first on.
         _ => "the first of them is missing or has changed".into(),
     }
 }
@@ -202,6 +214,7 @@ fn differing_input(theirs: &Value, own: &Value) -> Option<String> {
     if let Some(other) = theirs.iter().find(|one| !same_path(one)) {
         return Some(format!("they read {}", text(&other["path"])));
     }
+    // All paths that they read are read here too, so a size or time differs, or one is read here alone.
     let changed = own.iter().find(|one| !theirs.contains(one))?;
     Some(format!("{} has changed since", text(&changed["path"])))
 }
@@ -212,12 +225,14 @@ fn differing_option(theirs: &Value, own: &Value) -> Option<(String, String, Stri
     let mut names = own.keys().chain(theirs.keys());
     let name = names.find(|name| theirs.get(*name) != own.get(*name))?;
     let values = [theirs, own].map(|of| of.get(name).unwrap_or(&Value::Null));
+    // Objects in one another: the innermost field that differs is the option, so that `shards.cut.size` is told as
+    // "their --size is 10000, and not 20000".
     let deeper = differing_option(values[0], values[1]);
     let [theirs, own] = values.map(text);
     Some(deeper.unwrap_or((option(name), theirs, own)))
 }
 
-/// The option that a field of an identity is of.
+/// The option that a field of an identity is of. Fields are called after options but for these.
 fn option(field: &str) -> String {
     let option = match field {
         "columns" => "obs-column",
@@ -239,6 +254,7 @@ fn option(field: &str) -> String {
     format!("--{option}")
 }
 
+/// A value for a message: text without its quotes.
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "not given".into(),

@@ -1,4 +1,9 @@
 //! `annslicer slice`: files into shards.
+//!
+//! Obs and a seed decide everything before a matrix is read: which cells are in which shard, in which order, and what
+//! the shards are called ([`deal`]). Then the engine writes them all. The same choice is made again by a run that is
+//! resumed and by each part of a run, which leave out shards that others write. `--finish` makes none: it publishes
+//! what parts have written. `--stage scatter` ends with buckets instead of shards ([`stages`]).
 
 use std::path::PathBuf;
 
@@ -20,6 +25,8 @@ use crate::report::words::{count, thousands};
 use crate::resources::format_size;
 use crate::store::Group;
 
+/// The order of the steps is part of what they do: the run is claimed before obs is read, which takes long, so that a
+/// second run stops at once; nothing is staged before all that can be refused without reading matrices is.
 pub fn run(request: SliceRequest) -> Result<()> {
     if request.finish {
         return finish(&request);
@@ -100,12 +107,14 @@ fn left(
 ) -> Result<Vec<u64>> {
     if request.resume {
         let identity = resume::identity(request, &session.fingerprints, seed);
+        // Finished outputs are the first ones; the engine passes over the rows before the first cut.
         cuts.drain(..session.resume(&identity)?);
     }
     Ok(cuts)
 }
 
-/// Publishes what the parts of a run have written.
+/// Publishes what the parts of a run have written. Of the inputs it looks at sizes and times alone, which must be those
+/// that the parts saw.
 fn finish(request: &SliceRequest) -> Result<()> {
     let seed = request.deal.seed.as_ref().map(|given| &given.seed);
     let mut session = slice_parts::take_all(request, seed)?;
@@ -132,6 +141,7 @@ fn growth(
     Ok(Some((held / selection.cells.max(1) as f64, common)))
 }
 
+/// Looks for shards of an earlier run. Names that were given tell no prefix, and a collection is replaced whole.
 fn find_older(request: &SliceRequest, session: &mut Session) {
     if request.names.is_none() && !request.options.container.is_collection {
         let is_split = request.deal.split.is_some();
@@ -174,7 +184,8 @@ fn obs(
     obs.transpose()
 }
 
-/// The paths of the shards: those that were given, or the prefix and the name of each.
+/// The paths of the shards: those that were given, or the prefix and the name of each. Of a collection they are
+/// `PREFIX.zarr/dataset_0` and so on, whatever the choice calls them.
 fn paths(request: &SliceRequest, choice: &Choice) -> Result<Vec<PathBuf>> {
     let container = &request.options.container;
     if container.is_collection {
@@ -200,7 +211,7 @@ fn paths(request: &SliceRequest, choice: &Choice) -> Result<Vec<PathBuf>> {
     Ok(given.clone())
 }
 
-/// Says what the shards of values are.
+/// Says what the shards of values are. Before any is written, and in a dry run too.
 fn tell_values(request: &SliceRequest, cells: u64, choice: &Choice, paths: &[PathBuf]) {
     let columns = request.deal.columns.iter();
     let columns: Vec<String> = columns.map(|name| format!("'{name}'")).collect();
@@ -254,6 +265,8 @@ fn settle_seed(request: &SliceRequest, session: &mut Session) -> Result<Option<S
     let Some(given) = &request.deal.seed else {
         return Ok(None);
     };
+    // A seed that was typed is kept. One that was drawn is new in each run, so that of the run to be resumed takes its
+    // place, if all else is the same.
     let resumed = recorded.filter(|_| given.drawn);
     let resumed = resumed.and_then(|run| resume::seed(request, &session.fingerprints, &run));
     Ok(Some(resumed.unwrap_or_else(|| given.seed.clone())))
@@ -292,6 +305,7 @@ fn refuse_for_collection(request: &SliceRequest, selection: &Selection) -> Resul
     Ok(())
 }
 
+/// Warns that there is no shard. The folder is made all the same, as it is for shards.
 fn none_to_write(request: &SliceRequest) -> Result<()> {
     let input = request.join.name();
     warn!("{input} has no cells for a shard, so there is none to write");

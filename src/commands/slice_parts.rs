@@ -35,6 +35,7 @@ pub fn is_done(request: &SliceRequest, session: &Session) -> Result<bool> {
         return Ok(false);
     };
     let seed = request.deal.seed.as_ref().map(|given| &given.seed);
+    // Before anything is opened or chosen: a task that is run again ends in a moment.
     let own = resume::identity(request, &session.fingerprints, seed);
     match request.stage {
         Some(Stage::Scatter) => is_whole(part.of_buckets(), &request.buckets, &own),
@@ -51,7 +52,7 @@ pub fn is_whole(part: RunPart, prefix: &Path, own: &Value) -> Result<bool> {
     Ok(whole)
 }
 
-/// Leaves the session and the choice the outputs of this part, if it is one.
+/// Leaves the session and the choice the outputs of this part, if it is one: only these are staged and written.
 pub fn take(
     request: &SliceRequest,
     session: &mut Session,
@@ -61,6 +62,7 @@ pub fn take(
     let Some(part) = request.part else {
         return Ok(None);
     };
+    // The choice has all outputs still, so that all parts find the same borders.
     let (bytes, starts) = starts(part, selection, choice)?;
     session.take_part(part, &starts);
     let own = part.outputs(&starts);
@@ -97,8 +99,10 @@ pub fn starts(
 /// Bytes of each output, about, without compression.
 fn bytes(selection: &Selection, cuts: &[u64]) -> Result<Vec<u64>> {
     let common = selection.skeleton_bytes()?;
+    // By the mean row of the whole file: exact sizes would have to read offsets and text, in each of the parts.
     let row = |leaf: &Leaf| leaf.least_cost().mean(leaf.mean_nnz());
     let row: f64 = selection.leaves.iter().map(row).sum();
+    // A CSC matrix is no leaf; its non-zeros count for all cells alike.
     let swept = selection.csc.iter();
     let swept = swept.map(|(_, matrix)| (matrix.nnz() * matrix.nonzero_bytes()) as f64);
     let row = row + swept.sum::<f64>() / selection.cells.max(1) as f64;
@@ -130,6 +134,7 @@ pub fn take_all<'a>(request: &'a SliceRequest, seed: Option<&Seed>) -> Result<Se
     let mut session = Session::begin(&request.options, &request.join, request.reads())?;
     let parts = all(&request.prefix, |of| {
         let mut own = resume::identity(request, &session.fingerprints, seed);
+        // As in the parts: --finish itself is not told how many there are.
         own["parts"] = of.into();
         own
     })?;

@@ -3,7 +3,11 @@
 //! Alone, each part would decode nearly all chunks of the input. So each task first reads a range of rows and scatters
 //! them to buckets, one for each part and each block of rows that fits in memory; then each part is written as it would
 //! be alone, but for its compressed matrices, whose rows it gathers from the buckets. Columns of obs, text and matrices of
-//! cells by cells are read from the input as before.
+//! cells by cells are read from the input as before. On disk:
+//! `.scatter-I-of-N.PREFIX.annslicer-resume/PREFIX_bucket_I_B_P.h5ad`, for task `I`, its block `B` (from 0) and part
+//! `P` (from 1), a plain file of matrices that are called 0, 1, ...; and the record of the task, whose last line has
+//! the rows of each block, the block and part of each bucket, and their CRC-32. A bucket without rows is not written.
+//! To gather, a part takes its buckets of all tasks: together they have its cells, each in one place.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -58,6 +62,7 @@ pub fn advice(
     if buckets == 0 {
         return Ok(Some(one("of plain matrices each part reads its own rows")));
     }
+    // Where all rows of the part fit in memory, only chunks that hold some of them are decoded.
     let (fits, chunk) = plan::reading(&selection.leaves, session.any_order(order.len() as u64))?;
     let share = if (order.len() as u64) <= fits {
         plan::share_of_chunks(order, selection.cells, chunk)
@@ -79,10 +84,12 @@ pub fn advice(
     }))
 }
 
-/// How often all parts together may decode what is compressed before two stages are better.
+/// How often all parts together may decode what is compressed before two stages are better. In two stages each chunk is
+/// decoded once, but all values are written and read once more.
 const MUCH: f64 = 2.0;
 
-/// Writes the buckets of a range of rows.
+/// Writes the buckets of a range of rows. It is a run of slice in which outputs are buckets, compressed matrices are
+/// all there is, the order has the rows of this range alone, and waves end where blocks do.
 pub fn scatter(
     request: &SliceRequest,
     mut session: Session,
@@ -92,6 +99,7 @@ pub fn scatter(
 ) -> Result<()> {
     let part = request.part.context("A stage is of a part")?.of_buckets();
     let order = order(&choice)?;
+    // Borders of parts as outputs, then as places in the order.
     let (_, starts) = slice_parts::starts(part, &selection, &choice)?;
     let starts: Vec<u64> = starts.iter().map(|at| choice.cuts[*at]).collect();
     let mut packed = packed(selection)?;
@@ -100,6 +108,7 @@ pub fn scatter(
     let most = plan::bytes_of_block(&packed.leaves, budget);
     let sizes = plan::sizes(&packed, rows.clone())?;
     let mut scattered = plan::scatter(order, &starts, rows.clone(), &sizes, most);
+    // 4 bytes for each cell of all outputs.
     drop(choice);
     tell(&scattered, &rows, part);
     session.take_buckets(part, paths(request, part, &scattered))?;
@@ -111,6 +120,7 @@ pub fn scatter(
     let mut cuts = scattered.cuts.clone();
     if !dry_run {
         let mut identity = resume::identity(request, &session.fingerprints, seed);
+        // Blocks depend on memory, so another limit makes other buckets.
         identity[resume::BLOCKS] = most.into();
         cuts.drain(..session.resume(&identity)?);
     }
@@ -148,6 +158,7 @@ fn end(session: Session, scattered: &Scattered) -> Result<()> {
     session.end_part(end, &cells.collect::<Vec<_>>())
 }
 
+/// The CRC-32 of each bucket: what is gathered was written by other processes, maybe on other machines.
 fn checksums(buckets: &[PathBuf]) -> Result<Vec<u32>> {
     let all = buckets
         .par_iter()
@@ -174,6 +185,7 @@ fn packed(selection: Selection) -> Result<Selection> {
     Ok(packed)
 }
 
+/// An error where two stages gain nothing.
 fn ensure_packed(leaves: &[Leaf]) -> Result<()> {
     let what = "No matrix of the input is compressed, so each part reads its own rows alone; leave --stage out";
     let is_any = leaves.iter().any(is_packed_matrix);
@@ -212,6 +224,7 @@ pub fn gather(
     let part = request.part.context("A stage is of a part")?;
     let order = order(choice)?;
     ensure_packed(&selection.leaves)?;
+    // A dry run tells the plan before there are buckets.
     let buckets = if request.options.dry_run {
         None
     } else {
@@ -223,6 +236,7 @@ pub fn gather(
         let found = find(request, part, &own, order, selection.cells)?;
         Some(Arc::new(found.open(order, matrices.count())?))
     };
+    // Matrices are called by their places among the compressed ones, as in `packed`.
     let mut numbers = 0..;
     let leaves = std::mem::take(&mut selection.leaves).into_iter();
     let leaves = leaves.map(|leaf| {
@@ -290,6 +304,7 @@ fn find(
     let ranges: Vec<Range<u64>> = (1..=part.of)
         .map(|task| plan::rows_of_task(cells, task, part.of))
         .collect();
+    // Only tasks whose rows the part has are waited for.
     let mut needed = vec![false; ranges.len()];
     for cell in order {
         needed[ranges.partition_point(|rows| rows.end <= u64::from(*cell))] = true;
@@ -308,7 +323,8 @@ fn find(
 }
 
 impl Found {
-    /// Adds the buckets of `part`, counted from 0, of one who scattered.
+    /// Adds the buckets of `part`, counted from 0, of one who scattered. `None` where the record is not as [`end`]
+    /// writes it. Numbers of blocks count from those of the tasks before.
     fn add(&mut self, task: u64, folder: &Path, end: &Value, part: u64) -> Option<()> {
         let first = self.blocks.len();
         for block in end["blocks"].as_array()? {
@@ -346,6 +362,7 @@ impl Found {
             )
         );
         for (bucket, count) in buckets {
+            // Counted from the order of this run: so many cells of the part are in each block.
             let rows = bucket.as_ref().map_or(0, |bucket| bucket.rows);
             ensure!(
                 rows == *count,
@@ -361,6 +378,7 @@ impl Found {
 }
 
 impl Bucket {
+    /// An error where a bucket is not what was written, by its CRC-32.
     fn check(&self) -> Result<()> {
         let path = self.path.display();
         let found = crc32_of_file(&self.path).with_context(|| format!("Read bucket {path}"))?;

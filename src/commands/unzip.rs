@@ -1,4 +1,7 @@
 //! Inputs that are zip archives of Zarr stores, unpacked to scratch before a run opens them.
+//!
+//! The readers of Zarr want files in folders. Once an archive is unpacked, the store facade opens that folder wherever
+//! the path of the archive is named (`store/zipped.rs`), so messages have the latter.
 
 use std::fs;
 use std::path::PathBuf;
@@ -21,6 +24,7 @@ pub fn all(request: &Request) -> Result<Option<Scratch>> {
             let beside = existing_folder(folder_above(&merge.output));
             (&merge.join.inputs, beside.to_owned(), Contents::All)
         }
+        // `info` looks at no chunk but its size.
         Request::Info(info) => (&info.files, std::env::temp_dir(), Contents::Metadata),
         Request::Check(check) => (&check.files, std::env::temp_dir(), Contents::All),
         Request::Completions(_) | Request::Man(_) => return Ok(None),

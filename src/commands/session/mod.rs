@@ -54,7 +54,7 @@ pub struct Session<'a> {
     /// The store that holds them all, where they are the datasets of a collection; and where it is written.
     collection: Option<PathBuf>,
     staged_collection: Option<PathBuf>,
-    /// The part of the run that this is, and which outputs are its own.
+    /// The part of the run that this is, and which outputs are its own. Of a task that scatters they are its buckets.
     part: Option<(RunPart, Range<usize>)>,
     /// How many of those that are written, from the first, are whole: an earlier run has kept them.
     whole: usize,
@@ -87,7 +87,7 @@ pub struct Task<'a> {
     pub cuts: Vec<u64>,
     /// Where waves end, where outputs are buckets.
     pub waves: Option<Vec<u64>>,
-    /// For a dry run of a part.
+    /// For a dry run of a part. What is advised there: one stage or two.
     pub stages: Option<Stages>,
     pub budget: Budget,
     /// A folder of this run's own.
@@ -138,8 +138,10 @@ impl<'a> Session<'a> {
         scratch: &Scratch,
     ) -> Result<(Group, Selection)> {
         let elements = &self.options.elements;
+        // Several files, or one whose genes or keys are asked for: merge makes one source of them.
         let Some(input) = join.one_file() else {
             let inputs = self.look(join, columns)?;
+            // Obs, var and `uns` of all inputs together are written before anything else.
             ensure_room(&[Need {
                 bytes: inputs.bytes_beside(),
                 folder: scratch.parent().to_owned(),
@@ -180,6 +182,7 @@ impl<'a> Session<'a> {
         let mut obs = Obs::open(root)?;
         if let Some(path) = &table.csv_file {
             let join = table.join_column.as_deref();
+            // The table is read once for each of its columns that is needed: only one is held at a time.
             for column in csv::columns_of(path, join, columns)? {
                 let table = Table {
                     path,
@@ -240,6 +243,7 @@ impl<'a> Session<'a> {
         if self.part.is_none() {
             self.begin_manifest()?;
         }
+        // Outputs are digested while others are written.
         if self.options.manifest.is_some() {
             self.digests = Some(Digests::new());
         }
@@ -253,6 +257,7 @@ impl<'a> Session<'a> {
             self.staged = own.to_vec();
             return Ok(());
         }
+        // A collection is staged as one store, in which each dataset has its final name.
         let staged = self.outputs.stage_all(placed)?;
         self.staged = match (&self.collection, staged.first()) {
             (Some(_), Some(store)) => {
@@ -269,6 +274,7 @@ impl<'a> Session<'a> {
     /// Notes the inputs for the manifest, if there is to be one.
     pub fn begin_manifest(&mut self) -> Result<()> {
         if let Some(path) = &self.options.manifest {
+            // Standard input has no size and time.
             let files = self.inputs.iter().filter(|path| *path != Path::new("-"));
             let files: Vec<PathBuf> = files.cloned().collect();
             self.manifest = Some(Manifest::new(path, &files, &self.named)?);
@@ -294,6 +300,8 @@ impl<'a> Session<'a> {
 
     /// A folder of this run's own for scratch files, which is made when it is needed.
     pub fn scratch(&self) -> Result<Scratch> {
+        // Of a merge it is in the staging folder, on the disk that the output will need anyhow; slice and filter have
+        // --tmpdir, or the system's folder.
         let staging = self.staged.first().and_then(|path| path.parent());
         let parent = match (&self.options.scratch, staging) {
             (Some(folder), _) => folder.clone(),
@@ -347,6 +355,7 @@ impl<'a> Session<'a> {
             order: task.order,
             outputs: self.unfinished().to_vec(),
             alone: self.named.len() == 1,
+            // Buckets are read back by row, once, and then removed: as plain as can be.
             container: if of_buckets {
                 Container::H5AD
             } else {
@@ -377,6 +386,7 @@ impl<'a> Session<'a> {
     /// Notes that an output is whole; `output` counts those of [`Session::staged`].
     fn finished(&self, output: usize) -> Result<()> {
         if let Some(path) = self.unfinished().get(output) {
+            // Only now are its metadata whole: the chunks that the parts wrote are put beside them.
             let mut portions = self.portions.iter();
             portions.try_for_each(|store| output::link_into(store, path))?;
         }
@@ -407,6 +417,7 @@ impl<'a> Session<'a> {
             manifest.write(&mut self.outputs, &written, &digests, &facts)?;
         }
         let mut paths = self.outputs.publish()?;
+        // Without the manifest, which was staged last.
         paths.truncate(if self.collection.is_some() {
             1
         } else {

@@ -1,4 +1,7 @@
 //! Shards of an earlier run beside the outputs.
+//!
+//! `pbmc_shard_*.h5ad` takes the new shards 0 to 4 and the old ones 5 to 9, and cells twice. So they are warned of, or
+//! go when the new ones take their places.
 
 use std::path::Path;
 
@@ -28,6 +31,7 @@ impl Session<'_> {
         self.tell_older(clean);
     }
 
+    /// Says which those are, the first and the last by name.
     fn tell_older(&self, clean: bool) {
         let (Some(first), Some(last)) = (self.older.first(), self.older.last()) else {
             return;

@@ -1,4 +1,8 @@
 //! Sessions of one part of a run, and of the one that finishes it.
+//!
+//! A part of slice ends with a record such as `{"starts": [0, 3, 5], "outputs": [{"name": "p_shard_0.h5ad", "cells":
+//! 10, "sha256": null, "label": [null, []]}, ...]}`, in the hidden folder where its outputs wait. `starts` is the same
+//! in all parts. A part of a merge ends with `{}`.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +39,7 @@ impl Session<'_> {
         let (Some((_, own)), false) = (self.part, self.options.dry_run) else {
             return Ok(());
         };
+        // Where a part was given --manifest the digests are in its record, and --finish need not read the outputs.
         let digests = self.digests.map_or(Ok(HashMap::new()), Digests::finish)?;
         let written = self.outputs.written().map(|(_, now)| now);
         let outputs = written.zip(cells).zip(own).map(|((now, cells), output)| {

@@ -26,6 +26,7 @@ impl Published {
         /// Outputs smaller than that are mostly what is in every file.
         const LEAST: u64 = 1 << 20;
         let read = (self.read as f64 * share) as u64;
+        // The inputs have what is in each shard once; it counts for each further one.
         let others = common.saturating_mul(self.count.saturating_sub(1));
         let (expected, written) = (read.saturating_add(others), bytes_of(&self.paths));
         if self.plain && written >= LEAST && written / 2 > expected {

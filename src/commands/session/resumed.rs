@@ -1,4 +1,8 @@
 //! Going on where an earlier run of the same inputs and options ended; in a dry run, telling how far that got.
+//!
+//! Two calls, as the seed is between them: `keep_finished` claims the folder of kept outputs and returns whose they
+//! are; `resume` is given the identity of this run, seed included, and keeps those from the first on that it has in
+//! common with the other.
 
 use std::path::Path;
 
@@ -56,6 +60,7 @@ impl Session<'_> {
                 thousands((all - whole) as u64)
             ),
         }
+        // Those that are kept were not digested by this run.
         if let (Some(digests), false) = (&self.digests, self.options.dry_run) {
             let kept = self.staged.iter().take(self.whole);
             kept.for_each(|path| digests.begin(path));
