@@ -42,6 +42,7 @@ impl FromStr for Seed {
         );
         let mut words = vec![0u32];
         for digit in text.bytes() {
+            // Long multiplication: all words times ten, and the digit.
             let mut carry = u64::from(digit - b'0');
             for word in &mut words {
                 carry += u64::from(*word) * 10;
@@ -60,6 +61,7 @@ impl fmt::Display for Seed {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let (mut words, mut groups) = (self.0.clone(), Vec::new());
         while words.iter().any(|&word| word > 0) {
+            // Long division by `STEP`, whose remainder is the next nine digits from the end.
             let rest = words.iter_mut().rev().fold(0, |rest, word| {
                 let value = rest << 32 | u64::from(*word);
                 *word = (value / STEP) as u32;
@@ -76,7 +78,7 @@ impl fmt::Display for Seed {
 }
 
 /// The numbers 0 to `n` - 1 in the order of `numpy.random.default_rng(seed).permutation(n)`.
-/// An error above `u32::MAX` rows, which the indices do not reach.
+/// An error above `u32::MAX` rows, which the indices do not reach. 4 bytes a row are held.
 pub fn permutation(seed: &Seed, n: u64) -> Result<Vec<u32>> {
     let Ok(n) = u32::try_from(n) else {
         anyhow::bail!(
@@ -95,6 +97,8 @@ pub fn permutation(seed: &Seed, n: u64) -> Result<Vec<u32>> {
 
 /// numpy's SeedSequence without spawn key: the seed hashed into four words, and eight drawn from them.
 fn seed_sequence(entropy: &[u32]) -> [u32; 8] {
+    // The numbers are numpy's constants INIT_A, MULT_A, INIT_B, MULT_B, MIX_MULT_L and MIX_MULT_R
+    // (`numpy/random/bit_generator.pyx`). Each hash changes the factor of the next, so the order of calls matters.
     let hasher = |mut factor: u32, multiplier: u32| {
         move |value: u32| {
             let value = value ^ factor;
@@ -116,6 +120,7 @@ fn seed_sequence(entropy: &[u32]) -> [u32; 8] {
             pool[to] = mix(pool[to], hash(pool[from]));
         }
     }
+    // Seeds beyond 128 bits: what does not fit the pool is mixed into all of it.
     for &word in entropy.iter().skip(4) {
         for to in &mut pool {
             *to = mix(*to, hash(word));
@@ -146,6 +151,7 @@ impl Pcg64 {
             increment,
             high_half: None,
         };
+        // PCG begins with a step from 0, which gives the increment; the seed is added to that, and a step follows.
         rng.step();
         rng
     }
@@ -157,6 +163,7 @@ impl Pcg64 {
             .wrapping_add(self.increment);
     }
 
+    /// The low half of a 64-bit draw, and at the next call the high half, as numpy buffers it.
     fn next_u32(&mut self) -> u32 {
         if let Some(half) = self.high_half.take() {
             return half;
@@ -168,7 +175,7 @@ impl Pcg64 {
         value as u32
     }
 
-    /// A number from 0 to `max`, both included: draws cut to the bits of `max` until one fits.
+    /// A number from 0 to `max`, both included: draws cut to the bits of `max` until one fits. `max` is 1 or more.
     fn interval(&mut self, max: u32) -> u32 {
         let mask = u32::MAX >> max.leading_zeros();
         loop {
