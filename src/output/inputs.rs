@@ -1,4 +1,7 @@
 //! Which files a run reads, and in which order.
+//!
+//! `s_1`, `s_10`, `s_2` is the order of code points, which is that of the Python tool; `s_1`, `s_2`, `s_10` is that of
+//! numbers. Where the two differ it is noted, and whoever typed the pattern is warned.
 
 use std::{
     cmp::Ordering,
@@ -152,7 +155,7 @@ impl Inputs {
         self.paths.extend(found);
     }
 
-    /// Adds files that were listed.
+    /// Adds files that were listed. A list in another order than that of code points was put so by hand, and stays.
     fn add_list(&mut self, list: Vec<PathBuf>, natural: bool) {
         let is_of_shell = list
             .windows(2)
@@ -211,6 +214,7 @@ fn natural_order(mut a: &[u8], mut b: &[u8]) -> Ordering {
             continue;
         }
         let (x, y) = (significant(x), significant(y));
+        // Of numbers without zeros in front the longer one is larger, whatever their size.
         match (x.len(), x).cmp(&(y.len(), y)) {
             Ordering::Equal => (a, b) = (rest_a, rest_b),
             unequal => return unequal,

@@ -4,6 +4,9 @@
 //! so that a run that ends early leaves nothing that looks finished. The record is a JSON value a line: what the run is,
 //! then each finished output, flushed to disk after the output itself. What it does not name is not finished. That of a
 //! part of a run has one line more, an object, once all outputs of the part are finished.
+//!
+//! A finished output is a line such as `["p_shard_0.h5ad", 1234, 28000, 1760000000, 5]`: name, inode, bytes, and time
+//! of modification in seconds and nanoseconds.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -161,6 +164,7 @@ impl Kept {
             for finished in &self.finished {
                 text += &format!("{}\n", finished.json());
             }
+            // A rename, so that a run that dies here leaves the old record or the new one.
             let anew = self.folder.join(format!("{RECORD}.new"));
             fs::write(&anew, text)?;
             flush_entry(&anew)?;

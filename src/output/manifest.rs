@@ -1,5 +1,6 @@
 //! `--manifest`: a JSON file that tells what a run wrote, or a table with a line for each output. It is staged like
-//! the outputs, and takes its place together with them.
+//! the outputs, and takes its place together with them. Numbers of cells and non-zeros are read from the finished
+//! outputs, not counted on the way, so they are what is in the files.
 
 use std::collections::HashMap;
 use std::fs::{self, Metadata};
@@ -73,6 +74,7 @@ impl Label {
     }
 }
 
+/// A manifest that is begun: where it goes, and what the inputs were before they were read.
 pub struct Manifest {
     path: PathBuf,
     inputs: Vec<Value>,
@@ -129,6 +131,7 @@ impl Manifest {
             let root = store::open(staged, &Access::default())?;
             let cells = columns::length(&root, "obs")?;
             rows += cells;
+            // Where the cells of each output end in the sequence of all.
             limits.push(rows);
             made.push(json!({
                 "path": path.to_string_lossy(),
@@ -161,6 +164,7 @@ impl Manifest {
     }
 }
 
+/// Stages the text as one more output.
 fn put(path: &Path, outputs: &mut Outputs, text: &str) -> Result<()> {
     let staged = outputs.stage(path)?;
     fs::write(&staged, text).with_context(|| format!("Cannot write {}", path.display()))
@@ -217,6 +221,7 @@ fn nonzeros(root: &Group) -> Result<Map<String, Value>> {
     Ok(found)
 }
 
+/// Goes down the folders (layers, obsm, obsp) to their sparse matrices.
 fn count(path: &str, node: Node, found: &mut Map<String, Value>) -> Result<()> {
     let encoding = Encoding::of(&node)?;
     let Node::Group(group) = node else {

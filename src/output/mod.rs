@@ -2,7 +2,9 @@
 //!
 //! Each output is written in a hidden folder beside it (see `staging`), so that no reader sees half
 //! of one. When all are whole they are flushed to disk and take their places by rename; a Zarr
-//! store is a folder that is renamed whole.
+//! store is a folder that is renamed whole. A run calls [`Outputs::read_from`] before it opens an input,
+//! [`Outputs::claim`] before it knows its outputs, [`Outputs::stage_all`] when it knows them, and [`Outputs::publish`]
+//! at the end; dropped before that, it leaves nothing.
 
 pub mod digest;
 mod flush;
@@ -70,6 +72,7 @@ pub struct Outputs {
     outputs: Vec<Output>,
     /// What is removed when they stand in their places.
     stale: Vec<PathBuf>,
+    /// The places of all outputs, by which two of one name are seen.
     taken: HashSet<PathBuf>,
     /// What the outputs are made of.
     inputs: Vec<Stamp>,
@@ -113,6 +116,7 @@ impl Outputs {
         let (parent, name) = split_prefix(prefix)?;
         self.staging_in(&parent)?;
         let mut claimed = OsString::from("/");
+        // No name of a file begins with a slash, so this is told from the name of an output.
         claimed.push(name);
         self.claim_names(&parent, [claimed].into(), prefix)
     }
@@ -239,12 +243,14 @@ impl Outputs {
             flush(output.now())
                 .with_context(|| format!("Cannot write {} to disk", output.shown.display()))
         })?;
+        // After the flush, which may take minutes.
         self.inputs.iter().try_for_each(Stamp::check)?;
         // Two runs of the same outputs take turns, so that never some are of one and some of the
         // other.
         let folders = self.folders();
         let turns: Vec<Turn> = folders.iter().map(|path| Turn::in_folder(path)).collect();
         self.check_claims()?;
+        // From here to the end of the renames a signal waits.
         let mut registry = signals::registry();
         self.begin()?;
         if let Err(e) = self.place() {
@@ -308,6 +314,7 @@ impl Outputs {
         Ok(())
     }
 
+    /// Notes in each staging folder which outputs are about to take places that are not free.
     fn begin(&self) -> Result<()> {
         for folder in &self.staging {
             let here = self.outputs.iter();
@@ -318,6 +325,7 @@ impl Outputs {
         Ok(())
     }
 
+    /// Renames all outputs, then flushes the folders, without which a rename may not last.
     fn place(&mut self) -> Result<()> {
         for output in &mut self.outputs {
             output
@@ -385,6 +393,7 @@ pub fn check(path: &Path) -> Result<()> {
 
 /// The folder and the beginning of the name of all outputs of `prefix`.
 fn split_prefix(prefix: &Path) -> Result<(PathBuf, OsString)> {
+    // `out/` is a prefix too (of `out/_shard_0`), of which the path alone would be `out`.
     let mut first = prefix.as_os_str().to_owned();
     first.push("_");
     let place = resolve(Path::new(&first))?;

@@ -1,4 +1,7 @@
 //! Where an output goes: its name, its place through links, and what it may not replace.
+//!
+//! Paths are compared by what they lead to: through links, and by device and inode where something is there, since one
+//! folder may be mounted at two places.
 
 use std::{
     ffi::OsString,
@@ -27,11 +30,13 @@ pub fn collection_path(prefix: &Path) -> PathBuf {
     path.into()
 }
 
+/// The path of a dataset in its collection, as annbatch calls it.
 pub fn dataset_path(collection: &Path, i: usize) -> PathBuf {
     collection.join(format!("dataset_{i}"))
 }
 
 /// Where the output goes that is staged at `staged`, or in that: beside the hidden folder that holds it.
+/// `d/.annslicer-7-1f.tmp/a.h5ad` goes to `d/a.h5ad`.
 pub fn place_of(staged: &Path) -> PathBuf {
     let is_staging = |folder: &&Path| {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
@@ -49,6 +54,7 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     let mut real = PathBuf::new();
     for part in full.components() {
         match part {
+            // Each part is resolved before the next: `link/..` is the folder above the target, not above the link.
             Component::ParentDir => drop(real.pop()),
             part => real.push(part),
         }
@@ -57,7 +63,9 @@ pub fn resolve(path: &Path) -> Result<PathBuf> {
     Ok(real)
 }
 
-/// Refuses to replace what is no output of an earlier run, nor like one.
+/// Refuses to replace what is no output of an earlier run, nor like one. `path` is what the user typed, for messages
+/// and its ending; `place` is where that leads. A file of any kind may be replaced where it can be written, but a
+/// folder only if it is a Zarr store, or empty.
 pub fn check_replaceable(path: &Path, place: &Path) -> Result<()> {
     let shown = path.display();
     let stands = match fs::symlink_metadata(place) {
@@ -174,6 +182,7 @@ impl Lineage {
     }
 }
 
+/// Two things that exist are the same by device and inode, two that do not by path.
 fn same((a, is_a): &Identified, (b, is_b): &Identified) -> bool {
     match (is_a, is_b) {
         (None, None) => a == b,

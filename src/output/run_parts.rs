@@ -188,7 +188,8 @@ impl RunParts {
         all.filter(is_missing).collect()
     }
 
-    /// Whether a part has no outputs, as any part that is whole tells.
+    /// Whether a part has no outputs, as any part that is whole tells. Then it need not have run: there may be more
+    /// parts than outputs.
     fn is_empty(&self, number: u64) -> bool {
         let mut ends = self.found.iter().filter_map(|(_, kept)| kept.end.as_ref());
         let starts = ends.find_map(|end| end.get("starts")?.as_array());
@@ -229,6 +230,7 @@ impl Outputs {
             return Ok(());
         };
         let mut kept = kept.into_inner();
+        // A part is found by its folder beside the prefix, so its outputs must be in there.
         let out = self
             .outputs
             .iter()

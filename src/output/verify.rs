@@ -1,4 +1,8 @@
 //! Reading an output back before it takes its place.
+//!
+//! Whoever writes an array notes checksums of what it gives to the store in a ledger, before any filter; here all
+//! arrays are read anew, through the filters, and compared with those. Without `forget` the kernel would answer from
+//! its memory, and the disk would not be asked.
 
 use std::fs::{self, File};
 use std::path::Path;
