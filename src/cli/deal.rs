@@ -181,6 +181,7 @@ impl Deal {
 pub fn drop_unused(order: &mut OrderArgs, by: &mut ByArgs, split: &SplitArgs) {
     let by_column = !by.obs_column.is_empty();
     if by_column && !by.size_within {
+        // The Python tool takes these, and passes over them.
         let why = "beside --obs-column without --size-within";
         drop_option(&mut order.size, "--size", why);
         drop_option(&mut order.shuffle, "--shuffle", why);
@@ -209,7 +210,9 @@ pub fn conflict(by: &ByArgs) -> Option<&'static str> {
 }
 
 impl Deal {
+    /// What the arguments come to, after [`drop_unused`] and [`conflict`].
     pub fn resolve(order: OrderArgs, by: ByArgs, split: SplitArgs) -> Deal {
+        // One shard for each value, as in the Python tool; --size-within cuts it.
         let whole = !by.obs_column.is_empty() && !by.size_within;
         let drawn = order.seed.is_none();
         let is_random = order.shuffle || split.split.is_some();

@@ -217,7 +217,8 @@ impl FilterRequest {
     }
 }
 
-/// Refuses words of an expression in the places of files: it was typed without quotes.
+/// Refuses words of an expression in the places of files: it was typed without quotes. `--where donor == d1` has `==`
+/// and `d1` behind its value, which clap takes for paths.
 fn refuse_expression(has_expr: bool, output: &Path, more: &[PathBuf]) -> Result<()> {
     const WORDS: [&str; 10] = ["==", "!=", "=", "<=", ">=", "in", "not", "and", "or", "is"];
     let mut words = more.iter().map(PathBuf::as_path).chain([output]);
@@ -232,6 +233,7 @@ fn refuse_expression(has_expr: bool, output: &Path, more: &[PathBuf]) -> Result<
 
 impl FilterArgs {
     pub fn resolve(mut self, machine: Machine, quiet: bool) -> Result<FilterRequest> {
+        // Options that name one column take it from the table; --where does not.
         let named = self.which.obs_column.is_some()
             || self.sample.stratify.is_some()
             || !self.sample.sort_by.is_empty();

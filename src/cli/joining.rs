@@ -158,6 +158,7 @@ pub enum Keep {
 
 fn number(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "give a number, or nan")?;
+    // As 2^53 + 1, which would be another number in the matrix.
     match text.parse::<i128>() {
         Ok(integer) if value as i128 != integer => {
             Err("give an integer that a float64 holds exactly".into())
@@ -176,7 +177,8 @@ pub enum Join {
     Outer,
 }
 
-/// The inputs and the output of a line that has two places or more, of which the last is the output.
+/// The inputs and the output of a line that has two places or more, of which the last is the output. `slice a b c p`:
+/// the parser gives `a`, `b` and, as `more`, `c` and `p`; inputs are `a`, `b` and `c`.
 pub fn inputs_and_output(
     first: PathBuf,
     second: PathBuf,
@@ -277,6 +279,7 @@ impl JoinArgs {
         } = self.labels;
         let mut modes = self.modes.resolve(self.join, categories);
         let genes = self.genes.resolve();
+        // The obsp of a single file is whole; between cells of several files there is none.
         modes.pairwise |= (pairs || genes.is_some()) && found.paths.len() == 1;
         Ok(JoinRequest {
             typed,

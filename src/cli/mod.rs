@@ -1,7 +1,10 @@
 //! The command line as typed, and what it comes to: each subcommand's arguments become one resolved request.
 //!
 //! A drop-in for the Python tool's: long options may be shortened to any start that is not ambiguous here, or was not
-//! there, and a usage error exits with 2.
+//! there, and a usage error exits with 2. [`parse`] reads the line; [`Cli::resolve`] then looks at the machine and the
+//! file system, once, so that a request has paths and numbers where the line has patterns, sizes and defaults. What a
+//! line may say is in the doc comments of arguments, which are the text of `--help`: notes for programmers are plain
+//! comments.
 
 mod check;
 mod deal;
@@ -230,6 +233,7 @@ const COLUMNS: [&str; 2] = ["--obs-column", "--sort-by"];
 /// The command line that these arguments are. Where a path is missing, options that take several columns may have taken
 /// it: then each has one, as in the Python tool.
 fn parse_from(typed: &[OsString]) -> Result<Cli, clap::Error> {
+    // `slice --obs-column donor in.h5ad out/p`: clap takes both paths for columns.
     let parsed = Cli::try_parse_from(typed).or_else(|e| {
         let missing = e.kind() == clap::error::ErrorKind::MissingRequiredArgument;
         let one_each = missing.then(|| Cli::try_parse_from(one_column_each(typed)));

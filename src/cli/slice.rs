@@ -225,12 +225,14 @@ impl SliceArgs {
                 names.map(|path| names::read(path, format)).transpose()?
             },
             // What a part has kept is not looked at in a dry run.
+            // A part is a run that may be resumed, whether or not that is asked for.
             resume: match self.part {
                 Some(_) => !dry_run,
                 None => self.resume,
             },
             part: self.part,
             stage: self.stage,
+            // `out/p` with --bucket-dir `/big` gives `/big/p`; else buckets are beside the shards.
             buckets: match (self.bucket_dir, prefix.file_name()) {
                 (Some(folder), Some(name)) => folder.join(name),
                 _ => prefix.clone(),

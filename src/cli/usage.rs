@@ -1,4 +1,8 @@
 //! Usage errors, each on one line that says what to type instead.
+//!
+//! clap says what is wrong in several lines, with the whole usage. Of three kinds of errors more can be said than it
+//! knows: an option before its subcommand, an option of another name, and a place that is missing because an option
+//! took the word. For all others its first lines are put together.
 
 use std::ffi::OsString;
 
@@ -44,7 +48,7 @@ fn first_lines(error: &clap::Error) -> String {
     said.join("; ")
 }
 
-/// An option of the subcommand that was typed before it.
+/// An option of the subcommand that was typed before it. `annslicer --size 5 slice a.h5ad p`.
 fn early(error: &clap::Error, command: Option<&Command>, args: &[OsString]) -> Option<String> {
     let (command, typed) = (command?, text_of(error, ContextKind::InvalidArg)?);
     let name = command.get_name();
@@ -121,7 +125,8 @@ fn unknown(error: &clap::Error, program: &Command, command: Option<&Command>) ->
     )
 }
 
-/// The name of an option of which `typed` may be a start that is taken for it.
+/// The name of an option of which `typed` may be a start that is taken for it. clap may suggest an alias such as
+/// `--siz`, which is not in the help.
 fn in_full(command: Option<&Command>, typed: &str) -> String {
     let start = typed.trim_start_matches('-');
     let options = command.into_iter().flat_map(Command::get_arguments);
@@ -166,7 +171,7 @@ fn missing(error: &clap::Error, command: Option<&Command>, args: &[OsString]) ->
 }
 
 /// The option of several values that was typed before two words or more, which may have been meant for other places; and
-/// what its values are called.
+/// what its values are called. In `merge --keys a b out.h5ad in.h5ad` all four are keys.
 fn taking_all<'c>(command: &'c Command, args: &[OsString]) -> Option<(&'c str, &'c str)> {
     let words: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
     let mut options = command.get_arguments().filter_map(|arg| {
@@ -199,6 +204,7 @@ fn places(command: &Command) -> String {
     places.collect::<Vec<_>>().join(" ")
 }
 
+/// What clap notes of an error: the first text of that kind.
 fn text_of(error: &clap::Error, kind: ContextKind) -> Option<String> {
     match error.get(kind)? {
         ContextValue::String(text) => Some(text.clone()),

@@ -17,7 +17,7 @@ pub fn positive<N: FromStr>(text: &str) -> Result<N, &'static str> {
         .map_err(|_| "give a whole number of 1 or more, as 10000, 10k or 1e4")
 }
 
-/// A whole number, where 0 means none at all.
+/// A whole number, where 0 means none at all. 0 comes out as the largest number, which no column exceeds.
 pub fn most_categories(text: &str) -> Result<u64, &'static str> {
     match whole(text) {
         Some(0) => Ok(u64::MAX),
@@ -27,6 +27,7 @@ pub fn most_categories(text: &str) -> Result<u64, &'static str> {
 }
 
 /// The number that some digits mean, parted by `_` or by `,` into thousands, with a factor k or M, or a power of ten.
+/// `1.5k` is 1500 and `1.25e1` none: it must come out whole. Behind `,` come three digits: `1,5` is not 15.
 fn whole(text: &str) -> Option<u64> {
     let text = text.trim();
     let (digits, power) = match text.char_indices().last()? {
@@ -39,6 +40,7 @@ fn whole(text: &str) -> Option<u64> {
     };
     let (digits, decimals) = digits.split_once('.').unwrap_or((digits, ""));
     let decimals = decimals.trim_end_matches('0');
+    // Digits behind the point count as digits before it, with a power less for each.
     let power = u32::checked_sub(power, decimals.len().try_into().ok()?)?;
     let digits = unparted(digits)? + decimals;
     let digits: u64 = digits.parse().ok().filter(|_| is_digits(&digits))?;
@@ -76,7 +78,7 @@ pub fn memory(text: &str) -> Result<u64, String> {
     Ok(bytes)
 }
 
-/// One part of several, as `3/8`.
+/// One part of several, as `3/8`. `PartKind::Outputs` until a stage says otherwise.
 pub fn part(text: &str) -> Result<RunPart, String> {
     let numbers = text.split_once('/');
     let number = |digits: &str| digits.parse::<u64>().ok().filter(|_| is_digits(digits));
@@ -106,7 +108,8 @@ pub fn padding(text: &str) -> Result<usize, &'static str> {
         .ok_or("give a number of digits from 1 to 20")
 }
 
-/// Parts with their shares: `train=0.8,val=10%,test=*`.
+/// Parts with their shares: `train=0.8,val=10%,test=*`. Whether counts fit is only known with the number of cells
+/// (`Weights::of`).
 pub fn shares(text: &str) -> Result<Shares, String> {
     let mut parts: Vec<(String, Share)> = vec![];
     for part in text.split(',') {
@@ -170,6 +173,7 @@ pub fn share(text: &str) -> Result<Share, String> {
 
 const NO_SHARE: &str = "give a fraction as 0.1, a percentage as 10%, or a number of cells as 5000";
 
+/// A share as it is typed: `*`, `10%`, `0.1`; `1` and `5e3` are numbers of cells, `1.0` is all of them.
 fn part_of(text: &str) -> Result<Share, String> {
     let text = text.trim();
     let is_decimal = text.contains('.') && text.ends_with(|c: char| c.is_ascii_digit());
@@ -192,7 +196,8 @@ fn part_of(text: &str) -> Result<Share, String> {
     }
 }
 
-/// A decimal number, as an integer when it is multiplied by a power of ten.
+/// A decimal number, as an integer when it is multiplied by a power of ten. `decimal("12.5", 10)` is 125000000000, for
+/// 12.5 % of `ONE`.
 fn decimal(text: &str, power: u32) -> Option<u64> {
     let (digits, decimals) = text.split_once('.').unwrap_or((text, ""));
     let all = format!("{digits}{decimals}");
@@ -201,6 +206,7 @@ fn decimal(text: &str, power: u32) -> Option<u64> {
     number.checked_mul(10u64.checked_pow(power)?)
 }
 
+/// A question in place of an error: `--memory-limit 8` is hardly 8 bytes.
 fn asked(bytes: u64, unit: &str) -> String {
     format!("that is {bytes} bytes; did you mean {bytes}{unit}?")
 }
