@@ -34,6 +34,7 @@ pub fn keep(obs: &Obs, expr: &Expr, mask: &mut [bool]) -> Result<()> {
     let test = columns.compile(expr)?;
     let rows = columns.opened.iter().map(|c| c.column.blocks());
     let blocks = rows.collect::<Result<Vec<_>>>()?.into_iter();
+    // All columns are read in the same ranges of cells, so that place `i` is the same cell in each.
     // The column whose rows are widest sets the pace.
     let Some(blocks) = blocks.max_by_key(|b| b.size_hint().0) else {
         bail!("The expression names no column");
@@ -65,7 +66,9 @@ type Test = Box<dyn Fn(&[Cells], usize) -> bool + Send + Sync>;
 /// The columns that an expression names.
 struct Columns<'a> {
     obs: &'a Obs,
+    /// Each once; tests know a column by its place here.
     opened: Vec<Opened>,
+    /// Texts that columns without categories are compared with.
     sought: Vec<Sought>,
 }
 
@@ -80,15 +83,20 @@ struct Opened {
 
 /// A block of one column.
 struct Cells {
+    /// Of a categorical column: for each cell of the block the place of its value, which is beyond all where it is
+    /// missing.
     codes: Option<Vec<u64>>,
+    /// The values of the cells, or the categories, which all blocks share.
     values: Arc<Typed>,
 }
 
+/// Values in one of the types that comparisons know; `missing` is empty where none is.
 struct Typed {
     values: TypedValues,
     missing: Vec<bool>,
 }
 
+/// Integers of 64 bits, with and without sign, are compared as 128 bits.
 enum TypedValues {
     Bools(Vec<u8>),
     Ints(Vec<i128>),
@@ -105,6 +113,7 @@ enum Value<'a> {
 }
 
 impl Columns<'_> {
+    /// The test that an expression comes to. It opens the columns that are named.
     fn compile(&mut self, expr: &Expr) -> Result<Test> {
         Ok(match expr {
             Expr::Or(a, b) => {
@@ -146,6 +155,7 @@ impl Columns<'_> {
                 negated,
             } => {
                 let at = self.open(column)?;
+                // `in` is `==` with any of the list; `not in` is also false where the cell has no value.
                 let equal = list
                     .iter()
                     .map(|v| self.literal(column, Comparison::Equal, v));
@@ -158,6 +168,8 @@ impl Columns<'_> {
         })
     }
 
+    /// Compares two columns, cell by cell. Two categorical ones are compared by their values even if they are ordered:
+    /// the same code may be another category in the other.
     fn columns(&mut self, a: &str, how: Comparison, b: &str) -> Result<Test> {
         let (left, right) = (self.open(a)?, self.open(b)?);
         let (l, r) = (&self.opened[left], &self.opened[right]);
@@ -203,6 +215,7 @@ impl Columns<'_> {
         }))
     }
 
+    /// The place of a column in `opened`, where it is put first if it is new. Categories are read here, all of them.
     fn open(&mut self, name: &str) -> Result<usize> {
         if let Some(at) = self.opened.iter().position(|c| c.name == name) {
             return Ok(at);
@@ -244,6 +257,7 @@ impl Constant {
 }
 
 impl Opened {
+    /// Of a categorical column these ask for the type of the categories.
     fn is_text(&self) -> bool {
         self.column.dtype().is_string()
     }
@@ -263,6 +277,9 @@ impl Opened {
         }
     }
 
+    /// What was typed, as a value of the column's type. `cluster == 5` compares with the text `5` where the column is
+    /// text (only `==` and `!=` do), and `n < "5"` with the number 5 where it is of numbers; other mixtures are an
+    /// error. A column without any category takes all.
     fn constant(&self, how: Comparison, literal: &Literal) -> Result<Constant> {
         Ok(match (literal, self.is_text()) {
             (Literal::Text(text), true) => Constant::Text(text.clone()),
@@ -279,6 +296,8 @@ impl Opened {
         })
     }
 
+    /// An integer stays exact; a fraction is rounded to the type of the column, so that `x == 0.1` finds the float32
+    /// that stands for 0.1.
     fn number(&self, text: &str) -> Result<Constant> {
         if let Ok(int) = text.parse::<i128>() {
             return Ok(Constant::Int(int));
@@ -332,6 +351,7 @@ impl Opened {
 }
 
 impl Cells {
+    /// The value of cell `i` of the block; `None` where it is missing.
     fn get(&self, i: usize) -> Option<Value<'_>> {
         match &self.codes {
             None => self.values.get(i),
@@ -412,6 +432,7 @@ impl Comparison {
         }
     }
 
+    /// Whether two values in this order are as the comparison wants them; no order (a missing value, NaN) is always no.
     fn holds(self, order: Option<Ordering>) -> bool {
         let Some(order) = order else { return false };
         match self {
@@ -437,6 +458,9 @@ fn compare(a: Value, b: Value) -> Option<Ordering> {
     }
 }
 
+/// An integer beside a float, exactly: as floats, 2^53 and 2^53 + 1 would be equal. The integer is compared with the
+/// float rounded down; where these are equal, a fraction makes the float larger: 3 is less than 3.5. `as` gives the
+/// nearest `i128` of infinity.
 fn int_to_float(int: i128, float: f64) -> Option<Ordering> {
     let whole = float.floor();
     let fraction = if float > whole {
