@@ -47,7 +47,8 @@ impl Block {
         }
     }
 
-    /// Rows of the block, whatever a row is made of.
+    /// Rows of the block, whatever a row is made of. A row of no bytes, as of a matrix without columns, leaves no trace
+    /// in the block, which then counts 0 rows.
     pub fn rows(&self) -> usize {
         match self {
             Block::Fixed { row, bytes } => bytes.len() / (*row).max(1),
@@ -93,6 +94,7 @@ impl Block {
     pub fn columns(self, columns: &CellColumns) -> Result<Block> {
         match self {
             Block::Fixed { row, bytes } => {
+                // The bytes are rows x cells of the file x bytes of a value; the axis in the middle is picked.
                 let cells = usize::try_from(columns.from)?;
                 let item = row / cells.max(1);
                 let rows = bytes.len() / row.max(1);
@@ -104,6 +106,7 @@ impl Block {
                 })
             }
             Block::Sparse(b) => {
+                // Not sorted: where cells come in another order, so do the non-zeros of a row, which the format allows.
                 let index = b.index.clone();
                 let mapped = b.map_indices(&index, false, |c| columns.position(c))?;
                 Ok(Block::Sparse(mapped))
@@ -119,6 +122,7 @@ fn pick_rows(bytes: &[u8], row: usize, picks: &[u32]) -> Vec<u8> {
         picked
             .par_chunks_exact_mut(row)
             .zip(picks)
+            // 64 KiB for a task at the least: to begin one for a few bytes takes longer than to copy them.
             .with_min_len((1 << 16) / row.min(1 << 16))
             .for_each(|(to, &from)| to.copy_from_slice(&bytes[from as usize * row..][..row]));
     }
@@ -129,7 +133,7 @@ fn pick_rows(bytes: &[u8], row: usize, picks: &[u32]) -> Vec<u8> {
 pub struct CellColumns {
     /// Cells of the file.
     pub from: u64,
-    /// Cell and new position, sorted by cell.
+    /// Cell and new position, sorted by cell. The cells `[7, 2, 9]` as columns 0, 1, 2 are `[(2, 1), (7, 0), (9, 2)]`.
     pub places: Vec<(u32, u32)>,
 }
 
@@ -141,12 +145,14 @@ impl CellColumns {
         CellColumns { from, places }
     }
 
+    /// The column that a cell becomes; `None` where it is in no column, and its non-zeros go.
     fn position(&self, cell: u64) -> Option<u64> {
         let cell = u32::try_from(cell).ok()?;
         let at = self.places.binary_search_by_key(&cell, |p| p.0).ok()?;
         Some(u64::from(self.places[at].1))
     }
 
+    /// The cells by their new columns: `places` the other way round.
     fn in_order(&self) -> Vec<usize> {
         let mut cells = vec![0; self.places.len()];
         for &(cell, position) in &self.places {

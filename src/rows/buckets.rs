@@ -3,6 +3,11 @@
 //!
 //! A wave of the outputs takes a run of rows of each bucket, so it is read in few pieces, whatever order the rows have
 //! in the input.
+//!
+//! A bucket is an `.h5ad` without compression that holds matrices called `0`, `1`, ... and nothing else: one for each
+//! block of rows of the input and each part, written by `commands/stages.rs` by the plan in `extract/buckets.rs`. In
+//! memory: 12 bytes for each cell of the part and 8 more for each of its matrices; in a read the block, and 16 pieces
+//! of about 2 MiB.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -25,23 +30,28 @@ use crate::store::{self, Access, Buffer, Node, Spill};
 /// Where a row of the input is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InBucket {
+    /// The row, counted over the whole input.
     pub cell: u32,
+    /// The place of its file among those of [`Buckets`], which is the number of its block.
     pub bucket: u32,
+    /// The row in that file, whose rows are in the order of the outputs.
     pub row: u32,
 }
 
 /// The buckets that hold some rows of some matrices, which are called 0, 1, ... there.
 pub struct Buckets {
+    /// By block; an empty path, which is never opened, where the part takes no row of it.
     files: Vec<PathBuf>,
     /// By cell, each once.
     places: Vec<InBucket>,
-    /// Of each matrix the non-zeros of the row at each place; empty of a dense one.
+    /// Of each matrix the non-zeros of the row at each place; 0 of a dense one.
     lengths: Vec<Vec<u64>>,
 }
 
 /// Rows of one bucket, by row, each with its place in a block.
 struct Run<'a> {
     file: &'a Path,
+    /// The row in the bucket, and its place in the block.
     rows: Vec<(u32, u32)>,
 }
 
@@ -57,6 +67,8 @@ pub fn is_packed_matrix(leaf: &Leaf) -> bool {
 impl Buckets {
     /// Looks at the buckets in `files`, which hold the rows of so many matrices at `places` (by cell, each once).
     pub fn open(files: Vec<PathBuf>, places: Vec<InBucket>, matrices: usize) -> Result<Buckets> {
+        // Non-zeros are counted before any are read: rows come bucket by bucket, and each must find its place in a
+        // block.
         let mut lengths = vec![vec![0; places.len()]; matrices];
         let mut rows: Vec<Vec<(u32, usize)>> = vec![vec![]; files.len()];
         for (at, place) in places.iter().enumerate() {
@@ -100,6 +112,7 @@ impl Buckets {
         let mut rows = Unordered::new(empty, &lengths)?;
         let runs = self.runs(&at, |rank| rows.bytes_of(rank));
         for runs in runs.chunks(TOGETHER) {
+            // Many small files are read at once; putting their rows in place is a copy, and waits for nothing.
             let blocks = runs.par_iter().map(|run| run.read(number));
             for (run, block) in runs.iter().zip(blocks.collect::<Result<Vec<_>>>()?) {
                 rows.put(run, &block)
@@ -113,6 +126,7 @@ impl Buckets {
     fn at(&self, ranges: &[Range<u64>]) -> Result<Vec<usize>> {
         let mut found = vec![];
         for range in ranges {
+            // Places are sorted by cell, so the rows of a range are a stretch of them, if none is missing.
             let bound = |cell| {
                 self.places
                     .partition_point(|place| u64::from(place.cell) < cell)
@@ -146,6 +160,7 @@ impl Buckets {
             if last != Some(bucket) || bytes >= BYTES {
                 let file = &self.files[bucket as usize];
                 runs.push(Run { file, rows: vec![] });
+                // A run ends with its bucket, and where it is as long as is read at a time.
                 (last, bytes) = (Some(bucket), 0);
             }
             if let Some(run) = runs.last_mut() {
@@ -171,7 +186,8 @@ impl Run<'_> {
     }
 }
 
-/// The matrix of that number in a bucket.
+/// The matrix of that number in a bucket. It is opened again for each run, so that no more files are open than are read
+/// at the same time.
 fn open(file: &Path, number: usize) -> Result<Leaf> {
     let open = || -> Result<Leaf> {
         let root = store::open(file, &Access::default())?;
@@ -189,7 +205,8 @@ fn open(file: &Path, number: usize) -> Result<Leaf> {
     open().with_context(|| format!("Open bucket {}", file.display()))
 }
 
-/// A block whose rows come in any order.
+/// A block whose rows come in any order. It has its full size from the beginning; of a sparse one the first part says
+/// where each row begins.
 enum Unordered {
     Dense { row: usize, bytes: Buffer },
     Sparse(Vec<u64>, CsrBytes),
@@ -198,6 +215,7 @@ enum Unordered {
 struct CsrBytes {
     indices: Buffer,
     data: Buffer,
+    /// A block of no rows, which has the types.
     empty: CsrBlock,
 }
 
@@ -327,8 +345,10 @@ pub fn scattered(
                 ends: ends(&matrix, folder)?,
                 nnz: Nnz::Exactly(matrix.nnz()),
             };
+            // Kept for its indices: they say which other matrices may be alike, as buckets cannot be asked.
             (kind, Some(Box::new(matrix)))
         }
+        // Where its rows end is known already, as several files are taken in any order.
         LeafKind::Stacked(stacked) => (stacked.kind, None),
         _ => bail!("'{}' is no matrix that is scattered", leaf.path),
     };

@@ -23,6 +23,7 @@ const WORD: u64 = size_of::<u32>() as u64;
 /// The cells of each wave, in the order of the file.
 pub struct WaveCells {
     /// Cells before each wave, and of all.
+    /// As many as waves and one more: `[0, 3, 5]` for waves of 3 and 2 cells.
     starts: Vec<u64>,
     spill: Spill,
 }
@@ -65,6 +66,8 @@ impl WaveCells {
             let bytes = self.spill.read(WORD * some, WORD * *next)?;
             let read = words(&bytes);
             let before = cells.len();
+            // The cells of a wave are sorted, so those before `end` come first; the others are read again for a later
+            // block.
             cells.extend(read.take_while(|cell| *cell < end));
             let taken = (cells.len() - before) as u64;
             *next += taken;
@@ -76,6 +79,7 @@ impl WaveCells {
     }
 }
 
+/// Numbers of 4 bytes, the least significant first.
 fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
     let (words, _) = bytes.as_chunks();
     words
@@ -87,7 +91,7 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = u64> {
 pub struct ByWave {
     rows: RowKind,
     spill: Spill,
-    /// Of each wave.
+    /// Of each wave. Each wave has the pieces that were put down for it, in the order of the file.
     stretches: Vec<Vec<Stretch>>,
 }
 
@@ -102,8 +106,11 @@ enum RowKind {
 
 /// Rows of one wave that lie together.
 struct Stretch {
+    /// Where the first byte is in scratch.
     at: u64,
+    /// Those of the lengths of texts included.
     bytes: u64,
+    /// How many lengths stand before the texts; 0 for rows of a fixed width.
     texts: u64,
 }
 
@@ -119,12 +126,15 @@ impl ByWave {
         // One block is read while another is put down.
         let step = (most / 2 / row.max(1)).max(1);
         let mut column = ByWave {
+            // No rows are read, only what a row is.
             rows: RowKind::of(&leaf.read(&[])?)?,
+            // Always a file: how much text there is shows only as it is read.
             spill: Spill::of(u64::MAX, 0, || Ok(folder.to_owned()))?,
             stretches: (0..cells.waves()).map(|_| vec![]).collect(),
         };
         // Of each wave, the place of its next cell.
         let (mut next, mut end) = (cells.starts[..cells.waves()].to_vec(), 0);
+        // In a shuffle each block has about as many cells of one wave as of any other.
         let ahead = (step / cells.waves() as u64).max(1 << 5);
         let read = |rows: Range<u64>, old: Option<(Range<u64>, Block)>| {
             let block = leaf.read_over(from_ref(&rows), old.map(|(_, block)| block))?;
@@ -168,6 +178,7 @@ impl ByWave {
             }
             Block::Sparse(_) | Block::Awkward(_) => bail!("Rows of another kind"),
         };
+        // A wave may take none of the rows of a block.
         if at < *end {
             let bytes = *end - at;
             self.stretches[wave].push(Stretch { at, bytes, texts });
@@ -185,6 +196,7 @@ impl ByWave {
         for piece in pieces {
             let read = self.spill.read(piece.bytes, piece.at)?;
             let (lengths, rest) = read.split_at((WORD * piece.texts) as usize);
+            // Lengths were written for each piece; ends count from the first text of the wave.
             let mut end = values.len() as u64;
             ends.extend(words(lengths).map(|length| {
                 end += length;

@@ -44,7 +44,7 @@ impl CellSet {
         (word & bit != 0).then(|| self.before[at] + lower.count_ones())
     }
 
-    /// The cells as ranges, sorted, none of which touches the next.
+    /// The cells as ranges, sorted, none of which touches the next. Of the cells 3, 4 and 9 that is `[3..5, 9..10]`.
     pub fn ranges(&self) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = vec![];
         let starts = (u64::from(self.first)..).step_by(64);
@@ -57,6 +57,7 @@ impl CellSet {
                     Some(last) if last.end == low => last.end = high,
                     _ => ranges.push(low..high),
                 }
+                // A run that reaches the end of its word leaves nothing of it, and a shift by 64 is none.
                 word &= u64::MAX.checked_shl(end).unwrap_or(0);
             }
         }

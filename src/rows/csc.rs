@@ -4,6 +4,10 @@
 //! Steps: how many non-zeros each output gets (the indices are read once); where each output begins in the spill; then
 //! columns in pieces of 8 MiB, each sorted by output in memory and put behind what is there. Each output is read back
 //! as a CSC matrix of its cells, in pieces of the same size.
+//!
+//! The spill: where the columns of output 0 end, those of output 1, ... (8 bytes each, counted from the first non-zero
+//! of the output), then all indices, output after output, then all values. All of these sizes are known before a value
+//! is read.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -25,6 +29,7 @@ use crate::store::{Buffer, Group, Spill, read_ahead};
 pub struct Runs {
     /// Where each begins, and the end.
     pub cuts: Vec<u64>,
+    /// One for each run, so one less than `cuts`.
     pub counts: Vec<u64>,
 }
 
@@ -48,6 +53,8 @@ impl Runs {
             counts: vec![],
         };
         let nonzero = turned_nonzero(matrix);
+        // More than any limit, so that the first bin begins a run. A bin that takes more than `most` is a run by
+        // itself.
         let mut held = u64::MAX;
         for (at, count) in (0..).step_by(bin as usize).zip(bins) {
             let bytes = (count * nonzero).saturating_add(bin.saturating_mul(CELL + row));
@@ -146,6 +153,7 @@ impl<'a> Swept<'a> {
     fn sweep(&mut self, targets: &Targets) -> Result<()> {
         let matrix = self.matrix;
         let mut filled = vec![0; self.outputs()];
+        // A piece has a table of where its columns end in each output: 8 bytes each, 8 MiB in all.
         let columns = (ENDS / (self.outputs() as u64).max(1)).max(1);
         let read = |piece: Segment, old: Option<(Segment, Read)>| {
             let old = old.map(|(_, read)| read.data).unwrap_or_default();
@@ -160,6 +168,7 @@ impl<'a> Swept<'a> {
                 Ok((piece, read))
             },
         )?;
+        // They were counted in one pass and placed in another: a file that is changed in between would mix outputs.
         let counts = self.starts.windows(2).map(|s| s[1] - s[0]);
         ensure!(
             counts.eq(filled),
@@ -177,6 +186,7 @@ impl<'a> Swept<'a> {
         filled: &mut [u64],
     ) -> Result<()> {
         let item = self.item() as usize;
+        // A counting sort: how many go to each output, where those of each begin, then each non-zero to its place.
         let mut begins = vec![0; filled.len() + 1];
         targets.each(&read.cells, |_, output, _| begins[output + 1] += 1);
         for output in 0..filled.len() {
@@ -188,6 +198,7 @@ impl<'a> Swept<'a> {
         let columns = read.ends.len();
         let mut ends = vec![0; columns * filled.len()];
         let mut done = 0;
+        // The last round is what comes after the last end: the beginning of a column that goes on in the next piece.
         for column in 0..=columns {
             let end = read
                 .ends
@@ -204,6 +215,7 @@ impl<'a> Swept<'a> {
             if column < columns {
                 for output in 0..filled.len() {
                     let here = (next[output] - begins[output]) as u64;
+                    // By output, so that those of one are written together.
                     ends[output * columns + column] = filled[output] + here;
                 }
             }
@@ -243,6 +255,7 @@ impl<'a> Swept<'a> {
         let (mut column, mut start) = (0, 0);
         while column < columns {
             let mut ends = self.ends(output, column..columns.min(column + STEP))?;
+            // As many whole columns as `most` non-zeros have, one at the least.
             ends.truncate(ends.partition_point(|end| *end <= start + most).max(1));
             column += ends.len() as u64;
             let end = ends[ends.len() - 1];
@@ -257,13 +270,14 @@ impl<'a> Swept<'a> {
         writer.finish().map(drop)
     }
 
-    /// All columns of one output.
+    /// All columns of one output. All of it is in memory then: [`Runs`] are made so that it fits.
     pub fn take(&self, output: usize) -> Result<CsrBlock> {
         let ends = self.ends(output, 0..self.matrix.rows())?;
         self.block(output, 0..self.count(output), &ends)
     }
 
-    /// Some non-zeros of an output, and the columns that end among them.
+    /// Some non-zeros of an output, and the columns that end among them. None need end there: a column that is larger
+    /// than a piece is written part by part.
     fn block(&self, output: usize, nonzeros: Range<u64>, ends: &[u64]) -> Result<CsrBlock> {
         let first = self.starts[output] + nonzeros.start;
         let count = nonzeros.end - nonzeros.start;
@@ -282,6 +296,7 @@ impl<'a> Swept<'a> {
                 .into(),
             item: self.item() as usize,
         };
+        // They were put down in the order of the file, and have the places of another.
         if self.moved {
             block.sort_rows()?;
         }
@@ -315,14 +330,17 @@ impl<'a> Swept<'a> {
         self.matrix.data.spec().dtype.size() as u64
     }
 
+    /// Where in the spill the end of a column of an output is.
     fn ends_at(&self, output: usize, column: u64) -> u64 {
         (output as u64 * self.matrix.rows() + column) * END
     }
 
+    /// Where in the spill an index is; `nonzero` counts those of all outputs, one after another.
     fn indices_at(&self, nonzero: u64) -> u64 {
         self.ends_at(self.outputs(), 0) + nonzero * self.index().size() as u64
     }
 
+    /// The same of a value.
     fn data_at(&self, nonzero: u64) -> u64 {
         self.indices_at(self.starts[self.outputs()]) + nonzero * self.item()
     }
@@ -387,6 +405,7 @@ fn pieces(matrix: &Sparse, most: u64, columns: u64) -> Result<Vec<Segment>> {
     )? {
         for columns in steps(block, columns) {
             let end = begin + matrix.count(from_ref(&columns))?;
+            // `begin` counts on: offsets are asked for block by block, from 0 in each.
             // A column that is larger than a piece ends in the last of its parts.
             pieces.extend(steps(begin..end, most).map(|nonzeros| Segment {
                 columns: columns.start..columns.start,
@@ -413,6 +432,7 @@ impl Segment {
         let indices = matrix.indices.read(from_ref(&self.nonzeros))?;
         matrix.check_indices(&indices)?;
         let (_, ptr) = matrix.spans(from_ref(&self.columns))?;
+        // Non-zeros of the first column that an earlier piece has: ends count from the first of this one.
         let before = self.nonzeros.start - self.begin;
         Ok(Read {
             cells: ints::read(&indices, dtype)?,

@@ -20,7 +20,9 @@ pub struct CsrBlock {
     pub ptr: Vec<u64>,
     /// Blocks of matrices with the same sparsity hold them together.
     pub indices: SharedBuffer,
+    /// The type of the indices, as they are stored.
     pub index: Dtype,
+    /// The values in the order of the indices, each of `item` bytes.
     pub data: Buffer,
     /// Bytes of one value.
     pub item: usize,
@@ -48,7 +50,8 @@ impl CsrBlock {
         same && (self.indices.is_of(&other.indices) || *self.indices == *other.indices)
     }
 
-    /// Holds its indices together with another block that has the same.
+    /// Holds its indices together with another block that has the same. What picks or writes both sees that they are
+    /// one, and gathers and encodes them once.
     pub fn hold_with(&mut self, other: &CsrBlock) {
         if self.has_indices_of(other) {
             self.indices = other.indices.clone();
@@ -65,6 +68,7 @@ impl CsrBlock {
                 item,
             };
             let mut to = vec![0; self::end(&picked.ptr) as usize * item];
+            // In parts of the same number of bytes, wherever that cuts a row, as rows are of any length.
             to.par_chunks_mut(PART).enumerate().for_each(|(i, part)| {
                 let at = (i * PART) as u64;
                 pieces.fill(at..at + part.len() as u64, part);
@@ -96,6 +100,7 @@ impl CsrBlock {
     }
 
     /// Keeps the non-zeros whose index `map` knows, at their new index; rows are sorted by it where `sort` is set.
+    /// Where `map` knows every index, only the indices are made anew, and the values stay where they are.
     pub fn map_indices(
         self,
         index: &Dtype,
@@ -119,6 +124,8 @@ impl CsrBlock {
     /// The non-zeros whose index `map` knows, at their new index.
     fn kept(&self, index: &Dtype, map: impl Fn(u64) -> Option<u64> + Sync) -> Result<CsrBlock> {
         let old = ints::read(&self.indices, &self.index)?;
+        // Each part of the rows is filtered by itself; its ends count from its own beginning until all are put
+        // together.
         let parts = self.ptr.windows(2).collect::<Vec<_>>();
         let parts = parts.par_chunks(ROWS).map(|rows| {
             let (mut ends, mut indices, mut data) = (vec![], vec![], vec![]);
@@ -156,6 +163,7 @@ impl CsrBlock {
     pub fn sort_rows(&mut self) -> Result<()> {
         let (size, item, index) = (self.index.size(), self.item, &self.index);
         let (mut indices, mut data) = (self.indices.to_mut(), &mut self.data[..]);
+        // Some rows for each task, with the bytes that are theirs alone.
         let mut tasks = vec![];
         for start in (0..self.ptr.len() - 1).step_by(ROWS) {
             let ptr = &self.ptr[start..self.ptr.len().min(start + ROWS + 1)];
@@ -213,7 +221,8 @@ fn end(ptr: &[u64]) -> u64 {
     ptr.last().copied().unwrap_or(0)
 }
 
-/// Rows that are picked from a block.
+/// Rows that are picked from a block. Of rows that begin at `[0, 3, 5, 9]`, the picks `[2, 0]` have `ptr` `[0, 4, 7]`
+/// and `starts` `[5, 0]`.
 pub struct Picked {
     /// Where each row begins among them, in non-zeros, and the end.
     pub ptr: Vec<u64>,
@@ -224,16 +233,18 @@ pub struct Picked {
 /// Rows of different lengths, gathered from anywhere.
 pub struct Pieces<'a> {
     pub picked: &'a Picked,
+    /// The indices of all rows of the block, or their values.
     pub from: &'a [u8],
     /// Bytes of one non-zero.
     pub item: usize,
 }
 
 impl Pieces<'_> {
-    /// Gives the bytes of the result in `range`.
+    /// Gives the bytes of the result in `range`. `range` counts bytes, and may begin and end within a row or a value.
     pub fn fill(&self, range: Range<u64>, out: &mut [u8]) {
         let item = self.item as u64;
         let Picked { ptr, starts } = self.picked;
+        // Of rows that begin at one place all but the last are empty.
         let mut row = ptr.partition_point(|&p| p * item <= range.start) - 1;
         let (mut at, mut done) = (range.start, 0);
         while done < out.len() {
@@ -252,8 +263,10 @@ impl Pieces<'_> {
 
 impl CsrBlock {
     /// The same non-zeros by their index: of columns, the `rows` rows. Non-zeros of a row stay in order of columns.
+    /// Every index must be below `rows`.
     pub fn transpose(&self, rows: usize) -> Result<CsrBlock> {
         let old = ints::read(&self.indices, &self.index)?;
+        // A counting sort: how many each row has, where each begins, then each non-zero to its place.
         let mut ptr = vec![0u64; rows + 1];
         for &row in &old {
             ptr[row as usize + 1] += 1;

@@ -1,5 +1,8 @@
 //! Leaves that are read and written together: sparse matrices that may share a sparsity, matrices of several files, each
 //! of which is opened once for all of them, or one leaf of any kind.
+//!
+//! Groups are made of the leaves alone, before a row is read: they say which matrices may be alike. What is alike is
+//! seen chunk by chunk as rows are read or written ([`sparsity`](super::sparsity)); what is not is read by itself.
 
 use std::ops::Range;
 
@@ -18,7 +21,7 @@ use crate::report::failure::in_element;
 
 /// One leaf or more, by their numbers.
 pub struct LeafGroup<'a> {
-    /// Its leaves, the first of which others are compared with.
+    /// The numbers of its leaves among all, rising; the others are compared with the first.
     pub members: Vec<usize>,
     /// Of more than one leaf, where they may share it.
     sparsity: Option<Sparsity<'a>>,
@@ -49,6 +52,7 @@ impl<'a> LeafGroup<'a> {
     /// Takes a leaf in where it is of the same files, or may share the sparsity.
     fn takes(&mut self, number: usize, leaves: &'a [Leaf]) -> bool {
         let (first, leaf) = (&leaves[self.members[0]], &leaves[number]);
+        // The stacked matrices of a selection are all made for the same inputs, so they are one group.
         let of_same_files = of_files(first).and(of_files(leaf)).is_some();
         let joins = of_same_files || self.may_share(&first.path, leaf);
         if joins {
@@ -93,6 +97,7 @@ impl<'a> LeafGroup<'a> {
             let leaf = &leaves[self.members[0]];
             return Ok(vec![leaf.read_over(ranges, old.pop())?]);
         };
+        // The input says which matrices may be alike, but rows come from buckets, and are compared once they are read.
         if self.members.iter().any(|at| leaves[*at].is_scattered()) {
             return self.read_each(leaves, ranges);
         }
@@ -162,6 +167,7 @@ impl<'a> LeafGroup<'a> {
         for (writer, at) in writers.iter_mut().zip(&self.members) {
             let columns = columns.filter(|_| leaves[*at].is_square());
             let block = &blocks[*at];
+            // Those that hold the indices of the first go together, the first with them; the others one by one.
             if self.members.len() > 1
                 && let Some(block) = alike(writer, &blocks[first], block)
             {
@@ -185,6 +191,7 @@ impl<'a> LeafGroup<'a> {
 fn alike<'a>(writer: &LeafWriter, first: &Block, block: &'a Block) -> Option<&'a CsrBlock> {
     match (writer, first, block) {
         (LeafWriter::Sparse(writer), Block::Sparse(first), Block::Sparse(block)) => {
+            // A collection stores indices as a narrower type, so each matrix maps its own.
             (block.holds_with(first) && writer.takes(&block.index)).then_some(block)
         }
         _ => None,

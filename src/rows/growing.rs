@@ -19,7 +19,9 @@ pub enum Growing {
     /// Rows of `row` bytes each.
     Dense { row: usize, bytes: Buffer },
     Sparse {
+        /// As in a [`CsrBlock`].
         ptr: Vec<u64>,
+        /// None while it follows another: these are its indices then.
         indices: Buffer,
         index: Dtype,
         data: Buffer,
@@ -108,6 +110,7 @@ impl Growing {
         match self {
             Growing::Dense { .. } => false,
             Growing::Sparse { indices, .. } => {
+                // `first` gets its rows after the others, so here both are as far.
                 indices.is_empty() && self.nonzeros() == first.nonzeros()
             }
         }
@@ -119,6 +122,7 @@ impl Growing {
         if let (Growing::Sparse { indices, index, .. }, Growing::Sparse { indices: its, .. }) =
             (self, first)
         {
+            // `first` may have more rows by now: only the indices of those that both have are taken.
             let (from, to) = (indices.len(), nonzeros * index.size());
             if from < to {
                 indices.extend(&its[from..to])?;
@@ -139,6 +143,7 @@ impl Growing {
         let nonzeros = self.nonzeros() as usize;
         let mut block = self.into_block();
         if let (Block::Sparse(block), Block::Sparse(first)) = (&mut block, first)
+            // It has fewer indices than values, so it followed to the end.
             && block.indices.len() < nonzeros * block.index.size()
         {
             block.indices = first.indices.clone();

@@ -23,11 +23,12 @@ use crate::store::{Array, Buffer};
 pub struct Leaf {
     /// Where it is written.
     pub path: String,
+    /// Those of its array. Sparse and awkward arrays carry their own, and leave these empty.
     pub attrs: Attrs,
     pub kind: LeafKind,
 }
 
-/// The categories that codes stand for.
+/// The categories that codes stand for. With `missing` 1, codes `[0, 2, 1, -1]` become `[0, 1, -1, -1]`.
 #[derive(Clone, Copy)]
 pub struct Levels {
     /// How many there are.
@@ -44,12 +45,14 @@ pub enum LeafKind {
     Codes(Array, Levels),
     /// A mask of another type than bool, all 0 and 1.
     Mask(Array),
+    /// Text of any length, or padded to a fixed one; it is written as text of any length.
     Text(Array),
     /// Records with text of any length.
     Records(TextRecords),
     Sparse(Sparse),
     /// A matrix of cells by cells: rows are taken, then the same columns.
     SquareSparse(Sparse),
+    /// The same of a dense one.
     SquareFixed(Array),
     Awkward(Awkward),
     /// The rows of several files.
@@ -96,6 +99,7 @@ impl Leaf {
             | LeafKind::SquareFixed(a) => fixed(a.spec().row_bytes()),
             // As they are written, each text of theirs is held twice.
             LeafKind::Records(r) => fixed(r.row_bytes().saturating_mul(3)),
+            // Where a row begins: 8 bytes as they are read from indptr, 8 in the block.
             LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => RowCost {
                 fixed: 16,
                 nonzero: s.nonzero_bytes(),
@@ -126,6 +130,7 @@ impl Leaf {
     pub fn matrix(&self) -> Option<&Sparse> {
         match &self.kind {
             LeafKind::Sparse(matrix) => Some(matrix),
+            // The rows may come from buckets: this is the input that they were scattered from.
             LeafKind::Stacked(stacked) => stacked.origin.as_deref(),
             _ => None,
         }
@@ -149,11 +154,11 @@ impl Leaf {
         }
     }
 
-    /// Decodes what is stored in chunks once, into files in `scratch`, so that any row can be read by itself. `like` is an
-    /// unpacked matrix that has the very same indices. Stacked rows are unpacked by
-    /// [`unpacked`](super::writer::unpacked).
+    /// Decodes what is stored in chunks once, into files in `scratch`, so that any row can be read by itself. `like` is
+    /// an unpacked matrix that has the very same indices. Stacked rows are unpacked by `extract/unpack.rs`.
     pub fn unpack(&mut self, scratch: &Path, like: Option<&Leaf>) -> Result<()> {
         let unpack = |array: &mut Array| -> Result<()> {
+            // 1 says that any row is read from its place.
             if array.chunk_bytes() > 1 {
                 *array = array.unpacked(scratch)?;
             }
@@ -198,13 +203,15 @@ impl Leaf {
     pub fn is_chunked(&self) -> bool {
         let chunked = |array: &&Array| array.chunk_bytes() > 1;
         match &self.kind {
+            // Its buffers are not asked: to follow offsets may decode any of them.
             LeafKind::Awkward(_) => true,
             LeafKind::Stacked(s) => s.packed,
             _ => self.arrays().iter().any(chunked),
         }
     }
 
-    /// Bytes of chunks that are kept from one read to the next, and that a read takes while it decodes.
+    /// Bytes of chunks that are kept from one read to the next, and that a read takes while it decodes. Of records and
+    /// awkward arrays nothing is known, and both are 0.
     pub fn chunks_held(&self) -> (u64, u64) {
         if let LeafKind::Stacked(s) = &self.kind {
             return s.held;
@@ -215,7 +222,8 @@ impl Leaf {
         (kept, decoding.unwrap_or(0))
     }
 
-    /// Bytes that [`Leaf::unpack`] would write.
+    /// Bytes that [`Leaf::unpack`] would write. 0 for what is not unpacked: rows that lie in their places, text and
+    /// awkward arrays.
     pub fn unpacked_bytes(&self) -> u64 {
         let bytes = |array: &Array| match array.chunk_bytes() {
             0 | 1 => 0,
@@ -381,6 +389,7 @@ impl Leaf {
 
 /// Codes as they are written.
 fn codes(array: &Array, levels: Levels, ranges: &[Range<u64>]) -> Result<Vec<u8>> {
+    // Nearly all files have right codes; what R stores as missing is looked for only where they are not.
     let (mut bytes, dtype) = (array.read(ranges)?, &array.spec().dtype);
     let mut right = ints::are_codes(&bytes, dtype, levels.count)?;
     if !right && ints::mark_missing(&mut bytes, dtype)? {
@@ -396,9 +405,11 @@ fn codes(array: &Array, levels: Levels, ranges: &[Range<u64>]) -> Result<Vec<u8>
     let Some(missing) = levels.missing else {
         return Ok(bytes);
     };
+    // Codes have a sign here: only then a category is looked for that is a missing value.
     let codes = ints::read(&bytes, dtype)?;
     let is_none = |code: &u64| *code == u64::MAX || *code == missing;
     let kept = codes.iter().map(|code| match code {
+        // -1 is u64::MAX here, which does not fit: 0 holds its place until its bytes are set below.
         none if is_none(none) => 0,
         code => code - u64::from(*code > missing),
     });
@@ -410,7 +421,8 @@ fn codes(array: &Array, levels: Levels, ranges: &[Range<u64>]) -> Result<Vec<u8>
     Ok(bytes)
 }
 
-/// Some of so many rows: a few at each of some places, or all of a few.
+/// Some of so many rows: a few at each of some places, or all of a few. Of 1000 rows `[0..16, 62..78, .., 930..946]`:
+/// one place alone would say little of a file that is sorted.
 fn sample(rows: u64) -> Vec<Range<u64>> {
     const PLACES: u64 = 16;
     const EACH: u64 = 16;

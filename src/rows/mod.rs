@@ -5,6 +5,10 @@
 //! awkward) has one variant in all three, and a matrix of several files ([`stacked`], [`buckets`]) one more of the
 //! first. Values stay the bytes of the file; only offsets and indices are numbers. Rows in memory are counted in 32
 //! bits, rows of a file in 64.
+//!
+//! Where to look: [`sparse`], [`csr`] and [`sparse_writer`] have rows of CSR on disk, in memory and as they are
+//! written, [`csc`] and [`turned`] what is stored by columns. [`sparsity`], [`group`] and [`same_files`] find what
+//! matrices share. [`by_wave`], [`cellset`] and [`targets`] say where cells go that come in another order.
 
 pub mod awkward;
 pub mod block;

@@ -1,5 +1,6 @@
 //! How many non-zeros a new matrix has, as far as that is known before its rows are written.
 
+/// Where the number is known, arrays get their size when they are created, and may lie in one piece; else they grow.
 #[derive(Clone, Copy, Debug)]
 pub enum Nnz {
     Exactly(u64),

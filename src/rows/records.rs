@@ -1,5 +1,9 @@
 //! Rows of records that hold text of any length, as numpy's structured arrays of objects do. In memory such text has a
 //! fixed width, that of the longest in the array.
+//!
+//! HDF5 alone has such records: a compound type with members of variable length. All texts are read once for their
+//! lengths when the array is opened; from then on rows are bytes as those of any other array, and one long text makes
+//! each row as long. They are written as text of any length again in HDF5, as UTF-32 in Zarr.
 
 use std::ops::Range;
 use std::slice::from_ref;
@@ -10,6 +14,7 @@ use super::ranges::blocks;
 use crate::store::Array;
 use crate::store::spec::{ArraySpec, Dtype, Field};
 
+/// An array of such records, open.
 pub struct TextRecords {
     array: Array,
     /// The records in memory; its fields are those of the array, in the same order.
@@ -32,10 +37,12 @@ impl TextRecords {
         for field in fields {
             let mut dtype = field.dtype.clone();
             if dtype == Dtype::String {
+                // One byte at the least: values of no bytes cannot be stepped through.
                 let width = longest(&array, field)?.max(1);
                 dtype = Dtype::FixedString { size: width };
             }
             let field = Field {
+                // In memory fields follow each other without padding, whatever the file has.
                 offset: size,
                 dtype,
                 ..field.clone()
@@ -59,7 +66,7 @@ impl TextRecords {
         self.array.spec().rows()
     }
 
-    /// Bytes of a row in memory.
+    /// Bytes of a row in memory. Each text counts as the longest of its field.
     pub fn row_bytes(&self) -> u64 {
         let items = self.array.spec().row_items();
         items.saturating_mul(self.dtype.size() as u64)
@@ -95,6 +102,7 @@ impl TextRecords {
                 let (mut texts, one) = (texts.iter(), to.dtype.size());
                 for place in places {
                     for (place, text) in place.chunks_exact_mut(one).zip(texts.by_ref()) {
+                        // Records are zero before, so a shorter text is padded by NUL.
                         ensure!(text.len() <= one, "A text has become longer");
                         place[..text.len()].copy_from_slice(text);
                     }

@@ -44,6 +44,7 @@ impl<'a> Alike<'a> {
                 continue;
             }
             let mut those = sets.iter_mut();
+            // It joins the first set whose first matrix it is like.
             match those.find_map(|set| set.sparsity.add(matrix).is_ok().then_some(set)) {
                 Some(set) => set.members.push((at, stored)),
                 None => sets.push(Alike {
@@ -71,6 +72,7 @@ impl<'a> Alike<'a> {
             nonzeros * matrix.nonzero_bytes() as f64
         };
         let row: f64 = self.sparsity.matrices().map(row).sum();
+        // Others leave out indices only where they are those of the very first matrix: no other is followed.
         let leads = self.members[0].0 == 0;
         for batch in batches(ranges, (BATCH / row.max(1.0)) as u64 + 1) {
             let read = self.sparsity.read_over(&batch, std::mem::take(old))?;
@@ -127,6 +129,7 @@ pub fn read_together(
     let numbers: Vec<usize> = matrices.iter().map(|(_, number)| *number).collect();
     let mut old = vec![];
     for (file, ranges) in rows_by_file(&files.starts, ranges) {
+        // Matrices that share nothing in this file, dense ones, and those that the file lacks.
         let mut alone = vec![true; matrices.len()];
         if matrices.len() > 1 {
             (files.with_stored)(file, &numbers, &mut |stored| {
@@ -139,6 +142,7 @@ pub fn read_together(
         }
         for at in (0..rows.len()).filter(|at| alone[*at]) {
             let (first, its) = first_and(&mut rows, at);
+            // Its rows of this file have indices of their own, and those before must be there first.
             first.map_or(Ok(()), |first| its.part_from(first))?;
             (files.append)(numbers[at], file, &ranges, its)?;
         }
@@ -169,11 +173,13 @@ pub fn append_together(
             .collect();
         if leaves.len() > 1 {
             (files.with_stored)(file, &numbers, &mut |stored| {
+                // What is converted gets other indices or types, and is encoded matrix by matrix.
                 let as_they_are = |stored: &Stored| stored.convert.is_none();
                 Alike::among(stored, sharing, as_they_are)
                     .iter()
                     .try_for_each(|alike| {
                         let members = alike.members.iter();
+                        // These writers are done with the file; those that are left append by themselves.
                         let theirs = members.filter_map(|(at, _)| left[*at].take());
                         let mut theirs =
                             theirs.map(LeafWriter::sparse).collect::<Result<Vec<_>>>()?;

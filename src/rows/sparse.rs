@@ -4,6 +4,9 @@
 //! a column of a CSC one. `indptr` has one entry more than there are rows, begins at 0 and never decreases; `indices` and
 //! `data` have as many entries as its last. That is checked at the ends when a matrix is opened, and in between as rows
 //! are read, so a damaged indptr is an error before it becomes an address.
+//!
+//! `[[0, 5, 6], [0, 0, 0], [7, 0, 0]]` is `data` `[5, 6, 7]`, `indices` `[1, 2, 0]` and `indptr` `[0, 2, 2, 3]` in CSR.
+//! The shape is an attribute of the group, as the width is nowhere else.
 
 use std::ops::Range;
 use std::slice::from_ref;
@@ -35,9 +38,13 @@ pub struct Sparse {
     pub shape: [u64; 2],
     /// Those of its group, in the current format, without `shape`.
     attrs: Attrs,
+    /// Those of data, indices and indptr; the format has none, but they are kept.
     part_attrs: Box<[Attrs; 3]>,
+    /// The values, one for each non-zero.
     pub data: Array,
+    /// Of each non-zero the column in CSR, the row in CSC.
     pub indices: Array,
+    /// Where the non-zeros of each row (column in CSC) begin, and the end of the last.
     pub indptr: Array,
 }
 
@@ -75,6 +82,7 @@ impl Sparse {
             "its indptr has {} entries, which is not one more than the {rows} of its shape",
             self.indptr.spec().rows()
         );
+        // Of a matrix without rows the first entry is the last one too.
         let ends = [0..1, rows..rows + 1];
         let ends = &ends[..1 + usize::from(rows > 0)];
         let ends = ints::read(&self.indptr.read(ends)?, &self.indptr.spec().dtype)?;
@@ -126,6 +134,9 @@ impl Sparse {
     }
 
     /// Where the rows in `ranges` (sorted, disjoint) lie among the non-zeros, and where each row begins among those.
+    ///
+    /// Of `indptr` `[0, 2, 2, 5, 9]` and ranges `[0..2, 3..4]` that is `[0..2, 5..9]` and `[0, 2, 2, 6]`. Spans that
+    /// meet become one, and empty ones are left out.
     pub fn spans(&self, ranges: &[Range<u64>]) -> Result<(Vec<Range<u64>>, Vec<u64>)> {
         let with_ends: Vec<_> = ranges.iter().map(|r| r.start..r.end + 1).collect();
         let bytes = self.indptr.read(&with_ends)?;
@@ -139,6 +150,7 @@ impl Sparse {
             let count = (range.end - range.start) as usize;
             let here = &offsets[at..=at + count];
             ensure!(
+                // Offsets between ranges are not read, so the first of a range is held against the last before it.
                 before <= here[0] && here.is_sorted() && here[count] <= nnz,
                 "The indptr of '{}' decreases or overruns its {nnz} elements in rows {} to {}",
                 self.path,
@@ -166,6 +178,7 @@ impl Sparse {
             let (_, ptr) = self.spans(from_ref(&part))?;
             for (row, ends) in part.zip(ptr.windows(2)) {
                 let more = ends[1] - ends[0];
+                // Rows without non-zeros count too: each takes memory for its offset.
                 if row > start && (held + more > most || row - start >= most) {
                     blocks.push(start..row);
                     (start, held) = (row, 0);
@@ -231,6 +244,7 @@ impl Sparse {
             bytes.is_empty() || most < self.width(),
             "An index of '{}' is {}, beyond its {} {}",
             self.path,
+            // A negative index is read as a number above all others, and shown as what it was.
             most as i64,
             self.width(),
             if self.layout == SparseFormat::Csr {
@@ -256,7 +270,8 @@ impl Sparse {
     }
 }
 
-/// Shape and attributes of a sparse group, as written today or by anndata before 0.7.
+/// Shape and attributes of a sparse group, as written today or by anndata before 0.7. `shape` is not among the
+/// attributes: each output has its own. An error where it has no two sizes.
 pub fn describe(group: &Group) -> Result<([u64; 2], Attrs)> {
     let mut attrs = group.attrs()?;
     let shape = ["shape", "h5sparse_shape"]
@@ -279,6 +294,7 @@ pub fn describe(group: &Group) -> Result<([u64; 2], Attrs)> {
 #[derive(Clone, Debug)]
 pub struct SparseSpec {
     pub layout: SparseFormat,
+    /// Rows and columns, whatever the layout.
     pub shape: [u64; 2],
     pub attrs: Attrs,
     /// Of data, indices and indptr, which AnnData gives none.

@@ -35,14 +35,16 @@ pub struct SparseWriter {
     data: Appender,
     indices: Appender,
     indptr: Appender,
+    /// As wide as the number of non-zeros needs, which may be wider than that of the source.
     indptr_type: Dtype,
     /// Non-zeros so far.
     written: u64,
+    /// Rows of a CSR matrix, columns of a CSC one.
     rows: u64,
 }
 
 impl SparseWriter {
-    /// Creates the matrix at `path` below `group`.
+    /// Creates the matrix at `path` below `group`. With [`Nnz::AtMost`] its arrays grow as rows come.
     pub fn create(group: &Group, path: &str, spec: &SparseSpec, nnz: Nnz) -> Result<SparseWriter> {
         let (how, len) = match nnz {
             Nnz::Exactly(nnz) | Nnz::Counted { nnz, .. } => (Rows::Known, nnz),
@@ -65,6 +67,7 @@ impl SparseWriter {
     ) -> Result<SparseWriter> {
         let attrs = spec.attrs.clone().with("shape", Attr::ints(&spec.shape));
         let node = group.create_group(path, &attrs)?;
+        // int32 holds no offset of 2^31 or more.
         let indptr_type = ints::holding(&spec.indptr, most);
         let (rows, places) = match spec.layout {
             SparseFormat::Csr => (spec.shape[0], spec.shape[1]),
@@ -76,6 +79,8 @@ impl SparseWriter {
             spec.indices.clone()
         };
         let [of_data, of_indices, of_indptr] = &*spec.part_attrs;
+        // Where chunks are given in cells, data and indices get as many values as so many cells have in the mean;
+        // indptr is cut as any other list.
         let (cells, nonzeros) = (spec.shape[0].max(1) as f64, most as f64);
         let nonzero = (spec.data.size() + index.size()) as f64;
         let ends = (rows + 1) as f64 * indptr_type.size() as f64;
@@ -120,6 +125,7 @@ impl SparseWriter {
         if self.takes(&block.index) {
             return SparseWriter::append_picked_to(&mut [self], &[block], picks);
         }
+        // Indices change their type on the way: each part is gathered as it was, and mapped into its place.
         let picked = block.picked(picks);
         let nnz = picked.ptr.last().copied().unwrap_or(0);
         let pieces = |from, item| Pieces {
@@ -140,6 +146,7 @@ impl SparseWriter {
             indices.fill(start..end, &mut read);
             match ints::map(&read, old, &new, Some) {
                 Ok(Some(narrow)) => out.copy_from_slice(&narrow),
+                // `fill` returns no error, so one is noted and told after.
                 _ => lost.store(true, Ordering::Relaxed),
             }
         };
@@ -168,6 +175,7 @@ impl SparseWriter {
             "Blocks with indices of their own"
         );
         let picked = first.picked(picks);
+        // Offsets that are looked up once serve the values of all blocks, and the one set of indices.
         let nnz = picked.ptr.last().copied().unwrap_or(0);
         let pieces = |from, item| Pieces {
             picked: &picked,
@@ -202,6 +210,7 @@ impl SparseWriter {
     /// Appends rows of a matrix with the same type of values, as they are stored.
     pub fn append_from(&mut self, from: &Sparse, rows: Range<u64>) -> Result<()> {
         if !self.takes(&from.indices.spec().dtype) {
+            // Each index stays what it is, in another type.
             return self.append_moved(from, rows, &Some);
         }
         let check = |bytes: &[u8]| from.check_indices(bytes);
@@ -216,6 +225,7 @@ impl SparseWriter {
         sparsity: &Sparsity,
         rows: Range<u64>,
     ) -> Result<()> {
+        // Where an index changes its type, each matrix is appended by itself.
         let mut each = to.iter().zip(sparsity.matrices());
         if !each.all(|(to, from)| to.takes(&from.indices.spec().dtype)) {
             let mut each = to.iter_mut().zip(sparsity.matrices());
@@ -224,6 +234,7 @@ impl SparseWriter {
         for rows in steps(rows, STEP) {
             let places = sparsity.places(from_ref(&rows))?;
             for (to, (from, places)) in to.iter_mut().zip(sparsity.matrices().zip(&places)) {
+                // Values and offsets are each matrix's own; indices may be shared, below.
                 for span in &places.spans {
                     to.data.append_from(&from.data, span.clone(), None)?;
                 }
@@ -304,8 +315,10 @@ impl SparseWriter {
         let stored = self.indices.spec().dtype.clone();
         for part in steps(rows.clone(), STEP) {
             let (spans, ptr) = from.spans(from_ref(&part))?;
+            // Rows that follow each other have one span, or none where they have no non-zeros.
             let first = spans.first().map_or(0, |span| span.start);
             let nnz = ptr.last().copied().unwrap_or(0);
+            // Tasks of whole rows: as many as have `NONZEROS` together, or one that has more.
             let mut cuts = vec![0];
             while let Some(&row) = cuts.last()
                 && row + 1 < ptr.len()
@@ -322,6 +335,7 @@ impl SparseWriter {
                     let block =
                         convert(from.nonzeros(from_ref(&span), ptr, std::mem::take(old))?)?;
                     ensure!(
+                        // Every task has its place before any is done, so none may get more or fewer non-zeros.
                         block.nnz() == end - start,
                         "Elements of '{}' were lost",
                         from.path
@@ -342,6 +356,7 @@ impl SparseWriter {
                 self.indices.append_parts(nnz, |indices| run(data, indices))
             })?;
             if !done {
+                // After some rows it is too late for another way.
                 ensure!(part.start == rows.start, "'{}' takes no parts", self.path);
                 return Ok(false);
             }
@@ -360,6 +375,7 @@ impl SparseWriter {
         Ok(match (data.is_empty(), indices.is_empty()) {
             (true, _) => indices,
             (_, true) => data,
+            // Values and indices differ in width, so their files may be cut at other places: rows of either are needed.
             _ => data.start.min(indices.start)..data.end.max(indices.end),
         })
     }

@@ -57,7 +57,9 @@ pub struct Sparsity<'a> {
 /// Where rows of a matrix lie among its non-zeros, as [`Sparse::spans`] tells.
 #[derive(PartialEq)]
 pub struct Located {
+    /// Non-zeros that are to be read, in runs.
     pub spans: Vec<Range<u64>>,
+    /// Where each row begins among them, and the end of the last.
     pub ptr: Vec<u64>,
 }
 
@@ -78,7 +80,7 @@ impl<'a> Sparsity<'a> {
         Ok(())
     }
 
-    /// The first matrix, then the others.
+    /// The first matrix, then the others. Numbers of matrices, as in [`Sparsity::each_part`], count in this order.
     pub fn matrices(&self) -> impl Iterator<Item = &'a Sparse> {
         let others = self.others.iter().map(|(other, _)| *other);
         [self.first].into_iter().chain(others)
@@ -127,6 +129,9 @@ impl<'a> Sparsity<'a> {
     }
 
     /// As [`Sparsity::each_part`], of the first matrix and those of `like`, whose non-zeros lie at the same places.
+    ///
+    /// Where matrix 1 has the same only in 0..8 of 0..12, and matrix 2 in all of it, `take` gets: the first for `[0, 1,
+    /// 2]` and 0..8, the first for `[0, 2]` and 8..12, matrix 1 for `[1]` and 8..12.
     fn each_same(
         &self,
         like: &[usize],
@@ -195,6 +200,7 @@ impl<'a> Sparsity<'a> {
         if twin.is_same(&places.spans)? {
             return Ok(indices);
         }
+        // A copy of those of the first, over which the parts are read that differ.
         let (own, size) = (indices.to_mut(), first.index.size());
         let mut done = 0;
         for span in &places.spans {

@@ -141,6 +141,7 @@ impl Stacked {
         &mut self,
         read: impl Fn(&[Range<u64>]) -> Result<Block> + Send + Sync + 'static,
     ) {
+        // `pieces` still goes to the inputs: where rows are unpacked, no more are appended in their order.
         self.reading = ReadRows::AtOnce(Box::new(read));
         self.packed = false;
         self.held = (0, 0);
@@ -253,7 +254,8 @@ impl Stacked {
     }
 }
 
-/// The rows of `ranges` that each file has, counted from its first, where it has any.
+/// The rows of `ranges` that each file has, counted from its first, where it has any. Files that begin at `[0, 4, 9]`
+/// have of `[2..6]` the rows `(0, [2..4])` and `(1, [0..2])`.
 pub fn rows_by_file(starts: &[u64], ranges: &[Range<u64>]) -> Vec<(usize, Vec<Range<u64>>)> {
     let mut found = vec![];
     for (at, ends) in starts.windows(2).enumerate() {

@@ -26,6 +26,9 @@ impl Targets {
     }
 
     /// `order` holds the cells of all outputs one after another; `cuts` where each output begins, and the end.
+    ///
+    /// Of 3 cells, `order` `[2, 0, 2]` and `cuts` `[0, 1, 3]` are `starts` `[0, 1, 1, 3]`, `outputs` `[1, 0, 1]` and
+    /// `rows` `[0, 0, 1]`: cell 2 is row 0 of output 0 and row 1 of output 1.
     pub fn listed(cells: u64, order: &[u32], cuts: &[u64]) -> Result<Targets> {
         ensure!(
             u32::try_from(order.len()).is_ok(),
@@ -85,6 +88,7 @@ impl Targets {
                 }
             }
             Targets::Runs(some, cuts) => {
+                // The cells of a column mostly rise, so most are in the run of the one before.
                 let (mut output, mut run) = (0, 0..0);
                 for (i, &cell) in cells.iter().enumerate() {
                     let place = match some {
@@ -94,6 +98,7 @@ impl Targets {
                     let Some(place) = place else { continue };
                     if !run.contains(&place) {
                         let after = cuts.partition_point(|cut| *cut <= place);
+                        // Before the first output or behind the last: other parts take it, or it is written already.
                         if after == 0 || after == cuts.len() {
                             continue;
                         }

@@ -27,6 +27,7 @@ pub fn rows(
     mut take: impl FnMut(CsrBlock) -> Result<()>,
 ) -> Result<()> {
     let runs = Runs::of(matrix, csc::run_bytes(matrix), row)?;
+    // Runs of cells are swept as outputs are.
     let targets = Targets::Runs(None, runs.cuts.clone());
     let swept = Swept::counted(matrix, &targets, &runs.counts, csc::TURNED, folder)?;
     for (run, cut) in runs.cuts.windows(2).enumerate() {

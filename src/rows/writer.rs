@@ -33,6 +33,7 @@ impl LeafWriter {
     pub fn create(leaf: &Leaf, root: &Group, rows: u64, nnz: u64) -> Result<LeafWriter> {
         let is_linked = leaf.is_stacked() && root.container().is_virtual;
         let how = if is_linked { Rows::Linked } else { Rows::Known };
+        // All axes but the first are those of the leaf.
         let array = |shape: &[u64], dtype: &Dtype| {
             let mut shape = shape.to_vec();
             if let Some(first) = shape.first_mut() {
@@ -54,6 +55,7 @@ impl LeafWriter {
             LeafKind::Fixed(a) | LeafKind::Codes(a, _) => {
                 LeafWriter::Array(array(&a.spec().shape, &a.spec().dtype)?)
             }
+            // What was read of it is bools already.
             LeafKind::Mask(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::BOOL)?),
             LeafKind::Text(a) => LeafWriter::Array(array(&a.spec().shape, &Dtype::String)?),
             LeafKind::Records(r) => {
@@ -61,6 +63,7 @@ impl LeafWriter {
             }
             LeafKind::SquareFixed(a) => LeafWriter::Array(array(&[rows, rows], &a.spec().dtype)?),
             LeafKind::Sparse(s) => sparse(&s.like([rows, s.shape[1]]), Nnz::Exactly(nnz))?,
+            // How many non-zeros are in columns that are taken shows only as rows are read.
             LeafKind::SquareSparse(s) => sparse(&s.like([rows, rows]), Nnz::AtMost(s.nnz()))?,
             LeafKind::Awkward(a) => LeafWriter::Awkward(a.create(root, &leaf.path, rows)?),
             LeafKind::Stacked(Stacked { kind, .. }) => match kind {
@@ -104,6 +107,7 @@ impl LeafWriter {
             }
             (LeafWriter::Sparse(to), Block::Sparse(block), None) => to.append_picked(block, picks),
             _ => {
+                // Picked rows are a copy here, so that some are copied and appended before the next.
                 let row = block.bytes() / (block.rows() as u64).max(1);
                 let step = (BLOCK / row.max(1)).max(1) as usize;
                 picks.chunks(step).try_for_each(|picks| match columns {
@@ -129,6 +133,8 @@ impl LeafWriter {
                 (stacked.pieces)(rows, &mut |piece| self.append_piece(piece))
             }
             _ => {
+                // All else goes through memory: text, records, codes, masks, awkward arrays, and matrices of which
+                // columns are taken.
                 let read = |rows, old| leaf.read_over(std::slice::from_ref(&rows), old);
                 read_ahead(leaf.blocks(rows, cost), read, |block| {
                     let block = match columns {
@@ -154,6 +160,7 @@ impl LeafWriter {
         let all = stacked.rows;
         match &mut *self {
             LeafWriter::Array(array) => {
+                // Its chunks begin where those of other processes end, so what comes before is passed over unread.
                 let own = array.own(portion)?;
                 array.skip(own.start)?;
                 self.append_from(leaf, own.clone(), None, cost)?;
@@ -161,6 +168,7 @@ impl LeafWriter {
             }
             LeafWriter::Sparse(matrix) => {
                 let nonzeros = matrix.own(portion)?;
+                // A row that lies on a border is read by both, and each writes what comes into its files.
                 let own = stacked.rows_of(nonzeros)?;
                 self.skip(stacked, 0..own.start)?;
                 self.append_from(leaf, own.clone(), None, cost)?;

@@ -3,30 +3,35 @@
 //! A node has lengths in place of offsets, and a flag in place of an index, so a block needs no number that depends on
 //! where in the file it was. To pick rows of a node is to pick rows of its content.
 
-/// Rows of one node, in memory.
+/// Rows of one node, in memory. The variants are those of a form; values stay bytes.
 pub enum AwkwardBlock {
     Plain {
         row: usize,
         bytes: Vec<u8>,
     },
     List {
+        /// Items of each row; the content has as many rows as their sum.
         lengths: Vec<u64>,
         content: Box<AwkwardBlock>,
     },
     Regular {
         size: usize,
+        /// Kept by itself, as rows of no items leave no trace in the content.
         rows: usize,
         content: Box<AwkwardBlock>,
     },
     Record {
+        /// Kept by itself, as there may be no fields.
         rows: usize,
         contents: Vec<AwkwardBlock>,
     },
     Option {
+        /// The content has rows for those alone that are present.
         present: Vec<bool>,
         content: Box<AwkwardBlock>,
     },
     Masked {
+        /// As in the buffer; the content has a row for each.
         mask: Vec<u8>,
         content: Box<AwkwardBlock>,
     },
@@ -60,6 +65,7 @@ impl AwkwardBlock {
                     .collect(),
             },
             AwkwardBlock::List { lengths, content } => {
+                // To pick a list is to pick its items.
                 let starts = starts(lengths.iter().copied());
                 let inner: Vec<u32> = picks
                     .iter()
@@ -119,7 +125,7 @@ impl AwkwardBlock {
     }
 }
 
-/// Where each of some lengths begins, and where the last one ends.
+/// Where each of some lengths begins, and where the last one ends. `[2, 0, 3]` is `[0, 2, 2, 5]`.
 fn starts(lengths: impl Iterator<Item = u64>) -> Vec<u32> {
     let mut starts = vec![0u32];
     let mut end = 0;

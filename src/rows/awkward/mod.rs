@@ -3,6 +3,10 @@
 //! A block is the same tree with its buffers in memory, each node holding just the rows of the block. Lists, records,
 //! strings, options by index or byte mask, regular lists and plain buffers are understood; anything else is refused
 //! when the array is opened, before a byte is written.
+//!
+//! The lists `[[1, 2], [], [3]]` are a `ListOffsetArray` with the key `node0` over a `NumpyArray` with the key `node1`,
+//! and the buffers `node0-offsets`, `[0, 2, 2, 3]`, and `node1-data`, `[1, 2, 3]`. The form and `length`, the number of
+//! rows, are attributes of the group; buffers are arrays in it.
 
 mod block;
 mod unite;
@@ -31,24 +35,27 @@ pub struct Awkward {
     form: Form,
 }
 
-/// One node of the form, with the buffers that belong to it.
+/// One node of the form, with the buffers that belong to it. In brackets: the class that awkward gives it.
 enum Form {
-    /// Rows of fixed width.
+    /// Rows of fixed width (`NumpyArray`).
     Plain(FormBuffer),
-    /// `offsets`: row i holds items offsets[i] to offsets[i + 1] of the content.
+    /// `offsets`: row i holds items offsets[i] to offsets[i + 1] of the content (`ListOffsetArray`).
     List(FormBuffer, Box<Form>),
-    /// Rows of `size` items.
+    /// Rows of `size` items (`RegularArray`).
     Regular(u64, Box<Form>),
+    /// Fields of the same rows (`RecordArray`), without their names; `EmptyArray` is one of no fields.
     Record(Vec<Form>),
-    /// `index`: where row i lies in the content; negative where it is missing.
+    /// `index`: where row i lies in the content; negative where it is missing (`IndexedOptionArray`).
     Option(FormBuffer, Box<Form>),
-    /// `mask`: one byte for each row, beside a content of as many rows.
+    /// `mask`: one byte for each row, beside a content of as many rows (`ByteMaskedArray`). Which byte means missing is
+    /// in the form, and does not matter here.
     Masked(FormBuffer, Box<Form>),
-    /// A node that holds nothing itself.
+    /// A node that holds nothing itself (`UnmaskedArray`).
     Through(Box<Form>),
 }
 
 struct FormBuffer {
+    /// As it is called in the group: `node1-data`.
     name: String,
     array: Array,
 }
@@ -218,6 +225,7 @@ fn unknown_form(class: &str) -> anyhow::Error {
 }
 
 impl Form {
+    /// Opens a node that must have `rows` rows at the least, and those below it.
     fn open(group: &Group, form: &Value, rows: u64, depth: usize) -> Result<Form> {
         ensure!(
             depth < limits::DEPTH,
@@ -271,6 +279,7 @@ impl Form {
                 let open = |c| Form::open(group, c, rows, depth + 1);
                 Form::Record(contents.iter().map(open).collect::<Result<_>>()?)
             }
+            // How many rows the content needs, the index alone says, which is read with the rows.
             "IndexedOptionArray" => Form::Option(list("index", rows)?, inner(0)?),
             "ByteMaskedArray" => {
                 let kind = index_type(form, "mask")?;
@@ -288,6 +297,7 @@ impl Form {
         })
     }
 
+    /// The rows in `ranges` (sorted, disjoint) of this node, with those of the nodes below that they lead to.
     fn read(&self, ranges: &[Range<u64>]) -> Result<AwkwardBlock> {
         Ok(match self {
             Form::Plain(data) => AwkwardBlock::Plain {
@@ -338,6 +348,7 @@ impl Form {
 
     /// The rows at `places`, in any order, repeats allowed.
     fn read_at(&self, places: &[u64]) -> Result<AwkwardBlock> {
+        // Buffers are read in their order, each row once, and rows picked from that.
         let mut sorted = places.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
@@ -387,7 +398,8 @@ impl FormBuffer {
         ints::read(&self.array.read(ranges)?, &self.array.spec().dtype)
     }
 
-    /// Of an offsets buffer: the lengths of the lists in `ranges`, and where their items lie.
+    /// Of an offsets buffer: the lengths of the lists in `ranges`, and where their items lie. Offsets `[0, 2, 2, 5]`
+    /// have in 0..3 the lengths `[2, 0, 3]` and the items `[0..5]`.
     fn lists(&self, ranges: &[Range<u64>]) -> Result<(Vec<u64>, Vec<Range<u64>>)> {
         let with_ends: Vec<_> = ranges.iter().map(|r| r.start..r.end + 1).collect();
         let offsets = self.ints(&with_ends)?;

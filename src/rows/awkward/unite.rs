@@ -3,6 +3,9 @@
 //! Numbers promote as numpy does, a value that may be missing makes all of its kind so, lists of any and of a fixed
 //! length are lists of any, and what has no type takes that of the others. Of records the fields are united; one that
 //! a file lacks is missing there, where awkward would make a union, of which rows cannot be taken.
+//!
+//! A [`Type`] is a form without its buffers. Types are united one file after another ([`Type::united`]), the array is
+//! made from the result ([`Type::create`]), and blocks of each file are brought to it ([`Type::fit`]).
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -18,7 +21,7 @@ use crate::store::{Group, Rows};
 pub enum Type {
     /// Of no value.
     Empty,
-    /// Values, with the shape of each.
+    /// Values, with the shape of each, and the `parameters` of the node, which lists and records have too.
     Plain(Dtype, Value, Value),
     List(Box<Type>, Value),
     /// Lists of one length.
@@ -30,6 +33,10 @@ pub enum Type {
 }
 
 impl Type {
+    /// The type of a form. Indexes and masks are both options.
+    ///
+    /// # Errors
+    /// A class or a type of values that is not known here, such as dates.
     pub fn of(form: &Value) -> Result<Type> {
         let inner = || Type::of(&form["content"]).map(Box::new);
         let parameters = match &form["parameters"] {
@@ -73,10 +80,12 @@ impl Type {
     pub fn united(self, other: Type) -> Result<Type> {
         use Type::{Empty, List, Option, Plain, Record, Regular};
         Ok(match (self, other) {
+            // Options go first, whatever they are of: what may be missing in one file may be so in the result.
             (Option(a, _), Option(b, _)) => Option(Box::new(a.united(*b)?), true),
             (Option(a, _), b) => Option(Box::new(a.united(b)?), true),
             (a, Option(b, _)) => Option(Box::new(a.united(*b)?), true),
             (Empty, a) | (a, Empty) => a,
+            // Of the same parameters alone: text is no list of numbers.
             (Plain(a, shape, of), Plain(b, shape_b, of_b)) if shape == shape_b && of == of_b => {
                 let dtype = promote::result_type(&[a.clone(), b.clone()]);
                 Plain(dtype.with_context(|| format!("{a} and {b}"))?, shape, of)
@@ -97,6 +106,7 @@ impl Type {
         })
     }
 
+    /// What it holds, for an error.
     fn name(&self) -> String {
         match self {
             Type::Empty => "nothing".into(),
@@ -113,6 +123,7 @@ impl Type {
     /// Creates the array at `path`, of `rows` rows.
     pub fn create(&self, out: &Group, path: &str, rows: u64) -> Result<AwkwardWriter> {
         let group = out.create_group(path, &Attrs::default())?;
+        // The form names the buffers, which get their numbers as they are made, so it is written after them.
         let (form, writer) = self.node(&group, &mut 0)?;
         let length = Attr::Bytes {
             dtype: Dtype::INT64,
@@ -128,6 +139,7 @@ impl Type {
 
     /// The form of this node and of those below it, and their buffers; `next` numbers the nodes.
     fn node(&self, group: &Group, next: &mut u64) -> Result<(Value, FormWriter)> {
+        // From the outermost node on, each before its content, as awkward numbers them.
         let key = format!("node{next}");
         *next += 1;
         let array = |part: &str, row: &[u64], dtype: &Dtype| {
@@ -151,6 +163,7 @@ impl Type {
             }
             Type::List(inner, parameters) => {
                 let mut offsets = array("offsets", &[], &Dtype::INT64)?;
+                // One entry more than lists: the first begins at 0.
                 offsets.append(&ints::write(&[0], &Dtype::INT64)?)?;
                 let (content, writer) = inner.node(group, next)?;
                 let form = json!({"class": "ListOffsetArray", "offsets": "i64",
@@ -204,6 +217,7 @@ impl Type {
                     content: Box::new(from.fit(content, to)?),
                 }
             }
+            // What is never missing in this file may be so in another.
             (from, Type::Option(to, _), block) => Block::Option {
                 present: vec![true; block.rows()],
                 content: Box::new(from.fit(block, to)?),
@@ -282,7 +296,8 @@ impl Type {
     }
 }
 
-/// The fields of two records, those of the first before new ones; what one of them lacks may be missing.
+/// The fields of two records, those of the first before new ones; what one of them lacks may be missing. `{a, b}` and
+/// `{b, c}` are `{a?, b, c?}`.
 fn fields(
     names: Option<Vec<String>>,
     types: Vec<Type>,
@@ -335,6 +350,7 @@ fn record(
     let mut held: Vec<Option<AwkwardBlock>> = contents.into_iter().map(Some).collect();
     let mut fitted = vec![];
     for (at, to) in to.iter().enumerate() {
+        // Fields are found by their names, those of tuples by their places.
         let place = match (names, all) {
             (Some(names), Some(all)) => names.iter().position(|name| *name == all[at]),
             _ => Some(at),
@@ -358,6 +374,7 @@ fn options(block: AwkwardBlock, valid: bool) -> Result<(Vec<bool>, AwkwardBlock)
     Ok(match block {
         AwkwardBlock::Option { present, content } => (present, *content),
         AwkwardBlock::Masked { mask, content } => {
+            // Its content has rows for what is missing too; that of an index, as it is written, has none.
             let present: Vec<bool> = mask.iter().map(|byte| (*byte != 0) == valid).collect();
             let rows = (0..).zip(&present).filter(|(_, present)| **present);
             let rows: Vec<u32> = rows.map(|(row, _)| row).collect();

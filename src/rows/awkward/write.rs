@@ -1,4 +1,7 @@
 //! Appending blocks of rows to a new awkward array: offsets and indexes are made anew, values stay bytes.
+//!
+//! All buffers grow: how many rows an inner node gets shows only when the last block has come. Nodes are written in the
+//! order of the form, a block of each at a time, and hold back what does not fill a chunk.
 
 use anyhow::{Result, bail};
 
@@ -8,7 +11,8 @@ use crate::store::spec::{ArraySpec, Dtype};
 use crate::store::{Appender, Group, Rows};
 
 impl Form {
-    /// Creates the buffers of a new array in `group`.
+    /// Creates the buffers of a new array in `group`. They have the names and types of the old ones, so the form stays
+    /// as it is.
     pub(super) fn create(&self, group: &Group) -> Result<FormWriter> {
         Ok(match self {
             Form::Plain(data) => FormWriter::Plain(data.create(group)?),
@@ -55,11 +59,13 @@ impl FormBuffer {
 /// A new awkward array, open for appending. It is whole after [`finish`](AwkwardWriter::finish) only.
 pub struct AwkwardWriter(pub(super) FormWriter);
 
+/// A node that is being written; the variants are those of [`Form`].
 pub(super) enum FormWriter {
     Plain(Appender),
     List {
         offsets: Appender,
         dtype: Dtype,
+        /// Items so far, which is the last offset that was written.
         end: u64,
         content: Box<FormWriter>,
     },
@@ -67,10 +73,12 @@ pub(super) enum FormWriter {
     Option {
         index: Appender,
         dtype: Dtype,
+        /// Rows of the content so far, where the next that is present goes.
         end: u64,
         content: Box<FormWriter>,
     },
     Masked(Appender, Box<FormWriter>),
+    /// A node without buffers, regular lists among them.
     Through(Box<FormWriter>),
 }
 
