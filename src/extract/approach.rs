@@ -27,7 +27,7 @@ use crate::store::{self, Group};
 
 /// How much is read at a time.
 pub struct Approach {
-    /// Of each leaf, what a row costs and how many non-zeros it has in the mean.
+    /// Of each leaf, what a row costs and how many non-zeros it has in the mean. Costs are bytes in memory.
     pub costs: Vec<RowCost>,
     pub means: Vec<f64>,
     /// Bytes that are read and appended for a row, about.
@@ -53,6 +53,7 @@ impl Approach {
         let moved = moved.sum();
         let mut wave = request.budget;
         if !selection.csc.is_empty() {
+            // What is swept stays in memory while waves are read, but never takes more than half of theirs.
             wave.wave = wave
                 .wave
                 .saturating_sub(wave.sweep)
@@ -73,6 +74,7 @@ impl Approach {
             let mut held = kept.saturating_add(decoding.copied().unwrap_or(0));
             if !selection.csc.is_empty() {
                 let span = request.span();
+                // Each cell of the file, and each of its places in the outputs, while CSC matrices are swept.
                 held += Targets::listed_bytes(selection.cells, span.end - span.start);
             }
             let (left, lacking) = wave.beside(held);
@@ -96,6 +98,8 @@ impl Approach {
             at_once = plan::first_guess(wave, &costs, &means, total);
         }
         Ok(Approach {
+            // Of one wave every chunk is decoded once anyway, and the waves of buckets are made so that none is decoded
+            // twice.
             unpacks: matches!(request.order, Order::Cells(_))
                 && held > 1
                 && request.waves.is_none(),
@@ -132,6 +136,7 @@ impl Approach {
     pub fn scratch(&self, selection: &Selection, request: &Request) -> u64 {
         let (csc, span) = (&selection.csc, request.span());
         let places = span.end - span.start;
+        // Non-zeros of a CSC matrix are taken to be spread evenly over the cells.
         let share = places as f64 / selection.cells.max(1) as f64;
         let leaves = selection.leaves.iter().zip(&self.costs);
         let unpacked = leaves.map(|(leaf, cost)| {
@@ -147,6 +152,7 @@ impl Approach {
             let nonzeros = (matrix.nnz() as f64 * share) as u64;
             scratch_bytes(matrix, nonzeros, request.outputs.len() as u64)
         });
+        // What is less stays in memory, as in `Engine::sweep`.
         let swept = swept.filter(|bytes| *bytes > self.wave.sweep / csc.len() as u64);
         let turned = request.csr.then(|| turn::scratch_bytes(selection));
         let swept = swept.filter(|_| !request.csr).chain(turned);
@@ -216,6 +222,7 @@ pub fn preview(selection: &Selection, request: &Request, from: &str) -> Result<P
         let mut bytes = skeleton;
         for (leaf, cost) in selection.leaves.iter().zip(&how.costs) {
             let data = cost.fixed * rows + cost.nonzero * request.count(leaf, cut[0]..cut[1])?;
+            // Of a matrix of cells by cells as large a share of the columns is taken as of the rows.
             bytes += if leaf.is_square() { share(data) } else { data };
         }
         let csc = selection.csc.iter();

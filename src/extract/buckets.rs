@@ -90,11 +90,13 @@ pub fn scatter(
     let is_here = |cell: &&u32| rows.contains(&u64::from(**cell));
     let mut bytes = vec![0u64; sizes.len()];
     for &cell in order.iter().filter(is_here) {
+        // A row that goes to several places is written as often, so it counts as often.
         let row = (u64::from(cell) - rows.start) as usize;
         bytes[row] = bytes[row].saturating_add(sizes[row]);
     }
     let blocks = blocks(&bytes, rows.start, most);
     let mut cells: Vec<Vec<u32>> = vec![vec![]; blocks.len()];
+    // Parts come in their order, so the cells of a block are grouped by part as they are found.
     // Where the cells of each part end among those of each block.
     let mut ends: Vec<Vec<usize>> = vec![vec![]; blocks.len()];
     for part in parts.windows(2) {
@@ -175,6 +177,7 @@ pub fn gather(order: &[u32], blocks: &[Range<u64>]) -> Result<(Vec<InBucket>, Ve
         });
         counts[block] += 1;
     }
+    // A cell that is in the order twice is in its bucket twice; the first is read.
     places.sort_unstable();
     places.dedup_by_key(|place| place.cell);
     Ok((places, counts))

@@ -17,7 +17,8 @@ use crate::report::preview::{Planned, Preview};
 use crate::resources::{Need, ensure_room};
 use crate::store::Portion;
 
-/// Room for `needs`, once they are known.
+/// Writes the one output. `needs` gets the room on disk that it takes, as that becomes known: where the disk is full
+/// after all, the error tells it.
 pub fn run(inputs: JoinedInputs, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
     ensure!(
         request.outputs.len() == 1,
@@ -30,6 +31,7 @@ pub fn run(inputs: JoinedInputs, request: &Request, needs: &mut Vec<Need>) -> Re
     let Some(portion) = request.portion else {
         return run_all(inputs, (file, &scratch), request, needs);
     };
+    // All that is no matrix is written by one process alone.
     let (rows, mut selection) = if portion == Portion::Metadata {
         let (rows, selection) = inputs.begin_any(&file.root, &scratch)?;
         (Some(rows), selection)
@@ -53,6 +55,7 @@ fn run_all(
     let engine = Engine::new(&mut selection, request, needs)?;
     let mut open = engine.begin(0, file, None)?;
     for (input, cells) in rows.inputs().into_iter().enumerate() {
+        // Input by input, so that an input is open once for its frames and its matrices.
         engine.begin_step(cells.end - cells.start);
         rows.append(input)?;
         engine.append(from_mut(&mut open), &|_| cells.clone())?;

@@ -103,7 +103,7 @@ pub fn preview(source: &Source, request: &Request, from: &str) -> Result<Preview
     }
 }
 
-/// Room for `needs`, once they are known.
+/// Writes the outputs of one file; `needs` as for [`joined::run`].
 fn run_file(selection: &mut Selection, request: &Request, needs: &mut Vec<Need>) -> Result<()> {
     let engine = Engine::new(selection, request, needs)?;
     match request.order {
@@ -164,6 +164,8 @@ impl<'a> Engine<'a> {
         let approach = Approach::of(selection, request)?;
         let span = request.span();
         let total = span.end - span.start;
+        // CSC matrices were turned first, as they are leaves from then on. The template is written before room on disk
+        // is looked at, since each output takes as much.
         let memory = approach.memory(selection, request);
         log_plan(request, total, (approach.at_once, memory));
         let template = Template::write(request, |root| selection.write_skeleton(root))?;
@@ -341,6 +343,8 @@ impl<'a> Engine<'a> {
         let span = request.span();
         let cuts = request.cuts.iter().map(|cut| cut - span.start).collect();
         let order = &request.order;
+        // The place of a cell is the cell where all are taken, and cuts are as they are; else it is its rank among
+        // those of `span`, from where cuts count then.
         let targets = match order {
             Order::AsIs => Targets::Runs(None, request.cuts.clone()),
             Order::Sorted(_) => Targets::Runs(Some(CellSet::of(&order.cells(span))), cuts),

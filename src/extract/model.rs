@@ -39,12 +39,14 @@ struct Node {
     seconds: u64,
 }
 
+/// A CSR row of float32 and int32: 8 bytes for each non-zero.
 const ROW: RowCost = RowCost {
     fixed: 16,
     nonzero: 8,
 };
 
 impl Model {
+    /// The example of the page: 100 million cells on 64 nodes, each with `memory` bytes and disks of 1 GB/s.
     fn atlas(memory: u64) -> Model {
         Model {
             cells: 100_000_000,

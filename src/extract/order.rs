@@ -23,7 +23,8 @@ pub enum Order {
 pub struct Wave {
     /// Rows of the file, sorted, disjoint.
     pub ranges: Vec<Range<u64>>,
-    /// For each place of the sequence, which of those rows stands there.
+    /// For each place of the sequence, which of those rows stands there. The places with cells `[9, 3, 9]` are the
+    /// ranges `[3..4, 9..10]` and the picks `[1, 0, 1]`.
     pub picks: Vec<u32>,
 }
 

@@ -141,7 +141,7 @@ pub fn fewer(budget: Budget, rows: u64, taken: u64) -> u64 {
     ((rows as f64 * share * 0.95) as u64).clamp(1, rows.saturating_sub(1).max(1))
 }
 
-/// Where outputs of `size` rows begin, and the end.
+/// Where outputs of `size` rows begin, and the end. 7 rows by 3 are `[0, 3, 6, 7]`, no rows `[0]`: no output.
 pub fn cuts_by_size(rows: u64, size: u64) -> Vec<u64> {
     (0..rows)
         .step_by(usize::try_from(size).unwrap_or(usize::MAX))
@@ -149,7 +149,8 @@ pub fn cuts_by_size(rows: u64, size: u64) -> Vec<u64> {
         .collect()
 }
 
-/// Where `parts` outputs of nearly equal size begin, the larger ones first, and the end. None is empty.
+/// Where `parts` outputs of nearly equal size begin, the larger ones first, and the end. None is empty. 7 rows in 3
+/// parts are `[0, 3, 5, 7]`.
 pub fn cuts_in_parts(rows: u64, parts: u64) -> Vec<u64> {
     let parts = parts.min(rows);
     let (size, larger) = (rows / parts.max(1), rows % parts.max(1));

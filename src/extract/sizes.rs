@@ -57,7 +57,8 @@ impl RowSizes<'_> {
     }
 }
 
-/// Adds what each row of a leaf takes. An awkward array is sampled at its beginning.
+/// Adds what each row of a leaf takes. An awkward array is sampled, and each of its rows counts as the mean does in
+/// memory.
 fn leaf_rows(leaf: &Leaf, ranges: &[Range<u64>], sizes: &mut [u64]) -> Result<()> {
     match &leaf.kind {
         LeafKind::Sparse(s) | LeafKind::SquareSparse(s) => {

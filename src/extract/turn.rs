@@ -1,5 +1,8 @@
 //! `--csr`: CSC matrices become CSR ones before rows are taken, in a scratch file; from there on it is as if the file had
 //! them so.
+//!
+//! All of them go to one `.h5ad` without compression, at the paths that they have, and the selection reads them from
+//! there. CSC matrices of cells by cells are leaves already, and turned as well.
 
 use anyhow::{Context, Result};
 use tracing::info;

@@ -32,6 +32,7 @@ pub fn run(leaves: &mut [Leaf], costs: &[RowCost], scratch: &Scratch) -> Result<
     info!("Unpacking {} to scratch...", format_size(bytes));
     let folder = scratch.folder()?;
     unpack_stacked(leaves, costs, &folder)?;
+    // Found before any is unpacked, while chunks can be compared as they are stored.
     let same = same_indices(leaves)?;
     for (at, same) in same.iter().enumerate() {
         let (before, rest) = leaves.split_at_mut(at);
@@ -52,6 +53,7 @@ fn unpack_stacked(leaves: &mut [Leaf], costs: &[RowCost], folder: &Path) -> Resu
     let out = store::create(&path, Container::H5AD)?;
     let mut groups = groups(leaves, Sharing::Decoding);
     for group in &mut groups {
+        // A group may hold matrices that lie in their places, and need no copy.
         group.members.retain(|at| is_packed(&leaves[*at]));
     }
     groups.retain(|group| !group.members.is_empty());
@@ -73,6 +75,7 @@ fn unpack_stacked(leaves: &mut [Leaf], costs: &[RowCost], folder: &Path) -> Resu
             kind,
         };
         if let LeafKind::Stacked(stacked) = &mut leaf.kind {
+            // It stays stacked: its rows are of the same types and as many, and read from one file now.
             stacked.read_from(move |ranges| plain.read(ranges));
         }
     }

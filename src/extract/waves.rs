@@ -36,6 +36,7 @@ impl HeldWave {
         (number, rows, wave): (usize, Range<u64>, Wave),
         old: Option<HeldWave>,
     ) -> Result<HeldWave> {
+        // Each leaf gets the memory of its own block back, which is about as large as the next.
         let old = old.map_or(vec![], |old| old.blocks);
         let mut old: Vec<_> = old.into_iter().map(Some).collect();
         let mut blocks: Vec<_> = leaves.iter().map(|_| None).collect();
@@ -73,6 +74,7 @@ impl Engine<'_> {
         } else {
             vec![]
         };
+        // All spans are known, but what a wave reads is found as it comes: that is 4 bytes a cell.
         let waves = spans.into_iter().enumerate();
         let waves = waves.map(|(number, rows)| (number, rows.clone(), request.order.wave(rows)));
         self.begin_step(span.end - span.start);
@@ -116,6 +118,7 @@ impl Engine<'_> {
     fn waves(&self) -> Result<Vec<Range<u64>>> {
         let (span, mut waves) = (self.request.span(), vec![]);
         let mut start = span.start;
+        // Where they are given, those before the first output are of a run that goes on, and done.
         for end in self.request.waves.iter().flatten() {
             if *end > start {
                 waves.push(start..*end);
@@ -142,6 +145,7 @@ impl Engine<'_> {
                 .iter()
                 .map(|leaf| leaf.count(&wave.ranges))
                 .collect::<Result<Vec<_>>>()?;
+            // Text and dense rows count as their mean; the non-zeros of these very rows are counted.
             let bytes = plan::bytes(&how.costs, &counts, rows);
             if bytes > how.wave.wave && rows > 1 {
                 rows = plan::fewer(how.wave, rows, bytes);
@@ -172,12 +176,14 @@ impl Engine<'_> {
             let (start, end) = (cuts[output].max(rows.start), cuts[output + 1].min(rows.end));
             &wave.picks[(start - rows.start) as usize..(end - rows.start) as usize]
         };
+        // Only the first of them may be open already, and only the last stays so.
         let outputs: Vec<usize> = (first..=last).collect();
         let (leaves, groups) = (self.leaves(), &self.groups);
         for batch in outputs.chunks(self.together()) {
             let opened = batch.iter().map(|&output| match cut.take() {
                 Some(open) => Ok(open),
                 None => {
+                    // Then its non-zeros are counted in memory, and offsets are not read again.
                     let is_whole = cuts[output] >= rows.start && cuts[output + 1] <= rows.end;
                     self.open(output, is_whole.then(|| (blocks.as_slice(), here(output))))
                 }
