@@ -1,4 +1,8 @@
 //! The dataframe element on disk: which columns it lists, and how many rows they have.
+//!
+//! A `dataframe` of version 0.2.0 is a group with a node for each column. Its attribute `_index` names the column that
+//! has the names of the rows, `column-order` the others in their order. Columns that are [hidden](Group::hides) count
+//! as not there, here as in all that is listed.
 
 use std::collections::HashSet;
 
@@ -26,7 +30,8 @@ pub fn columns(frame: &Group) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The names that a dataframe lists, each once. The index may be among them: it is a column too, then.
+/// The names that a dataframe lists, each once. The index may be among them: it is a column too, then. An error where
+/// there is no such list: to take it for an empty one would lose all columns.
 pub fn column_order(frame: &Group) -> Result<Vec<String>> {
     let listed = match frame.attrs()?.get("column-order") {
         // anndata goes through a text letter by letter, so it is right where names have one.
@@ -43,7 +48,8 @@ pub fn column_order(frame: &Group) -> Result<Vec<String>> {
     Ok(listed.filter(|name| seen.insert(name.clone())).collect())
 }
 
-/// The attributes of a group, which list no columns that are not shown.
+/// The attributes of a group, which list no columns that are not shown. Written as they are, they would name columns
+/// that the output does not have.
 pub fn attrs(group: &Group) -> Result<Attrs> {
     let mut attrs = group.attrs()?;
     if let Some(mut order) = attrs.get("column-order").and_then(Attr::as_texts)
@@ -76,7 +82,8 @@ pub fn is_ordered(ordered: Option<&Attr>) -> Result<bool> {
     }
 }
 
-/// Rows of the dataframe `name`.
+/// Rows of the dataframe `name`. They are those of its index, or of a compound dataset, as frames were before anndata
+/// 0.7; an error for anything else.
 pub fn length(root: &Group, name: &str) -> Result<u64> {
     match root.get(name)? {
         Some(Node::Array(array)) => match array.spec().dtype {
@@ -112,7 +119,8 @@ fn check_written(index: &Node) -> Result<()> {
     Ok(())
 }
 
-/// Rows of one column.
+/// Rows of one column. Where it is of two arrays, those of `codes` or `values`; an error for a scalar, and for what is
+/// no column.
 pub fn column_length(column: &Node) -> Result<u64> {
     match column {
         Node::Array(array) => {

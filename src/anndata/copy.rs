@@ -1,5 +1,9 @@
 //! Copying a node as a whole: verbatim where that is possible, else value by value, block by block, into the
 //! current encoding.
+//!
+//! Verbatim: the chunks as they are stored, within one format, of a node that says in today's terms what it is and in
+//! which nothing is to be mended ([`heal`]) or hidden. Else groups are made anew with today's attributes, and of arrays
+//! about 16 MiB of values are in memory at a time, but for records that hold text, which are read as a whole.
 
 use std::ops::Range;
 
@@ -23,6 +27,7 @@ use crate::store::{Array, Format, Group, Node, Rows};
 pub struct Copy {
     parent: Group,
     name: String,
+    /// Its path in the output.
     pub to: String,
 }
 
@@ -100,6 +105,7 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
     let Some(found) = parent.get(name)? else {
         bail!("It is missing");
     };
+    // The codes are written without the category that is NaN, so it goes here too.
     if name == "categories"
         && let Node::Array(categories) = &found
         && Encoding::of_group(parent)? == Encoding::Categorical
@@ -121,6 +127,7 @@ fn node(parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
         (encoding, Node::Group(group)) => {
             let attrs = group_attrs(&group, &encoding)?;
             out.create_group(to, &attrs)?;
+            // A node is asked for again at each level, as one below may be copied verbatim where the whole may not.
             let plain = matches!(encoding, Encoding::Csr | Encoding::Csc);
             for name in group.names()? {
                 let path = format!("{to}/{name}");
@@ -165,6 +172,7 @@ fn is_mended(encoding: &Encoding, name: &str, part: &Array) -> bool {
     }
 }
 
+/// Copies codes or a mask as a leaf, whose reader mends them.
 fn mended(column: &Group, name: &str, part: Array, out: &Group, to: &str) -> Result<()> {
     let attrs = array_attrs(&part)?;
     let kind = match name {
@@ -186,6 +194,7 @@ fn is_current(node: &Node) -> Result<bool> {
     })
 }
 
+/// The attributes of a group as they are today: `h5sparse_shape`, of anndata before 0.7, becomes `shape`.
 fn group_attrs(group: &Group, encoding: &Encoding) -> Result<Attrs> {
     let mut attrs = columns::attrs(group)?;
     if attrs.get("encoding-type").is_some() {
@@ -205,6 +214,8 @@ fn group_attrs(group: &Group, encoding: &Encoding) -> Result<Attrs> {
     Ok(full)
 }
 
+/// Copies an array value by value. In this order: frames and folders of old, which were compound datasets; what the
+/// target cannot hold, or cannot be read; text of a fixed width; all others.
 fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Result<()> {
     let attrs = array.attrs()?;
     let unlabelled = attrs.get("encoding-type").is_none();
@@ -220,6 +231,7 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
             return fields.iter().try_for_each(|leaf| whole_leaf(leaf, out));
         }
     }
+    // In Zarr text within records has a fixed width; within HDF5 the library copies such records.
     let between = array.format() == Format::H5ad && out.format() == Format::Zarr;
     if between && spec.dtype.is_record_with_text() && !spec.dtype.has_records() {
         return text_records(TextRecords::open(array)?, out, to);
@@ -247,6 +259,8 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
             .any(|f| matches!(f.dtype, Dtype::FixedString { .. }))
     {
         let records = array.read(std::slice::from_ref(&(0..spec.rows())))?;
+        // Readers decode text of a fixed width within records as ASCII, so it is written as text of any length, or as
+        // UTF-32 in Zarr.
         if has_foreign_text(&records, &spec.dtype) {
             return out.write_records(to, &spec, &records, &attrs);
         }
@@ -317,6 +331,7 @@ fn fixed_text(array: &Array, out: &Group, to: &str, unlabelled: bool) -> Result<
         return values(array, out, to, &attrs, spec);
     }
     let mut frames = ["obs/", "var/", "raw/var/"].iter();
+    // One category is a list of one all the same.
     let is_list = to.ends_with("/categories") && frames.any(|frame| to.starts_with(frame));
     let (kind, shape) = match shape.as_slice() {
         [] | [1] if is_list => ("string-array", vec![1]),
@@ -329,7 +344,8 @@ fn fixed_text(array: &Array, out: &Group, to: &str, unlabelled: bool) -> Result<
     writer.finish().map(drop)
 }
 
-/// Copies the values of an array in blocks.
+/// Copies the values of an array in blocks. `spec` is what is written: the same values, or text of any length for text
+/// of a fixed width.
 pub fn values(array: &Array, out: &Group, to: &str, attrs: &Attrs, spec: ArraySpec) -> Result<()> {
     let whole = whole(array)?;
     let mut writer = out.create_array(to, &spec, Rows::Known, attrs)?;
@@ -360,6 +376,7 @@ pub fn whole(array: &Array) -> Result<impl Iterator<Item = Range<u64>> + use<>> 
     Ok(blocks(spec.rows(), row))
 }
 
+/// Writes all rows of a leaf that is not sparse.
 fn whole_leaf(leaf: &Leaf, out: &Group) -> Result<()> {
     let rows = leaf.rows();
     let mut writer = LeafWriter::create(leaf, out, rows, 0)?;
@@ -375,6 +392,7 @@ fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
     out.create_group(to, &frame.attrs)?;
     for column in frame.columns {
         let path = format!("{to}/{}", column.name);
+        // The codes become `codes` in a group of the name of the column, and the categories its `categories`.
         let (values, categories) = match column.layout {
             ColumnLayout::Old(values, categories) => (values, categories),
             ColumnLayout::Current(parent) => {

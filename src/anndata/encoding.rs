@@ -41,6 +41,7 @@ impl Encoding {
     pub fn of_group(group: &Group) -> Result<Encoding> {
         let attrs = group.attrs()?;
         for name in ["encoding-type", "encoding-version", "h5sparse_format"] {
+            // An attribute of another type is no sign of an old file: to guess would take the element for another.
             let is_text = attrs.get(name).is_none_or(|attr| attr.as_text().is_some());
             ensure!(is_text, "The '{name}' of '{}' is no text", group.path());
         }
@@ -102,6 +103,7 @@ pub fn array_attrs(array: &Array) -> Result<Attrs> {
         (Dtype::Record { .. }, false) => ("rec-array", "0.2.0"),
         (_, false) => ("array", "0.2.0"),
     };
+    // What the array has of its own comes after the label.
     let mut full = Attrs::encoding(kind, version);
     attrs
         .iter()

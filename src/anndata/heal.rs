@@ -3,6 +3,9 @@
 //!
 //! Text that is UTF-8 while its type says ASCII; codes of -2^31, as R stores missing integers; masks of 0 and 1; NaN as a
 //! category.
+//!
+//! What is found here is mended elsewhere: codes and masks as rows are read (`rows/leaf.rs`), text and categories as
+//! they are copied ([`copy`](super::copy)). `rows/healed.rs` has the warnings. Values are read in blocks to find it.
 
 use std::slice::from_ref;
 
@@ -16,7 +19,8 @@ use crate::rows::ranges::blocks;
 use crate::store::spec::{Dtype, Kind};
 use crate::store::{Array, Group, Node};
 
-/// Whether nothing at or below a node has to be mended.
+/// Whether nothing at or below a node has to be mended. Then it may be copied as it is stored. An error for text that
+/// is no UTF-8, which nobody can mend.
 pub fn is_right(node: &Node) -> Result<bool> {
     let group = match node {
         Node::Array(array) => return Ok(!is_text(array)? || has_right_type(array)?),
@@ -84,7 +88,8 @@ pub fn levels(group: &Group) -> Result<Levels> {
     })
 }
 
-/// The one category that is NaN, where codes may be less than 0.
+/// The one category that is NaN, where codes may be less than 0. Codes without a sign cannot say that a value is
+/// missing, so there it stays.
 pub fn missing_level(group: &Group) -> Result<Option<u64>> {
     let is_signed = |codes: &Array| Ok(codes.spec().dtype.kind() == Some(Kind::Int));
     let Some(Node::Array(categories)) = group.get("categories")? else {
@@ -105,11 +110,13 @@ pub fn missing_level(group: &Group) -> Result<Option<u64>> {
         missing.extend(nan.map(|(at, _)| at));
     }
     Ok(match missing[..] {
+        // Several are another fault, and are left as they are.
         [one] => Some(one),
         _ => None,
     })
 }
 
+/// Whether an array of a column is right; one that is missing is, as others refuse that.
 fn part(group: &Group, name: &str, is_right: impl FnOnce(&Array) -> Result<bool>) -> Result<bool> {
     match group.get(name)? {
         Some(Node::Array(array)) => is_right(&array),
@@ -117,6 +124,7 @@ fn part(group: &Group, name: &str, is_right: impl FnOnce(&Array) -> Result<bool>
     }
 }
 
+/// Whether some code is what R stores for a missing integer. Codes of 1 and 2 bytes hold no such number.
 fn has_foreign_missing(codes: &Array) -> Result<bool> {
     let spec = codes.spec();
     if spec.dtype.kind() != Some(Kind::Int) || spec.dtype.size() < 4 {

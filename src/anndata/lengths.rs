@@ -1,4 +1,7 @@
 //! Whether what lies on the var axis is as long as var.
+//!
+//! The other axis is checked where leaves are made ([`select`](super::select)). Shapes and lengths are compared, and no
+//! values are read.
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,6 +17,7 @@ use crate::store::{Group, Node};
 pub fn check(root: &Group, leaves: &[Leaf], csc: &[(String, Sparse)]) -> Result<()> {
     let genes = columns::length(root, "var").context("Read 'var'")?;
     ensure!(
+        // Where the non-zeros of a row are sorted, their columns are numbers of 32 bits.
         u32::try_from(genes).is_ok(),
         "It has {genes} genes; at most {} are supported",
         u32::MAX
@@ -24,6 +28,7 @@ pub fn check(root: &Group, leaves: &[Leaf], csc: &[(String, Sparse)]) -> Result<
     let leaves = leaves.iter().filter_map(|l| Some((&l.path, columns(l)?)));
     for (path, found) in sparse.chain(leaves) {
         let wanted = match path.as_str() {
+            // Of a raw without var there is nothing to compare with.
             "raw/X" => raw.unwrap_or(found),
             _ if path == "X" || path.starts_with("layers/") => genes,
             _ => continue,
@@ -60,7 +65,8 @@ fn raw_genes(root: &Group) -> Result<Option<u64>> {
     Ok(None)
 }
 
-/// Columns of a matrix, one of what has no other axis; `None` for what is none.
+/// Columns of a matrix, one of what has no other axis; `None` for what is none. That of cells by cells is none here:
+/// its columns were compared with obs.
 fn columns(leaf: &Leaf) -> Option<u64> {
     match &leaf.kind {
         LeafKind::Sparse(s) => Some(s.shape[1]),
@@ -82,6 +88,7 @@ fn check_axes(leaf: &Leaf) -> Result<()> {
     Ok(())
 }
 
+/// An error unless a column of var, or an element of varm or varp, has a row for each gene.
 fn check_rows(group: &Group, name: &str, genes: u64) -> Result<()> {
     let path = format!("{}/{name}", group.path());
     let node = group
@@ -100,6 +107,7 @@ fn check_rows(group: &Group, name: &str, genes: u64) -> Result<()> {
         | (Encoding::Array | Encoding::StringArray, _) => {
             columns::column_length(&node).with_context(|| in_element("Read", &path))?
         }
+        // Of awkward arrays, folders and unknown elements no length is compared.
         _ => return Ok(()),
     };
     ensure!(

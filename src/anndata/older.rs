@@ -3,6 +3,11 @@
 //! 0.5 and 0.6: frames are compound datasets whose first field is the index, and the categories of a column lie in
 //! `uns/{column}_categories` (of raw.var in `raw.cat`). 0.7: frames are groups, and a categorical column holds codes
 //! and a reference to its categories in `__categories`.
+//!
+//! So `obs` of 0.6 is a compound dataset with the fields `index` and `louvain` (int8), whose categories are
+//! `uns/louvain_categories`; in 0.7 it is a group with `obs/louvain`, an array with the attribute `categories`, and
+//! `obs/__categories/louvain`. Both come out as `obs/louvain/codes` and `obs/louvain/categories`. Compound datasets are
+//! read field by field, as if each were an array.
 
 use anyhow::{Context, Result, bail};
 
@@ -39,7 +44,7 @@ pub struct OldCategories {
 }
 
 impl OldFrame {
-    /// The frame `name` of `parent` as far as its columns are shown.
+    /// The frame `name` of `parent` as far as its columns are shown. Its attributes list those alone.
     pub fn shown(mut self, parent: &Group, name: &str) -> OldFrame {
         let hidden = |column: &OldColumn| parent.hides(&format!("{name}/{}", column.name));
         self.columns.retain(|column| !hidden(column));
@@ -54,6 +59,7 @@ impl OldFrame {
 /// An array of an old layout as it is written at `to`, in the current one.
 pub fn leaf(array: Array, to: &str) -> Result<Leaf> {
     let mut attrs = array_attrs(&array)?;
+    // It refers to a place in the old file.
     attrs.remove("categories");
     if let Dtype::FixedString { .. } = array.spec().dtype {
         attrs = Attrs::encoding("string-array", "0.2.0");
@@ -65,6 +71,7 @@ pub fn leaf(array: Array, to: &str) -> Result<Leaf> {
     })
 }
 
+/// The attributes of a frame as it is written today; nothing else of the old ones is kept.
 fn frame_attrs(index: &str, columns: Vec<String>) -> Attrs {
     Attrs::encoding("dataframe", "0.2.0")
         .with("_index", Attr::Text(index.into()))
@@ -118,6 +125,7 @@ fn field_column(array: &Array, at: usize, folder: Option<&Group>) -> Result<OldC
     let field = fields(array)?.get(at).context("It is missing")?;
     let name = format!("{}_categories", field.name);
     let categories = match folder {
+        // An integer column without such categories is numbers; the index never has any.
         Some(parent) if at > 0 && field.dtype.is_integer() && parent.get(&name)?.is_some() => {
             Some(OldCategories {
                 parent: parent.clone(),
@@ -175,9 +183,11 @@ fn categories(
     let path = match array.attrs()?.get("categories") {
         None => return Ok(None),
         Some(Attr::Reference(path) | Attr::Text(path)) => path.trim_start_matches('/').to_string(),
+        // Whatever else it is, the categories are looked for by the name of the column.
         Some(_) => String::new(),
     };
     let beside = format!("__categories/{name}");
+    // HDF5 gives a path from the root; a path in Zarr may begin there or at the frame.
     for (parent, name) in [
         (root, path.as_str()),
         (group, path.as_str()),
@@ -208,7 +218,7 @@ pub fn folder(array: &Array, parent: &Group, name: &str, to: &str) -> Result<Vec
         .collect()
 }
 
-/// A field of such a dataset, by its path (`varm/PCs`).
+/// A field of such a dataset, by its path (`varm/PCs`). `None` where the folder is a group, or there is no such field.
 pub fn field(root: &Group, path: &str) -> Result<Option<Array>> {
     let Some((folder, name)) = path.split_once('/') else {
         return Ok(None);
@@ -223,7 +233,8 @@ pub fn field(root: &Group, path: &str) -> Result<Option<Array>> {
     found.map(|field| array.field(field)).transpose()
 }
 
-/// The nodes of uns that are the categories of a compound obs or var.
+/// The nodes of uns that are the categories of a compound obs or var. They go into the frames, so uns is written
+/// without them.
 pub fn categories_in_uns(root: &Group) -> Result<Vec<String>> {
     let mut names = vec![];
     for frame in ["obs", "var"] {
@@ -256,6 +267,7 @@ pub fn graphs_in_uns(root: &Group, cells: u64) -> Result<Vec<String>> {
             },
             None => continue,
         };
+        // Of another shape it is something else of the same name, and stays in uns.
         if shape == [cells, cells] {
             graphs.push(name.to_string());
         }

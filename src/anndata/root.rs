@@ -30,9 +30,11 @@ pub fn attrs(root: &Group) -> Result<Attrs> {
             bail!("It has no '{needed}', so it is no AnnData file");
         }
     }
+    // A MuData file has obs and var of its own.
     ensure!(!has("mod"), "{}", of_another_kind("MuData"));
     let mut attrs = Attrs::encoding("anndata", "0.1.0");
     for (name, value) in found.iter() {
+        // The label is today's, but a version that the file gives is kept, and so is what a user noted.
         let is_empty = matches!(value, Attr::Text(text) if text.is_empty());
         let is_ours = name == "encoding-type" || name == "encoding-version" && is_empty;
         if !is_ours {

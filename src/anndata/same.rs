@@ -1,4 +1,7 @@
 //! Whether nodes of two files hold the same.
+//!
+//! Names, attributes of groups, types and values are compared, in blocks, until something differs; attributes of arrays
+//! are not. Equal numbers of other types count as different, and so does what cannot be read.
 
 use anyhow::Result;
 

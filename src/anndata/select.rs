@@ -2,6 +2,10 @@
 //!
 //! The tree is walked once. What lies on the obs axis becomes [`Leaf`]s; everything else is copied as it is; groups in
 //! between are made anew with their attributes. Files older than the current format come out in the current one.
+//!
+//! X, layers, obs, obsm: rows are taken. obsp: rows, then the same columns. raw: rows of its X, all else whole. var,
+//! varm, varp, uns and whatever has another name: whole. Metadata are read, and values only where it depends on them
+//! what an element is (ends of indptr, lengths of text in records, categories that are NaN).
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -20,6 +24,7 @@ use crate::store::{Array, Group, Node};
 /// A file, sorted by what taking rows of it means for each node.
 pub struct Selection {
     pub cells: u64,
+    /// The file, or the first of several, as far as it is shown.
     pub root: Group,
     /// Groups to make, parents first.
     pub(super) groups: Vec<(String, Attrs)>,
@@ -45,11 +50,13 @@ impl Selection {
         let mut selection = Selection::of_leaves(root, columns::length(root, "obs")?, vec![]);
         selection.groups.push((String::new(), attrs));
         ensure!(
+            // Cells are numbers of 32 bits in orders and picks.
             u32::try_from(selection.cells).is_ok(),
             "It has {} cells; at most {} are supported",
             selection.cells,
             u32::MAX
         );
+        // Known before uns is met, which is written without them.
         selection.moved = older::categories_in_uns(root)?;
         for name in &names {
             selection
@@ -76,11 +83,13 @@ impl Selection {
         }
     }
 
+    /// Sorts one node of the root.
     fn top(&mut self, root: &Group, name: &str) -> Result<()> {
         match name {
             "X" | "obs" | "layers" | "obsm" => self.take(root, name, name),
             "obsp" => self.square_all(root, name),
             "raw" => self.raw(root),
+            // Of anndata 0.6 and before: the parts of raw at the root.
             "raw.X" => {
                 self.groups
                     .push(("raw".into(), Attrs::encoding("raw", "0.1.0")));
@@ -141,6 +150,7 @@ impl Selection {
                 }
             }
         }
+        // Names come sorted, so obsp was made before uns if the file has one.
         if !self.groups.iter().any(|(path, _)| path == "obsp") {
             self.groups
                 .push(("obsp".into(), Attrs::encoding("dict", "0.1.0")));
@@ -238,6 +248,8 @@ impl Selection {
         Ok(())
     }
 
+    /// A column of an old frame: categories become a group of their codes, which are rows, and a copy of the
+    /// categories.
     fn old_column(&mut self, column: older::OldColumn, frame: &str) -> Result<()> {
         let to = format!("{frame}/{}", column.name);
         let (codes, categories) = match column.layout {
@@ -282,6 +294,7 @@ impl Selection {
             self.unlisted.push(path.clone());
             let node = group.get(&name)?;
             let rows = node.and_then(|node| columns::column_length(&node).ok());
+            // With a value for each cell it is taken for a column that someone forgot to list.
             if rows == Some(self.cells) {
                 self.take(group, &name, &path)?
             } else {
@@ -291,6 +304,7 @@ impl Selection {
         Ok(())
     }
 
+    /// Rows of the codes; the categories are copied, all of them in their order, whichever are used.
     pub(super) fn categorical(&mut self, group: &Group, to: &str) -> Result<()> {
         let categories = group
             .get("categories")?
@@ -328,6 +342,7 @@ impl Selection {
             let path = format!("{to}/{name}");
             if on_axis.contains(&name.as_str()) {
                 match group.get(&name)? {
+                    // R has masks of integers.
                     Some(Node::Array(mask)) if name == "mask" && !heal::is_mask(&mask) => {
                         self.leaf(&path, array_attrs(&mask)?, LeafKind::Mask(mask))?
                     }
@@ -340,6 +355,7 @@ impl Selection {
         Ok(())
     }
 
+    /// All matrices of cells by cells in obsp.
     fn square_all(&mut self, parent: &Group, name: &str) -> Result<()> {
         let Some(Node::Group(group)) = parent.get(name)? else {
             return self.copy(parent, name, name);
@@ -382,6 +398,7 @@ impl Selection {
         self.add(Leaf { path, attrs, kind })
     }
 
+    /// The one way to a leaf: an error unless it has a row for each cell, of a type that can be read.
     fn add(&mut self, leaf: Leaf) -> Result<()> {
         let to = &leaf.path;
         check_rows(to, leaf.rows(), self.cells)?;

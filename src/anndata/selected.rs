@@ -23,7 +23,8 @@ impl Selection {
         }
     }
 
-    /// Rows `rows`, cut where those of another file begin.
+    /// Rows `rows`, cut where those of another file begin. Where files begin at 0, 4 and 9, `2..10` is `[2..4, 4..9,
+    /// 9..10]`.
     pub fn by_file(&self, rows: Range<u64>) -> Vec<Range<u64>> {
         let inside = self
             .files
@@ -37,7 +38,8 @@ impl Selection {
             .collect()
     }
 
-    /// Makes the categorical in `group` the last column of obs, in place of one of the same name.
+    /// Makes the categorical in `group` the last column of obs, in place of one of the same name. It may be in another
+    /// file, as where splits are noted (`cells/added.rs`).
     pub fn set_column(&mut self, name: &str, group: &Group) -> Result<()> {
         let path = format!("obs/{name}");
         self.remove(&path);
@@ -58,7 +60,8 @@ impl Selection {
         named.collect()
     }
 
-    /// Puts the column that stands at `from` in `root` in place of the column `name` of obs.
+    /// Puts the column that stands at `from` in `root` in place of the column `name` of obs. `column-order` stays, as
+    /// the name does.
     pub fn replace_column(&mut self, name: &str, root: &Group, from: &str) -> Result<()> {
         let path = format!("obs/{name}");
         self.remove(&path);
@@ -89,7 +92,7 @@ impl Selection {
         bytes.sum()
     }
 
-    /// Whether `path` is a dataframe, or lies in one.
+    /// The path of the dataframe that `path` is, or lies in.
     pub fn frame_of<'p>(&self, path: &'p str) -> Option<&'p str> {
         self.groups
             .iter()
@@ -115,7 +118,8 @@ impl Selection {
             .collect()
     }
 
-    /// Writes those groups and copies whose path `wanted` accepts.
+    /// Writes those groups and copies whose path `wanted` accepts. So merge takes from its first input what it does not
+    /// put together.
     pub fn write_part(&self, out: &Group, wanted: impl Fn(&str) -> bool) -> Result<()> {
         for (path, attrs) in self.groups.iter().filter(|(path, _)| wanted(path)) {
             out.create_group(path, attrs)?;
@@ -124,7 +128,8 @@ impl Selection {
         copies.try_for_each(|copy| copy::run(copy, out))
     }
 
-    /// Writes to a new file all that is the same whatever rows are taken.
+    /// Writes to a new file all that is the same whatever rows are taken. Groups come first, so those of leaves are
+    /// there with their attributes when the leaves are created.
     pub fn write_skeleton(&self, out: &Group) -> Result<()> {
         for (path, attrs) in &self.groups {
             if path.is_empty() {

@@ -1,4 +1,8 @@
 //! Another matrix as X: `--x-from` and `--x-to`.
+//!
+//! Nothing is copied: nodes of the file are shown in other places. `--x-from layers/counts --x-to layers/old` shows
+//! `layers/counts` as X, X as `layers/old`, and `layers/counts` no longer. With raw its var becomes var, so what is
+//! along the genes of the old one goes, unless both have the same names in the same order.
 
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -76,6 +80,7 @@ pub fn put(root: &Group, new: &NewX, old: Option<&OldX>, shown: &mut Shown) -> R
             Failure::value("It has no folder 'layers' for the old X".into())
         );
         ensure!(
+            // The two may change places.
             !layers.contains(name) || *new == NewX::Layer(name.clone()),
             Failure::value(format!(
                 "--x-to layers/{name}: there is such a layer already"
@@ -108,12 +113,15 @@ pub fn put(root: &Group, new: &NewX, old: Option<&OldX>, shown: &mut Shown) -> R
     };
     if let Some(OldX(name)) = old {
         let path = format!("layers/{name}");
+        // Of two that change places, the path was hidden above.
         shown.show(&path);
         shown.put(&path, Place::from("X"));
     }
     Ok(lost)
 }
 
+/// Shows X and var of raw as those of the file. Returns what is lost: of the same genes varm of raw alone, as the file
+/// has its own; of others layers, varm and varp, and varm of raw takes that place.
 fn raw(root: &Group, old: Option<&OldX>, shown: &mut Shown) -> Result<Vec<String>> {
     // anndata 0.6 and before keep it at the root.
     let parts = if root.get("raw.X")?.is_some() {
@@ -146,6 +154,7 @@ fn raw(root: &Group, old: Option<&OldX>, shown: &mut Shown) -> Result<Vec<String
     let mut lost = vec![];
     for folder in ["layers", "varm", "varp"] {
         lost.extend(below(root, folder)?);
+        // A compound dataset of old, which is hidden as a whole.
         if let Some(Node::Array(_)) = root.get(folder)? {
             shown.hide(folder);
         }
@@ -154,6 +163,7 @@ fn raw(root: &Group, old: Option<&OldX>, shown: &mut Shown) -> Result<Vec<String
     if root.get(varm)?.is_some() {
         shown.put("varm", Place::from(varm));
         lost.iter()
+            // A name that both have is that of raw now.
             .filter(|path| path.starts_with("varm/"))
             .for_each(|path| shown.show(path));
     }
@@ -173,6 +183,7 @@ fn has_same_names(root: &Group, raw_var: &str) -> Result<bool> {
     same::nodes(indexes.pop().flatten(), second)
 }
 
+/// The paths of what is in a folder of arrays.
 fn below(root: &Group, folder: &str) -> Result<Vec<String>> {
     let names = names(root, folder)?.into_iter();
     Ok(names.map(|name| format!("{folder}/{name}")).collect())

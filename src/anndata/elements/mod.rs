@@ -2,6 +2,10 @@
 //!
 //! What is not taken is hidden in the file, and what becomes X stands in its place ([`Shown`]), so whatever reads the file
 //! does as if it were so.
+//!
+//! Steps, for each input: what becomes X is put in its place; elements are listed by the paths that they have then
+//! ([`tree`]); patterns keep or drop them; text with a mask is shown as plain. Which pattern meant something is noted
+//! over all inputs, so that one that never did is an error at the end.
 
 mod matrix;
 mod pattern;
@@ -58,6 +62,7 @@ pub type MissingText = Option<String>;
 struct Met {
     /// The patterns that mean some element, each with its option.
     used: BTreeSet<(&'static str, String)>,
+    /// All paths, for names that are near to one that matched nothing.
     known: BTreeSet<String>,
     /// Columns that are read and not taken.
     only_read: BTreeSet<String>,
@@ -140,11 +145,13 @@ impl Elements {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
         for (at, element) in elements.iter().enumerate() {
             let hidden = dropped[at] || !kept[at];
+            // A folder that a file has anyway has no place, and cannot be hidden.
             let Some(path) = element.at.as_ref().filter(|_| hidden) else {
                 continue;
             };
             if self.choosing.contains(&element.path()) {
                 met.only_read.insert(element.path());
+            // The layer that the old X becomes is wanted, as it was asked for by name.
             } else if old.as_ref() != Some(path) {
                 shown.hide(path);
             }
@@ -211,6 +218,8 @@ impl Elements {
         if self.asked.keep.is_empty() {
             return vec![true; elements.len()];
         }
+        // Down the tree: what a pattern means, and all in it. Up: the folders that lead to it. Down again: what these
+        // need, as the index of a frame.
         let mut kept: Vec<bool> = vec![];
         for element in elements {
             let within = element.parent.is_some_and(|parent| kept[parent]);

@@ -23,7 +23,8 @@ impl Pattern {
         &self.0
     }
 
-    /// Whether the element with these names, from the root on, is meant. A name may have a slash in it.
+    /// Whether the element with these names, from the root on, is meant. A name may have a slash in it. So `obs/a/b`
+    /// means the column `a/b` of obs, and `obs/*` does too, as `*` is one name.
     pub fn matches(&self, names: &[&str]) -> bool {
         if self.0 == names.join("/") {
             return true;
@@ -42,6 +43,7 @@ fn fits(pattern: &str, name: &str) -> bool {
     let Some(name) = name.strip_prefix(start) else {
         return false;
     };
+    // The `*` takes more and more of the name, none at first.
     let ends = name.char_indices().map(|(at, _)| at).chain([name.len()]);
     let mut ends = ends.map(|at| &name[at..]);
     ends.any(|name| fits(rest, name))

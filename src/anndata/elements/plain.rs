@@ -70,6 +70,7 @@ fn place(root: &Group, group: &Group, missing: Option<&str>) -> Result<Option<Pl
         ))
     };
     ensure!(lacking == 0 || missing.is_some(), what());
+    // The values alone are plain text already, but what a user noted is on the group.
     let own = extras(&group.attrs()?);
     if lacking == 0 && own == Attrs::default() {
         return Ok(Some(Place::from(below(root, &values.path()))));
@@ -93,6 +94,7 @@ fn below<'p>(root: &Group, path: &'p str) -> &'p str {
     rest.trim_start_matches('/')
 }
 
+/// Values of a mask that are not 0, whatever its type.
 fn missing_in(mask: &Array) -> Result<u64> {
     mask.check_declared()?;
     let (rows, row) = (mask.spec().rows(), mask.spec().row_bytes());

@@ -1,4 +1,7 @@
 //! The elements of a file by their paths in the current layout, folders before what is in them.
+//!
+//! Patterns are held against these paths, whatever the layout of the file: `raw.X` of anndata 0.6 is `raw/X`, and
+//! graphs in `uns/neighbors` are in obsp. Columns of frames are elements too, and so is what is in uns, at any depth.
 
 use anyhow::{Context, Result};
 
@@ -14,9 +17,10 @@ pub struct Element {
     names: Vec<String>,
     /// Which element it is in.
     pub parent: Option<usize>,
-    /// Where it is in the file; `None` for a folder that a file has anyway.
+    /// Where it is in the file; `None` for a folder that a file has anyway. This is what is hidden:
+    /// `uns/neighbors/distances` for `obsp/distances`.
     pub at: Option<String>,
-    /// Why it is there as long as what it is in is there.
+    /// Why it is there as long as what it is in is there. `--drop` says it of what is named, and a `*` passes over it.
     pub needed: Option<&'static str>,
 }
 
@@ -150,6 +154,7 @@ impl Tree<'_> {
             // What is no frame is refused where rows are taken.
             _ => return Ok(()),
         };
+        // The index comes first, and alone is needed.
         let mut needed = Some(INDEX);
         for name in listed.iter().chain(&others) {
             let at = format!("{path}/{name}");
@@ -158,6 +163,7 @@ impl Tree<'_> {
         Ok(())
     }
 
+    /// raw and its parts, which are at these paths; `at` is empty where they are at the root.
     fn raw(&mut self, at: &str, x: &str, var: &str, varm: &str) -> Result<()> {
         const PART: &str = "raw is nothing without it; 'raw' is all of it";
         let raw = self.add(None, "raw", (!at.is_empty()).then_some(at), None);
