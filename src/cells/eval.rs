@@ -18,11 +18,10 @@ use tracing::warn;
 
 use super::expr::{Comparison, Expr, Literal, Operand};
 use super::sought::Sought;
+use super::typed::{Typed, TypedValues, Value, compare, rounded_to_half};
 use super::{Obs, near, with_quotes};
-use crate::dtype::{ints, promote};
 use crate::frame::column::{Column, ColumnKind};
-use crate::frame::values::{Data, Values};
-use crate::store::spec::{Kind, Strings};
+use crate::store::spec::Kind;
 
 /// Takes from `mask` the cells for which `expr` is not true.
 pub fn keep(obs: &Obs, expr: &Expr, mask: &mut [bool]) -> Result<()> {
@@ -91,38 +90,21 @@ struct Cells {
 }
 
 /// Values in one of the types that comparisons know; `missing` is empty where none is.
-struct Typed {
-    values: TypedValues,
-    missing: Vec<bool>,
-}
-
-/// Integers of 64 bits, with and without sign, are compared as 128 bits.
-enum TypedValues {
-    Bools(Vec<u8>),
-    Ints(Vec<i128>),
-    Floats(Vec<f64>),
-    Texts(Strings),
-}
-
-/// One value; a bool counts as 0 or 1.
-#[derive(Clone, Copy, Debug)]
-enum Value<'a> {
-    Int(i128),
-    Float(f64),
-    Text(&'a [u8]),
-}
-
 impl Columns<'_> {
+    fn compile_all(&mut self, exprs: &[Expr]) -> Result<Vec<Test>> {
+        exprs.iter().map(|expr| self.compile(expr)).collect()
+    }
+
     /// The test that an expression comes to. It opens the columns that are named.
     fn compile(&mut self, expr: &Expr) -> Result<Test> {
         Ok(match expr {
-            Expr::Or(a, b) => {
-                let (a, b) = (self.compile(a)?, self.compile(b)?);
-                Box::new(move |cells, i| a(cells, i) || b(cells, i))
+            Expr::Or(parts) => {
+                let parts = self.compile_all(parts)?;
+                Box::new(move |cells, i| parts.iter().any(|part| part(cells, i)))
             }
-            Expr::And(a, b) => {
-                let (a, b) = (self.compile(a)?, self.compile(b)?);
-                Box::new(move |cells, i| a(cells, i) && b(cells, i))
+            Expr::And(parts) => {
+                let parts = self.compile_all(parts)?;
+                Box::new(move |cells, i| parts.iter().all(|part| part(cells, i)))
             }
             Expr::Not(a) => {
                 let a = self.compile(a)?;
@@ -363,162 +345,5 @@ impl Cells {
     fn code(&self, i: usize) -> Option<u64> {
         self.get(i)?;
         Some(self.codes.as_ref()?[i])
-    }
-}
-
-/// The float16 that is nearest, ties to even (IEEE 754, binary16: 11 bits from 2^-14 on, below it steps of 2^-24). Crate
-/// `half` looks at the upper bits of a float64 alone, so what lies just beside a tie would go the wrong way.
-fn rounded_to_half(value: f64) -> f64 {
-    const OVERFLOW: f64 = 65520.0;
-    if value == 0.0 || !value.is_finite() {
-        return value;
-    }
-    let exponent = (value.to_bits() >> 52 & 0x7ff) as i32 - 1023;
-    let step = 2f64.powi(exponent.max(-14) - 10);
-    if value.abs() < OVERFLOW {
-        (value / step).round_ties_even() * step
-    } else {
-        f64::INFINITY.copysign(value)
-    }
-}
-
-impl Typed {
-    fn of(values: Values) -> Result<Typed> {
-        let typed = match values.data {
-            Data::Text(strings) => TypedValues::Texts(strings),
-            Data::Numbers { dtype, bytes } => match dtype.kind() {
-                Some(Kind::Bool) => TypedValues::Bools(bytes),
-                Some(Kind::Float) => TypedValues::Floats(promote::floats(&bytes, &dtype)?),
-                Some(Kind::Int) => {
-                    let ints = ints::read(&bytes, &dtype)?.into_iter();
-                    TypedValues::Ints(ints.map(|v| i128::from(v as i64)).collect())
-                }
-                Some(Kind::Uint) => {
-                    let ints = ints::read(&bytes, &dtype)?.into_iter();
-                    TypedValues::Ints(ints.map(i128::from).collect())
-                }
-                _ => bail!("Its values, {dtype}, cannot be compared"),
-            },
-        };
-        Ok(Typed {
-            values: typed,
-            missing: values.missing,
-        })
-    }
-
-    /// `None` where it is missing.
-    fn get(&self, i: usize) -> Option<Value<'_>> {
-        if self.missing.get(i).is_some_and(|m| *m) {
-            return None;
-        }
-        Some(match &self.values {
-            TypedValues::Bools(v) => Value::Int(i128::from(*v.get(i)? != 0)),
-            TypedValues::Ints(v) => Value::Int(*v.get(i)?),
-            TypedValues::Floats(v) => Value::Float(*v.get(i).filter(|v| !v.is_nan())?),
-            TypedValues::Texts(v) => Value::Text((i < v.len()).then(|| v.get(i))?),
-        })
-    }
-}
-
-impl Comparison {
-    /// The comparison with its sides swapped.
-    fn mirrored(self) -> Comparison {
-        match self {
-            Comparison::Less => Comparison::Greater,
-            Comparison::AtMost => Comparison::AtLeast,
-            Comparison::Greater => Comparison::Less,
-            Comparison::AtLeast => Comparison::AtMost,
-            same => same,
-        }
-    }
-
-    /// Whether two values in this order are as the comparison wants them; no order (a missing value, NaN) is always no.
-    fn holds(self, order: Option<Ordering>) -> bool {
-        let Some(order) = order else { return false };
-        match self {
-            Comparison::Equal => order.is_eq(),
-            Comparison::Unequal => order.is_ne(),
-            Comparison::Less => order.is_lt(),
-            Comparison::AtMost => order.is_le(),
-            Comparison::Greater => order.is_gt(),
-            Comparison::AtLeast => order.is_ge(),
-        }
-    }
-}
-
-/// By value, exactly; text by code point. `None` for text and a number.
-fn compare(a: Value, b: Value) -> Option<Ordering> {
-    match (a, b) {
-        (Value::Int(a), Value::Int(b)) => Some(a.cmp(&b)),
-        (Value::Float(a), Value::Float(b)) => a.partial_cmp(&b),
-        (Value::Int(a), Value::Float(b)) => int_to_float(a, b),
-        (Value::Float(a), Value::Int(b)) => int_to_float(b, a).map(Ordering::reverse),
-        (Value::Text(a), Value::Text(b)) => Some(a.cmp(b)),
-        _ => None,
-    }
-}
-
-/// An integer beside a float, exactly: as floats, 2^53 and 2^53 + 1 would be equal. The integer is compared with the
-/// float rounded down; where these are equal, a fraction makes the float larger: 3 is less than 3.5. `as` gives the
-/// nearest `i128` of infinity.
-fn int_to_float(int: i128, float: f64) -> Option<Ordering> {
-    let whole = float.floor();
-    let fraction = if float > whole {
-        Ordering::Less
-    } else {
-        Ordering::Equal
-    };
-    (!float.is_nan()).then(|| int.cmp(&(whole as i128)).then(fraction))
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    #[test]
-    fn halves_are_those_of_ieee() {
-        // As numpy's float16 has them.
-        let known = [
-            (0.1, 0.0999755859375),
-            (2049.0, 2048.0),
-            (2051.0, 2052.0),
-            (65519.0, 65504.0),
-            (65520.0, f64::INFINITY),
-            (-1e-7, -1.1920928955078125e-07),
-            (2e-8, 0.0),
-            (0.0, 0.0),
-        ];
-        for (value, half) in known {
-            assert_eq!(rounded_to_half(value), half, "{value}");
-        }
-    }
-
-    #[test]
-    fn integers_and_floats_compare_exactly() {
-        let big = (1i128 << 53) + 1;
-        assert_eq!(int_to_float(big, 2f64.powi(53)), Some(Ordering::Greater));
-        assert_eq!(int_to_float(-1, -0.5), Some(Ordering::Less));
-        assert_eq!(int_to_float(0, -0.5), Some(Ordering::Greater));
-        assert_eq!(int_to_float(5, f64::INFINITY), Some(Ordering::Less));
-        assert_eq!(int_to_float(5, f64::NEG_INFINITY), Some(Ordering::Greater));
-        assert_eq!(int_to_float(5, f64::NAN), None);
-    }
-
-    proptest! {
-        #[test]
-        fn small_integers_compare_as_floats(int in -1000i32..1000, float in -1000f64..1000.0) {
-            let expected = f64::from(int).partial_cmp(&float);
-            prop_assert_eq!(int_to_float(i128::from(int), float), expected);
-        }
-
-        #[test]
-        fn a_mirrored_comparison_is_the_same(a in 0i128..3, b in 0i128..3) {
-            use Comparison::{AtLeast, AtMost, Equal, Greater, Less, Unequal};
-            for how in [Equal, Unequal, Less, AtMost, Greater, AtLeast] {
-                prop_assert_eq!(how.holds(Some(a.cmp(&b))), how.mirrored().holds(Some(b.cmp(&a))));
-            }
-        }
     }
 }

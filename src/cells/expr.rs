@@ -14,6 +14,7 @@
 //! The parser goes down this grammar by a function for each line, on tokens (`tokens.rs`). Most of the rest is for
 //! errors: each names the character, counted from 1, and what may be meant.
 
+use std::cmp::Ordering;
 use std::str::FromStr;
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
@@ -25,8 +26,9 @@ use crate::limits;
 /// An expression as it was typed, before it is known which columns there are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expr {
-    Or(Box<Expr>, Box<Expr>),
-    And(Box<Expr>, Box<Expr>),
+    /// Two or more, side by side: thousands of them nest no deeper than two.
+    Or(Vec<Expr>),
+    And(Vec<Expr>),
     Not(Box<Expr>),
     Compare(Operand, Comparison, Operand),
     /// `column in [list]`, or `not in` where `negated`.
@@ -61,6 +63,30 @@ impl Comparison {
     pub fn is_equality(self) -> bool {
         matches!(self, Comparison::Equal | Comparison::Unequal)
     }
+
+    /// The comparison with its sides swapped.
+    pub fn mirrored(self) -> Comparison {
+        match self {
+            Comparison::Less => Comparison::Greater,
+            Comparison::AtMost => Comparison::AtLeast,
+            Comparison::Greater => Comparison::Less,
+            Comparison::AtLeast => Comparison::AtMost,
+            same => same,
+        }
+    }
+
+    /// Whether two values in this order are as the comparison wants them; no order (a missing value, NaN) is always no.
+    pub fn holds(self, order: Option<Ordering>) -> bool {
+        let Some(order) = order else { return false };
+        match self {
+            Comparison::Equal => order.is_eq(),
+            Comparison::Unequal => order.is_ne(),
+            Comparison::Less => order.is_lt(),
+            Comparison::AtMost => order.is_le(),
+            Comparison::Greater => order.is_gt(),
+            Comparison::AtLeast => order.is_ge(),
+        }
+    }
 }
 
 const COMPARISONS: [(&str, Comparison); 6] = [
@@ -93,7 +119,7 @@ impl Expr {
     /// The columns that it names. One that is named twice is there twice.
     pub fn columns(&self) -> Vec<&str> {
         match self {
-            Expr::Or(a, b) | Expr::And(a, b) => [a.columns(), b.columns()].concat(),
+            Expr::Or(parts) | Expr::And(parts) => parts.iter().flat_map(Expr::columns).collect(),
             Expr::Not(one) => one.columns(),
             Expr::Compare(a, _, b) => {
                 let columns = [a, b].into_iter().filter_map(|operand| match operand {
@@ -243,21 +269,30 @@ impl Parser<'_> {
     }
 
     fn either(&mut self) -> Result<Expr> {
-        let mut left = self.both()?;
-        while self.skip("or") {
-            self.refuse_values(&left, "or")?;
-            left = Expr::Or(Box::new(left), Box::new(self.both()?));
-        }
-        Ok(left)
+        self.joined("or", Self::both, Expr::Or)
     }
 
     fn both(&mut self) -> Result<Expr> {
-        let mut left = self.one()?;
-        while self.skip("and") {
-            self.refuse_values(&left, "and")?;
-            left = Expr::And(Box::new(left), Box::new(self.one()?));
+        self.joined("and", Self::one, Expr::And)
+    }
+
+    /// Parts with `word` between them, or a part that stands alone.
+    fn joined(
+        &mut self,
+        word: &str,
+        part: fn(&mut Self) -> Result<Expr>,
+        of: fn(Vec<Expr>) -> Expr,
+    ) -> Result<Expr> {
+        let (mut last, mut parts) = (part(self)?, vec![]);
+        while self.skip(word) {
+            self.refuse_values(&last, word)?;
+            parts.push(std::mem::replace(&mut last, part(self)?));
         }
-        Ok(left)
+        if parts.is_empty() {
+            return Ok(last);
+        }
+        parts.push(last);
+        Ok(of(parts))
     }
 
     fn one(&mut self) -> Result<Expr> {
@@ -350,7 +385,7 @@ impl Parser<'_> {
 /// The comparison for equality with a value that an expression ends with.
 fn last_equality(expr: &Expr) -> Option<(&str, Comparison, &Literal)> {
     match expr {
-        Expr::Or(_, last) | Expr::And(_, last) => last_equality(last),
+        Expr::Or(parts) | Expr::And(parts) => last_equality(parts.last()?),
         Expr::Compare(Operand::Column(name), how, Operand::Literal(value)) => {
             how.is_equality().then_some((name, *how, value))
         }
@@ -377,9 +412,13 @@ mod tests {
     }
 
     fn print(expr: &Expr) -> String {
+        let joined = |parts: &[Expr], word| {
+            let parts: Vec<String> = parts.iter().map(print).collect();
+            format!("({})", parts.join(word))
+        };
         match expr {
-            Expr::Or(a, b) => format!("({} or {})", print(a), print(b)),
-            Expr::And(a, b) => format!("({} AND {})", print(a), print(b)),
+            Expr::Or(parts) => joined(parts, " or "),
+            Expr::And(parts) => joined(parts, " AND "),
             Expr::Not(a) => format!("not {}", print(a)),
             Expr::Compare(a, how, b) => {
                 let sign = COMPARISONS.iter().find(|(_, c)| c == how).unwrap().0;
@@ -428,17 +467,25 @@ mod tests {
                     negated
                 }),
         ];
-        leaf.prop_recursive(5, 40, 2, |inner| {
-            let pair = (inner.clone(), inner.clone());
+        leaf.prop_recursive(5, 40, 3, |inner| {
+            let parts = prop::collection::vec(inner.clone(), 2..4);
             prop_oneof![
-                pair.clone().prop_map(|(a, b)| Expr::Or(a.into(), b.into())),
-                pair.prop_map(|(a, b)| Expr::And(a.into(), b.into())),
+                parts.clone().prop_map(Expr::Or),
+                parts.prop_map(Expr::And),
                 inner.prop_map(|a| Expr::Not(a.into())),
             ]
         })
     }
 
     proptest! {
+        #[test]
+        fn a_mirrored_comparison_is_the_same(a in 0i128..3, b in 0i128..3) {
+            use Comparison::{AtLeast, AtMost, Equal, Greater, Less, Unequal};
+            for how in [Equal, Unequal, Less, AtMost, Greater, AtLeast] {
+                prop_assert_eq!(how.holds(Some(a.cmp(&b))), how.mirrored().holds(Some(b.cmp(&a))));
+            }
+        }
+
         #[test]
         fn what_is_printed_is_parsed_again(expr in exprs()) {
             prop_assert_eq!(print(&expr).parse::<Expr>().unwrap(), expr);
@@ -543,6 +590,8 @@ mod tests {
             let error = format!("{:#}", text.parse::<Expr>().unwrap_err());
             assert!(error.contains(expected), "{text}: {error}");
         }
+        let long = ["a == 1"; 100_000].join(" or ");
+        assert_eq!(long.parse::<Expr>().unwrap().columns().len(), 100_000);
         let deep = "(".repeat(100_000);
         assert!(
             deep.parse::<Expr>()

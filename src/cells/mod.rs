@@ -24,6 +24,7 @@ pub mod split;
 pub mod subsets;
 mod table;
 mod tokens;
+mod typed;
 
 use std::io::{BufRead, BufReader};
 
