@@ -97,6 +97,7 @@ pub struct Tree {
     folders: usize,
     /// Something in it belongs elsewhere.
     partial: bool,
+    /// Of all inputs in which it is a folder.
     children: BTreeMap<String, Tree>,
 }
 
@@ -190,6 +191,7 @@ impl Tree {
         }
     }
 
+    /// In all inputs that have it. Where it is a folder in some and a value in others, it is neither this nor a leaf.
     fn is_folder(&self) -> bool {
         self.folders == self.votes.holders
     }

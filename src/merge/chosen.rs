@@ -45,7 +45,8 @@ pub enum Lacking {
 pub struct Candidates {
     asked: GeneChoice,
     list: Option<Names>,
-    /// By number in the list the name of the gene, where a column gives it.
+    /// By number in the list the name of the gene, where a column gives it. With the column `gene_name` and the list
+    /// `[ACTB, CD3E]`: `[ENSG00000075624, ENSG00000198851]`.
     named: Vec<Option<Vec<u8>>>,
     /// Whether the expression is true of a gene in the first input that has it.
     passes: HashMap<Vec<u8>, bool>,
@@ -179,6 +180,7 @@ impl Candidates {
             passes,
             values,
         } = self;
+        // Names of the index are looked up in `Joiner::join`, which knows the genes of all inputs.
         let by_column = asked.column.is_some();
         if let (Some(list), true) = (&list, by_column) {
             let lacking = named.iter().enumerate().filter(|(_, name)| name.is_none());
@@ -222,7 +224,7 @@ const HEADINGS: [&str; 8] = [
 
 impl Lacking {
     /// Refuses names that are lacking, of so many in the list, or says that they are skipped; `known` are those that there
-    /// are.
+    /// are. Where all are lacking, skipping them is refused too.
     pub fn settle(self, lacking: &[&[u8]], of: usize, known: &[String]) -> Result<()> {
         let names: Vec<_> = lacking
             .iter()

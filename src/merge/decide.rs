@@ -20,6 +20,7 @@ use super::stack::{ArrayPlan, Part, Shape};
 use super::{Modes, frames, genes_of, named};
 use crate::report::words::{count, thousands};
 
+/// What the result has along cells and genes, each element as a plan.
 pub struct Outline {
     pub inputs: Vec<Known>,
     /// obs, and the dataframes in obsm that are kept.
@@ -40,6 +41,7 @@ pub struct Outline {
 impl Outline {
     /// Decides; what cannot be put together is an error, what is not carried a warning.
     pub fn of(scan: Scan) -> Result<Outline> {
+        // All that is left out is named in one warning, at the end.
         let mut lost = vec![];
         let kept = kept_arrays(&scan, &mut lost)?;
         let frames = kept_frames(&scan, &mut lost)?;
@@ -61,6 +63,7 @@ impl Outline {
         };
         outline.tell_genes();
         outline.shared.warn(&outline.genes.joined);
+        // The genes are joined by now: a plan needs to know how many there are.
         let mut arrays = scan.arrays;
         for path in kept {
             let shapes = arrays.remove(&path).unwrap_or_default();
@@ -142,10 +145,12 @@ impl Outline {
     pub fn reopen(&mut self) -> bool {
         let cells = self.cells();
         let frames = self.frames.values_mut();
+        // No `any`: every frame must note which of its columns are looked at.
         let open = frames.fold(false, |open, frame| frame.reopen(cells) | open);
         open || self.modes.var.compares() == Some(u64::MAX)
     }
 
+    /// Looks at values of the next input; inputs come in the order of the scan.
     pub fn look(&mut self, input: &Input) -> Result<()> {
         let has = input.frames();
         self.shared
@@ -184,6 +189,8 @@ impl Outline {
         odd: Option<&String>,
     ) -> Result<ArrayPlan> {
         let joined = self.genes_of(path);
+        // Where no gene moves, an array of three axes goes over as it is. Else its columns are not those that the map
+        // knows.
         if let Some(odd) = odd
             && joined.is_some_and(|joined| !joined.identical)
         {
@@ -208,7 +215,8 @@ impl Outline {
         ArrayPlan::new(&parts, width, fills, drops, fill).with_context(context)
     }
 
-    /// The first input whose array is not like that of the input before it.
+    /// The first input whose array is not like that of the input before it. In kind or width, or if none is, in type.
+    /// For messages.
     fn differing(&self, shapes: &[Option<Shape>]) -> String {
         let alike = |a: &Option<Shape>, b: &Option<Shape>| match (a, b) {
             (Some(a), Some(b)) => {
@@ -226,6 +234,7 @@ impl Outline {
     }
 }
 
+/// The arrays that every input has, and those for which an input without them gets rows of missing values.
 fn kept_arrays(scan: &Scan, lost: &mut Vec<String>) -> Result<Vec<String>> {
     let mut kept = vec![];
     for (path, shapes) in &scan.arrays {
@@ -240,13 +249,14 @@ fn kept_arrays(scan: &Scan, lost: &mut Vec<String>) -> Result<Vec<String>> {
     Ok(kept)
 }
 
-/// Whether an array that an input lacks is kept all the same.
+/// Whether an array that an input lacks is kept all the same. `at` is the first such input.
 fn keeps_incomplete(scan: &Scan, path: &str, at: usize, lost: &mut Vec<String>) -> Result<bool> {
     let lacking = &scan.inputs[at].name;
     ensure!(
         path != "X",
         "{lacking} has no X, but other inputs have; merge files that all have it, or none"
     );
+    // `obsm/a` may be a dataframe in one input, and an array, or a folder of arrays `obsm/a/b`, in another.
     let holds = |frame: &str| {
         let rest = path.strip_prefix(frame);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -255,12 +265,14 @@ fn keeps_incomplete(scan: &Scan, path: &str, at: usize, lost: &mut Vec<String>) 
     if let Some((frame, _)) = frames.find(|(frame, _)| holds(frame)) {
         bail!("'{frame}' is a dataframe in {lacking}, but not in other inputs");
     }
+    // Text and awkward arrays have no missing value.
     let mut shapes = scan.arrays.get(path).into_iter().flatten().flatten();
     let fillable = shapes.all(|shape| match shape {
         Shape::Dense { dtype, .. } => dtype.kind().is_some(),
         Shape::Sparse { .. } => true,
         Shape::Text { .. } | Shape::Awkward(_) => false,
     });
+    // Layers that an input lacks are left out instead, and raw is kept only where every input has it.
     let of_cells = path.starts_with("obsm/") || path.starts_with("obsp/");
     let kept = of_cells && scan.modes.join == Join::Outer && fillable;
     if !kept {

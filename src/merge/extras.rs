@@ -1,4 +1,8 @@
 //! Attributes that AnnData does not define, such as a unit: the result has those that the inputs agree on.
+//!
+//! Every element of an input is visited, down to columns and parts such as `X/indices`, with attributes alone. Of each
+//! attribute the first value is held, and how many inputs have the same. What the inputs do not agree on is named in a
+//! warning at the end.
 
 use std::collections::BTreeMap;
 
@@ -55,6 +59,7 @@ impl Extras {
             Node::Group(group) => group,
             Node::Array(array) => {
                 let names = array.attr_names()?;
+                // Most arrays have no others, and names alone cost less to read than values.
                 let attrs = if names.iter().all(|name| LABEL.contains(&name.as_str())) {
                     Attrs::default()
                 } else {
@@ -91,7 +96,8 @@ impl Extras {
             .retain(|p, _| p != path && !p.starts_with(&below));
     }
 
-    /// Gives an element what all inputs that have it agree on; what is lost of it is named by [`Extras::write`].
+    /// Gives an element what all inputs that have it agree on; what is lost of it is named by [`Extras::write`]. For
+    /// elements that are made by whoever calls this; the element is forgotten here.
     pub fn give(&mut self, path: &str, has: &mut Attrs) {
         if let Some(element) = self.elements.remove(path) {
             let kept = self.agreed(path, element, has);

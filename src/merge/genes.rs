@@ -1,6 +1,10 @@
 //! Dataframes over genes in merge: each gene takes its value of a column from the first input that has both.
 //!
 //! The frames are told one by one. Of each only the values are held that no input before it had.
+//!
+//! Columns are united as those of obs are ([`Survey`], [`ColumnPlan`]), but in memory: genes are few beside cells. Each
+//! input that adds values to a column is a piece of it, and a gene of the result is a place in one piece. Also here is
+//! the dataframe of a single input put on the joined genes, for varm.
 
 use anyhow::{Context, Result, ensure};
 
@@ -21,16 +25,18 @@ pub struct Genes {
     head: Head,
     /// By the columns of the head.
     columns: Vec<Picked>,
-    /// Each column is that of one input alone: the first that has it.
+    /// Each column is that of one input alone: the first that has it. So it is with every `--var-merge` but first: what
+    /// is kept there is alike in all inputs that have it.
     alone: bool,
 }
 
 /// The values of one column.
 #[derive(Default)]
 struct Picked {
+    /// Of the columns of those inputs from which values were taken.
     survey: Survey,
     pieces: Vec<GeneValues>,
-    /// Whether a gene has its value, by number.
+    /// Whether a gene has its value, by number. Genes beyond its end have none.
     taken: Vec<bool>,
 }
 
@@ -39,7 +45,8 @@ struct GeneValues {
     /// The numbers of the genes.
     genes: Vec<u32>,
     values: Values,
-    /// Where the column is categorical, all its categories.
+    /// Where the column is categorical, all its categories. Those that no gene has count too, and `values` are
+    /// categories, not codes.
     categories: Option<Values>,
 }
 
@@ -61,6 +68,7 @@ impl Genes {
             .resize_with(self.head.columns().len(), Picked::default);
         for (name, at) in frame.columns.iter().zip(places) {
             let picked = &mut self.columns[at];
+            // Rows whose genes have no value in this column yet.
             let missing = picked.missing(&genes);
             // Of the genes that all files have, the first file with the column has them all.
             let all = self.alone || self.joiner.how() == Join::Inner;
@@ -126,7 +134,8 @@ impl JoinedGenes {
     }
 }
 
-/// Writes the frame of one input over the joined genes; what it has not is missing.
+/// Writes the frame of one input over the joined genes; what it has not is missing. For dataframes in varm, which are
+/// not united: one input gives each.
 pub fn reindexed(
     frame: &Frame,
     joined: &Joined,
@@ -195,7 +204,8 @@ impl Picked {
         Ok(())
     }
 
-    /// Where each gene has its value: piece and place in it.
+    /// Where each gene has its value: piece and place in it. Pieces of the genes `[a, b]` and `[c]`, where the result
+    /// is `[c, a, d]` -> `[(1, 0), (0, 0), none]`.
     fn sources(&self, joined: &Joined) -> Vec<Option<(usize, usize)>> {
         let mut sources = vec![None; joined.index.len()];
         for (piece, from) in self.pieces.iter().enumerate() {
@@ -223,6 +233,7 @@ impl Picked {
     ) -> Result<()> {
         let sources = self.sources(joined);
         let absent = sources.contains(&None);
+        // The values are in memory, so a second look at them opens no file.
         if self.survey.reopen(absent) {
             for piece in &self.pieces {
                 let seen = piece.categories.as_ref().unwrap_or(&piece.values);
@@ -232,6 +243,7 @@ impl Picked {
         let plan = ColumnPlan::of(self.survey, absent, to)?.plain(texts, to)?;
         let pieces = self.pieces.into_iter().map(|p| plan.convert(p.values));
         let pieces = pieces.collect::<Result<Vec<_>>>()?;
+        // One missing value, to be repeated; where no gene lacks one, the plan may have no form for it.
         let blank = plan.missing(usize::from(absent))?;
         let mut values = Values::from(Data::empty(&blank.data.dtype()));
         for source in &sources {

@@ -1,4 +1,8 @@
 //! One file to be merged, open: what it has, by path.
+//!
+//! Paths are those of the current layout (`raw/X`, `layers/counts`), whatever the file has. Only elements that are
+//! taken are seen; all else is hidden in `root`. Values are read later, by the leaves and frames that are given out
+//! here.
 
 use std::path::Path;
 
@@ -50,6 +54,7 @@ impl Input {
         leaves
             .map(|leaf| leaf.path.clone())
             .chain(self.selection.csc.iter().map(|(path, _)| path.clone()))
+            // Columns of dataframes are leaves too; frames are read as a whole.
             .filter(|path| self.selection.frame_of(path).is_none())
             .collect()
     }
@@ -98,7 +103,8 @@ impl Input {
         })
     }
 
-    /// Where its genes, which are in the frame `path`, go among those of all inputs.
+    /// Where its genes, which are in the frame `path`, go among those of all inputs. No name is read where all inputs
+    /// have the same genes in the same order.
     pub fn map_to(&self, genes: &Joined, path: &str) -> Result<ColumnMap> {
         if genes.identical {
             return Ok(ColumnMap::Identity);
@@ -108,10 +114,12 @@ impl Input {
             .with_context(|| format!("Read '{path}' of {}", self.name))
     }
 
-    /// Everything in a folder of elements over genes: "varm", "varp" or "raw/varm".
+    /// Everything in a folder of elements over genes: "varm", "varp" or "raw/varm". Paths are as the file has them:
+    /// `varm/PCs`, of an old file `raw.varm/PCs`.
     pub fn gene_arrays(&self, folder: &str) -> Result<Vec<String>> {
         let mut found = vec![];
         let mut paths = vec![folder.to_string(), folder.replace('/', ".")];
+        // `raw/varm` has an old name, `raw.varm`; `varm` has none.
         paths.dedup();
         for path in paths {
             match self.root.get(&path)? {

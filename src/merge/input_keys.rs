@@ -12,7 +12,8 @@ use crate::store::Format;
 #[derive(Default)]
 pub struct InputKeys {
     pub labels: Option<Labels>,
-    /// What is put after the names of the cells of each input; empty where nothing is.
+    /// What is put after the names of the cells of each input; empty where nothing is. With the separator `-` and the
+    /// key `d1`: `-d1`, so the cell `AAAC` becomes `AAAC-d1`.
     suffixes: Vec<String>,
 }
 

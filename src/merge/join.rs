@@ -2,6 +2,9 @@
 //!
 //! One file is added after another, and each name is held once, with a number. Most files have the genes of the first
 //! in its order, which is seen in one pass over the names; for others a table says for each column where it goes.
+//!
+//! Files with the genes `[b, a]` and `[a, c]` make the numbers b = 0, a = 1, c = 2. An outer join puts them in the
+//! order `[a, b, c]`, and the tables are `[1, 0]` and `[0, 2]`. An inner one keeps `[a]`: `[none, 0]` and `[0, none]`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,6 +38,7 @@ impl Join {
 /// Gathers the genes of files one by one. Each name is held once, whatever number of files have it.
 pub struct Joiner {
     how: Join,
+    /// In order of first appearance: by name the number, and in `genes` by number the name.
     numbers: HashMap<Arc<[u8]>, u32>,
     genes: Vec<Gene>,
     /// Those of the first file; in the second list by number.
@@ -42,7 +46,7 @@ pub struct Joiner {
     /// How many they are, each counted once: they have the first numbers.
     of_first: u32,
     files: u32,
-    /// Files with the genes of the first in the order of the first.
+    /// Files with the genes of the first in the order of the first. The first is one of them.
     alike: u32,
     /// Genes of the file that has the fewest, and of the one that has the most.
     fewest: usize,
@@ -55,7 +59,8 @@ pub struct Joiner {
 
 struct Gene {
     name: Arc<[u8]>,
-    /// Files that have it, but for the alike ones, and the last of them.
+    /// Files that have it, but for the alike ones, and the last of them. An alike file has all genes of the first: it
+    /// is counted in `alike`, not in each gene.
     files: u32,
     last: u32,
 }
@@ -65,6 +70,7 @@ struct Gene {
 pub enum ColumnMap {
     Identity,
     To {
+        /// For each column of the file the one that it becomes; `None` where its gene is dropped.
         places: Arc<Vec<Option<u32>>>,
         /// Columns that are kept stay in order, so that sorted rows stay sorted.
         monotonic: bool,
@@ -84,6 +90,7 @@ pub struct Joined {
     /// Whether a gene is new to some file, and whether some file loses one.
     pub fills: bool,
     pub drops: bool,
+    /// By name the number of a gene, and by number its place in `index`, if it is kept.
     numbers: HashMap<Arc<[u8]>, u32>,
     places: Vec<Option<u32>>,
 }
@@ -143,6 +150,7 @@ impl Joiner {
             self.alike = 1;
             self.first = (index.clone(), list.clone());
             self.of_first = u32::try_from(self.genes.len())?;
+            // The first is counted in `alike`, like the files that equal it.
             self.genes.iter_mut().for_each(|gene| gene.files = 0);
         }
         Ok(list)
@@ -171,6 +179,8 @@ impl Joiner {
     /// Joins the genes of all files, or those that are `chosen` of them.
     pub fn join(mut self, chosen: Option<&ChosenGenes>) -> Result<Joined> {
         let identical = self.identical() && chosen.is_none();
+        // Of two columns of one name it is not known which is which in another file. Where nothing moves, nothing has
+        // to be known: pandas and anndata allow such names.
         if !identical
             && chosen.is_none()
             && let Some(twice) = self.twice
@@ -180,6 +190,7 @@ impl Joiner {
         let (in_all, in_any) = (self.in_all(), self.genes.len());
         let suspicion =
             (!identical && mismatch::is_suspicious(in_all, self.fewest)).then(|| self.reason());
+        // Genes of the list that no file has get numbers too, so `in_any` is counted before.
         let listed = chosen.and_then(|chosen| chosen.list.as_ref());
         let listed = listed.map(|list| self.listed(list)).transpose()?;
         let first = self.first.1.clone();
@@ -218,6 +229,7 @@ impl Joiner {
             in_all: if identical { kept.len() } else { in_all },
             in_any: if identical { kept.len() } else { in_any },
             suspicion,
+            // Names are unique here, so a file that has fewer genes than the result lacks one of them.
             fills: match chosen {
                 None => !identical && self.how == Join::Outer && self.fewest < kept.len(),
                 Some(_) => kept.iter().any(|number| !self.is_in_all(*number)),
@@ -237,6 +249,7 @@ impl Joiner {
         first.filter(|number| self.is_in_all(**number)).count()
     }
 
+    /// The alike files have all genes of the first; each other file has counted itself in its genes.
     fn is_in_all(&self, number: u32) -> bool {
         number < self.of_first && self.genes[number as usize].files == self.files - self.alike
     }
@@ -246,7 +259,8 @@ impl Joiner {
         list.iter().map(|name| self.number(name)).collect()
     }
 
-    /// An error for chosen genes of which it is not clear which column is meant.
+    /// An error for chosen genes of which it is not clear which column is meant. Of genes that are not chosen, doubled
+    /// names do no harm.
     fn refuse_doubled(&self, kept: &[u32]) -> Result<()> {
         let Some((number, file)) = kept.iter().find_map(|n| self.doubled.get_key_value(n)) else {
             return Ok(());

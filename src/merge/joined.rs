@@ -33,7 +33,8 @@ use crate::report::progress::Progress;
 use crate::store::spec::Attrs;
 use crate::store::{self, Access, Container, Group, Node, Shown};
 
-/// The part of the memory, as 1 in so many, that may hold where rows end.
+/// The part of the memory, as 1 in so many, that may hold where rows end. It is for all sparse matrices together; what
+/// it does not hold goes to scratch.
 const ENDS: u64 = 16;
 
 /// Several inputs that become one source of rows: all are looked at, and what the result will be is decided.
@@ -89,6 +90,7 @@ impl<'a> JoinedInputs<'a> {
             elements: Arc::new(read.elements.reading(of_obs.chain(of_var).collect())),
             keys,
         };
+        // It stays open: raw/varm of all others is compared with its own, and much of the result comes from it alone.
         let first = inputs.open(0)?;
         let candidates = genes
             .map(|genes| genes.begin(read.access.memory))
@@ -98,8 +100,10 @@ impl<'a> JoinedInputs<'a> {
         for at in 1..paths.len() {
             scan.add(&inputs.open(at)?, &first)?;
         }
+        // Only now is it known that a pattern means nothing in any input.
         inputs.elements.check_used()?;
         let mut outline = Outline::of(scan)?;
+        // Types and names did not decide all: the inputs are opened once more, for values.
         if outline.reopen() {
             for at in 0..paths.len() {
                 outline.look(&inputs.open(at)?)?;
@@ -129,7 +133,8 @@ impl<'a> JoinedInputs<'a> {
             .fold(0, u64::saturating_add)
     }
 
-    /// About what the result takes without compression, but for matrices of cells by cells. Opens all inputs.
+    /// About what the result takes without compression, but for matrices of cells by cells. Opens all inputs. Rows
+    /// count as the inputs have them: genes that an outer join adds, or an inner one drops, are not seen here.
     pub fn bytes(&self) -> Result<u64> {
         let mut bytes = self.first.selection.skeleton_bytes()?;
         for at in 0..self.inputs.paths.len() {
@@ -166,6 +171,7 @@ impl<'a> JoinedInputs<'a> {
         out.finish()?;
         let root = store::open(&path, &Access::default())?;
         let mut taken = Shown::default();
+        // A column that only chooses cells was put together like the others; from here on it is hidden.
         let only_read = elements.only_read();
         only_read.iter().for_each(|column| taken.hide(column));
         let mut selection = Selection::of(&root.showing(taken))?;
@@ -193,7 +199,9 @@ impl<'a> JoinedInputs<'a> {
         Ok((rows, selection))
     }
 
-    /// The matrices of [`JoinedInputs::begin_any`] alone; `scratch` is a folder.
+    /// The matrices of [`JoinedInputs::begin_any`] alone; `scratch` is a folder. For a task of `--part` that writes a
+    /// portion of them. All else goes to a scratch file that nobody reads: the task with the metadata writes it to the
+    /// output.
     pub fn matrices(self, scratch: &Path) -> Result<Selection> {
         let root = self.first.root.clone();
         let out = store::create(&scratch.join("rest.h5ad"), Container::H5AD)?;
@@ -250,6 +258,8 @@ impl<'a> JoinedInputs<'a> {
             first,
         } = self;
         out.set_attrs("", &Attrs::encoding("anndata", "0.1.0"))?;
+        // Elements that anndata does not know: no rule says how to join them, so those of the first input are copied.
+        // Attributes of the root are not: `Extras` unites those.
         let of_first = |path: &str| {
             let top = path.split('/').next().unwrap_or_default();
             !matches!(top, "" | "uns") && !is_merged(top)
@@ -258,6 +268,7 @@ impl<'a> JoinedInputs<'a> {
         first.selection.write_part(out, of_first).with_context(of)?;
         outline.shared.keep_columns(&mut outline.genes);
         let only_read = inputs.elements.only_read();
+        // Columns of var that only `--gene-column` or `--var-where` asked for.
         let is_taken = |name: &str| !only_read.contains(&format!("var/{name}"));
         outline.genes.retain(is_taken);
         let texts = inputs.elements.plain_strings();
@@ -266,6 +277,7 @@ impl<'a> JoinedInputs<'a> {
         let raw_genes = match outline.raw_genes {
             None => None,
             Some(genes) => {
+                // Before what is in it: a group that is made on the way to `raw/var` has no encoding.
                 out.create_group("raw", &Attrs::encoding("raw", "0.1.0"))?;
                 let genes = genes.write(out, "raw/var", texts);
                 Some(genes.context("Merge 'raw/var'")?)
@@ -275,6 +287,7 @@ impl<'a> JoinedInputs<'a> {
             let copy = Copy::new(&first.root, path, &folder_of(path));
             copy::run(&copy, out).with_context(of)?;
         }
+        // Each input is opened once for all that it gives; the first is open already.
         for (at, given) in outline.shared.given() {
             match at {
                 0 => write_given(&given, &first, &genes, texts, out)?,
@@ -295,6 +308,7 @@ impl<'a> JoinedInputs<'a> {
             shapes,
             scratch,
         );
+        // 8 bytes a name: with a limit of 4 GiB, memory holds 8 million names.
         let names = CellNames::new(all, inputs.access.memory / 64, scratch.0)?;
         let from = (inputs.paths, inputs.keys);
         let mut rows = JoinedRows::new(reader, outline.extras, names, from, scratch.0.to_owned());
@@ -304,7 +318,9 @@ impl<'a> JoinedInputs<'a> {
     }
 }
 
-/// Writes what one input gives of uns, varm and varp.
+/// Writes what one input gives of uns, varm and varp. `given` is in an order in which folders come before what is in
+/// them. What is over genes goes through the input's map to the joined ones; what has no such form (awkward arrays,
+/// records, text with gaps) is left out and named in one warning.
 fn write_given(
     given: &[Given],
     input: &Input,

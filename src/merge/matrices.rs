@@ -2,6 +2,11 @@
 //! [`Reader`] reads.
 //!
 //! Where rows are taken in any order, every input is looked at once, to learn how many non-zeros its rows have.
+//!
+//! What comes in are the plans of [`Outline::arrays`](super::decide::Outline); what goes out are leaves that share one
+//! [`Files`], in which a matrix is known by its number, so that an input is opened once for all of them. Where each row
+//! of a sparse matrix ends takes 8 bytes, in memory or in scratch. These ends are upper bounds where genes are dropped
+//! or dense rows become sparse, unless rows are converted to be counted.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,6 +36,7 @@ struct Matrix {
     plan: ArrayPlan,
     /// What each input had when it was scanned.
     shapes: Vec<Option<Shape>>,
+    /// Until [`Matrices::note_ends`] only how many non-zeros there are in all, which is enough for appending in order.
     ends: Ends,
     /// Whether non-zeros are counted of which some may be left out.
     counts: bool,
@@ -42,6 +48,7 @@ struct Matrix {
 
 impl Matrices {
     /// Those of `arrays` that are read in place, taken out of it: numbers, dense or sparse, but not of cells by cells.
+    /// Text, awkward arrays and obsp remain in `arrays`; [`JoinedRows`] appends those.
     pub fn of(
         arrays: &mut BTreeMap<String, (ArrayPlan, Vec<Option<Shape>>)>,
         first: &Input,
@@ -90,7 +97,8 @@ impl Matrices {
             .collect()
     }
 
-    /// Looks at the matrices of the next input.
+    /// Looks at the matrices of the next input. Inputs come in their order, each once, after [`Matrices::note_ends`].
+    /// CSC matrices were turned when the input was opened.
     pub fn look(&mut self, opened: &Opened) -> Result<()> {
         let mut matrices = self.0.iter_mut();
         matrices
@@ -150,6 +158,7 @@ impl Matrix {
         let rows = opened.input.rows_of(&self.path);
         self.packed |= is_packed(&rows);
         if let stack::InputRows::Leaf(leaf) = &rows {
+            // Every input that stays open keeps its decoded chunks, but one decodes at a time.
             let (kept, decoding) = leaf.chunks_held();
             self.held.0 = self.held.0.max(kept.saturating_mul(OPEN as u64));
             self.held.1 = self.held.1.max(decoding);
@@ -170,6 +179,7 @@ impl Matrix {
                 let shape = Shape::of_leaf(leaf)?;
                 let map = opened.map(&self.path);
                 let added = Converter::new(&self.plan, map, shape.clone(), 0).added();
+                // A dense matrix that becomes sparse: how many of its values are 0 is not known, so none is.
                 let LeafKind::Sparse(matrix) = &leaf.kind else {
                     return ends.append(repeated(shape.width() + added, leaf.rows()));
                 };
@@ -179,6 +189,7 @@ impl Matrix {
                 }
                 Ok(())
             }
+            // An input without the matrix.
             rows => ends.append(repeated(self.plan.missing_nnz(), rows.rows())),
         }
     }
@@ -202,6 +213,7 @@ impl Matrix {
         let kind = match &plan {
             ArrayPlan::Sparse { spec, .. } => {
                 let mut spec = spec.clone();
+                // The engine makes this element, so it takes the attributes along that all inputs agree on.
                 extras.give(&path, &mut spec.attrs);
                 for (name, attrs) in ["data", "indices", "indptr"]
                     .iter()

@@ -9,6 +9,7 @@ pub fn is_suspicious(in_all: usize, fewest: usize) -> bool {
 
 /// What makes names of the first file differ from `others`, which it does not have.
 pub fn reason(first: &[&[u8]], others: &[&[u8]]) -> Option<&'static str> {
+    // Whether a change makes names equal: half of the shorter list at the least, since files differ in other genes too.
     let like = |change: fn(&[u8]) -> Vec<u8>| {
         let known: HashSet<Vec<u8>> = first.iter().map(|name| change(name)).collect();
         let found = others.iter().filter(|name| known.contains(&change(name)));
@@ -26,6 +27,7 @@ pub fn reason(first: &[&[u8]], others: &[&[u8]]) -> Option<&'static str> {
         let identifiers = names.iter().filter(|name| is_identifier(name)).count();
         identifiers as f64 / names.len().max(1) as f64
     });
+    // Lists may have a few names of the other kind, such as those of antibodies.
     if first.min(others) < 0.1 && first.max(others) > 0.9 {
         return Some("some files have identifiers (ENSG00000075624), others symbols (ACTB)");
     }

@@ -1,4 +1,12 @@
 //! How several files become one: the rules of merge.
+//!
+//! The modules in the order of a run: `input` opens a file by its elements. `scan` looks at each input once, and keeps
+//! shapes, names of genes and surveys of columns, but no matrix. `decide` makes a plan of each element, or names it in
+//! a warning. `joined` writes what is not along the cells. `rows` appends frames, text and awkward arrays, one input
+//! after another, and `matrices` makes leaves of the matrices of numbers, which the engine reads.
+//!
+//! Of the genes, `join` numbers the names over all inputs, `genes` unites the columns of var, and `reindex` puts varm
+//! and varp in the order of the result. No two inputs need to be open together, but the first stays open.
 
 pub mod agree;
 pub mod chosen;
@@ -31,10 +39,14 @@ use crate::report::near::and_more;
 #[derive(Clone, Copy)]
 pub struct Modes {
     pub join: Join,
+    /// For what is in uns, at each depth.
     pub uns: Strategy,
     /// For the columns of var, and for varm and varp.
     pub var: Strategy,
+    /// Whether obsp is kept, as blocks on the diagonal, one for each input. Else it is left out and named.
     pub pairwise: bool,
+    /// What an input lacks in X, layers, raw and obsm gets this value. `None`: 0 for genes, NaN for rows of obsm, 0
+    /// where these are sparse.
     pub fill: Option<f64>,
     /// Above this a categorical column of obs becomes plain values.
     pub categories: u64,
@@ -62,7 +74,8 @@ impl Modes {
     }
 }
 
-/// Whether a node of the root is put together from all inputs, or named where it is not.
+/// Whether a node of the root is put together from all inputs, or named where it is not. uns is not among them: what is
+/// in it comes from one input each, by a strategy. Old files have raw as `raw.X`, `raw.var` and `raw.varm` at the root.
 pub fn is_merged(name: &str) -> bool {
     const MERGED: [&str; 9] = [
         "X", "obs", "var", "layers", "obsm", "obsp", "varm", "varp", "raw",
@@ -70,7 +83,7 @@ pub fn is_merged(name: &str) -> bool {
     MERGED.contains(&name) || name.starts_with("raw.")
 }
 
-/// Where a node of the root stands in the current layout.
+/// Where a node of the root stands in the current layout. `raw.var` -> `raw/var`; all other names stay.
 pub fn folder_of(path: &str) -> String {
     match path.strip_prefix("raw.") {
         Some(rest) => format!("raw/{rest}"),
@@ -86,7 +99,8 @@ pub fn named(paths: &[String]) -> String {
     told + &and_more(paths.len().saturating_sub(TOLD))
 }
 
-/// The frame of the genes that the columns of an array are; `None` where they are none.
+/// The frame of the genes that the columns of an array are; `None` where they are none. `layers/counts` -> `var`,
+/// `raw/X` -> `raw/var`, `obsm/X_pca` -> `None`.
 pub fn genes_of(path: &str) -> Option<&'static str> {
     match path {
         "raw/X" => Some("raw/var"),

@@ -2,6 +2,8 @@
 //!
 //! Names are kept as hashes of 64 bits: of a hundred million, two that differ meet with a chance of 1 in 3000. What
 //! memory does not hold goes to a file, and is counted share by share.
+//!
+//! A share is all hashes with one remainder: equal ones are in the same share, so the counts of shares add up.
 
 use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
@@ -13,6 +15,7 @@ use rayon::prelude::*;
 
 use crate::store::spec::Strings;
 
+/// One for the whole result; [`CellNames::add`] gets the names of all inputs, with their suffixes.
 pub struct CellNames {
     hashes: Vec<u64>,
     /// Hashes that are held at a time.
@@ -55,6 +58,7 @@ impl CellNames {
         let Some(file) = &mut self.file else {
             return Ok(());
         };
+        // A part at a time, as its bytes are a copy.
         for hashes in self.hashes.chunks(1 << 16) {
             let bytes: Vec<u8> = hashes.iter().flat_map(|h| h.to_ne_bytes()).collect();
             file.write_all(&bytes)
@@ -78,6 +82,7 @@ impl CellNames {
             .sum()
     }
 
+    /// Reads the whole file, and holds one share of it.
     fn count_share(&mut self, share: u64, shares: u64) -> Result<u64> {
         let Some(file) = &mut self.file else {
             return Ok(0);
@@ -109,7 +114,7 @@ fn create(path: &Path) -> Result<File> {
         .with_context(|| format!("Create scratch file {}", path.display()))
 }
 
-/// How many of `hashes` are there more than once.
+/// How many of `hashes` are there more than once. `[5, 9, 5, 5]` -> 3.
 fn count(hashes: &mut [u64]) -> u64 {
     hashes.par_sort_unstable();
     let groups = hashes.chunk_by(|a, b| a == b).map(<[u64]>::len);

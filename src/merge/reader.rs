@@ -2,6 +2,9 @@
 //!
 //! Rows of a matrix come in one of two ways: read into a block, as they are to be in the whole, or piece by piece for
 //! appending, where what is stored can be copied as it is.
+//!
+//! An input may be closed and opened again at any time. Each time its cells and shapes are compared with those of the
+//! scan, so a file that has changed in between is an error.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -34,9 +37,10 @@ pub struct Reader {
     paths: Vec<PathBuf>,
     access: Access,
     elements: Arc<Elements>,
+    /// What gives the columns of X and layers their places, and those of raw/X; `None` where raw is not kept.
     genes: Arc<Joined>,
     raw_genes: Option<Arc<Joined>>,
-    /// Where the cells of each input begin, and the end.
+    /// Where the cells of each input begin, and the end. Inputs of 3 and 5 cells: `[0, 3, 8]`.
     starts: Vec<u64>,
     /// The matrices that are read here, by path, and what each input had of them when it was scanned.
     shapes: BTreeMap<String, Vec<Option<Shape>>>,
@@ -45,12 +49,14 @@ pub struct Reader {
     /// Whether they are turned when an input is opened, so that any of their rows can be read. Else they are swept where
     /// all rows of an input are appended.
     turns: bool,
+    /// By the number of the input; what was asked for longest ago comes first.
     open: Mutex<VecDeque<(usize, Arc<Opened>)>>,
 }
 
 /// An input, and where its columns go.
 pub struct Opened {
     pub input: Input,
+    /// Of X and layers, and of raw/X.
     map: ColumnMap,
     raw_map: ColumnMap,
     /// Where CSC matrices are swept.
@@ -123,6 +129,7 @@ impl Reader {
 
     /// Makes CSR matrices of the CSC ones that are read here: in a scratch file, which is made at the first time.
     fn turn(&self, at: usize, input: &mut Input) -> Result<()> {
+        // CSC matrices that are not read here stay, to be swept where they are appended.
         let csc = std::mem::take(&mut input.selection.csc);
         let is_read = |(path, _): &(String, Sparse)| self.shapes.contains_key(path);
         let (csc, others): (Vec<_>, _) = csc.into_iter().partition(is_read);
@@ -131,6 +138,8 @@ impl Reader {
             return Ok(());
         }
         let file = self.folder.join(format!("turned_{at}.h5ad"));
+        // Every input is opened once, one after another, before rows are read from many threads (see `Matrices::look`):
+        // no thread looks for the file while another writes it.
         if !file.exists() {
             let out = store::create(&file, Container::H5AD)?;
             for (path, matrix) in &csc {
@@ -162,7 +171,8 @@ impl Reader {
         if let Some(opened) = find(&mut lock()) {
             return Ok(opened);
         }
-        // Not under the lock: another task of this thread may ask for an input while this one waits for the pool.
+        // Not under the lock: another task of this thread may ask for an input while this one waits for the pool. Two
+        // tasks may so open the same input, which costs time and is right all the same.
         let opened = Arc::new(self.open(at)?);
         let mut kept = lock();
         kept.push_back((at, opened.clone()));
@@ -172,7 +182,8 @@ impl Reader {
         Ok(opened)
     }
 
-    /// Calls `take` with matrices of an input: each sparse one that it has rows of.
+    /// Calls `take` with matrices of an input: each sparse one that it has rows of. The engine compares these, and
+    /// decodes once what they share. A matrix that is absent, or dense here or in the result, is `None`.
     pub fn with_stored(
         &self,
         at: usize,
@@ -242,6 +253,7 @@ impl Opened {
         if shape.is_empty() || !matches!(plan, ArrayPlan::Sparse { .. }) {
             return Ok(None);
         }
+        // Rows before those of this input matter on a diagonal alone, and obsp is not read here.
         let converter = Converter::new(plan, self.map(path), shape, 0);
         Ok(Some(Stored {
             matrix,
@@ -268,6 +280,7 @@ impl Opened {
             return missing(plan, ranges, rows);
         }
         let converter = Converter::new(plan, self.map(path), shape, 0);
+        // By the larger of what is read of a row in the mean, and what it becomes.
         let row = leaf.cost()?.mean(leaf.mean_nnz());
         let row = row.max(converter.row_bytes() as f64).max(1.0);
         let mut old = None; // whose memory the next batch is read into

@@ -1,5 +1,12 @@
 //! One element over the genes of one input, put in the order of the joined genes, as `pandas.reindex` does it: genes
 //! that the input lacks are missing, 0 in sparse matrices.
+//!
+//! Genes of the input `[b, a]`, joined ones `[a, b, c]`: the map says where each goes (places, `[1, 0]`), its inverse
+//! which row each joined gene takes (sources, `[1, 0, none]`). The result is put together in its own order, a block at
+//! a time: the rows of a block are read in the order of the file, then picked. In varp the columns move too.
+//!
+//! There are two ends: [`Reindexed::write`], for the input that gives an element, and [`Reindexed::digest`], by which
+//! `--var-merge same` and `unique` compare those of all inputs. Both see the same values.
 
 use std::ops::Range;
 
@@ -24,9 +31,10 @@ use crate::store::{Group, Node};
 
 /// The element of one input.
 pub struct Reindexed<'a> {
+    /// The root of the input, and the path below it: `varm/PCs`.
     pub parent: &'a Group,
     pub name: &'a str,
-    /// Whether its columns are genes too.
+    /// Whether its columns are genes too. That is varp.
     pub square: bool,
     /// Where the genes of the input go.
     pub map: &'a ColumnMap,
@@ -35,6 +43,7 @@ pub struct Reindexed<'a> {
 
 /// What an element is made of.
 enum ReadAs {
+    /// Numbers or text, one or more for each gene, and what they become.
     Rows(Leaf, ArrayPlan),
     Sparse(Sparse),
     Frame(Box<Frame>),
@@ -64,12 +73,15 @@ impl Reindexed<'_> {
             }
             ReadAs::Sparse(matrix) => {
                 let mut spec = matrix.like(self.shape(&matrix));
+                // An index is a column that stays, or a gene of the result.
                 let indices = [genes, matrix.width()].into_iter().max().unwrap_or(0);
                 spec.indices = ints::holding(&spec.indices, indices);
+                // Genes that are dropped take their non-zeros along.
                 let nnz = Nnz::AtMost(matrix.nnz());
                 let mut writer = SparseWriter::create(out, to, &spec, nnz)?;
                 self.nonzeros(&matrix, |block, _| match block {
                     Block::Sparse(mut block) => {
+                        // They have 64 bits where they were moved, and the type of the input where not.
                         let indices = ints::read(&block.indices, &block.index)?;
                         block.indices = ints::write(&indices, &spec.indices)?.into();
                         block.index = spec.indices.clone();
@@ -85,6 +97,7 @@ impl Reindexed<'_> {
 
     /// The digest of what [`Reindexed::write`] writes; `None` is equal to nothing.
     pub fn digest(&self) -> Result<Option<Digest>> {
+        // Of a frame the index is no part of the digest, whether its genes move or not: it is that of the joined genes.
         let is_frame = match self.parent.get(self.name)? {
             Some(node) => matches!(Encoding::of(&node)?, Encoding::DataFrame),
             None => false,
@@ -130,6 +143,7 @@ impl Reindexed<'_> {
     }
 
     fn open(&self) -> Result<Option<ReadAs>> {
+        // varm as one compound dataset, of which each field is an element.
         if let Some(field) = older::field(self.parent, self.name)? {
             return self.leaf(older::leaf(field, self.name)?);
         }
@@ -186,6 +200,7 @@ impl Reindexed<'_> {
             shape: Some(shape),
         };
         let width = self.square.then_some(genes);
+        // Without a fill value what is missing is NaN, so integers become floats, as in pandas.
         ArrayPlan::new(&[part], width, missing, true, None).map(Some)
     }
 
@@ -216,6 +231,7 @@ impl Reindexed<'_> {
         plan: &ArrayPlan,
         mut each: impl FnMut(Block) -> Result<()>,
     ) -> Result<()> {
+        // The columns move in the converter, the rows by picking.
         let map = if self.square {
             self.map
         } else {
@@ -247,6 +263,8 @@ impl Reindexed<'_> {
         mut each: impl FnMut(Block, u64) -> Result<()>,
     ) -> Result<()> {
         let csr = matrix.layout == SparseFormat::Csr;
+        // The rows of a CSR matrix are genes, and so are the columns of a CSC one in varp. In varm the columns of a CSC
+        // matrix are not: they stay, and genes are its indices.
         let sources = if csr || self.square {
             self.sources()
         } else {
@@ -265,6 +283,7 @@ impl Reindexed<'_> {
                     place.map(u64::from)
                 })?;
             }
+            // An empty row behind all others, for genes that are missing.
             block.ptr.push(block.nnz());
             each(Block::Sparse(block.pick(&picks)), (at * step) as u64)?;
         }
@@ -273,6 +292,7 @@ impl Reindexed<'_> {
 }
 
 /// What is to be read for rows in the order of `sources`, and where each of them is then; what is missing is behind.
+/// `[5, none, 4]` -> ranges `[4..6]` and picks `[1, 2, 0]`, where 2 is the row behind the two that are read.
 fn picked(sources: &[Option<u32>]) -> (Vec<Range<u64>>, Vec<u32>) {
     let mut rows: Vec<u32> = sources.iter().flatten().copied().collect();
     rows.sort_unstable();

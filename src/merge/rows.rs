@@ -31,7 +31,9 @@ const LEAST: u64 = 16 << 10;
 pub struct JoinedRows<'a> {
     pub reader: Arc<Reader>,
     pub extras: Extras,
+    /// obs and the dataframes in obsm, by path.
     frames: Vec<(String, MergedRows)>,
+    /// Text, awkward arrays, and obsp where it is kept.
     arrays: Vec<MergedArray>,
     names: CellNames,
     paths: &'a [PathBuf],
@@ -78,10 +80,12 @@ impl<'a> JoinedRows<'a> {
     ) -> Result<()> {
         let labels = self.keys.labels.as_ref();
         if let Some(labels) = labels {
+            // The labels take its place, and what was noted of it is not true of them.
             self.extras.forget(&format!("obs/{}", labels.column));
         }
         let columns: usize = frames.values().map(FrameScan::width).sum();
         let each = COLUMNS / (columns as u64 + 1);
+        // Each column holds back what does not fill its chunk: the more columns, the smaller their chunks.
         let small = out.with_chunks_of(each.max(LEAST));
         let cells = self.cells();
         for (path, mut frame) in frames {
@@ -125,7 +129,8 @@ impl<'a> JoinedRows<'a> {
         starts.windows(2).map(|ends| ends[0]..ends[1]).collect()
     }
 
-    /// Appends the rows of the next input, which is number `at`.
+    /// Appends the rows of the next input, which is number `at`. Inputs come in their order, each once, as rows are
+    /// only appended.
     pub fn append(&mut self, at: usize) -> Result<Arc<Opened>> {
         let opened = self.reader.opened(at)?;
         let read = || format!("Read {}", opened.input.name);

@@ -59,6 +59,7 @@ pub struct Scan {
     pub unknown: BTreeSet<String>,
 }
 
+/// Bytes without compression of the columns of dataframes, and of CSC matrices as CSR: see [`Known::beside`].
 fn beside(selection: &Selection) -> u64 {
     let leaves = selection.leaves.iter();
     let columns = leaves.filter(|leaf| selection.frame_of(&leaf.path).is_some());
@@ -148,6 +149,7 @@ impl Scan {
     }
 
     fn add_genes(&mut self, input: &Input) -> Result<()> {
+        // The first input without it ends raw for all.
         if self.shape("raw/X").is_none() {
             self.raw_genes = None;
         }
@@ -167,6 +169,8 @@ impl Scan {
         }
         for (path, shapes) in &self.arrays {
             let genes = super::genes_of(path).and_then(|var| widths.get(var));
+            // Matrices were compared with var when the file was opened. What is found here is text, or has more than
+            // two axes: its width counts all of them.
             if let (Some(genes), Some(Some(shape))) = (genes, shapes.last())
                 && shape.width() != *genes
             {

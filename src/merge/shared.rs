@@ -2,6 +2,10 @@
 //!
 //! Rules of anndata.concat (`merge=`, `uns_merge=`): same, unique, first, only. Values are compared by digests of 32
 //! bytes, since no two inputs are open together; matrices over genes are put into the order of the joined genes before.
+//!
+//! [`Shared::add`] takes every input in the first pass. Where what is over genes must be compared in full,
+//! [`Shared::look`] takes every input once more, when the joined genes are known. Then [`Shared::keep_columns`] and
+//! [`Shared::given`] say what wins.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,6 +52,8 @@ impl Shared {
         for path in elements(input)? {
             let votes = self.elements.entry(path.clone()).or_default();
             votes.add(at);
+            // A little of each, in the order of its own genes: enough for the warning of what is lost, which is all
+            // that it is for.
             if self.modes.var == Strategy::First
                 && let Some(limit) = Strategy::First.compares()
             {
@@ -62,6 +68,7 @@ impl Shared {
 
     /// Compares what an input has over genes, put in the order of the joined ones.
     pub fn look(&mut self, input: &Input, joined: &Joined) -> Result<()> {
+        // Only same and unique compare whole values.
         if self.modes.var.compares() != Some(u64::MAX) {
             return Ok(());
         }
@@ -99,6 +106,7 @@ impl Shared {
         };
         if self.modes.var == Strategy::First {
             let elements = self.elements.iter();
+            // Digests of arrays on different genes say nothing, so those of several inputs are named.
             let differ = |votes: &Votes| votes.differs || !joined.identical && votes.holders > 1;
             let named = elements.filter(|(_, votes)| differ(votes));
             differing.extend(named.map(|(path, _)| path.clone()));
@@ -127,7 +135,8 @@ impl Shared {
         genes.retain(|name| self.columns.get(name).is_some_and(wins));
     }
 
-    /// What each input gives of uns, varm and varp, in order.
+    /// What each input gives of uns, varm and varp, in order. By input, so that each is opened once; folders of uns
+    /// come before what is in them.
     pub fn given(&self) -> BTreeMap<usize, Vec<Given>> {
         let mut given: BTreeMap<usize, Vec<Given>> = BTreeMap::new();
         let uns = self.uns.given("uns", self.modes.uns, self.inputs);

@@ -19,7 +19,7 @@ use crate::store::{Array, Format};
 #[derive(Default)]
 struct Unlinked(BTreeMap<String, String>);
 
-/// An error that names the matrices which cannot stay in the inputs, and why.
+/// An error that names the matrices which cannot stay in the inputs, and why. Opens every input once more.
 pub fn refuse(outline: &Outline, open: impl Fn(usize) -> Result<Input>) -> Result<()> {
     /// Those that are told.
     const TOLD: usize = 5;
@@ -40,11 +40,13 @@ pub fn refuse(outline: &Outline, open: impl Fn(usize) -> Result<Input>) -> Resul
 
 impl Unlinked {
     fn look(&mut self, outline: &Outline, at: usize, input: &Input) -> Result<()> {
+        // It has no rows to refer to, so what it is does not matter.
         if input.cells() == 0 {
             return Ok(());
         }
         let moved = moved_genes(outline, input)?;
         for (path, (plan, shapes)) in &outline.arrays {
+            // All else is written as in any merge, and obsp too: its columns move.
             let of_numbers = matches!(plan, ArrayPlan::Dense { .. } | ArrayPlan::Sparse { .. });
             if !of_numbers || path.starts_with("obsp/") || self.0.contains_key(path) {
                 continue;

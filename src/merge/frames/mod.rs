@@ -48,6 +48,7 @@ impl FrameScan {
             "It has {} rows, obs has {cells}",
             frame.rows()
         );
+        // Frames may have their columns in any order; surveys are found by name.
         let places = self.head.add(frame)?;
         self.columns.resize_with(self.head.columns().len(), || {
             Survey::with_limit(self.most_categories)
@@ -132,6 +133,7 @@ impl FrameScan {
                 });
                 continue;
             }
+            // Some input has no such column, or no such frame.
             let absent = survey.rows < rows;
             let plan =
                 ColumnPlan::of(survey, absent, &to).with_context(|| format!("Merge '{to}'"))?;
@@ -201,7 +203,8 @@ impl Origin<'_> {
 
 impl MergedRows {
     /// Appends the frame of an input. `None` is one that lacks it: its rows are missing in every column. The names are
-    /// those of the cells; `told` gets to see them.
+    /// those of the cells; `told` gets to see them. An input is appended whole: first its names, then column after
+    /// column, each block by block.
     pub fn append(
         &mut self,
         frame: Option<&Frame>,
@@ -236,7 +239,7 @@ impl MergedRows {
 
 impl MergedColumn {
     fn append(&mut self, frame: Option<&Frame>, origin: &Origin) -> Result<()> {
-        /// MergedRows written at a time that are not read.
+        /// Rows written at a time that are not read.
         const BLOCK: u64 = 1 << 20;
         let column = match frame {
             Some(frame) if !self.labels => frame.find(&self.name)?,

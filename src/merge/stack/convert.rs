@@ -18,12 +18,15 @@ use crate::store::spec::{ByteOrder, Dtype, Kind, Strings, items};
 
 /// Turns the blocks of one input into those of the merged array.
 pub struct Converter<'a> {
+    /// What goes in is of shape `leaf`, what comes out is as `plan` says, and `map` says where columns go.
     pub plan: &'a ArrayPlan,
     pub map: &'a ColumnMap,
     pub leaf: Shape,
-    /// Where its columns begin among the merged ones.
+    /// Where its columns begin among the merged ones. That is not 0 only on a diagonal (obsp): it is the number of
+    /// cells before those of this input.
     shift: u64,
-    /// The merged columns that get the value of what is missing.
+    /// The merged columns that get the value of what is missing. Where the input has the columns `[3, 0]` of 5 merged
+    /// ones: `[1, 2, 4]`. Empty where that value is 0, as it is stored nowhere then, and in dense arrays.
     filled: Vec<u64>,
 }
 
@@ -87,7 +90,9 @@ impl<'a> Converter<'a> {
         same && *self.map == ColumnMap::Identity && self.shift == 0
     }
 
-    /// Where the columns of a sparse matrix go, if nothing else changes in its rows.
+    /// Where the columns of a sparse matrix go, if nothing else changes in its rows. Indices are mapped one by one
+    /// then, without their values. That must not disturb the order in a row: columns that change places need their rows
+    /// sorted, and dropped ones take values along. An index may get another type.
     pub fn moves(&self) -> Option<Box<dyn Fn(u64) -> Option<u64> + Sync + '_>> {
         let same = match (self.plan, &self.leaf) {
             (ArrayPlan::Sparse { spec, .. }, Shape::Sparse { data, .. }) => *data == spec.data,
@@ -108,7 +113,8 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Whether each sparse row keeps all its non-zeros and gets no others.
+    /// Whether each sparse row keeps all its non-zeros and gets no others. Then it is known where each row begins in
+    /// the result before it is converted.
     pub fn keeps_counts(&self) -> bool {
         let places = match self.map {
             ColumnMap::Identity => true,
@@ -132,6 +138,7 @@ impl<'a> Converter<'a> {
                 Ok(Block::Sparse(self.sparse(block)?))
             }
             (ArrayPlan::Sparse { .. }, Block::Fixed { bytes, .. }, Shape::Dense { dtype, row }) => {
+                // `ArrayPlan` refuses dense arrays of other than two axes where another input is sparse.
                 let columns = row.first().copied().unwrap_or(0);
                 let block = to_sparse(&bytes, dtype, columns)?;
                 Ok(Block::Sparse(self.sparse_of(block, dtype)?))
@@ -173,11 +180,13 @@ impl<'a> Converter<'a> {
             block.item = spec.data.size();
         }
         let block = match self.map {
+            // Only values change their type.
             ColumnMap::Identity if block.index == spec.indices && self.shift == 0 => block,
             ColumnMap::Identity => {
                 block.map_indices(&spec.indices, false, |column| Some(column + self.shift))?
             }
             ColumnMap::To { places, monotonic } => {
+                // Rows are sorted where genes change places; else their order stays.
                 block.map_indices(&spec.indices, !monotonic, |column| place(places, column))?
             }
         };
@@ -187,7 +196,8 @@ impl<'a> Converter<'a> {
         }
     }
 
-    /// Rows of text; each merged column has one of the input.
+    /// Rows of text; each merged column has one of the input. Text has no missing value, so arrays with gaps were left
+    /// out (`Outline::lacks_text`).
     fn texts(&self, strings: Strings, from: &[u64], to: &[u64]) -> Block {
         let (old, width) = (items(from) as usize, items(to) as usize);
         if *self.map == ColumnMap::Identity {
@@ -203,6 +213,8 @@ impl<'a> Converter<'a> {
         Block::Text { width, strings }
     }
 
+    /// Rows of `from` items as rows of `to` items, each of `item` bytes: `[a, b]` with the places `[2, 0]` of 3 and the
+    /// fill value 0 -> `[b, 0, a]`.
     fn dense(&self, bytes: Buffer, item: usize, from: &[u64], to: &[u64], fill: &[u8]) -> Block {
         let (old, new) = (items(from) as usize * item, items(to) as usize * item);
         let ColumnMap::To { places, .. } = self.map else {
@@ -210,6 +222,7 @@ impl<'a> Converter<'a> {
         };
         let places = places.as_slice();
         let rows = bytes.len().checked_div(old).unwrap_or(0);
+        // Where every merged column has one of the input, `fill` may be empty.
         let fills = places.iter().flatten().count() * item < new;
         let mut moved = if fills {
             fill.repeat(rows * new / item)
@@ -233,12 +246,14 @@ impl<'a> Converter<'a> {
     }
 }
 
+/// Where a column goes; `None` where it is dropped.
 fn place(places: &[Option<u32>], column: u64) -> Option<u64> {
     let place = places.get(column as usize).copied().flatten();
     place.map(u64::from)
 }
 
-/// The values of dense rows that are not zero.
+/// The values of dense rows that are not zero. NaN is not zero. Indices have 64 bits, whatever the result has: they are
+/// mapped next.
 fn to_sparse(bytes: &[u8], dtype: &Dtype, columns: u64) -> Result<CsrBlock> {
     let item = dtype.size();
     let index = Dtype::INT64;

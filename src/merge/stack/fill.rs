@@ -26,7 +26,8 @@ pub fn among(dtype: &Dtype, value: f64) -> Result<(Dtype, Vec<u8>)> {
     Ok((wider, bytes))
 }
 
-/// The bytes of `value` in a type of numbers; `None` where the type does not hold it.
+/// The bytes of `value` in a type of numbers; `None` where the type does not hold it. float16 takes integers of up to
+/// 2048 and NaN alone, though it holds fractions too: 0.5 among float16 makes float64.
 fn stored(dtype: &Dtype, value: f64) -> Option<Vec<u8>> {
     /// Integers up to here are float16 exactly.
     const HALF: f64 = 2048.0;

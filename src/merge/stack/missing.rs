@@ -1,4 +1,7 @@
 //! Rows of an input that lacks the array.
+//!
+//! All of them are alike: of the fill value, or empty in a sparse matrix without one. Callers ask for no more at a time
+//! than [`ArrayPlan::missing_bytes`] lets memory hold.
 
 use anyhow::{Result, ensure};
 
@@ -9,7 +12,7 @@ use crate::store::Buffer;
 use crate::store::spec::items;
 
 impl ArrayPlan {
-    /// Non-zeros of a sparse row that has no values of its own.
+    /// Non-zeros of a sparse row that has no values of its own. That is one in every column, or none.
     pub fn missing_nnz(&self) -> u64 {
         match self {
             ArrayPlan::Sparse {
@@ -21,7 +24,7 @@ impl ArrayPlan {
         }
     }
 
-    /// Bytes of a row without values.
+    /// Bytes of a row without values. 0 for arrays that have no such rows.
     pub fn missing_bytes(&self) -> u64 {
         match self {
             ArrayPlan::Dense { dtype, row, .. } => items(row).saturating_mul(dtype.size() as u64),
@@ -45,6 +48,7 @@ impl ArrayPlan {
             }
             ArrayPlan::Sparse { spec, fill, .. } => {
                 let columns: Vec<u64> = (0..self.missing_nnz()).collect();
+                // Rows without a non-zero get the value in all columns, as rows of an input do in those that it lacks.
                 let empty = CsrBlock {
                     ptr: vec![0; rows as usize + 1],
                     indices: Buffer::default().into(),

@@ -1,5 +1,10 @@
 //! The rows of many inputs one after another: what one merged array is ([`plan`]), what becomes of the rows of an input
 //! ([`pieces`]), and appending those that are not matrices of numbers.
+//!
+//! An [`ArrayPlan`] is made of the [`Shape`]s of all inputs, when no row is read yet. A [`Converter`] is made for each
+//! input and plan; it is what knows the map of columns. A [`Stack`] writes one array: text, awkward arrays and obsp of
+//! a merge, and dense arrays and text of varm and varp that are put on other genes. In memory is a block of one input,
+//! and another that is read ahead.
 
 mod convert;
 mod fill;
@@ -28,9 +33,11 @@ use crate::store::{Group, Rows};
 pub struct Stack {
     plan: ArrayPlan,
     path: String,
-    /// Made with the first rows, where those say what it is.
+    /// Made with the first rows, where those say what it is. That is so for awkward arrays of one form. It is `None` to
+    /// the end where no input with the array has been appended.
     writer: Option<LeafWriter>,
     out: Group,
+    /// Rows of the whole array.
     rows: u64,
     /// Rows so far.
     done: u64,
@@ -39,6 +46,7 @@ pub struct Stack {
 /// One input's rows for a [`Stack`].
 pub enum InputRows<'a> {
     Leaf(&'a Leaf),
+    /// Its rows are read all together, in one sweep: each has values in many columns.
     Csc(&'a Sparse),
     /// As many rows without values.
     Absent(u64),
@@ -125,7 +133,7 @@ impl Stack {
         Ok(())
     }
 
-    /// Appends rows that are as the merged ones.
+    /// Appends rows that are as the merged ones. For varm and varp, which are converted and put in order elsewhere.
     pub fn push(&mut self, block: &Block) -> Result<()> {
         let writer = self.writer.as_mut().context("It was not created")?;
         writer.append(block)

@@ -22,6 +22,7 @@ pub type Take<'a> = &'a mut dyn FnMut(Piece) -> Result<()>;
 /// What the rows of an input are to become.
 pub struct Destination<'a> {
     pub plan: &'a ArrayPlan,
+    /// Of the columns of this input. Rows keep their order.
     pub map: &'a ColumnMap,
     /// Rows of the inputs before this one.
     pub before: u64,
@@ -46,6 +47,8 @@ impl InputRows<'_> {
             InputRows::Absent(_) => missing(target.plan, rows, take),
             InputRows::Leaf(leaf) => {
                 let shape = Shape::of_leaf(leaf)?;
+                // A block without bytes has no rows that could be counted, so they are made as if the input lacked the
+                // array.
                 let is_empty = shape.is_empty();
                 let converter = target.converter(shape);
                 if is_empty && !converter.keeps_all() {
@@ -71,6 +74,9 @@ fn missing(plan: &ArrayPlan, rows: Range<u64>, take: Take) -> Result<()> {
     rows.try_for_each(|block| take(Piece::Block(&block?)))
 }
 
+/// From the cheapest way to the dearest: the writer copies what is stored; it maps indices and copies values; it
+/// converts rows in many tasks, as it knows where each begins in the result; blocks are read, converted and appended in
+/// turn.
 fn of_leaf(converter: &Converter, leaf: &Leaf, rows: Range<u64>, take: Take) -> Result<()> {
     let convert = |block| converter.sparse(block);
     match &leaf.kind {
@@ -91,6 +97,7 @@ fn of_leaf(converter: &Converter, leaf: &Leaf, rows: Range<u64>, take: Take) -> 
         _ => {}
     }
     let read = |rows: Range<u64>, old| leaf.read_over(from_ref(&rows), old);
+    // Non-zeros come on top: they are counted row by row in `row_ranges`.
     let row = leaf.cost()?.fixed.max(converter.row_bytes());
     read_ahead(row_ranges(leaf, rows, row)?, read, |block| {
         let block = converter.convert(block)?;

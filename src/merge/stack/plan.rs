@@ -1,4 +1,11 @@
 //! What a merged array will be, decided from what each input has.
+//!
+//! Numbers get the type that numpy gives for all of them. If any input has the array sparse, the result is CSR, and
+//! dense inputs lose their zeros. Text goes with text alone, and awkward arrays with awkward ones. What cannot be put
+//! together is an error; the caller adds the path and the files.
+//!
+//! Only types and sizes are looked at. So the number of non-zeros is exact where all of them go over, and else an upper
+//! bound ([`Nnz`]), by which offsets get their width.
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -27,10 +34,12 @@ pub enum Shape {
         /// Sizes of all axes but the first.
         row: Vec<u64>,
     },
+    /// CSR or CSC, with the types of its three arrays as they are stored.
     Sparse {
         data: Dtype,
         indices: Dtype,
         indptr: Dtype,
+        /// Columns, by the attribute `shape`: a claim, as no index is read.
         width: u64,
         nnz: u64,
     },
@@ -90,7 +99,7 @@ impl Shape {
         }
     }
 
-    /// Whether it is dense and has no columns.
+    /// Whether it is dense and has no columns. Then a block of it has no bytes from which its rows could be counted.
     pub fn is_empty(&self) -> bool {
         matches!(self, Shape::Dense { .. }) && self.width() == 0
     }
@@ -110,12 +119,15 @@ impl Shape {
 pub enum ArrayPlan {
     Dense {
         dtype: Dtype,
+        /// Sizes of all axes but the first, as in [`Shape`].
         row: Vec<u64>,
-        /// The bytes of what stands where an input has nothing.
+        /// The bytes of what stands where an input has nothing. One item in type `dtype`; empty where every input has
+        /// all.
         fill: Vec<u8>,
     },
     Sparse {
         spec: Box<SparseSpec>,
+        /// Of all inputs together, with what is filled in.
         nnz: Nnz,
         /// As in dense arrays; `None` is 0, which takes no place.
         fill: Option<Vec<u8>>,
@@ -141,15 +153,18 @@ impl ArrayPlan {
         fill: Option<f64>,
     ) -> Result<ArrayPlan> {
         let known: Vec<&Shape> = parts.iter().filter_map(|p| p.shape.as_ref()).collect();
+        // An input without cells lacks nothing.
         let absent = parts.iter().any(|p| p.shape.is_none() && p.rows > 0);
         let first = known.first().context("It is in no input")?;
         let missing = fills || absent;
         if known.iter().any(|s| matches!(s, Shape::Sparse { .. })) {
+            // 0 is what a sparse matrix has where it stores nothing.
             let fill = fill.filter(|value| missing && *value != 0.0);
             return ArrayPlan::sparse(parts, width, drops, fill);
         }
         match first {
             Shape::Text { row } => {
+                // The first axis of a row is the genes, where there are such: inputs may have other numbers of them.
                 let alike = |shape: &&Shape| match shape {
                     Shape::Text { row: other } => {
                         other == row || width.is_some() && other.len() == row.len()
@@ -168,6 +183,7 @@ impl ArrayPlan {
                 ensure!(!absent, "Rows without an awkward array cannot be put to it");
                 ArrayPlan::awkward(&known)
             }
+            // Where nothing is missing the fill value has no say in the type.
             _ => ArrayPlan::dense(&known, width, missing.then(|| fill.unwrap_or(f64::NAN))),
         }
     }
@@ -180,9 +196,11 @@ impl ArrayPlan {
         }
     }
 
-    /// A matrix of cells by cells: that of one input as it is, those of several on the diagonal, and sparse.
+    /// A matrix of cells by cells: that of one input as it is, those of several on the diagonal, and sparse. Inputs of
+    /// 2 and 3 cells: 5 rows and columns; the second has rows and columns 2 to 4. One that lacks it has empty rows.
     pub fn pairwise(parts: &[Part]) -> Result<ArrayPlan> {
         let shapes: Vec<_> = parts.iter().map(|part| part.shape.as_ref()).collect();
+        // A single input, as where genes of it are chosen: its block is the whole.
         if let [Some(dense @ Shape::Dense { .. })] = shapes[..] {
             return ArrayPlan::dense(&[dense], None, None);
         }
@@ -199,6 +217,7 @@ impl ArrayPlan {
     }
 
     fn awkward(known: &[&Shape]) -> Result<ArrayPlan> {
+        // Forms are compared as text. The same form everywhere needs no type: buffers are appended as they are.
         if known.windows(2).all(|pair| pair[0] == pair[1]) {
             return Ok(ArrayPlan::Awkward(None));
         }
@@ -263,6 +282,7 @@ impl ArrayPlan {
         spec.shape[1] = columns;
         spec.indices = ints::holding(&spec.indices, columns.saturating_sub(1));
         let mut nnz = match (nnz(parts), drops) {
+            // Columns that are dropped take an unknown number of non-zeros along.
             (nnz, true) => Nnz::AtMost(nnz.most()),
             (nnz, false) => nnz,
         };
@@ -270,6 +290,7 @@ impl ArrayPlan {
         if let Some(value) = missing {
             let (dtype, bytes) = fill::among(&spec.data, value)?;
             (spec.data, fill) = (dtype, Some(bytes));
+            // Every place may be filled: the matrix is as large as a dense one then.
             let all = spec.shape[0].saturating_mul(columns);
             nnz = Nnz::AtMost(nnz.most().saturating_add(all));
         }
@@ -282,7 +303,8 @@ impl ArrayPlan {
         })
     }
 
-    /// The types that hold the non-zeros of all inputs, for as many rows as these have.
+    /// The types that hold the non-zeros of all inputs, for as many rows as these have. The caller sets the columns,
+    /// which are 0 here, and widens the indices for them.
     fn spec(parts: &[Part]) -> Result<SparseSpec> {
         let (mut data, mut indices, mut indptr) = (vec![], vec![], vec![]);
         let mut data_of_dense = false;
@@ -322,7 +344,8 @@ impl ArrayPlan {
     }
 }
 
-/// The row of an input with as many columns as the merged one has, where these are genes.
+/// The row of an input with as many columns as the merged one has, where these are genes. `[7, 3]`, of an array of
+/// cells, genes and 3 more, with 9 merged genes -> `[9, 3]`.
 fn joined_row(row: &[u64], width: Option<u64>) -> Vec<u64> {
     match (width, row) {
         (Some(width), [_, rest @ ..]) => [&[width], rest].concat(),
@@ -361,6 +384,7 @@ fn common(dtypes: &[Dtype]) -> Result<Dtype> {
 }
 
 /// One of the integer types that holds `most` and every one of them; int32 or int64 where they differ.
+/// `[uint32, uint32]` -> uint32; `[uint32, int64]` -> int32, as long as that holds `most`.
 fn widest(dtypes: &[Dtype], most: u64) -> Dtype {
     let int32 = Dtype::native(Kind::Int, 4);
     let mut dtypes = dtypes.iter().cloned().map(Dtype::in_native_order);
