@@ -1,6 +1,10 @@
 //! The categories of many columns as one list, and the codes in it.
 //!
 //! Columns are added one by one; what type their values have in common is only said when all are.
+//!
+//! The categories `[b, a]` and `[a, c]` unite to `[b, a, c]`; the maps of the two columns are `[0, 1]` and `[1, 2]`,
+//! and rows get new codes by them, block by block. In memory are all distinct values, each once for each type in which
+//! it was met; a plain column among categorical ones adds all its distinct values.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -30,6 +34,8 @@ impl Dictionary {
 
     /// Adds what is new of values, and not what is missing. `keys` are the same values, comparable.
     fn add(&mut self, keys: &Values, values: &Data) -> Result<()> {
+        // Nearly all values are known already. That is seen on all cores, and only what is new goes through the loop
+        // below, which gives codes in the order of appearance.
         let is_new =
             |i: &usize| !keys.is_missing(*i) && !self.codes.contains_key(keys.data.get(*i));
         let new: Vec<usize> = (0..values.len()).into_par_iter().filter(is_new).collect();
@@ -64,11 +70,13 @@ impl Dictionary {
 pub struct Union {
     /// One for each type.
     dictionaries: Vec<Dictionary>,
-    /// The order of appearance: values of one dictionary after those of another.
+    /// The order of appearance: values of one dictionary after those of another. Number of the dictionary, and which of
+    /// its values: text a and b, then the integer 5, then text c -> `[(0, 0..2), (1, 0..1), (0, 2..3)]`.
     runs: Vec<(usize, Range<usize>)>,
     /// The categories of the first ordered column of each type, as long as all may be the same.
     lists: Vec<Values>,
     ordered: bool,
+    /// Whether all columns so far are ordered and have the same categories, by type.
     keeps_order: bool,
 }
 
@@ -95,6 +103,7 @@ impl Union {
             return Ok(());
         };
         self.ordered |= column.is_ordered();
+        // It has no say in the order either: all its rows are missing.
         if categories.rows() == 0 {
             return Ok(());
         }
@@ -174,6 +183,7 @@ impl Union {
                     let from = &self.dictionaries[*from].values;
                     let mut values = Data::empty(&from.dtype());
                     run.clone().for_each(|i| values.push(from.get(i)));
+                    // Values of several types may be equal in this one: 1 and 1.0, or the number 1 and the text `1`.
                     let keys = Values::from(values.clone()).comparable()?.cast(dtype)?;
                     // As text 0 is `0.0`, whatever its sign.
                     let values = if dtype.is_string() {
@@ -186,6 +196,7 @@ impl Union {
             }
         }
         let mut ordered = self.ordered && self.keeps_order;
+        // Each of them, of whatever type, must be the whole result in its order.
         for list in self.lists {
             let codes = dictionary.codes(&list.cast(dtype)?)?;
             ordered &= codes.into_iter().eq(0..dictionary.codes.len() as i32);
@@ -208,7 +219,8 @@ impl Categories {
         &self.dictionary.values
     }
 
-    /// As pandas chooses the type of codes: the smallest that holds one more than there are categories.
+    /// As pandas chooses the type of codes: the smallest that holds one more than there are categories. 126 categories
+    /// take int8, 127 take int16.
     pub fn code_dtype(&self) -> Dtype {
         let size = match self.dictionary.codes.len() {
             0..0x7f => 1,
@@ -231,7 +243,8 @@ impl Categories {
         self.dictionary.codes(&values).map(Some)
     }
 
-    /// The codes of some rows of a column, whose map is `map`.
+    /// The codes of some rows of a column, whose map is `map`. Without a map the column is plain, and each value is
+    /// looked up.
     pub fn encode(&self, map: Option<&[i32]>, column: &Column, rows: Range<u64>) -> Result<Values> {
         let Some(map) = map else {
             return self.encode_values(column.read(rows)?);
@@ -250,6 +263,7 @@ impl Categories {
     pub fn encode_values(&self, values: Values) -> Result<Values> {
         let mut values = values.comparable()?;
         let count = values.data.len();
+        // No value has to be of the type of the categories.
         if (0..count).all(|i| values.is_missing(i)) {
             return Ok(self.repeat(-1, count)); // of whatever type
         }
@@ -271,6 +285,8 @@ impl Categories {
     }
 }
 
+/// The code in the result of a code that [`Column::codes`] read; -1 stays. An error for any other code beyond the
+/// categories.
 fn renumber(code: u64, map: &[i32]) -> Result<i32> {
     let new = usize::try_from(code).ok().and_then(|c| map.get(c));
     if let Some(new) = new {

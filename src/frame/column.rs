@@ -1,4 +1,9 @@
 //! One column of a dataframe, on disk: plain values, values with a mask, or codes and their categories.
+//!
+//! In the current format a plain column is an array of one axis, the others are groups: `values` and `mask` (true where
+//! a value is missing), or `codes` (-1 where it is missing) and `categories`, which are a column themselves. Columns of
+//! old frames come out as the same. A column is opened without reading it; only categories are read whole, rows come by
+//! ranges.
 
 use std::ops::Range;
 
@@ -18,7 +23,7 @@ use crate::store::{Array, Group, Node};
 
 /// One column, or the index, of a frame. One value for each row: what has more is not a column but belongs in obsm.
 pub struct Column {
-    /// Of the group, where there is one.
+    /// Of the group, where there is one. Such as `na-value`; those of a plain column are not read.
     pub attrs: Attrs,
     /// The values, or the codes of a categorical column.
     values: Leaf,
@@ -28,7 +33,8 @@ pub struct Column {
 /// How values are stored; the encodings `array` and `string-array`, `nullable-*`, and `categorical`.
 pub enum ColumnKind {
     Plain,
-    /// Values some of which a mask takes away.
+    /// Values some of which a mask takes away. The mask has as many rows as there are values: bools, or numbers that
+    /// are all 0 or 1.
     Nullable(Box<Leaf>),
     Categorical {
         categories: Box<Column>,
@@ -70,7 +76,7 @@ impl Column {
         column.checked()
     }
 
-    /// A column of a frame of an old layout.
+    /// A column of a frame of an old layout. Its categories may be anywhere in the file: `older` has found them.
     pub fn open_old(column: older::OldColumn) -> Result<Column> {
         let (values, categories) = match column.layout {
             ColumnLayout::Old(values, categories) => (values, categories),
@@ -100,6 +106,7 @@ impl Column {
 
     fn plain(array: Array) -> Result<Column> {
         let dtype = &array.spec().dtype;
+        // An enumeration of HDF5 that is no bool.
         if dtype != dtype.as_read() {
             let path = array.path();
             warn_once(format!(
@@ -118,6 +125,8 @@ impl Column {
         column.checked()
     }
 
+    /// What every column keeps to, however it was opened: one value a row, of a type that is read one by one, a mask as
+    /// long as the values, and integers as codes.
     fn checked(self) -> Result<Column> {
         let dtype = self.stored();
         let of_bytes = dtype.is_bytes() && matches!(self.kind, ColumnKind::Plain);
@@ -177,6 +186,7 @@ impl Column {
         }
     }
 
+    /// The type of values or codes as they are read, text of a fixed width with its width.
     fn stored(&self) -> &Dtype {
         match &self.values.kind {
             LeafKind::Fixed(array) | LeafKind::Text(array) => array.spec().dtype.as_read(),
@@ -189,7 +199,7 @@ impl Column {
         Ok(blocks(self.rows(), self.row_bytes()?))
     }
 
-    /// What a row takes in memory. A number counts for what it may take as text on its way.
+    /// What a row takes in memory. A number counts for what it may take as text on its way. Text is sampled for that.
     pub fn row_bytes(&self) -> Result<u64> {
         Ok(self.values.cost()?.fixed.max(64))
     }
@@ -220,7 +230,8 @@ impl Column {
         Ok(texts.collect())
     }
 
-    /// The code of each row; `u64::MAX` where it is missing.
+    /// The code of each row; `u64::MAX` where it is missing. Negative codes wrap around. What R stores for a missing
+    /// integer, -2^31, is missing too. A code beyond the categories comes through: who uses it has to look.
     pub fn codes(&self, rows: Range<u64>) -> Result<Vec<u64>> {
         match self.data(rows)? {
             Data::Numbers { dtype, mut bytes } => {
@@ -231,7 +242,8 @@ impl Column {
         }
     }
 
-    /// An error where a code of a categorical column is beyond its categories.
+    /// An error where a code of a categorical column is beyond its categories. For `check`, to which the mark of R is
+    /// an error as well: pandas refuses it.
     pub fn check_codes(&self, rows: Range<u64>) -> Result<()> {
         let count = self.values_or_categories().rows();
         let within = match self.data(rows)? {

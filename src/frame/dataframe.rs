@@ -20,8 +20,10 @@ pub struct Frame {
     pub index_name: String,
     /// The columns in their order, each once.
     pub columns: Vec<String>,
+    /// Those of the index. A column of another length is an error when it is found.
     rows: u64,
-    /// The index where it is categorical: the text of each category.
+    /// The index where it is categorical: the text of each category. Read once, as every block of rows looks its codes
+    /// up in them.
     index_categories: Option<Strings>,
     index: Column,
 }
@@ -60,7 +62,8 @@ impl Frame {
         self.rows
     }
 
-    /// Opens the column `name`; `None` where there is none, an error where it cannot be merged.
+    /// Opens the column `name`; `None` where there is none, an error where it cannot be merged. The index is found only
+    /// where it is listed as a column too.
     pub fn find(&self, name: &str) -> Result<Option<Column>> {
         if !self.columns.iter().any(|c| c == name) {
             return Ok(None);
@@ -107,6 +110,7 @@ impl Frame {
     }
 
     /// Whether it has the names of the frame of its axis, in their order; pandas compares the types of indexes too.
+    /// anndata compares a frame in obsm or varm with obs or var so.
     pub fn has_names_of(&self, axis: &Frame) -> Result<bool> {
         let is_text = self.index.dtype().is_string();
         if !is_text || self.rows != axis.rows || self.has_masked_index() != axis.has_masked_index()
@@ -126,7 +130,8 @@ impl Frame {
         matches!(self.index.kind, ColumnKind::Nullable(_)) && self.index.dtype().is_string()
     }
 
-    /// Whether the index is one of the columns too, and text as it is.
+    /// Whether the index is one of the columns too, and text as it is. pandas allows that, and anndata writes one array
+    /// for both.
     pub fn lists_index(&self) -> bool {
         matches!(self.index.kind, ColumnKind::Plain)
             && self.index.dtype().is_string()
@@ -154,6 +159,7 @@ enum Layout {
     Records(Array),
 }
 
+/// How the frame at `path` is stored; an error for any other node.
 fn layout(root: &Group, path: &str) -> Result<Layout> {
     Ok(match root.get(path)? {
         Some(Node::Array(array)) => Layout::Records(array),
@@ -172,6 +178,7 @@ fn index_first(mut names: Vec<String>) -> Result<(String, Vec<String>)> {
     Ok((names.remove(0), names))
 }
 
+/// Opens one column, in whatever layout the frame is; the error names it.
 fn column(root: &Group, path: &str, name: &str) -> Result<Column> {
     let open = || match layout(root, path)? {
         Layout::Current(group) => Column::open(group.get(name)?.context("It is missing")?),
@@ -181,6 +188,7 @@ fn column(root: &Group, path: &str, name: &str) -> Result<Column> {
     open().with_context(|| in_element("Column", format!("{path}/{name}")))
 }
 
+/// Names as text: a number becomes one as Python prints it, and NaN, or a masked name, is an error.
 fn texts(values: Values) -> Result<Strings> {
     let values = values.cast(&Dtype::String)?;
     ensure!(!values.missing.contains(&true), MissingName);

@@ -3,6 +3,11 @@
 //!
 //! Neither the categories nor the rows are held whole: for some rows at a time, those categories that they have are
 //! read in the order of the file.
+//!
+//! [`Demoted`] is the column of one file (slice, filter), [`United`] what the columns of several come to (merge), whose
+//! categories are in memory already. Both choose a type in two steps: that of the categories, in which text counts as
+//! numbers if each reads as one and no two become equal; then the first of [`candidates`] that holds all of them (in
+//! one file, all that some row has).
 
 use std::ops::Range;
 
@@ -27,7 +32,8 @@ const BLOCK: u64 = 48 << 20;
 /// What becomes of a categorical column.
 pub struct Demoted<'a> {
     column: &'a Column,
-    /// The type of its categories, of text that is numbers that of the numbers.
+    /// The type of its categories, of text that is numbers that of the numbers. int64 or float64 where they are text
+    /// that reads as numbers.
     of_categories: Dtype,
     plan: ValuesPlan,
 }
@@ -43,6 +49,7 @@ impl Demoted<'_> {
         for rows in categories.blocks()? {
             let mut values = values(categories, rows.clone(), &of_categories)?;
             let unused = rows.map(|c| !is_set(&used, c as usize));
+            // A category that no row has need not fit: what is missing is not converted.
             values.missing = unused.collect();
             for (plan, fits) in plans.iter().zip(&mut fits) {
                 *fits = *fits && values.clone().cast(&plan.dtype()).is_ok();
@@ -73,6 +80,7 @@ impl Demoted<'_> {
     pub fn write(&self, out: &Group, path: &str) -> Result<()> {
         let mut writer = self.plan.create(out, path, self.column.rows())?;
         let value = self.column.values_or_categories().row_bytes()?;
+        // A row takes its code, the pair by which it is sorted, its place (32 bytes), and its value about three times.
         let step = usize::try_from(BLOCK / (32 + 3 * value))?.max(1);
         for start in (0..self.column.rows()).step_by(step) {
             let rows = start..self.column.rows().min(start + step as u64);
@@ -82,6 +90,9 @@ impl Demoted<'_> {
         out.set_attrs(path, &extras(&self.column.attrs))
     }
 
+    /// Codes `[7, 2, -1, 7]`: in the order of codes the rows are 1, 0, 3, 2, so the categories are gone through once,
+    /// and each of these rows finds its value in the block that has its category. Then the values go back to their
+    /// rows.
     fn read(&self, rows: Range<u64>) -> Result<Values> {
         let (categories, dtype) = (self.column.values_or_categories(), self.plan.dtype());
         let codes = self.column.codes(rows)?;
@@ -124,7 +135,8 @@ impl Demoted<'_> {
     }
 }
 
-/// The categories that the columns of many inputs unite to, as plain values.
+/// The categories that the columns of many inputs unite to, as plain values. All categories are in `values`, in the
+/// order of their codes. Those that no row has count here, as it is not known which these are.
 pub struct United {
     categories: Categories,
     /// Of each category.
@@ -140,6 +152,7 @@ impl United {
         numbers.add(all);
         let mut parsed = parsed(all.clone().into(), &numbers.dtype())?;
         let count = all.len() as u64;
+        // Then they stay text.
         if all.dtype().is_string() && clash(count, missing, |see| see(parsed.clone()))? {
             parsed = all.clone().into();
         }
@@ -202,7 +215,8 @@ fn tell(name: &str, categories: u64, most: u64, plan: &ValuesPlan) {
     );
 }
 
-/// In what a column may be stored, best first.
+/// In what a column may be stored, best first. int32 and float32 come first; a value that these do not hold exactly
+/// asks for the next.
 fn candidates(dtype: &Dtype, missing: bool) -> Vec<ValuesPlan> {
     let nullable = |dtype, kind| ValuesPlan::Nullable(dtype, Attrs::encoding(kind, "0.1.0"));
     let (int32, float32) = (Dtype::native(Kind::Int, 4), Dtype::native(Kind::Float, 4));
@@ -231,6 +245,7 @@ fn type_of(categories: &Column, missing: bool) -> Result<Dtype> {
         numbers.add(&categories.read(rows)?.data);
     }
     let dtype = numbers.dtype();
+    // Only texts of floats may be equal as numbers: an integer is written in one way (`number::integer`).
     let is_text = categories.dtype().is_string() && dtype.kind() == Some(Kind::Float);
     let clash = is_text
         && clash(categories.rows(), missing, |see| {
@@ -251,6 +266,7 @@ fn clash(
     let repeats = distinct::repeats(count, BLOCK, |see| {
         each(&mut |numbers| {
             let numbers = numbers.comparable()?;
+            // `comparable` makes missing values of NaN.
             nan |= numbers.missing.contains(&true);
             see(distinct::keys(&numbers));
             Ok(())
@@ -259,7 +275,8 @@ fn clash(
     Ok(repeats.count > 0 || missing && nan)
 }
 
-/// Which numbers categories are that were looked at.
+/// Which numbers categories are that were looked at. All integers, or all floats, as far as they were added; false once
+/// is false for good.
 struct Numbers {
     stored: Dtype,
     ints: bool,
@@ -306,6 +323,7 @@ fn values(categories: &Column, rows: Range<u64>, dtype: &Dtype) -> Result<Values
     parsed(categories.read(rows)?, dtype)
 }
 
+/// Text is parsed, numbers are converted where they are not of that type.
 fn parsed(values: Values, dtype: &Dtype) -> Result<Values> {
     ensure!(
         !values.missing.contains(&true),
@@ -336,7 +354,8 @@ fn parsed(values: Values, dtype: &Dtype) -> Result<Values> {
     .into())
 }
 
-/// Which categories some row has, as bits, and whether a row has none.
+/// Which categories some row has, as bits, and whether a row has none. One bit for each category: 12 MB for 100
+/// million.
 fn used(column: &Column) -> Result<(Vec<u64>, bool)> {
     let categories = column.values_or_categories().rows();
     let mut used = vec![0u64; usize::try_from(categories.div_ceil(64))?];

@@ -46,7 +46,8 @@ impl ValuesPlan {
         }
     }
 
-    /// Values as they are to be written.
+    /// Values as they are to be written. An error where a value does not fit the type, or is missing in a type without
+    /// NaN: the plan was made for other values.
     pub fn convert(&self, values: Values) -> Result<Values> {
         match self {
             ValuesPlan::Plain(dtype) => with_nan(values.cast(dtype)?),

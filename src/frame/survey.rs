@@ -85,6 +85,7 @@ impl Survey {
     /// to [`Survey::look`] in the same order.
     pub fn reopen(&mut self, absent: bool) -> bool {
         let open = self.is_open(absent);
+        // All columns are added to it once more, plain ones with their values.
         if open {
             self.union = Union::default();
         }

@@ -38,7 +38,9 @@ impl ColumnPlan {
         if survey.categorical {
             return ColumnPlan::categorical(survey, absent, name);
         }
+        // A column without any value has no say in the type, so its NaN become missing values of another one.
         let missing = absent || survey.nullable || survey.is_partly_void();
+        // Only text holds what is left: text or bools beside numbers, or integers of which no type holds all.
         let Some(dtype) = survey.common() else {
             refuse_bytes(survey.dtypes())?;
             log_text(survey.dtypes(), name);
@@ -86,6 +88,7 @@ impl ColumnPlan {
         Ok(ColumnPlan::Categorical(categories))
     }
 
+    /// `na-value` says whether pandas reads missing text as NaN or as NA; it is kept where all columns agree.
     fn nullable(dtype: Dtype, survey: &Survey) -> ColumnPlan {
         let kind = match dtype.kind() {
             None => "nullable-string-array",
@@ -109,6 +112,7 @@ impl ColumnPlan {
         Ok(match self {
             ColumnPlan::Values(plan) => ColumnPlan::Values(plan.plain(texts, name)?),
             ColumnPlan::United(united) => ColumnPlan::United(united.plain(texts, name)?),
+            // Codes have -1 for what is missing, so no text has to be put there.
             categorical => categorical,
         })
     }

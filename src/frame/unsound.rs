@@ -1,4 +1,7 @@
 //! Warnings of what is copied as it is though anndata does not open a file with it, and whose meaning is not plain.
+//!
+//! slice and filter of a single file call this before they write. Joined inputs do not need it: merge puts these
+//! elements together anew, or refuses them.
 
 use anyhow::Result;
 
@@ -56,10 +59,13 @@ fn categories(path: &str, node: Node) -> Result<()> {
         tell(path, "has no 'ordered'");
         return Ok(());
     }
+    // One NaN among float categories is left out as the column is written, and its cells become missing, so what is
+    // written is sound.
     let is_healed = heal::missing_level(group)?.is_some();
     let ColumnKind::Categorical { categories, .. } = Column::open(node)?.kind else {
         return Ok(());
     };
+    // Equal numbers have equal bytes now, and NaN is missing.
     let values = categories.read_all()?.comparable()?;
     let mut keys = distinct::keys(&values);
     let count = keys.len();

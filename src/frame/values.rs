@@ -1,4 +1,8 @@
 //! Values of a column in memory: numbers of any type or text, some of them missing; and numbers as text.
+//!
+//! There are two ways to say that a value is missing: its mark in [`Values::missing`], and NaN. Both are kept as they
+//! were read. What compares values makes marks of NaN ([`Values::comparable`]), and so does text ([`Values::cast`]);
+//! what writes a column of floats makes NaN of marks.
 
 use anyhow::{Result, bail};
 use rayon::prelude::*;
@@ -14,7 +18,8 @@ pub struct Values {
     pub missing: Vec<bool>,
 }
 
-/// The values themselves; what is under a missing one has no meaning.
+/// The values themselves; what is under a missing one has no meaning. Bytes of numbers are as they are stored, in the
+/// byte order of their type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     Numbers { dtype: Dtype, bytes: Vec<u8> },
@@ -94,6 +99,7 @@ impl From<Data> for Values {
 impl Values {
     /// Appends value `i` of others of the same type.
     pub fn push(&mut self, from: &Values, i: usize) {
+        // It is empty as long as nothing was missing.
         self.missing.resize(self.data.len(), false);
         self.data.push(from.data.get(i));
         self.missing.push(from.is_missing(i));
@@ -104,7 +110,7 @@ impl Values {
         self.missing.get(i).is_some_and(|m| *m)
     }
 
-    /// Whether no value is there: all are missing, or NaN.
+    /// Whether no value is there: all are missing, or NaN. So it is where there are no values, too.
     pub fn is_void(&self) -> bool {
         let nan = |i| match &self.data {
             Data::Numbers { dtype, .. } if dtype.kind() == Some(Kind::Float) => {
@@ -115,7 +121,8 @@ impl Values {
         (0..self.data.len()).all(|i| self.is_missing(i) || nan(i))
     }
 
-    /// Equal values get equal bytes: NaN becomes missing, and the negative zero of floats the positive one.
+    /// Equal values get equal bytes: NaN becomes missing, and the negative zero of floats the positive one. Only floats
+    /// change; the bytes under a missing value do not become equal.
     pub fn comparable(mut self) -> Result<Values> {
         if let Data::Numbers { dtype, bytes } = &mut self.data
             && dtype.kind() == Some(Kind::Float)
@@ -138,6 +145,7 @@ impl Values {
     /// and becomes zero, or an empty text.
     pub fn cast(mut self, dtype: &Dtype) -> Result<Values> {
         let width = dtype.size();
+        // In pandas a column of NaN alone is float64, whatever other inputs have in it.
         if self.data.dtype() != *dtype && width > 0 && self.is_void() {
             // A type of another kind holds them too.
             let count = self.data.len();
@@ -150,6 +158,7 @@ impl Values {
         }
         match &mut self.data {
             Data::Numbers { dtype: from, bytes } if !dtype.is_string() => {
+                // What is under a mask may be any number, also one that the new type does not hold.
                 let values = bytes.chunks_exact_mut(from.size().max(1));
                 let masked = values.zip(&self.missing).filter(|(_, missing)| **missing);
                 masked.for_each(|(value, _)| value.fill(0));
@@ -207,6 +216,8 @@ fn texts(bytes: &[u8], dtype: &Dtype) -> Result<Vec<Option<String>>> {
             .par_iter()
             .map(|v| (!v.is_nan()).then(|| repr(&format!("{v:e}"))))
             .collect(),
+        // The digits that tell a float32 from its neighbours: 0.1, where as a float64 it is 0.10000000149011612.
+        // float16 is printed as a float32.
         (Kind::Float, _) => promote::floats(bytes, dtype)?
             .par_iter()
             .map(|v| (!v.is_nan()).then(|| repr(&format!("{:e}", *v as f32))))
@@ -227,6 +238,7 @@ fn texts(bytes: &[u8], dtype: &Dtype) -> Result<Vec<Option<String>>> {
 }
 
 /// A float as Python's `repr` has it, from Rust's shortest digits in scientific notation: plain from 1e-4 to 1e16.
+/// `1.5e-7` -> `1.5e-07`, `1e2` -> `100.0`, `1.2e-4` -> `0.00012`, `inf` -> `inf`.
 fn repr(scientific: &str) -> String {
     let Some((digits, exponent)) = scientific.split_once('e') else {
         return scientific.to_string(); // inf
@@ -252,7 +264,8 @@ fn repr(scientific: &str) -> String {
     format!("{sign}{}.{}", &digits[..whole], &digits[whole..])
 }
 
-/// A complex number as Python prints it, from its parts.
+/// A complex number as Python prints it, from its parts. Python leaves out `.0` in both parts, and a real part of 0.
+/// `None` where a part is NaN.
 fn complex([real, imaginary]: &[Option<String>; 2]) -> Option<String> {
     let real = real.as_deref()?.trim_end_matches(".0");
     let imaginary = imaginary.as_deref()?.trim_end_matches(".0");

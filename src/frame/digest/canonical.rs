@@ -1,11 +1,15 @@
 //! Numbers that are equal as bytes that are equal.
+//!
+//! [`numbers`] is for arrays, whose type is compared beside their values: they keep it. [`by_value`] is for scalars and
+//! sparse matrices, where 1, 1.0 and True are equal: they all become a [`Number`].
 
 use anyhow::Result;
 
 use crate::dtype::promote;
 use crate::store::spec::{ByteOrder, Dtype, Kind};
 
-/// Makes all NaN of an array the same, and -0 of floats 0.
+/// Makes all NaN of an array the same, and -0 of floats 0. Integers, bools and floats of other widths stay as they are.
+/// NaN becomes bytes of 0xff, which are a NaN too.
 pub fn numbers(bytes: &mut [u8], dtype: &Dtype) {
     let Dtype::Number { kind, size, order } = *dtype else {
         return;
@@ -21,6 +25,7 @@ pub fn numbers(bytes: &mut [u8], dtype: &Dtype) {
                 value
                     .chunks_exact_mut(size / 2)
                     .for_each(|v| float(v, order));
+                // A complex number is NaN if one part is, whatever the other is.
                 let nan = value
                     .chunks_exact(size / 2)
                     .any(|v| v.iter().all(|b| *b == 0xff));
@@ -33,6 +38,8 @@ pub fn numbers(bytes: &mut [u8], dtype: &Dtype) {
     }
 }
 
+/// One float of 2, 4 or 8 bytes. Without its sign, the bits of a float are an integer: 0 is zero, and what is larger
+/// than the bits of infinity is NaN.
 fn float(bytes: &mut [u8], order: ByteOrder) {
     let mut word = [0; 8];
     let size = bytes.len();
@@ -64,7 +71,7 @@ pub fn is_zero(value: &Number) -> bool {
     *value == [0; 17]
 }
 
-/// The sum of two numbers; of integers that no float64 holds it is rounded.
+/// The sum of two numbers; of integers that no float64 holds it is rounded. Both parts of complex numbers are added.
 pub fn sum(a: &Number, b: &Number) -> Number {
     let parts = |n: &Number| -> [f64; 2] {
         let (low, high) = (eight(&n[1..9]), eight(&n[9..17]));
@@ -84,6 +91,7 @@ fn eight(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))
 }
 
+/// The real and the imaginary part, with the 0 before them.
 fn tagged(mut parts: [u8; 16]) -> Number {
     numbers(&mut parts, &COMPLEX);
     let mut number = [0; 17];
@@ -91,17 +99,20 @@ fn tagged(mut parts: [u8; 16]) -> Number {
     number
 }
 
+/// What every number is converted to, if it can be without loss.
 const COMPLEX: Dtype = Dtype::Number {
     kind: Kind::Complex,
     size: 16,
     order: ByteOrder::Little,
 };
 
-/// Numbers of any type by their value alone.
+/// Numbers of any type by their value alone. An error for what are no numbers.
 pub fn by_value(bytes: &[u8], dtype: &Dtype) -> Result<Vec<Number>> {
     if let Ok(parts) = promote::convert(bytes, dtype, &COMPLEX) {
         return Ok(parts.as_chunks().0.iter().map(|p| tagged(*p)).collect());
     }
+    // Some value is an integer beyond 2^53: each goes by itself, so that 5 is the same number here and in an array of
+    // small ones.
     let one = |value: &[u8]| -> Result<Number> {
         if let Ok(parts) = promote::convert(value, dtype, &COMPLEX) {
             return Ok(parts.as_chunks().0.first().map_or([0; 17], |p| tagged(*p)));

@@ -1,5 +1,8 @@
 //! A digest of what an element holds, so that elements can be compared whose files are not open together.
 //!
+//! Merge compares uns, varm, varp and the columns of var by it, and `check` the files of a set. Arrays and sparse
+//! matrices are read block by block; a column is in memory as a whole.
+//!
 //! Equal means what `anndata.concat` means by it: arrays of the same type and shape, NaN equal to NaN and 0 to -0;
 //! sparse matrices and scalars by value, whatever their type and layout; text and categories by text; dataframes with
 //! their columns in order. What anndata does not know is equal where it is stored alike.
@@ -21,6 +24,7 @@ use crate::rows::sparse::{Sparse, SparseFormat};
 use crate::store::spec::{Dtype, Field, Strings};
 use crate::store::{Array, Group, Node};
 
+/// A SHA-256.
 pub type Digest = [u8; 32];
 
 /// What a text is reckoned to take.
@@ -32,7 +36,8 @@ pub fn looked_at(rows: u64, row: u64, limit: u64) -> u64 {
 }
 
 /// The digest of node `name`, of each array no more than about the first `limit` bytes. `None` is equal to nothing: a
-/// NaN that stands alone, as in anndata, and what cannot be read value by value.
+/// NaN that stands alone, as in anndata, and what cannot be read value by value. Columns and dataframes are read whole,
+/// whatever the limit. A folder is equal to another if its attributes and all nodes in it are.
 pub fn of(parent: &Group, name: &str, limit: u64) -> Result<Option<Digest>> {
     let digest = || -> Result<Option<Digest>> {
         if let Some(field) = older::field(parent, name)? {
@@ -60,10 +65,12 @@ pub fn of(parent: &Group, name: &str, limit: u64) -> Result<Option<Digest>> {
     digest().with_context(|| format!("Compare '{name}' in '{}'", parent.path()))
 }
 
-/// A digest that is being made of parts.
+/// A digest that is being made of parts. Each text has its length before it, so `[ab, c]` and `[a, bc]` differ; numbers
+/// follow their shape and type.
 pub struct Hasher(Sha256);
 
 impl Hasher {
+    /// `kind` keeps apart what may have the same parts, such as a text and a list of one text.
     pub fn new(kind: &str) -> Hasher {
         let mut hasher = Hasher(Sha256::new());
         hasher.text(kind.as_bytes());
@@ -86,6 +93,7 @@ impl Hasher {
         hasher
     }
 
+    /// May be called for one block of an array after another.
     pub fn numbers(&mut self, mut bytes: Vec<u8>, dtype: &Dtype) {
         canonical::numbers(&mut bytes, dtype);
         self.0.update(&bytes);
@@ -118,6 +126,7 @@ impl Hasher {
                 self.text(b"text");
                 for (i, text) in texts.iter().enumerate() {
                     if values.is_missing(i) {
+                        // A length that no text has.
                         self.0.update(u64::MAX.to_le_bytes())
                     } else {
                         self.text(text)
@@ -139,7 +148,7 @@ impl Hasher {
     }
 }
 
-/// As numpy compares scalars: 1, 1.0 and True are equal.
+/// As numpy compares scalars: 1, 1.0 and True are equal. None (a null dataspace) is equal to None.
 fn scalar(scalar: &Array) -> Result<Option<Digest>> {
     let mut hasher = Hasher::new("scalar");
     let spec = scalar.spec();
@@ -169,6 +178,7 @@ fn scalar(scalar: &Array) -> Result<Option<Digest>> {
 fn array(array: &Array, limit: u64) -> Result<Option<Digest>> {
     let spec = array.spec();
     let dtype = &spec.dtype;
+    // A shape that claims terabytes of which nothing is stored would be gone through for days.
     if limit == u64::MAX {
         array.check_declared()?;
     }
@@ -204,7 +214,8 @@ fn label(array: &Array) -> Result<Option<String>> {
     Ok(array.attrs()?.text("encoding-type").map(str::to_owned))
 }
 
-/// Field by field; text is text, whatever its width.
+/// Field by field; text is text, whatever its width. A record as it lies in the file has gaps, and text of any length
+/// as references, so fields are taken one by one.
 fn records(array: &Array, limit: u64) -> Result<Digest> {
     let spec = array.spec();
     let Dtype::Record { size, fields } = &spec.dtype else {
@@ -217,6 +228,7 @@ fn records(array: &Array, limit: u64) -> Result<Digest> {
         spec.row_bytes()
     };
     let rows = looked_at(spec.rows(), row, limit);
+    // Text of any length: then no record can be read as bytes.
     let long = spec.dtype.is_record_with_text();
     for field in fields {
         hasher.text(field.name.as_bytes());
@@ -262,6 +274,8 @@ fn field_of(records: &[u8], size: usize, field: &Field) -> Vec<u8> {
         .collect()
 }
 
+/// CSR, CSC, unsorted rows and stored zeros of the same matrix are equal. Where a limit ends the reading, the first
+/// rows of a CSR matrix are compared with the first columns of a CSC one, so these differ.
 fn sparse(matrix: &Sparse, limit: u64) -> Result<Digest> {
     /// Bytes that are read at a time.
     const BLOCK: u64 = 16 << 20;
@@ -292,7 +306,9 @@ pub fn frame(frame: &Frame, sources: Option<&[Option<u32>]>) -> Result<Digest> {
     Ok(hasher.finish())
 }
 
-/// The digest of one column, in which the type counts; `sources` as in [`frame`].
+/// The digest of one column, in which the type counts; `sources` as in [`frame`]. For pandas, Int64 (with a mask) is
+/// not int64, and categories are part of the type: in any order, unless they are ordered. Text is the same with and
+/// without a mask.
 pub fn series(column: &Column, sources: Option<&[Option<u32>]>) -> Result<Digest> {
     let mut hasher = Hasher::new("series");
     match &column.kind {
@@ -356,6 +372,7 @@ fn decoded(column: &Column) -> Result<Values> {
     };
     let all = categories.read_all()?;
     let codes = column.codes(0..column.rows())?;
+    // A missing one (u64::MAX), and one that has no category, are both missing here.
     let known = |code: &u64| u32::try_from(*code).ok();
     let sources: Vec<Option<u32>> = codes.iter().map(known).collect();
     let mut data = Data::empty(&all.data.dtype());

@@ -1,4 +1,8 @@
 //! The non-zeros of a sparse matrix as a digest in which their order and layout do not count.
+//!
+//! Each non-zero is hashed with its row and column, and the hashes are added up. A sum does not depend on the order of
+//! its terms, so rows of a CSR matrix and columns of a CSC one may be added as they come, in parallel and block by
+//! block; nothing is sorted but single rows. In memory is one block with its values in the common form of 17 bytes.
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -15,6 +19,7 @@ use crate::store::spec::Dtype;
 pub struct Nonzeros {
     shape: [u64; 2],
     layout: SparseFormat,
+    /// The 32 bytes of a hash as four words, each added modulo 2^64.
     sum: [u64; 4],
 }
 
@@ -27,7 +32,8 @@ impl Nonzeros {
         }
     }
 
-    /// Adds rows (of CSC columns), the first of which is number `first` of the matrix.
+    /// Adds rows (of CSC columns), the first of which is number `first` of the matrix. Each row must come whole, in one
+    /// block.
     pub fn add(&mut self, block: &CsrBlock, dtype: &Dtype, first: u64) -> Result<()> {
         let indices = ints::read(&block.indices, &block.index)?;
         let values = canonical::by_value(&block.data, dtype)?;
@@ -36,6 +42,7 @@ impl Nonzeros {
             let span = span[0] as usize..span[1] as usize;
             let mut held: Vec<(u64, Number)> = span.map(|i| (indices[i], values[i])).collect();
             held.sort_by_key(|nonzero| nonzero.0);
+            // Values at the same place add up, as in scipy.
             held.dedup_by(|twice, kept| {
                 let same = twice.0 == kept.0;
                 if same {
@@ -53,6 +60,7 @@ impl Nonzeros {
         Ok(())
     }
 
+    /// The hash of one: `row` is a row of the stored layout, and a column if that is CSC.
     fn nonzero(&self, row: u64, index: u64, value: &Number) -> [u64; 4] {
         let (row, column) = match self.layout {
             SparseFormat::Csr => (row, index),
@@ -72,6 +80,7 @@ impl Nonzeros {
         words
     }
 
+    /// The shape counts, the type and the layout do not.
     pub fn finish(self) -> Digest {
         let mut hasher = Hasher::new("sparse");
         hasher.shape(&self.shape);
