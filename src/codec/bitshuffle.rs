@@ -30,10 +30,12 @@ pub enum Inner {
 const GROUP: usize = 8;
 
 thread_local! {
+    /// A block on the way from rows of bits to items: as byte planes.
     static PLANES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 impl BlockLayout {
+    /// `item_size`: the bytes of the dataset's type, taken where the client data do not say it.
     pub fn new(client_data: &[u32], item_size: usize) -> Result<BlockLayout> {
         let value = |at| client_data.get(at).copied().unwrap_or(0) as usize;
         let item_size = if value(2) > 0 { value(2) } else { item_size };
@@ -68,6 +70,7 @@ pub fn decode(layout: &BlockLayout, mut src: &[u8], dst: &mut [u8]) -> Result<us
     let (total, block) = if layout.inner == Inner::None {
         (src.len(), layout.block)
     } else {
+        // The size of a block is in bytes here, and in items in the client data.
         let (total, block_bytes) = lz4::header(&mut src)?;
         (total, block_or_default(block_bytes / size, size)?)
     };
@@ -85,6 +88,7 @@ pub fn decode(layout: &BlockLayout, mut src: &[u8], dst: &mut [u8]) -> Result<us
         }
         PLANES.with_borrow_mut(|planes| gather_bits(out, size, planes));
     }
+    // Less than a group of eight items, which is never compressed.
     copy(&mut src, rest)?;
     Ok(total)
 }
@@ -97,6 +101,7 @@ fn copy(src: &mut &[u8], dst: &mut [u8]) -> Result<()> {
 
 /// Bit rows to items, in place. The eight rows of a byte's bits become one byte plane.
 fn gather_bits(block: &mut [u8], size: usize, planes: &mut Vec<u8>) {
+    // A row of bits has an eighth of a byte for each item, so the eight rows of one byte have a byte for each.
     let items = block.len() / size;
     planes.resize(block.len(), 0);
     for (rows, plane) in block

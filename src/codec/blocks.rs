@@ -34,6 +34,7 @@ pub fn repeat(len: usize, distance: usize) -> Token {
 }
 
 fn kind(token: Token) -> usize {
+    // No token has a larger kind: the remainder says so to the compiler, which then leaves out checks of tables.
     (token >> DISTANCE) as usize % KINDS
 }
 
@@ -46,6 +47,9 @@ struct Symbol {
 }
 
 /// Of repeats, by the length less [`SHORTEST`] (3.2.5).
+///
+/// Lengths 3 to 10 are symbols 257 to 264, lengths 11 and 12 share 265 and differ in one bit after it, and so on; 258,
+/// the longest, has the last symbol for itself.
 const LENGTHS: [Symbol; KINDS - BYTES] = {
     let (symbol, value, bits) = (SYMBOLS - 1, 0, 0);
     let longest = Symbol {
@@ -64,6 +68,7 @@ const LENGTHS: [Symbol; KINDS - BYTES] = {
 };
 
 /// Symbols that stand for twice as many numbers after every 2^`fine` of them, counted from 0 as the numbers are.
+/// With 2^2, numbers 0 to 7 are symbols of their own, 8 and 9 are symbol 8 and a bit, 16 to 19 symbol 12 and two bits.
 const fn step(number: usize, fine: u32) -> Symbol {
     let scale = (number >> fine).checked_ilog2();
     let bits = match scale {
@@ -85,6 +90,7 @@ fn distance(token: Token) -> Symbol {
 /// Begins a stream in `dst`.
 pub fn begin(dst: &mut Vec<u8>) -> Bits<'_> {
     dst.clear();
+    // Deflate with a window of 32 KiB, of an encoder that does not search for long (RFC 1950, 2.2).
     dst.extend([0x78, 0x01]);
     Bits::new(dst)
 }
@@ -125,6 +131,7 @@ pub fn write(bytes: &[u8], tokens: &[Token], is_last: bool, bits: &mut Bits) {
             .for_each(|code| *code = code.then(0, 1));
         bits.put_all(tokens.iter().map(|token| all[kind(*token)]));
     } else {
+        // Of up to 48 bits: a code of 15 and 5 bits after it, for the length, and one of 15 and 13, for the distance.
         let code = |token: &Token| {
             let code = all[kind(*token)];
             if kind(*token) < BYTES {

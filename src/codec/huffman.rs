@@ -24,6 +24,7 @@ impl Code {
 }
 
 /// The size of each symbol's code, none longer than `most`; 0 for what does not occur. A symbol that is alone takes a bit.
+/// `[5, 1, 0, 1] -> [1, 2, 0, 2]`.
 pub fn sizes(counts: &[u32], most: usize) -> Vec<u8> {
     let occur = counts.iter().copied().zip(0..).filter(|(n, _)| *n > 0);
     let mut leaves: Vec<(u32, usize)> = occur.collect();
@@ -46,6 +47,7 @@ pub fn sizes(counts: &[u32], most: usize) -> Vec<u8> {
 fn depths(leaves: impl ExactSizeIterator<Item = u32>) -> Vec<usize> {
     let count = leaves.len();
     let mut weights: Vec<u32> = leaves.collect();
+    // First the leaves, then the nodes as they are made, the last of which is the root.
     let mut parents = vec![0; 2 * count];
     // Nodes are made in the order of their weights, so the lightest of all is the next leaf or the next node.
     let (mut leaf, mut node) = (0, count);
@@ -71,6 +73,7 @@ fn depths(leaves: impl ExactSizeIterator<Item = u32>) -> Vec<usize> {
 
 /// Codes that were cut to the longest size take room from shorter ones, each of which becomes longer by one bit.
 fn make_room(of_size: &mut [usize]) {
+    // In units of the longest code: all codes together have 2^`most`, and a code that is a bit shorter takes two.
     let most = of_size.len() - 1;
     let each = of_size.iter().enumerate();
     let taken: usize = each.map(|(size, n)| n << (most - size)).sum();
@@ -83,6 +86,8 @@ fn make_room(of_size: &mut [usize]) {
 }
 
 /// The canonical codes of these sizes.
+/// Shorter codes come first, equally long ones in the order of their symbols (3.2.2): sizes `[1, 2, 0, 2]` make codes
+/// 0, 10, none and 11.
 pub fn codes(sizes: &[u8]) -> Vec<Code> {
     let mut of_size = [0u16; LONGEST + 1];
     let coded = || sizes.iter().filter(|size| **size > 0);
@@ -143,6 +148,7 @@ impl Header {
         }
     }
 
+    /// Bits that it takes, with the 3 with which a block begins.
     pub fn bits(&self) -> usize {
         let tokens = self.tokens.iter();
         let tokens = tokens.map(|(symbol, _, bits)| (self.codes[*symbol].len + bits) as usize);
@@ -164,6 +170,7 @@ impl Header {
 }
 
 /// What stands for some sizes that are the same.
+/// Four sizes of 5 are a 5 and "the last one 3 times", `[(5, 0, 0), (16, 0, 2)]`; eleven zeros are `[(18, 0, 7)]`.
 fn repeated(same: &[u8]) -> Vec<(usize, u64, u32)> {
     let (size, mut left) = (usize::from(same[0]), same.len());
     let mut tokens = vec![];
@@ -232,6 +239,7 @@ impl<'a> Bits<'a> {
     }
 
     fn flush(&mut self) {
+        // Always eight bytes: those that are not whole yet are written anew by the next.
         self.out[self.at..self.at + 8].copy_from_slice(&self.held.to_le_bytes());
         self.at += self.count as usize / 8;
         self.held >>= self.count & !7;

@@ -6,9 +6,12 @@ use std::cell::RefCell;
 
 use anyhow::{Result, bail};
 
+/// Bytes of the longest run of literals.
 const LITERALS: usize = 32;
+/// How far a match may look back: 13 bits of it are stored.
 const DISTANCE: usize = 1 << 13;
 const SHORTEST: usize = 3;
+/// Of matches: 2 are never counted, 7 say that a byte with the rest follows.
 const LONGEST: usize = 2 + 7 + 255;
 const HASH_BITS: u32 = 14;
 
@@ -40,6 +43,7 @@ fn literals(src: &mut &[u8], length: usize, dst: &mut [u8]) -> Option<usize> {
     Some(length)
 }
 
+/// Copies a match to `at` from before it; `None` where it begins before `dst`, or does not fit.
 fn repeat(src: &mut &[u8], control: usize, dst: &mut [u8], at: usize) -> Option<usize> {
     let mut length = (control >> 5) + 2;
     if length == 7 + 2 {
@@ -70,6 +74,7 @@ pub fn encode(src: &[u8], dst: &mut Vec<u8>) -> bool {
             let slot = &mut seen[hash(next)];
             let from = *slot as usize;
             *slot = at as u32;
+            // An empty slot reads as place 0, and other bytes may have the same hash: what is there is compared.
             let near = (1..=DISTANCE).contains(&at.wrapping_sub(from));
             if !near || src[from..from + SHORTEST] != next {
                 at += 1;

@@ -4,6 +4,7 @@ use anyhow::{Context, Result, bail, ensure};
 use liblzma::stream::{Action, Status, Stream};
 
 /// Bytes that the dictionary of a stream may take: as much as the highest preset has, and a few more.
+/// Each thread that decodes takes what its stream asks for: 8 MiB at Python's default, 64 MiB at the highest preset.
 const MEMORY: u64 = 128 << 20;
 
 /// Returns the bytes written to `dst`; more than fit is an error.
@@ -18,6 +19,7 @@ pub fn decode(src: &[u8], dst: &mut [u8]) -> Result<usize> {
         );
         match status.context("Corrupt lzma data")? {
             Status::StreamEnd => return Ok(stream.total_out() as usize),
+            // Nothing moves any more: the data are used up, or `dst` is full, and the end did not come.
             _ if (stream.total_in(), stream.total_out()) == (read, written) => {
                 bail!("Corrupt lzma data: it is cut short, or longer than its chunk")
             }

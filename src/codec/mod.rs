@@ -2,6 +2,10 @@
 //! the filter is. A pipeline runs in the order of the list when writing and
 //! backwards when reading. Sizes that data declare are checked against the chunk's own before use, so
 //! hostile bytes end in an error and take no memory. Buffers are kept per thread.
+//!
+//! For example `gzip:4` writes indices of 4 bytes through `[Shuffle(4), Deflate(4)]`: their bytes are put in planes,
+//! and the planes deflated. [`Filter::from_hdf5`] makes a filter of what a dataset says, `store/zarr/direct.rs` of what
+//! Zarr's metadata say.
 
 mod bitshuffle;
 mod blocks;
@@ -34,6 +38,7 @@ pub enum Filter {
     DeflateWords,
     /// Bytes per item.
     Shuffle(usize),
+    /// A checksum behind the data. It is only read here, as are blosc, lz4, bitshuffle and lzma.
     Fletcher32,
     Lzf,
     Blosc,
@@ -60,6 +65,7 @@ impl Filter {
     /// the dataset's type. The error names a filter that is not decoded here.
     pub fn from_hdf5(id: u32, client_data: &[u32], item_size: usize) -> Result<Filter> {
         let first = client_data.first().copied();
+        // A level means nothing to the decoder. Where it is not told, it is zlib's default, or that of zstd.
         Ok(match id {
             1 => Filter::Deflate(first.unwrap_or(6)),
             2 => Filter::Shuffle(first.map_or(item_size, |size| size as usize)),
@@ -165,6 +171,9 @@ pub fn check_stored(bytes: u64, decoded: u64) -> Result<()> {
 
 /// Undoes one filter whose data tell, themselves, how many bytes they stand for. More than `most`, or than HDF5 has in a
 /// chunk, 4 GiB, are an error.
+///
+/// For chunks of which no shape tells the length: those that the HDF5 library goes on with (`ffi/filters.rs`), and
+/// those of lz4 and lzma that zarrs goes on with (`store/zarr/decoded.rs`).
 pub fn decode_alone(filter: &Filter, src: &[u8], most: u64) -> Result<Vec<u8>> {
     let len = match filter {
         Filter::Lzma => return lzma::decode_alone(src, most),
@@ -175,6 +184,7 @@ pub fn decode_alone(filter: &Filter, src: &[u8], most: u64) -> Result<Vec<u8>> {
         }
         Filter::Blosc => blosc::decoded_len(src)?,
         Filter::Zstd(_) => zstd::decoded_len(src)?,
+        // Of what is asked for here only bitshuffle without compression is left, which keeps the length.
         _ => src.len(),
     };
     ensure!(
@@ -195,10 +205,12 @@ pub fn decode(filters: &[Filter], mask: u32, src: &[u8], dst: &mut [u8]) -> Resu
     // What compressors may add to data that do not shrink, in a pipeline that goes on after one.
     let room = dst.len() + dst.len() / 64 + 1024;
     let skipped = |i: usize| u32::try_from(i).is_ok_and(|i| mask.unbounded_shr(i) & 1 == 1);
+    // Of `[Shuffle, Deflate]` the last one, deflate, is undone first, to a buffer between.
     let mut steps: Vec<&Filter> = (filters.iter().enumerate().rev())
         .filter(|(i, filter)| !skipped(*i) && !filter.changes_nothing())
         .map(|(_, filter)| filter)
         .collect();
+    // The first of the list is undone last, straight to `dst`.
     let last = steps.pop();
     let len = dst.len();
     let count = BETWEEN.with_borrow_mut(|(from, to)| {
@@ -234,6 +246,7 @@ pub fn decode(filters: &[Filter], mask: u32, src: &[u8], dst: &mut [u8]) -> Resu
         count == len,
         "Corrupt chunk: {count} bytes instead of {len} after its filters"
     );
+    // There are no filters, the mask skips them all, or they change nothing.
     if last.is_none() {
         dst.copy_from_slice(src);
     }
@@ -255,6 +268,7 @@ pub fn encode(filters: &[Filter], src: &[u8], dst: &mut Vec<u8>) -> Result<u32> 
                 mem::swap(between, dst);
                 encoded = true;
             } else {
+                // What it left in `dst` is of no use; what the filters before it made is still in `between`.
                 mask |= 1 << i;
             }
         }

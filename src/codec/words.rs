@@ -122,6 +122,8 @@ fn longest(src: &[u8], at: usize, end: usize, before: [u32; 3]) -> (usize, usize
         0 => None,
         place => Some(at + 1 - place as usize).filter(|far| *far <= FARTHEST),
     });
+    // A slot may hold a place where other words begin, so what was found is compared. The table of four words goes
+    // first, as its matches are the longest.
     let mut best = (0, 0);
     if let Some(far) = four {
         best = (match_length(&src[at - far..], here), far);

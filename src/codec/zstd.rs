@@ -12,6 +12,7 @@ thread_local! {
 }
 
 /// The bytes that a frame says it stands for.
+/// An error where it does not say so, as where a writer did not know the size when it began.
 pub fn decoded_len(src: &[u8]) -> Result<usize> {
     let len = get_frame_content_size(src).ok().flatten();
     let len = len.context("Corrupt zstd data: they do not tell their size")?;
