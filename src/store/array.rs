@@ -91,7 +91,7 @@ impl Array {
         }
     }
 
-    /// That of the file that it is read from.
+    /// That of the file that it is read from; `H5ad` of what is unpacked to scratch, whichever it came from.
     pub fn format(&self) -> Format {
         match &self.of {
             ArrayOf::Zarr(_) => Format::Zarr,
@@ -320,7 +320,8 @@ impl Array {
         self.extents().is_some()
     }
 
-    /// How its values are stored and read, for the log: `Plain (pieces)`, `Direct (chunks)` or `Library (why)`.
+    /// How its values are stored and read, for the log: `Plain (pieces)`, `Direct (chunks)` or `Library (why)`; of what
+    /// is unpacked, `Contiguous (in scratch)`.
     pub fn storage(&self) -> String {
         match &self.of {
             ArrayOf::Hdf5(a) => a.storage(),
@@ -343,6 +344,7 @@ impl Array {
     /// one after another, may take days.
     pub fn check_declared(&self) -> Result<()> {
         let spec = self.spec();
+        // Text has no width: a byte is counted for each.
         let row = spec.row_bytes().max(spec.row_items());
         let declared = row.saturating_mul(spec.rows());
         if declared > limits::UNWRITTEN

@@ -251,6 +251,7 @@ impl Group {
     /// all arrays of its matrix take `bytes`. Chunks and Zarr shards hold as many cells as the container says.
     pub fn along_cells(&self, rows: f64, bytes: f64) -> Group {
         let container = self.container();
+        // For 2000 non-zeros per cell and `--chunk-cells 100`, chunks of the indices have 200 000 rows.
         let rows_of = |cells: u64| ((cells as f64 * rows) as u64).max(1);
         let chunk = container.chunk_cells.map(rows_of);
         let fit = |shard: u64| rows_of(((shard as f64 / bytes.max(1.0)) as u64).max(1));
@@ -325,6 +326,7 @@ impl Group {
                 AppenderOf::Zarr(Box::new(g.create_array(path, spec, rows, attrs)?))
             }
         };
+        // Its values are noted as they are appended, before they are encoded.
         let noted = self.ledger.as_ref().map(|ledger| {
             ledger.attrs(self.path_of(path), attrs);
             Noted::new(ledger, self.path_of(path), spec)
@@ -398,6 +400,7 @@ impl Group {
             return self.copy_own(name, to, new_name);
         };
         match view.see(name) {
+            // The copy would have what is hidden, or lack what is moved.
             _ if view.changes_below(name) => Ok(false),
             Seen::Nothing => Ok(false),
             Seen::Own => self.copy_own(name, to, new_name),
@@ -412,6 +415,7 @@ impl Group {
             (GroupOf::Zarr(from), GroupOf::Zarr(to)) => from.copy(name, to, new_name)?,
             _ => false,
         };
+        // Where files are only counted there is no copy. Else a damaged chunk would go over without a word.
         if copied && to.files().is_none() {
             let node = self.own(name)?;
             let node = node.with_context(|| format!("'{name}' is missing"))?;

@@ -11,6 +11,7 @@ use crate::report::once::warn_once;
 /// Whether the node that attributes are for is made with them or is there.
 #[derive(Clone, Copy)]
 pub enum To {
+    /// Large ones are kept: HDF5 is told of them when it makes the node.
     New,
     Old,
 }
@@ -34,6 +35,7 @@ pub fn writable<'a>(attrs: &'a Attrs, path: &str, format: Format, to: To) -> Cow
     Cow::Owned(kept)
 }
 
+/// An error, which says why, where a format cannot hold an attribute.
 fn check(attr: &Attr, format: Format, to: To) -> Result<()> {
     if let Attr::Null(Dtype::Unsupported(why))
     | Attr::Bytes {
@@ -48,6 +50,7 @@ fn check(attr: &Attr, format: Format, to: To) -> Result<()> {
             bail!("HDF5 stores no attribute of more than 64 kB there")
         }
         (Format::Zarr, _) => zarr::attr_value(attr).map(drop),
+        // Text is written as C strings, which end at a NUL; JSON has a form for it.
         (Format::H5ad, Attr::Text(text)) => without_nul(text),
         (Format::H5ad, Attr::Texts { values, .. }) => values.iter().try_for_each(without_nul),
         _ => Ok(()),

@@ -86,6 +86,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     if !may_be_there(path) {
         bail!(missing(path));
     }
+    // Where it is known what the path leads to instead, that takes the place of what the library says.
     let other = |what| Error::from(Failure(Kind::Unreadable, what));
     open_known(path, access).map_err(|e| what::hint(path).map_or(e, other))
 }
@@ -107,6 +108,7 @@ fn open_known(path: &Path, access: &Access) -> Result<Group> {
         return Ok(Group::from(GroupOf::Zarr(group)));
     }
     let group = hdf5::open(path, access).with_context(unreadable)?;
+    // The content counts, not the name: `Format::check_input` lets such a file through as well.
     if !matches!(Format::of(path), Ok(Format::H5ad)) {
         warn_once(format!("{name} is taken for an .h5ad file, as it is HDF5"));
     }

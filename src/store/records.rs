@@ -13,6 +13,7 @@ pub enum RecordAppender {
 }
 
 impl RecordAppender {
+    /// Takes whole records of the type that the array was made for, padded with NUL.
     pub fn append(&mut self, records: &[u8]) -> Result<()> {
         match self {
             RecordAppender::Hdf5(to) => to.append(records),

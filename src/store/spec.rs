@@ -374,7 +374,7 @@ impl Attr {
     }
 }
 
-/// The attributes of one node, in the order in which they are stored.
+/// The attributes of one node: of HDF5 by name, of Zarr in the order in which they are stored.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attrs(Vec<(String, Attr)>);
 

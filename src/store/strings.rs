@@ -1,6 +1,8 @@
 //! Text in memory.
 
 /// A block of text: the values one after another in `bytes`, each ending at its entry of `ends`.
+/// `["ab", "", "c"]` is `abc` with the ends `[2, 2, 3]`. The bytes are UTF-8 where an [`Array`](super::Array) has read
+/// them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Strings {
     pub ends: Vec<u64>,

@@ -43,6 +43,8 @@ impl<'a> Twin<'a> {
             step,
             chunks: chunks.collect(),
         };
+        // Of matrices with other indices nearly any chunk differs: after the first, the middle and the last they are
+        // given up.
         for chunk in [0, count / 2, count.saturating_sub(1)] {
             ensure!(
                 count == 0 || twin.is_same_chunk(chunk)?,
@@ -53,7 +55,11 @@ impl<'a> Twin<'a> {
     }
 
     /// The parts of `rows` that are the same in both, and those that are not, one after another.
+    ///
+    /// With chunks of 10 rows, of which the third differs, rows 5 to 35 are
+    /// `[(5..20, true), (20..30, false), (30..35, true)]`.
     pub fn parts(&self, rows: Range<u64>) -> Result<Vec<(Range<u64>, bool)>> {
+        // All threads compare; what they find is looked up below.
         self.is_same(from_ref(&rows))?;
         let mut parts: Vec<(Range<u64>, bool)> = vec![];
         for chunk in self.chunks_of(&rows) {
@@ -72,6 +78,7 @@ impl<'a> Twin<'a> {
     pub fn is_same(&self, ranges: &[Range<u64>]) -> Result<bool> {
         let mut chunks: Vec<u64> = vec![];
         for range in ranges.iter().filter(|range| !range.is_empty()) {
+            // A chunk in which one range ends and the next begins is taken once.
             let next = chunks.last().map_or(0, |last| last + 1);
             let here = self.chunks_of(range);
             chunks.extend(here.start.max(next)..here.end);

@@ -10,6 +10,7 @@ use super::access;
 use crate::report::failure::NoFile;
 
 /// Names of what comes in this field beside AnnData, with what each is and what makes an AnnData file of it.
+/// The first that fits counts: `.tar.gz` and `.mtx.gz` stand before `.gz`.
 const BY_NAME: &[(&[&str], &str)] = &[
     (
         &[".rds", ".rda", ".rdata", ".qs"],
@@ -88,6 +89,7 @@ const BY_BYTES: &[(&[u8], &str)] = &[
 pub fn hint(path: &Path) -> Option<String> {
     let shown = path.display();
     let text = path.to_string_lossy();
+    // One slash is enough: what normalises paths makes one of two. A single letter before the colon is no scheme.
     if let Some((scheme, _)) = text.split_once(":/")
         && scheme.len() > 1
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric())
@@ -108,6 +110,7 @@ pub fn hint(path: &Path) -> Option<String> {
         ));
     }
     let name = text.to_lowercase();
+    // The name goes first: an R object is compressed with gzip, and a loom file is HDF5.
     let by_name = BY_NAME
         .iter()
         .find(|(ends, _)| ends.iter().any(|end| name.ends_with(end)));
@@ -133,6 +136,7 @@ pub fn missing(path: &Path) -> NoFile {
 
 /// A file whose name is like that of `path`, which does not exist.
 fn near(path: &Path) -> Option<String> {
+    /// Of Jaro and Winkler, 1 for the same name.
     const LEAST: f64 = 0.9;
     let name = path.file_name()?.to_str()?.to_lowercase();
     let names = fs::read_dir(access::folder_above(path)).ok()?.flatten();
@@ -140,6 +144,7 @@ fn near(path: &Path) -> Option<String> {
     let names = names.filter(|name| name.ends_with(".h5ad") || name.ends_with(".zarr"));
     let scored = names.map(|known| {
         let lower = known.to_lowercase();
+        // Also without its ending, which is forgotten the most.
         let stem = lower
             .rsplit_once('.')
             .map_or(lower.as_str(), |(stem, _)| stem);
@@ -165,6 +170,7 @@ fn by_bytes(path: &Path) -> Option<&'static str> {
 
 /// A folder that is no Zarr group: one of files, or of another layout.
 fn of_folder(path: &Path) -> Option<String> {
+    // What is wrong with a Zarr group is told where it is opened.
     let is_group = ["zarr.json", ".zgroup", ".zattrs", ".zmetadata"];
     if is_group.iter().any(|name| path.join(name).exists()) {
         return None;

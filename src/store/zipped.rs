@@ -13,6 +13,7 @@ use zip::ZipArchive;
 use super::{access, zarr};
 
 /// The folders of archives that are unpacked.
+/// By the path as it was given, by which it is opened too.
 static UNPACKED: Mutex<BTreeMap<PathBuf, PathBuf>> = Mutex::new(BTreeMap::new());
 
 /// What is unpacked.
@@ -39,6 +40,7 @@ pub fn is_store(path: &Path) -> bool {
 }
 
 /// Bytes and files that an archive becomes.
+/// As its list claims; [`unpack`] gives an error where an entry is longer or shorter.
 pub fn size(path: &Path) -> Result<(u64, usize)> {
     let mut archive = open(path).context("It is no zip archive")?;
     let files = archive.len();
@@ -77,6 +79,7 @@ pub fn unpack(path: &Path, folder: &Path, contents: Contents) -> Result<()> {
                 "'{name}' has not the {size} bytes that it claims"
             );
         } else {
+            // A hole of that size: `info` sums up the sizes of chunks, and reads none of them.
             file.set_len(size)?;
         }
     }
@@ -105,6 +108,7 @@ fn root(folder: &Path) -> Result<PathBuf> {
     Ok(store.clone())
 }
 
+/// The archive at `path`, with the list of its entries; none where its first bytes or its list are not those of one.
 fn open(path: &Path) -> Option<ZipArchive<BufReader<File>>> {
     let mut file = access::opened(path).ok()?;
     let mut first = [0; 4];
