@@ -28,7 +28,9 @@ pub struct Appender {
 /// What a ledger is told of an array.
 pub struct Noted {
     ledger: Ledger,
+    /// Its place in the file, from the root.
     path: String,
+    /// Its rows are known, and set, when it is finished.
     spec: ArraySpec,
     sum: Sum,
 }
@@ -239,6 +241,7 @@ impl Appender {
         };
         let pieces: Vec<_> = extents.pieces(rows.clone()).collect();
         let bytes = (rows.end - rows.start).saturating_mul(from.spec().row_bytes());
+        // Each piece is a call of the kernel: that is not worth it for little, nor for many small pieces.
         let few = bytes < raw::TASK as u64;
         if few || !to.takes(from.spec()) || pieces.len() as u64 > (bytes / LEAST).max(1) {
             return Ok(false);

@@ -13,11 +13,14 @@ use rayon::prelude::*;
 #[derive(Default)]
 pub struct Buffer {
     memory: Memory,
+    /// Bytes that count; those behind them are left from before.
     len: usize,
 }
 
 enum Memory {
+    /// Its length is the capacity of the buffer.
     Heap(Vec<u8>),
+    /// Given back to the kernel as soon as it is dropped, where a heap might keep it.
     Pages(MmapMut),
 }
 
@@ -141,6 +144,7 @@ impl SharedBuffer {
     }
 
     /// Its bytes, of which others keep a copy.
+    /// No copy is made where nobody else holds it.
     pub fn to_mut(&mut self) -> &mut [u8] {
         let buffer: &mut Buffer = Arc::make_mut(&mut self.0);
         buffer

@@ -33,12 +33,14 @@ pub struct Grid {
 const ENCODED: u64 = 2;
 
 /// The last chunk row of a read that ended inside it, kept for the next read.
+/// Its number, and its chunks, all decoded: so rows in order are decoded once, however small the reads are.
 #[derive(Default)]
 pub struct KeptChunks(Mutex<Option<(u64, Vec<Vec<u8>>)>>);
 
 /// One chunk row of a read: which of its rows are wanted, and how many.
 struct Job {
     chunk_row: u64,
+    /// Which of the list of all pieces of the read.
     pieces: Range<usize>,
     rows: usize,
 }
@@ -142,6 +144,7 @@ impl Grid {
             return Ok(());
         }
         drop(held);
+        // What the next read goes on with is decoded by itself, so that it need not be copied to be kept.
         let ends_inside = |job: &Job| {
             let last = pieces[job.pieces.clone()].last();
             last.is_some_and(|piece| piece.end < self.chunk[0])
@@ -152,6 +155,7 @@ impl Grid {
             self.read_chunk_row((job.chunk_row, pieces), out, scratch, &decode)
         };
         let mut body = || {
+            // As many at once as memory allows.
             while !work.is_empty() {
                 let part: Vec<_> = work.drain(..self.at_once.min(work.len())).collect();
                 part.into_par_iter().try_for_each_init(Vec::new, read)?;
@@ -161,6 +165,7 @@ impl Grid {
         let Some((job, out)) = last else {
             return body();
         };
+        // Beside the others: after them it would keep one thread busy, and the rest waiting.
         let (body, tail) = rayon::join(body, || self.decode_row(job.chunk_row, &decode));
         body?;
         let chunks = tail?;
@@ -312,6 +317,8 @@ impl Grid {
     }
 
     /// The chunk rows that hold `ranges`, and the ranges cut at their edges, counted from each one's first row.
+    ///
+    /// With chunks of 4 rows, `[1..3, 5..9]` are the pieces `[1..3, 1..4, 0..1]` of the chunk rows 0, 1 and 2.
     fn jobs(&self, ranges: &[Range<u64>]) -> (Vec<Job>, Vec<Range<u64>>) {
         let rows = self.chunk[0];
         let mut jobs: Vec<Job> = Vec::new();
@@ -398,6 +405,7 @@ fn at_once(shape: &[u64], chunk: &[u64], counts: &[u64], item: u64, memory: u64)
             "Chunks of shape {chunk:?} take {bytes} bytes for the same rows, more than half the memory limit of {memory}"
         )));
     }
+    // What `runs` lists for a row: places of all axes between, times the chunks along the last one.
     let runs = match (&shape[1..], counts) {
         ([.., _], [.., last]) => items(&shape[1..shape.len() - 1]).saturating_mul(*last),
         _ => 1,

@@ -1,6 +1,6 @@
 //! What was written to a file, so that it can be read back and compared.
 //!
-//! ArraySum are summed as they are appended, before they are encoded, and again as they come back. A sum is a CRC-32,
+//! Arrays are summed as they are appended, before they are encoded, and again as they come back. A sum is a CRC-32,
 //! which can be put together from those of its parts: threads take them in any order. What is copied whole is summed
 //! at its source.
 
@@ -18,6 +18,7 @@ use crate::store::words;
 use crate::store::{Array, Buffer, Format, Group, Node, zarr};
 
 /// The checksum of consecutive values: of their bytes and, where they are text, of their lengths.
+/// "ab", "c" and "a", "bc" have the same bytes: their lengths tell them apart.
 #[derive(Clone, Debug, Default)]
 pub struct Sum {
     bytes: Hasher,
@@ -44,6 +45,7 @@ impl Sum {
     }
 
     fn of_texts(texts: &Strings) -> Sum {
+        // By lengths, as ends depend on where a block begins.
         let starts = std::iter::once(&0).chain(&texts.ends);
         let lengths = texts
             .ends
@@ -74,6 +76,7 @@ impl Sum {
 }
 
 /// Sums of parts that come in any order, each with where it begins.
+/// All are kept until the end: one for each part, of about 256 KiB or of a chunk.
 #[derive(Default)]
 pub struct PartialSums(Mutex<BTreeMap<u64, Sum>>);
 
@@ -93,6 +96,7 @@ impl PartialSums {
 }
 
 /// What is meant to be in a file. Its clones are one; see [`Ledger::fork`].
+/// Paths are those in the file, without a slash before them; that of the root is empty.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger(Arc<Mutex<BTreeMap<String, Entry>>>);
 
@@ -112,10 +116,12 @@ struct ArraySum {
 
 impl Ledger {
     /// A ledger that begins with all that is in this one.
+    /// For a file that begins as a copy of a template.
     pub fn fork(&self) -> Ledger {
         Ledger(Arc::new(Mutex::new(lock(&self.0).clone())))
     }
 
+    /// Notes attributes of a node, beside those that are noted already; later values count.
     pub fn attrs(&self, path: String, attrs: &Attrs) {
         let mut entries = lock(&self.0);
         let entry = entries.entry(path).or_default();
@@ -168,6 +174,7 @@ impl Entry {
         let node = node.context("It is missing")?;
         let attrs = node.attrs()?;
         for (name, meant) in self.attrs.iter() {
+            // In words, as a format may keep a value as another type: an int32 of HDF5 comes back from JSON as int64.
             let meant = said(meant);
             let found = attrs.get(name).and_then(said);
             ensure!(
@@ -195,6 +202,8 @@ impl ArraySum {
         if meant.null {
             return Ok(()); // only HDF5 gives nothing a type
         }
+        // Byte order may differ: `swaps` says what is turned around. Of other types than numbers only the width is
+        // compared.
         let is_same = match (&meant.dtype, &found.dtype) {
             (Dtype::Number { .. }, _) => meant.dtype.kind() == found.dtype.kind(),
             _ => true,
@@ -238,6 +247,7 @@ fn swaps(written: &Dtype, read: &Dtype) -> Swap {
 pub fn decode_all(node: &Node) -> Result<()> {
     match node {
         Node::Array(array) => {
+            // Without filters any bytes are values.
             let encoded = array.format() == Format::Zarr || !array.layout()?.filters.is_empty();
             if encoded {
                 sum(array, NATIVE_ORDER)?;
@@ -273,6 +283,8 @@ fn sum(array: &Array, swap: Swap) -> Result<Option<Sum>> {
         let rows = start..spec.rows().min(start.saturating_add(step));
         match &spec.dtype {
             Dtype::String => sum.add_texts(&array.read_strings(from_ref(&rows))?),
+            // Field after field within each block: both sides are cut at the same rows, as `step` depends on the shape
+            // of a row alone.
             Dtype::Record { .. } if spec.dtype.is_record_with_text() => {
                 sum_fields(array, &rows, &mut sum)?;
             }
@@ -321,6 +333,7 @@ fn no_more_arrays(group: &Group, path: &str, meant: &BTreeMap<String, Entry>) ->
         };
         match group.get(&name)? {
             Some(Node::Group(group)) => no_more_arrays(&group, &path, meant)?,
+            // A link that leads nowhere, too. Groups that are too many do no harm.
             _ => ensure!(
                 meant.contains_key(&path),
                 "'{path}' was not written by this run"

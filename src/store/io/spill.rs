@@ -51,6 +51,7 @@ impl Spill {
 }
 
 /// A file that is gone from its folder at once, and from the disk when it is dropped.
+/// The folder is one of this run alone: names count from 0 in each process.
 pub fn file(folder: &Path) -> Result<File> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);

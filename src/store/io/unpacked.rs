@@ -16,11 +16,13 @@ use crate::store::spec::{ArraySpec, Attrs};
 
 /// An array of a fixed width in a [scratch file](spill::file) of its own.
 pub struct Unpacked {
+    /// That of the array that was decoded.
     path: String,
     spec: ArraySpec,
     attrs: Attrs,
     file: Arc<File>,
     extents: Extents,
+    /// Bytes so far.
     written: u64,
 }
 
@@ -61,6 +63,7 @@ impl Unpacked {
     }
 
     /// The same values, as those of another array.
+    /// For the indices of a matrix that are those of another.
     pub fn shared(&self, path: String, attrs: Attrs) -> Unpacked {
         Unpacked {
             path,
@@ -81,6 +84,7 @@ impl Unpacked {
         stored::plain(&self.file, &self.extents, rows, self.spec.row_bytes())
     }
 
+    /// No row needs another to be read.
     pub fn chunk_bytes(&self) -> u64 {
         1
     }
