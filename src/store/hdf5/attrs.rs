@@ -68,9 +68,13 @@ pub type ByHeap<'a> = &'a dyn Fn(&[u8]) -> Result<Option<Strings>>;
 
 /// Reads one attribute, its text past the library where there is `by_heap`: the library takes as much memory for a
 /// text as a damaged reference claims.
+///
+/// What cannot be carried over becomes a null one, whose type says why: `store/leftout.rs` names it where it is
+/// written.
 pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
     let (attr, of, shape) = open(object, name)?;
     if ffi::class(&of) == H5T_class_t::H5T_REFERENCE {
+        // As anndata 0.7 tells of the categories of a column.
         return match shape {
             Some(shape) if shape.iter().all(|&n| n == 1) => read_reference(object, &attr, &of),
             _ => Ok(Attr::Null(Dtype::Unsupported("it holds references".into()))),
@@ -96,6 +100,7 @@ pub fn read(object: &Id, name: &str, by_heap: Option<ByHeap>) -> Result<Attr> {
     }
     let strings = read_texts(&attr, &of, count, &dtype, by_heap)?;
     if strings.iter().any(|text| str::from_utf8(text).is_err()) {
+        // Text of a fixed width in another encoding goes over as the bytes that it is.
         return Ok(match dtype {
             Dtype::FixedString { size } => Attr::Bytes {
                 bytes: read_bytes(&attr, &of, count, size)?,
@@ -156,6 +161,7 @@ fn read_reference(object: &Id, attr: &Id, of: &Id) -> Result<Attr> {
 /// are of another kind.
 fn targets(object: &Id, attr: &Id, of: &Id, count: usize) -> Result<Option<Vec<Option<String>>>> {
     const SIZE: usize = 8;
+    // Object references as they were before HDF5 1.12, and as h5py writes them: an address.
     let known = ffi::copy_type(&H5T_STD_REF_OBJ)?;
     if !ffi::same_type(of, &known) || ffi::type_size(of)? != SIZE {
         return Ok(None);
@@ -198,6 +204,7 @@ pub fn lead_away(object: &Id, base: &str) -> Result<bool> {
         let count = shape.map_or(Ok(0), |shape| item_count(&shape))?;
         match targets(object, &attr, &of, count) {
             Ok(Some(paths)) if paths.iter().all(inside) => {}
+            // Also where they cannot be followed: values are copied one by one then.
             _ => return Ok(true),
         }
     }
@@ -232,6 +239,7 @@ pub fn write(object: &Id, name: &str, attr: &Attr) -> Result<()> {
             write_values(object, name, (dtype, Some(shape)), bytes.clone(), &[])
         }
         Attr::Null(dtype) => write_values(object, name, (dtype, None), vec![], &[]),
+        // No reference is made anew: its path stands for it.
         Attr::Reference(path) => write_texts(&[], from_ref(path)),
         Attr::Json(value) => write_texts(&[], &[words::write(value.to_string())]),
     }

@@ -18,6 +18,7 @@ use crate::store::spec::ArraySpec;
 
 /// The chunks of one dataset: whole rows, so a chunk is a run of bytes of the stream of rows.
 pub struct ChunkWriter {
+    /// Its sides in values: some rows, and all of the other axes.
     chunk: Vec<u64>,
     filters: Vec<Filter>,
     pub growing: bool,
@@ -43,6 +44,7 @@ impl ChunkWriter {
         let size = self.chunk_bytes(spec);
         let mut rest = bytes;
         if !self.open.is_empty() {
+            // What was begun is filled up first.
             let missing = (size - self.open.len()).min(rest.len());
             self.open.extend_from_slice(&rest[..missing]);
             rest = &rest[missing..];
@@ -79,6 +81,7 @@ impl ChunkWriter {
         let head = std::mem::take(&mut self.open);
         let before = head.len() as u64;
         let end = before + count * row;
+        // Rows of chunks that are whole when all have come. The rest is the next head.
         let complete = end / size as u64 * self.chunk[0];
         if self.growing && complete > 0 {
             spec.shape[0] = self.written + complete;
@@ -144,6 +147,7 @@ impl ChunkWriter {
     /// Encodes and writes whole chunks.
     fn write(&mut self, id: &Id, spec: &mut ArraySpec, bytes: &[u8]) -> Result<()> {
         let size = self.chunk_bytes(spec);
+        // The library takes no chunk beyond the shape.
         if self.growing && !bytes.is_empty() {
             spec.shape[0] = self.written + (bytes.len() / size) as u64 * self.chunk[0];
             ffi::set_extent(id, &spec.shape)?;

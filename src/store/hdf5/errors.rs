@@ -4,7 +4,7 @@ use anyhow::anyhow;
 use tracing::debug;
 
 /// The last error of the library; where that is one of the operating system, it is the cause, else the innermost of its
-/// frames. All of its explanation, innermost first, is logged.
+/// frames, and the three innermost are logged.
 pub fn failure() -> anyhow::Error {
     let error = match hdf5::Error::query() {
         Ok(error) | Err(error) => error,

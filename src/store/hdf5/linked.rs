@@ -20,6 +20,7 @@ pub struct LinkedArray {
     path: String,
     spec: ArraySpec,
     attrs: Attrs,
+    /// Rows that follow each other in one dataset are one.
     parts: Vec<LinkedRows>,
     /// Rows so far.
     rows: u64,
@@ -29,6 +30,7 @@ pub struct LinkedArray {
 #[derive(PartialEq, Eq)]
 struct LinkedRows {
     file: PathBuf,
+    /// From its root, with a slash.
     path: Vec<u8>,
     rows: Range<u64>,
     /// Rows of that dataset.

@@ -37,6 +37,7 @@ pub fn list(group: &Id) -> Result<(Vec<String>, Vec<String>)> {
     Ok((utf8(nodes)?, utf8(types)?))
 }
 
+/// Makes a group, and those on the way to it. Attributes beyond 64 KiB have no place in it unless that is said here.
 pub fn create_group(parent: &Id, path: &str, with_large_attrs: bool) -> Result<Id> {
     let (name, links) = (text(path)?, names::creation()?);
     let list = ffi::create_list(&H5P_GROUP_CREATE)?;

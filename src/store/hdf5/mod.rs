@@ -114,6 +114,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let source = path.to_string_lossy().into_owned();
     watch::at(&source, "");
     watch::limit(access.memory);
+    // What the library says of a file that was cut off means little to who has it: that is looked at first.
     let file = files::open(path).or_else(|e| {
         let file = access::opened(path)?;
         match (files::superblock(&file)?, files::cut_off(&file)) {
@@ -220,6 +221,7 @@ impl Group {
         if !open::exists(&self.id, path, bounds).with_context(context)? {
             return Ok(None);
         }
+        // What is opened here may be a source that is held open, which the library may not have open twice.
         self.file.spread.close_sources();
         let node = open::open(&self.id, path, bounds).with_context(context)?;
         Ok(Some(match node {
@@ -230,6 +232,7 @@ impl Group {
         }))
     }
 
+    /// The group with this identifier; an error where too many paths lead to it, as in a circle.
     fn enter(&self, id: Id, path: &str) -> Result<Group> {
         self.file.entered.enter(ffi::identity(&id)?, path)?;
         Ok(Group {
@@ -275,6 +278,7 @@ impl Group {
         self.file.home.get_or_init(|| folder.to_owned());
     }
 
+    /// The folder from which other files are named: where the file will be, else where it is.
     fn home(&self) -> Result<PathBuf> {
         if let Some(home) = self.file.home.get() {
             return Ok(home.clone());
@@ -366,6 +370,7 @@ impl Group {
 
     pub fn finish(self) -> Result<()> {
         drop(self.id);
+        // Nobody else may hold the file: what is open of it would end with it.
         let file = Arc::into_inner(self.file).and_then(|mut file| file.id.take());
         let file = file.context("Close the file: nodes of it are still open")?;
         ffi::close_file(file).context("Close the file")

@@ -138,6 +138,7 @@ impl<'a> Target<'a> {
     }
 
     fn open(&self, nesting: &mut Nesting) -> Result<Object> {
+        // Before the library opens it: that alone takes memory for sources that the header claims.
         let claims = header_claims(&self.info, || match &self.file {
             Some(path) => Raw::new(File::open(path)?.into()).map(Some),
             None => Raw::of(self.group),
@@ -152,6 +153,7 @@ impl<'a> Target<'a> {
                 if let Some(size) = claims.value {
                     claims::check_size(&of, size)?;
                 }
+                // Before its creation list is asked for, as below, which reads a fill value.
                 claims::check_fill_values(&object, &claims.fill_values)?;
                 check_elsewhere(&object, bounds, nesting)?;
                 Ok(Object::Dataset(object))

@@ -29,6 +29,7 @@ pub struct Array {
     id: Id,
     spec: ArraySpec,
     file: Arc<OpenFile>,
+    /// Looked at when values are first asked for: many nodes are opened for their shape or attributes alone.
     storage: OnceLock<Storage>,
     /// Where its text lies, if it is text of any length.
     heap: OnceLock<Arc<Heap>>,
@@ -161,6 +162,7 @@ impl Array {
         match self.reach() {
             Ok(Storage::Direct(c)) => c.grid.kept_bytes(),
             // To be read once.
+            // More than 1 unpacks it before rows are taken in another order (`rows/leaf.rs`).
             Ok(Storage::Virtual(_)) => 2,
             _ => 1,
         }
@@ -188,6 +190,7 @@ impl Array {
         if let Some(found) = self.storage.get() {
             return Ok(found);
         }
+        // Several threads may look at the same time. What they find is the same, and that of the first is kept.
         let found = Storage::find(&self.id, &self.spec, &self.file)?;
         Ok(self.storage.get_or_init(|| found))
     }
@@ -262,6 +265,7 @@ impl Array {
         self.read_texts_by_library(Some(field), ranges)
     }
 
+    /// Before each read: its rows are there, its storage is safe, and what it returns is no mere claim.
     fn check(&self, ranges: &[Range<u64>]) -> Result<()> {
         self.check_rows(ranges)?;
         self.reach()?;
@@ -320,6 +324,7 @@ impl Array {
             "It holds {}, not text",
             self.spec.dtype
         );
+        // What is not as the format has it is left to the library, but no text that claims more than the file.
         self.read_heap(ranges).or_else(|why| {
             if why.is::<heap::Claimed>() {
                 return Err(why);
@@ -340,6 +345,7 @@ impl Array {
         references.resize(len, 0);
         match self.reach()? {
             Storage::Direct(chunked) => {
+                // Their values are the fill value, which may be a text.
                 ensure!(chunked.has_all(self.spec.rows()), "chunks are missing");
                 chunked.read(ranges, &mut references)?;
             }

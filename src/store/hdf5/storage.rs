@@ -39,6 +39,7 @@ pub enum Storage {
 pub struct ChunkReader {
     pub grid: Grid,
     filters: Vec<Filter>,
+    /// Sorted by number; what is missing was never written, and is `fill`, one value, all over.
     pub index: Vec<RawChunk>,
     fill: Vec<u8>,
     file: Arc<File>,
@@ -51,6 +52,8 @@ impl Storage {
         let (layout, filters) = datasets::storage(id)?;
         datasets::check_filters(id, &layout, &filters)?;
         let by_library = |why: &str| Ok(Storage::Library(why.into()));
+        // The first that fits counts: values that are no rows of plain bytes go to the library, however they are
+        // stored.
         match layout {
             StorageClass::Virtual => {
                 let sources = virtual_dataset::sources(&file.spread);
@@ -197,6 +200,7 @@ impl ChunkReader {
     fn decode(&self, chunk: &RawChunk, out: &mut [u8]) -> Result<()> {
         let size = chunk.size as usize;
         let mut decode = || {
+            // Its size is a claim of the file, for which memory is taken below.
             codec::check_stored(chunk.size, out.len() as u64)?;
             if self.filters.is_empty() {
                 ensure!(size == out.len(), "Its size is wrong");

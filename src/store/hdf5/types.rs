@@ -26,6 +26,8 @@ pub fn dtype(of: &Id) -> Result<Dtype> {
         _ => ByteOrder::Little,
     };
     let number = |kind| Dtype::Number { kind, size, order };
+    // Numbers that do not fill their bytes, or floats of other fields than IEEE's, are not numpy's: they are only
+    // copied.
     let if_whole = |dtype: Dtype| Ok(ffi::same_type(of, &of_dtype(&dtype)?).then_some(dtype));
     let found = match ffi::class(of) {
         H5T_class_t::H5T_INTEGER if matches!(size, 1 | 2 | 4 | 8) => match ffi::sign(of) {
@@ -117,6 +119,7 @@ fn record(of: &Id, size: usize) -> Result<Option<Dtype>> {
             offset += item - 1; // where the byte stands that is 0 or 1
         }
         let items = shape.iter().product::<u64>() as usize;
+        // Of bools of several bytes in an array the bytes that count lie apart: no field can say where.
         let are_wide_bools = !shape.is_empty() && dtype.size() * items != item;
         let is_texts = dtype == Dtype::String && !shape.is_empty();
         if is_texts || are_wide_bools || matches!(dtype, Dtype::Hdf5 { .. } | Dtype::Unsupported(_))
@@ -130,6 +133,7 @@ fn record(of: &Id, size: usize) -> Result<Option<Dtype>> {
             shape,
         });
     }
+    // Two floats of one type, which fill the record, are what h5py makes of numpy's complex numbers.
     if let [re, im] = fields.as_slice()
         && (re.name.as_str(), im.name.as_str()) == ("r", "i")
         && re.dtype == im.dtype
@@ -331,12 +335,16 @@ pub fn of_member(compound: &Id, field: &Field) -> Result<Id> {
     let name = text(&field.name)?;
     let at = ffi::member_index(compound, &name)?;
     let member = in_memory(&ffi::member_type(compound, at)?, &field.dtype)?;
+    // The library finds members by name, and leaves out those that are not there.
     let alone = ffi::create_type(H5T_class_t::H5T_COMPOUND, ffi::type_size(&member)?)?;
     ffi::insert_member(&alone, &name, 0, &member)?;
     Ok(alone)
 }
 
 /// A record type as it is in memory, with a pointer for each text.
+///
+/// `S3` at byte 0 and `int32` at byte 3 become text at 0 and `int32` at 8, of 12 bytes together. Text in a field of
+/// several values keeps its width.
 pub fn with_any_text(dtype: &Dtype) -> Result<Dtype> {
     let Dtype::Record { fields, .. } = dtype else {
         bail!("{dtype} is no record");

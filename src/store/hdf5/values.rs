@@ -1,4 +1,7 @@
-//! Selected of datasets, read and written through the library.
+//! Values of datasets, read and written through the library.
+//!
+//! Rows are selected, and the library converts what is there to a type in memory. Numbers and text of a fixed width are
+//! bytes there. Text of any length is a pointer for each value, so it is read and written apart.
 
 use std::ffi::{CStr, CString, c_char};
 use std::ops::Range;
@@ -16,6 +19,7 @@ use crate::store::spec::{ArraySpec, Dtype, Field, Strings, items};
 const POINTER: usize = size_of::<*const c_char>();
 
 /// Texts of a fixed width without their padding.
+/// Of 4 bytes each, `ab\0\0a\0b\0` is "ab" and "a\0b": only a NUL at the end is padding.
 pub fn unpad(bytes: &[u8], size: usize) -> Strings {
     bytes.chunks_exact(size.max(1)).map(unpadded).collect()
 }
@@ -103,6 +107,7 @@ pub fn write_records(
     else {
         bail!("{from} is no record");
     };
+    // Record after record, field after field: the order in which pointers to them are put into `buffer`.
     let mut texts: Vec<CString> = vec![];
     let count = records.len() / (*old).max(1);
     let mut buffer = vec![0u8; count * new];
@@ -136,6 +141,7 @@ pub fn copy_records(from: Dataset, to: &Id, new_name: &str, spec: &ArraySpec) ->
         &ffi::create_list(&H5P_DATASET_ACCESS)?,
     ];
     let made = ffi::create_dataset(to, &names::text(new_name)?, (&of, &space), lists)?;
+    // The library holds all texts of what is copied at a time.
     let step = (BLOCK / spec.row_bytes().max(1)).max(1);
     let rows = spec.rows();
     for start in (0..rows).step_by(usize::try_from(step)?) {
@@ -151,6 +157,7 @@ pub fn write_strings(dataset: &Id, shape: &[u64], start: u64, strings: &Strings)
     if strings.len() == 0 {
         return Ok(());
     }
+    // As C strings, one behind the other.
     let mut ended = Vec::with_capacity(strings.bytes.len() + strings.len());
     for value in strings.iter() {
         ensure!(

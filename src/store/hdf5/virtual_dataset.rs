@@ -99,6 +99,7 @@ impl Spread {
             "Virtual datasets lie deeper than {} in one another",
             limits::VIRTUAL
         );
+        // `rest`: the places of this dataset for which no source was found yet.
         let (rest, wanted) = (ffi::copy_space(file)?, ffi::bounds(file)?);
         // Where sources overlap, the last one counts.
         for piece in pieces.iter().rev().filter(|piece| piece.meets(&wanted)) {
@@ -184,6 +185,8 @@ impl Spread {
             }
             Ok(())
         };
+        // A mapping without end goes on along one axis as the datasets grow: of one source, or of a series, a block for
+        // each.
         let endless = ffi::hyperslab(&onto)?.and_then(|slab| Some((slab.endless_axis()?, slab)));
         let is_series = source.is_series(&self.bounds)?;
         // Names have their signs for percent doubled.

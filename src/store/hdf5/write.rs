@@ -76,6 +76,7 @@ impl Appender {
         };
         let id = datasets::create(&group.id, path, &spec, &how)?;
         super::write_attrs(&id, attrs)?;
+        // Text has no bytes that could be put down: the library makes references of it, whatever the layout.
         let target = match chunk {
             Some(chunk) if spec.dtype != Dtype::String => {
                 Target::Chunked(ChunkWriter::new(chunk, filters, growing))
@@ -152,6 +153,7 @@ impl Appender {
         let Target::Contiguous { at, file } = &self.target else {
             return Ok(false);
         };
+        // They count when all are copied: where one fails, other ways write the same rows to the same places again.
         let mut rows = 0;
         for (from, count) in pieces {
             self.room(rows + count)?;
@@ -203,6 +205,7 @@ impl Appender {
                         places.push((file, *at + first));
                     }
                 }
+                // What is missing is seen by the sum alone: `give` hands over each row once.
                 let given = AtomicU64::new(0);
                 let write = |start: u64, bytes: &[u8]| {
                     given.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -290,6 +293,7 @@ impl Appender {
                 .finish(&self.id, &mut self.spec)
                 .with_context(|| format!("Write '{}'", self.path))?;
         }
+        // Of rows without a value, as those of shape `[5, 0]`, none need come.
         let empty = self.spec.null || self.spec.shape.contains(&0);
         let rows = if empty { self.spec.rows() } else { self.rows };
         ensure!(
@@ -311,6 +315,7 @@ impl Appender {
 fn filters(compression: Compression, dtype: &Dtype) -> Vec<Filter> {
     let mut filters = vec![];
     match compression {
+        // The last two are Zarr's: `Container::check` refuses them here.
         Compression::None | Compression::Lz4 | Compression::Zstd(_) => return filters,
         Compression::Gzip(level) => {
             let shuffles = dtype.is_integer() && dtype.size() > 1;

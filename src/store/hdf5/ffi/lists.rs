@@ -164,7 +164,9 @@ pub fn external_files(list: &Id) -> Result<Vec<External>> {
 pub struct Mapping {
     pub file: Vec<u8>,
     pub path: Vec<u8>,
+    /// Places in the virtual dataset.
     pub onto: Id,
+    /// Those in the source, in the same order.
     pub of: Id,
 }
 

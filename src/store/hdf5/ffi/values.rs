@@ -13,7 +13,7 @@ use super::spaces::{create_space, extent};
 use super::types::{pointers, type_size};
 use crate::store::spec::{Strings, item_count};
 
-/// Selected in a file.
+/// Places in a file from which values are read, or to which they are written.
 #[derive(Clone, Copy)]
 pub enum Selected<'a> {
     /// All of an attribute.
@@ -40,6 +40,8 @@ pub type ReadPart<'a> = &'a mut dyn FnMut(&Id, &Id, &Id) -> Result<()>;
 
 /// Where the values of virtual datasets are: has all values of one read that belong to a selection in memory, the first,
 /// from one in its own space.
+/// Calls the last argument once for each dataset that has some of them: with that dataset, their places in memory, and
+/// their places in it.
 pub type Sources = dyn Fn(&Id, (&Id, &Id), ReadPart) -> Result<()> + Send + Sync;
 
 /// Where values are.

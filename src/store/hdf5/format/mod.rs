@@ -1,4 +1,4 @@
-//! PartialSums of the HDF5 file format that are read past the library.
+//! Parts of the HDF5 file format that are read past the library.
 
 pub mod headers;
 pub mod heap;

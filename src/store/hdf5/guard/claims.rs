@@ -61,6 +61,7 @@ pub fn check_dataset(dataset: &Id, heap: &Heap) -> Result<()> {
     let Some((shape, _)) = extent.filter(|_| !found.is_none()) else {
         return Ok(());
     };
+    // The library reads the references, so its filters have to be safe.
     let (layout, filters) = datasets::storage(dataset)?;
     if layout == datasets::StorageClass::Virtual {
         return Ok(());
@@ -175,6 +176,7 @@ fn heap_of(dataset: &Id) -> Result<Option<Heap>> {
 }
 
 impl References {
+    /// A text leads to single bytes, a sequence to values of its own type, which may be references again.
     fn of(of: &Id) -> Result<References> {
         match ffi::class(of) {
             H5T_class_t::H5T_STRING if ffi::is_variable_text(of) => {
@@ -189,6 +191,7 @@ impl References {
         }
     }
 
+    /// Of values of so many bytes that lead nowhere.
     fn none(size: usize) -> References {
         References {
             size,
@@ -216,6 +219,7 @@ impl References {
         members.sort_unstable();
         let (mut places, mut opaque) = (vec![], vec![]);
         // The library has the members in memory, where references have another size than in the file.
+        // A text and an int32 are 8 + 4 bytes there, 16 + 4 in the file: what is between members is the same.
         let (mut size, mut end_in_memory) = (0, 0);
         for (offset, number) in members {
             let member = ffi::member_type(of, number)?;
@@ -296,6 +300,7 @@ impl References {
                     claims.push(0);
                 }
                 claims[level] = claims[level].saturating_add(claim);
+                // All that lies at one depth is read together, so it is their sum that must fit the file.
                 heap.check(claims[level])?;
                 if !item.is_none() && claim > 0 {
                     let items = heap.object(reference, held)?;

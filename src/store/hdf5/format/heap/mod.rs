@@ -59,6 +59,7 @@ impl fmt::Display for Claimed {
 
 impl std::error::Error for Claimed {}
 
+/// 4 bytes for the length, 8 for the address of a collection, 4 for the number of an object in it.
 struct Reference {
     len: usize,
     address: u64,
