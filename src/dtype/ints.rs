@@ -15,9 +15,10 @@ use rayon::prelude::*;
 
 use crate::store::spec::{ByteOrder, Dtype, Kind};
 
-/// Integers of one block.
+/// Integers of one block: 16 KiB as u64.
 const BLOCK: usize = 1 << 11;
 /// Blocks of one task at the least.
+/// Fewer integers than 16,384 are not worth a second thread.
 const BLOCKS: usize = 8;
 
 /// Fills the second slice with the integers in the bytes of the first.
@@ -25,6 +26,8 @@ type Reader = fn(&[u8], &mut [u64]);
 /// Fills the second slice with the bytes of the integers in the first, which fit.
 type Writer = fn(&[u64], &mut [u8]);
 
+/// The function for integers of a type; an error for floats, complex numbers and all that is no number. Bools are
+/// integers here.
 fn reader(dtype: &Dtype) -> Result<Reader> {
     macro_rules! of {
         ($t:ty, $from:ident) => {
@@ -59,6 +62,8 @@ fn reader(dtype: &Dtype) -> Result<Reader> {
     })
 }
 
+/// The function for integers of a size and byte order: with or without a sign, their bytes are the same. It cuts off
+/// the bits above without a look at them, so each caller asks [`fit`] of the largest.
 fn writer(dtype: &Dtype) -> Result<Writer> {
     macro_rules! of {
         ($t:ty, $to:ident) => {
@@ -119,6 +124,7 @@ pub fn largest(bytes: &[u8], dtype: &Dtype) -> Result<u64> {
         order: ByteOrder::Little,
     } = dtype
     {
+        // int32, which scipy gives to the indices of all but the largest matrices.
         // As u32 the loop is a vector instruction; a negative number is at least 2^31 there.
         let most = bytes.par_chunks(1 << 18).map(|part| {
             part.as_chunks::<4>()
@@ -134,6 +140,7 @@ pub fn largest(bytes: &[u8], dtype: &Dtype) -> Result<u64> {
 }
 
 /// Whether all integers are -1 or less than `categories`.
+/// pandas stores -1 for a missing value; types without a sign have no code for it.
 pub fn are_codes(bytes: &[u8], dtype: &Dtype, categories: u64) -> Result<bool> {
     let is_signed = dtype.kind() == Some(Kind::Int);
     let is_code = |code: &u64| *code < categories || is_signed && *code == u64::MAX;
@@ -143,6 +150,8 @@ pub fn are_codes(bytes: &[u8], dtype: &Dtype, categories: u64) -> Result<bool> {
 
 /// Makes -1 of what R stores for a missing integer, -2^31, and of the same as other programs widen it, -2^63. Says
 /// whether there was any.
+///
+/// Only integers of 4 and 8 bytes hold such a number; others are left as they are.
 pub fn mark_missing(bytes: &mut [u8], dtype: &Dtype) -> Result<bool> {
     const FOREIGN: [u64; 2] = [i32::MIN as i64 as u64, i64::MIN as u64];
     if dtype.kind() != Some(Kind::Int) || dtype.size() < 4 {
@@ -156,6 +165,7 @@ pub fn mark_missing(bytes: &mut [u8], dtype: &Dtype) -> Result<bool> {
         let mut found = false;
         for (value, code) in values.iter().zip(codes.chunks_exact_mut(size)) {
             if FOREIGN.contains(value) {
+                // -1 in every width and byte order.
                 code.fill(0xff);
                 found = true;
             }
@@ -166,6 +176,7 @@ pub fn mark_missing(bytes: &mut [u8], dtype: &Dtype) -> Result<bool> {
 }
 
 /// A byte for each number of a mask, 0 or 1; an error for other numbers.
+/// anndata writes masks as bools; other writers store integers.
 pub fn mask(bytes: Vec<u8>, dtype: &Dtype) -> Result<Vec<u8>> {
     if dtype.kind() == Some(Kind::Bool) {
         return Ok(bytes);
@@ -178,6 +189,7 @@ pub fn mask(bytes: Vec<u8>, dtype: &Dtype) -> Result<Vec<u8>> {
 }
 
 /// The largest value that an integer type holds.
+/// Not to be asked of floats and complex numbers; of what is no number it is 0.
 pub fn capacity(dtype: &Dtype) -> u64 {
     match dtype {
         Dtype::Number {
@@ -192,6 +204,7 @@ pub fn capacity(dtype: &Dtype) -> u64 {
 }
 
 /// `dtype`, or int64 where it cannot hold `most`.
+/// `most` is what the output needs: its number of non-zeros, for offsets, or its last index.
 pub fn holding(dtype: &Dtype, most: u64) -> Dtype {
     if most <= capacity(dtype) {
         dtype.clone()
@@ -201,6 +214,7 @@ pub fn holding(dtype: &Dtype, most: u64) -> Dtype {
 }
 
 /// The narrowest unsigned type that holds the indices of so many places, as anndata chooses it.
+/// The number of places must fit, not only the last index: 255 of them take one byte, 256 two.
 pub fn narrowest(places: u64) -> Dtype {
     let fits = |size: &usize| places <= u64::MAX >> (64 - 8 * size);
     let size = [1, 2, 4].into_iter().find(fits).unwrap_or(8);
@@ -208,6 +222,7 @@ pub fn narrowest(places: u64) -> Dtype {
 }
 
 /// The bytes of `values`; an error where one does not fit.
+/// A negative number, as [`read`] returns it, fits no type but uint64.
 pub fn write(values: &[u64], dtype: &Dtype) -> Result<Vec<u8>> {
     let (writer, size) = (writer(dtype)?, dtype.size());
     let mut bytes = vec![0; values.len() * size];
@@ -222,6 +237,10 @@ pub fn write(values: &[u64], dtype: &Dtype) -> Result<Vec<u8>> {
 
 /// The integers in `bytes` through `new`, as those of another type; `None` where one of them has no new value, an
 /// error where a new value does not fit.
+///
+/// So columns move to those of other genes. Where `new` says 0 -> 5 and 2 -> 1, `[2, 0]` becomes `[1, 5]`; of `[2, 3]`
+/// nothing becomes, as the caller must drop a non-zero there. The order of values stays, so a row may come out
+/// unsorted.
 pub fn map(
     bytes: &[u8],
     from: &Dtype,
@@ -245,6 +264,7 @@ pub fn map(
             writer(values, mapped);
             Some(most)
         });
+    // A block without a new value ends the work on the others.
     let Some(most) = largest.try_reduce(|| 0, |a, b| Some(a.max(b))) else {
         return Ok(None);
     };
@@ -259,6 +279,9 @@ fn fit(most: u64, dtype: &Dtype) -> Result<()> {
 
 /// Where the integers in `bytes`, each below 2^32, stand in their order; equal ones stay as they are. True, and
 /// nothing else, where they are sorted.
+///
+/// Of `[3, 5, 4]`, `order` is `[0, 2, 1]`: the integer at 0 comes first, then that at 2. It is called for each row of a
+/// matrix, so every thread keeps the memory of its keys.
 pub fn sorting(bytes: &[u8], dtype: &Dtype, order: &mut Vec<u32>) -> Result<bool> {
     thread_local! {
         /// An integer above its place.
@@ -271,6 +294,7 @@ pub fn sorting(bytes: &[u8], dtype: &Dtype, order: &mut Vec<u32>) -> Result<bool
             return Ok(true);
         }
         for (at, key) in keys.iter_mut().enumerate() {
+            // No two keys are equal, as each has its place in its lower half: so equal integers keep their order.
             ensure!(*key <= u64::from(u32::MAX), "{key} is no column");
             *key = *key << 32 | at as u64;
         }

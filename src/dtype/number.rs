@@ -1,4 +1,7 @@
 //! Text that is a number and would come back from it: what may be stored as a number without loss.
+//!
+//! A column of text, of a CSV table or among categories that become plain values, becomes numbers only if all of its
+//! texts are such: one `007`, which is a name rather than a number, and the whole column stays text.
 
 /// An integer as it is printed: no zeros in front, no plus.
 pub fn integer(text: &str) -> Option<i64> {
@@ -12,11 +15,15 @@ pub fn float(text: &str) -> Option<f64> {
         return text.parse().ok();
     }
     let digits = text.strip_prefix('-').unwrap_or(text);
+    // `007`, but neither `0` nor `0.5`.
     let padded =
         digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit();
+    // Rust reads `+1` and `infinity` too.
     let plain = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
     let value: f64 = text.parse().ok().filter(|v: &f64| v.is_finite())?;
     let said = significant(text);
+    // The text has the shortest digits that lead to this float, or 17 of them. Others, as those of `90071992547409931`,
+    // are of a number that no float is.
     let printed = [format!("{value:e}"), format!("{value:.16e}")];
     let same = printed.iter().any(|p| significant(p) == said);
     (plain && !padded && same).then_some(value)

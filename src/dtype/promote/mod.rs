@@ -2,6 +2,9 @@
 //!
 //! A conversion changes no value: what the new type cannot hold exactly is an error (an integer beyond 2^53 that would
 //! become a float). Only byte order, width and, on the way to floats and complex numbers, the kind change.
+//!
+//! [`result_type`] chooses by the types alone, before a value is read. [`convert`] goes through the values, and finds
+//! those that numpy would round: float64, the common type of int64 and uint64, does not hold all values of either.
 
 use anyhow::{Result, bail, ensure};
 use half::f16;
@@ -11,6 +14,9 @@ use crate::store::spec::{ByteOrder, Dtype, Field, Kind};
 
 /// `numpy.result_type` of all `dtypes`; the very same type, byte order included, where they agree. Of text it is the
 /// widest, of records with the same fields one with the common type of each. `None` where there is none.
+///
+/// `int16, uint16 -> int32`; `int64, uint64 -> float64`; `int8, float16 -> float16`; `int32, float32 -> float64`;
+/// `float64, complex64 -> complex128`.
 pub fn result_type(dtypes: &[Dtype]) -> Option<Dtype> {
     let (first, others) = dtypes.split_first()?;
     if let Dtype::FixedString { .. } | Dtype::Record { .. } = first {
@@ -20,6 +26,7 @@ pub fn result_type(dtypes: &[Dtype]) -> Option<Dtype> {
     if others.iter().all(|d| d == first) {
         return Some(first.clone());
     }
+    // The widest of each kind in bytes, 0 where there is none. A complex number counts as the floats that it is of.
     let (mut int, mut uint, mut float, mut complex) = (0, 0, 0, false);
     for dtype in dtypes {
         let size = dtype.size();
@@ -35,7 +42,9 @@ pub fn result_type(dtypes: &[Dtype]) -> Option<Dtype> {
         (0, 0, 0) => (Kind::Bool, 1),
         (0, 0, _) => (Kind::Uint, uint),
         (0, _, _) if uint < int => (Kind::Int, int),
+        // No integer has both a sign and 64 bits beside it: numpy takes float64.
         (0, _, 8) => (Kind::Float, 8),
+        // The sign needs a bit more than the unsigned type has, so the next width.
         (0, _, _) => (Kind::Int, 2 * uint),
         // A float of twice the width holds every integer of up to 32 bits.
         _ => (Kind::Float, float.max((2 * int.max(uint)).min(8))),
@@ -47,9 +56,12 @@ pub fn result_type(dtypes: &[Dtype]) -> Option<Dtype> {
     })
 }
 
+/// That of text of a fixed width, or of records. The fields of records are matched by their place, and agree in name
+/// and shape; in the common type they lie one after another, whatever lies between them in the inputs.
 fn not_numbers(first: &Dtype, dtypes: &[Dtype]) -> Option<Dtype> {
     let Dtype::Record { fields, .. } = first else {
         let mut widths = dtypes.iter().map(|dtype| match dtype {
+            // Such values have no bytes by which `padded` could tell one from the next.
             Dtype::FixedString { size: 0 } => None,
             Dtype::FixedString { size } => Some(*size),
             _ => None,
@@ -85,6 +97,9 @@ fn not_numbers(first: &Dtype, dtypes: &[Dtype]) -> Option<Dtype> {
 }
 
 /// Whether every value of type `from` is one of type `to`.
+///
+/// Where it is false, the values that are there may fit all the same: [`convert`] finds out. An integer needs a float
+/// of twice its width: a float32 has 24 bits of precision, a float64 53.
 pub fn is_exact(from: &Dtype, to: &Dtype) -> bool {
     use Kind::{Bool, Complex, Float, Int, Uint};
     let (Some(kind), Some(target)) = (from.kind(), to.kind()) else {
@@ -118,6 +133,7 @@ pub fn convert(bytes: &[u8], from: &Dtype, to: &Dtype) -> Result<Vec<u8>> {
         _ => {}
     }
     let (from, to) = (Number::of(from)?, Number::of(to)?);
+    // Below, a complex number is two floats, one after the other.
     let parts = from.parts();
     ensure!(
         to.kind == Kind::Complex || from.kind != Kind::Complex,
@@ -145,6 +161,8 @@ fn padded(bytes: &[u8], size: usize, wide: usize) -> Vec<u8> {
     out
 }
 
+/// One field after another: its bytes in all records are put together, converted, and put at its new offset. Bytes
+/// between fields become 0.
 fn records(bytes: &[u8], from: &Dtype, to: &Dtype) -> Result<Vec<u8>> {
     let (
         Dtype::Record { size, fields },
@@ -165,6 +183,7 @@ fn records(bytes: &[u8], from: &Dtype, to: &Dtype) -> Result<Vec<u8>> {
             .copied()
             .collect();
         let values = convert(&held, &old.dtype, &new.dtype)?;
+        // A field of shape `[0]` has no bytes, and `chunks_exact` takes no width of 0.
         let records = out
             .chunks_exact_mut(*wide)
             .zip(values.chunks_exact(width.max(1)));
@@ -241,6 +260,7 @@ impl Number {
     fn read(self, bytes: &[u8]) -> Vec<u64> {
         fn read<const N: usize>(bytes: &[u8], order: ByteOrder) -> Vec<u64> {
             let numbers = bytes.as_chunks::<N>().0.iter();
+            // Each number overwrites the same N bytes of it; the others stay 0.
             let mut word = [0; 8];
             match order {
                 ByteOrder::Little => numbers
@@ -266,6 +286,7 @@ impl Number {
     }
 
     /// Writes one number every `stride` bytes.
+    /// What lies between is left as it is: 0, the imaginary part of a real number.
     fn write(self, bits: &[u64], stride: usize, out: &mut [u8]) {
         fn write<const N: usize>(bits: &[u64], order: ByteOrder, stride: usize, out: &mut [u8]) {
             for (out, bits) in out.chunks_exact_mut(stride).zip(bits) {
@@ -284,6 +305,9 @@ impl Number {
     }
 
     /// Turns the bits of each number into those of the same number of type `to`.
+    ///
+    /// A wider float holds every value. What becomes a float32 from a float64, a float from an integer, or an integer
+    /// of another width or sign is looked at value by value. No float becomes an integer, and no number a bool.
     fn change(self, to: Number, bits: &mut [u64]) -> Result<()> {
         match (self.is_float(), to.is_float()) {
             (true, true) if self.size == to.size => {}
@@ -300,10 +324,13 @@ impl Number {
                 }
             }
             (false, true) => {
+                // Bits of precision of float16, float32 and float64.
                 let mantissa = [11, 24, 53][to.size.trailing_zeros() as usize - 1];
                 for b in bits {
                     let value = self.integer(*b);
                     let size = value.unsigned_abs();
+                    // From the highest bit that is set to the lowest: 2^60 has one digit, and fits where 2^53 + 1 does
+                    // not.
                     let digits = 128
                         - size
                             .leading_zeros()
@@ -325,6 +352,7 @@ impl Number {
         Ok(())
     }
 
+    /// The integer whose bits [`Number::read`] returned: its sign is spread over the bits above.
     fn integer(self, bits: u64) -> i128 {
         let unused = 64 - 8 * self.size as u32;
         match self.kind {
