@@ -26,6 +26,7 @@ pub fn want(timed: bool) {
     TIMED.store(timed, Relaxed);
 }
 
+/// Whether messages are objects: then there are no bars, and no lines of text.
 pub fn are_wanted() -> bool {
     WANTED.load(Relaxed)
 }
@@ -80,6 +81,7 @@ fn hex(name: &OsStr) -> String {
 }
 
 /// How far a pass over rows is.
+/// `done` and `total` are cells; `what` happens to them, as in "Slicing".
 pub fn progress(what: &str, done: u64, total: u64, message: &str) {
     Object::new("info", "progress", message)
         .with("what", what)
@@ -99,6 +101,7 @@ pub fn output(path: &Path) {
 }
 
 /// The end of a run that failed.
+/// `file` and `element` are always there, null where the error names none.
 pub fn failure(kind: &str, message: &str, file: Option<&Path>, element: Option<&str>) {
     let line = Object::new("error", kind, message).with("element", json!(element));
     match file {

@@ -43,6 +43,7 @@ pub struct Settings {
 }
 
 /// Sends the messages of this process to stderr. The first call in a process counts.
+/// Before it messages are lost, so what may end a process early, such as a wrong command line, calls it itself.
 pub fn init(settings: Settings) {
     if settings.format == Format::Json {
         events::want(settings.time);
@@ -121,6 +122,7 @@ fn fail(message: &str, told: &Told) {
 }
 
 /// The messages of an error and its causes; one that already ends with its cause says it once.
+/// Of `Cannot open a.h5ad`, caused by `no such file`, it is `Cannot open a.h5ad: no such file`.
 fn chain(err: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in err.chain().map(ToString::to_string) {
@@ -185,6 +187,7 @@ where
     ) -> fmt::Result {
         let mut message = String::new();
         context.format_fields(Writer::new(&mut message), event)?;
+        // A name in a file may be megabytes long.
         if let Some((end, _)) = message.char_indices().nth(MOST) {
             message.truncate(end);
             message.push('…');

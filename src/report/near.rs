@@ -1,6 +1,9 @@
 //! Names in messages: what a misspelt one may have meant.
 
 /// What `name` may have meant, as the end of a sentence; all of them where there are few.
+///
+/// `; there is 'counts', 'spliced'` where all are named, `; similar is 'counts'` where only those that are alike are,
+/// and nothing where none is. Upper and lower case are the same.
 pub fn near<S: AsRef<str>>(name: &str, known: &[S]) -> String {
     const MOST: usize = 5;
     let lower = name.to_lowercase();

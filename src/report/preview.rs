@@ -94,6 +94,7 @@ impl Preview {
             let bytes = bytes.fold(0, u64::saturating_add);
             line(&thousands(rows), &format_size(bytes), "in all");
         }
+        // Told only where they are known of all outputs.
         let files: Option<u64> = self.outputs.iter().map(|o| o.files).sum();
         if let Some(files) = files.filter(|files| *files > 0) {
             let _ = writeln!(text, "\nfiles    {}", thousands(files));

@@ -30,9 +30,11 @@ const BAR: u64 = 1000;
 
 /// The progress of one run over cells. Dropping it takes the bar away.
 pub struct Progress {
+    /// Shared with the thread that shows it.
     track: Arc<Mutex<Track>>,
     /// Bytes that this process has moved so far.
     moved: fn() -> u64,
+    /// The thread that shows it, and what ends it when it is dropped; `None` where nothing is shown.
     shown: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
