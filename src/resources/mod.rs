@@ -128,6 +128,7 @@ pub fn parse_size(text: &str) -> Result<u64> {
     let Some(unit) = unit_bytes(unit.trim()) else {
         bail!("give a size such as 16GB, 512MiB or 2000000000");
     };
+    // Whole numbers do not go through a float, which would round those above 2^53.
     let bytes = match number.parse::<u64>() {
         Ok(whole) => whole.checked_mul(unit),
         Err(_) => number

@@ -27,6 +27,7 @@ const PLAIN: [u64; 3] = [0xef53, 0x5846_5342, 0x0102_1994];
 
 /// An error where a file system has too little room for its needs; a warning where they might fit all the same.
 pub fn ensure_room(needs: &[Need]) -> Result<()> {
+    // By device: two folders of one file system share its room.
     let mut together: BTreeMap<u64, Vec<&Need>> = BTreeMap::new();
     for need in needs.iter().filter(|need| need.bytes > 0) {
         let folder = fs::metadata(existing_folder(&need.folder));
@@ -73,6 +74,7 @@ fn told_now(need: &Need) -> String {
     told(need, free_space(&need.folder).unwrap_or(0))
 }
 
+/// "The outputs need 2.0 GB or more in /data, which has 1.2 GB free"
 fn told(need: &Need, free: u64) -> String {
     let (what, folder) = (need.what, need.folder.display());
     let needed = format_size(need.bytes);
