@@ -1,4 +1,7 @@
 //! What is checked of one element: one match over [`Encoding`], as where rows are taken.
+//!
+//! Each rule is told by itself, and what can still be looked at is: a matrix with a row too many is read to its end. An
+//! error of the store, such as a chunk that does not decode, becomes a finding of its element.
 
 use anyhow::{Context, Result, ensure};
 
@@ -13,13 +16,18 @@ use crate::store::spec::{Attr, Dtype, Kind};
 use crate::store::{Array, Group, Node};
 
 /// Rows of an awkward array that are read at a time.
+/// How many bytes they take depends on the lists in them, so they are few.
 const AWKWARD_ROWS: u64 = 1 << 12;
 
 impl Checker<'_> {
     /// Checks node `name` of the group at `parent`.
+    ///
+    /// All nodes come through here, so it is here that nodes are counted. A name may be a path: columns named `a/b` are
+    /// in a group `a`.
     pub fn child(&mut self, group: &Group, parent: &str, name: &str, place: Expected) {
         let path = below(parent, name);
         if self.nodes == 0 || self.above + path.split('/').count() > limits::DEPTH {
+            // So that every later call ends here too, and tells the same, which is kept once.
             self.nodes = 0;
             let what = "It has too many elements, or links in a circle; the rest is not checked";
             return self.findings.error("", what);
@@ -34,6 +42,7 @@ impl Checker<'_> {
         }
     }
 
+    /// One node whose encoding is known: its label, whether it belongs there, and then what its encoding asks for.
     fn element(&mut self, path: &str, node: Node, encoding: Encoding, place: Expected) {
         self.label(path, &node, None);
         if !place.takes(&node, &encoding) {
@@ -47,6 +56,7 @@ impl Checker<'_> {
             self.findings.note(path, what);
         }
         match (encoding, node) {
+            // Also where a group is expected: its values can be read all the same.
             (_, Node::Array(array)) => self.array(path, array, place),
             (Encoding::Csr, Node::Group(group)) => {
                 self.sparse(path, &group, SparseFormat::Csr, place)
@@ -61,6 +71,7 @@ impl Checker<'_> {
                 self.column(path, &group, place);
             }
             (Encoding::Awkward, Node::Group(group)) => self.awkward(path, &group, place),
+            // Dicts, and encodings that are not known.
             (_, Node::Group(group)) => match group.attrs() {
                 Ok(attrs) if attrs.text("encoding-type") == Some("anndata") => {
                     self.file_within(path, &group);
@@ -77,6 +88,7 @@ impl Checker<'_> {
         }
     }
 
+    /// An array or a scalar: its shape, then all its values.
     fn array(&mut self, path: &str, array: Array, place: Expected) {
         let spec = array.spec();
         if let Some(&rows) = spec.shape.first() {
@@ -85,6 +97,7 @@ impl Checker<'_> {
         if let Some(&columns) = spec.shape.get(1) {
             self.agrees(path, "columns", columns, place.columns());
         }
+        // A labelled one is a `rec-array`, and no frame.
         let labelled = array
             .attrs()
             .is_ok_and(|attrs| attrs.get("encoding-type").is_some());
@@ -97,7 +110,11 @@ impl Checker<'_> {
     }
 
     /// A categorical or nullable column.
+    ///
+    /// Its parts are read like any array; then codes are compared with categories, and types with what `encoding-type`
+    /// says. Not after a part that cannot be read, which is told as such.
     fn column(&mut self, path: &str, group: &Group, place: Expected) {
+        // In `uns` a nullable array may have any shape; it is no column, so the rules of columns do not go for it.
         if let (Expected::Any, Ok(Some(Node::Array(values)))) = (place, group.get("values"))
             && values.spec().shape.len() > 1
             && !values.spec().dtype.is_string()
@@ -115,6 +132,7 @@ impl Checker<'_> {
             };
             self.child(group, path, &name, place);
         }
+        // Whether a part, where it is an array, is of a type that can be read.
         let is_read = |name: &&str| match group.get(name) {
             Ok(Some(Node::Array(part))) => !matches!(part.spec().dtype, Dtype::Unsupported(_)),
             _ => true,
@@ -156,12 +174,14 @@ impl Checker<'_> {
                 let right = match kind {
                     "nullable-integer" => dtype.is_integer(),
                     "nullable-boolean" => dtype.kind() == Some(Kind::Bool),
+                    // nullable-string-array
                     _ => dtype.is_string(),
                 };
                 if !right {
                     let what = format!("It is '{kind}', but its values are {dtype}");
                     self.findings.error(path, what);
                 }
+                // A mask of integers is a leaf of this kind; one of bools is plain.
                 if let LeafKind::Mask(mask) = &mask.kind {
                     let what = format!("Its mask is {}, not bool", mask.spec().dtype);
                     self.findings.error(path, what);
@@ -208,6 +228,7 @@ impl Checker<'_> {
             self.findings
                 .error(path, "Its 'length' is a list, not a number");
         }
+        // Among layers it is a matrix: each row has as many items as there are genes.
         let form = || awkward::form(&group.attrs()?);
         if let (Expected::Matrix(..), Ok(form)) = (place, form()) {
             match awkward::row_length(&form) {
@@ -226,6 +247,7 @@ impl Checker<'_> {
                 checker.has_room_for(rows),
                 "It declares {rows} rows, which its file cannot hold"
             );
+            // To read the rows finds offsets that decrease, and indices beyond their buffers.
             let mut start = 0;
             while start < array.rows() {
                 let end = array.rows().min(start + AWKWARD_ROWS);

@@ -1,4 +1,7 @@
 //! What a check found, in the order of finding, few enough to be read.
+//!
+//! At most 20 of a level are kept for each node of the root; all are counted. The cause of an error is told once,
+//! however many readers run into it.
 
 use std::collections::BTreeMap;
 
@@ -28,11 +31,13 @@ pub struct Finding {
     /// Path of the element; empty for the root.
     pub element: String,
     pub level: Level,
+    /// A sentence without the element, which is printed before it.
     pub what: String,
 }
 
 #[derive(Debug, Default)]
 pub struct Findings {
+    /// Those that are told.
     list: Vec<Finding>,
     /// Findings of each level under each node of the root.
     counts: BTreeMap<(String, Level), u64>,
@@ -89,6 +94,7 @@ impl Findings {
         }
     }
 
+    /// Findings of a level, those that are not told too: by them a file is sound or not.
     pub fn count(&self, level: Level) -> u64 {
         let of_level = self.counts.iter().filter(|((_, l), _)| *l == level);
         of_level.map(|(_, count)| count).sum()

@@ -1,4 +1,8 @@
 //! Dataframes: the columns that they list, codes and categories, and whether names are distinct.
+//!
+//! A frame is a group with a column for each name in its attribute `column-order`, and one for the names of its rows,
+//! which `_index` names. Its columns are elements like others, which must have as many rows as the index. Old frames,
+//! and where the names of two frames must agree, are here too.
 
 use std::ops::Range;
 
@@ -16,14 +20,19 @@ use crate::store::{Array, Format, Group, Node};
 
 impl Checker<'_> {
     /// A frame in a group.
+    ///
+    /// `place` says what it must agree with: obs and var are axes themselves, one in obsm has the names of obs, and one
+    /// that is X has the names of var as its columns.
     pub fn frame(&mut self, path: &str, group: &Group, place: Expected) {
         let columns = match columns::columns(group) {
             Ok(columns) => columns,
             Err(error) => {
                 self.findings.failed(path, &error);
+                // Which of its nodes are columns is not known, but they can be read.
                 return self.all(path, group);
             }
         };
+        // Every column is compared with the index, not with the axis: a frame that is too long is told once.
         let index = group
             .get(&columns[0])
             .and_then(|node| node.context("It is missing"));
@@ -74,10 +83,12 @@ impl Checker<'_> {
     /// What lies in a frame without being one of its `columns`.
     fn unlisted(&mut self, path: &str, group: &Group, columns: &[String]) {
         for name in self.names(group, path) {
+            // A column `a/b` is in a group `a`.
             let folder = format!("{name}/");
             if columns.iter().any(|c| *c == name || c.starts_with(&folder)) {
                 continue;
             }
+            // Where `dataframe 0.1.0` has its categories.
             if name != "__categories" {
                 let what = "It is not listed in 'column-order', so no reader sees it";
                 self.findings.note(&below(path, &name), what);
@@ -125,6 +136,7 @@ impl Checker<'_> {
     }
 
     /// Whether anndata finds the columns where `column-order` is no list of names.
+    /// `columns::column_order`, by which the columns are read, takes some of these.
     fn column_order(&mut self, path: &str, group: &Group) {
         let attrs = group.attrs().unwrap_or_default();
         match attrs.get("column-order") {
@@ -154,6 +166,8 @@ impl Checker<'_> {
         self.index(path);
     }
 
+    /// The categorical columns of an old frame, whose categories lie elsewhere: its other columns are checked as
+    /// elements, or as fields of the one array.
     fn old_columns(&mut self, path: &str, frame: older::OldFrame) {
         for column in frame.columns {
             let path = below(path, &column.name);
@@ -168,6 +182,7 @@ impl Checker<'_> {
     }
 
     /// Codes within their categories, and these distinct and never missing; nothing for other columns.
+    /// pandas refuses to make a categorical of anything else.
     pub fn codes(&mut self, path: &str, column: &Column) {
         let ColumnKind::Categorical { categories, .. } = &column.kind else {
             return;
@@ -175,6 +190,7 @@ impl Checker<'_> {
         if !self.has_room_for(column.rows().max(categories.rows())) {
             return; // told of its arrays
         }
+        // -1 is missing; -2^31, which R stores for it, is an error here, though a slice or merge mends it.
         let in_range = || -> Result<()> {
             column
                 .blocks()?
@@ -208,6 +224,7 @@ impl Checker<'_> {
     }
 
     /// Whether the names of an axis are distinct.
+    /// It is a note if they are not: anndata warns of it, and reads the file.
     fn index(&mut self, path: &str) {
         let found = Frame::open(self.root, path).and_then(|frame| {
             if !self.has_room_for(frame.rows()) {
@@ -259,6 +276,7 @@ impl Checker<'_> {
     }
 
     /// How many of the values that `read` gives came before, with an example in words; `None` for none.
+    /// The values are hashed, and read again to find the example, so that they are never all in memory.
     fn repeats(
         &self,
         column: &Column,

@@ -1,4 +1,6 @@
 //! What `encoding-type` and `encoding-version` may say ("On disk format", anndata documentation).
+//!
+//! Only what a node says of itself is looked at, and its type and shape: [`label`] reads no value.
 
 use crate::store::Node;
 use crate::store::spec::{ArraySpec, Attrs, Dtype};
@@ -28,11 +30,13 @@ const KNOWN: [(&str, &[&str], bool); 18] = [
 /// What a node says of itself.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Label {
+    /// A known encoding of a known version, which goes with the type and shape.
     Good,
     /// None, as in files of anndata 0.7 and before.
     Missing,
     /// Of another program; readers may not know it.
     Unknown(String),
+    /// It does not go with its place, with the type and shape, or with the versions that anndata has.
     Wrong(String),
 }
 
@@ -88,9 +92,11 @@ pub fn label(node: &Node, attrs: &Attrs, expected: Option<&str>) -> Label {
 /// Whether an array or scalar is what its `encoding-type` says.
 fn describes(kind: &str, spec: &ArraySpec) -> bool {
     let (dtype, is_scalar) = (&spec.dtype, spec.shape.is_empty());
+    // A type that is not known here may be what it says.
     let unknown = matches!(dtype, Dtype::Unsupported(_) | Dtype::Hdf5 { .. });
     match kind {
         "null" => spec.null,
+        // Nothing is no text, and no number.
         _ if spec.null => false,
         "string" => is_scalar && dtype.is_string(),
         "bytes" => is_scalar && !dtype.is_string() || matches!(dtype, Dtype::FixedString { .. }),

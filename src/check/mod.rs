@@ -2,6 +2,16 @@
 //!
 //! Nothing stops at the first fault. The rules themselves are those of the readers in this folder; here is what an
 //! element must agree with, and what of it is told.
+//!
+//! [`check`] goes through the names at the root (`file`) and says of each what is [`Expected`] there. `element` looks
+//! at the encoding and goes on to `sparse`, `frame` or `values`; groups that are none of these are walked down. All
+//! ends in [`Findings`].
+//!
+//! Of values, a block and the chunks that it lies in are in memory; of names and categories, hashes in half of the
+//! memory at hand. Nodes and bytes of values are counted down from what a file may have, so that no file, nor links in
+//! a circle, make the walk endless.
+//!
+//! Elements are named by their path from the root, as in `obs/cell_type/codes`.
 
 mod element;
 mod findings;
@@ -23,15 +33,19 @@ use crate::limits;
 /// An axis of the file, and how long its frame is.
 #[derive(Clone, Copy, Debug)]
 struct Axis {
+    /// As findings name it: `obs`, `var`, `raw/var`, or "its index".
     name: &'static str,
     /// Where its frame stands; empty for the index of a frame that is no axis of the file.
     path: &'static str,
+    /// Rows of the frame.
     len: u64,
 }
 
 /// What may stand at a place, and the axes it must agree with, where they are known.
+/// An axis is `None` where its frame could not be read, which is told once: what lies along it is not compared then.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
+    /// Whatever anndata reads: in `uns`, and below what is wrong already.
     Any,
     /// One value for each row of a frame, or for all of them; a part of a column where no frame is known.
     Column(Option<Axis>),
@@ -46,6 +60,7 @@ enum Expected {
 }
 
 impl Expected {
+    /// What the length along the first axis must be.
     fn rows(self) -> Option<Axis> {
         match self {
             Expected::Any => None,
@@ -54,6 +69,7 @@ impl Expected {
         }
     }
 
+    /// What the length along the second axis must be; rows of obsm and varm are of any width.
     fn columns(self) -> Option<Axis> {
         match self {
             Expected::Matrix(_, columns) | Expected::X(_, columns) => columns,
@@ -73,6 +89,7 @@ impl Expected {
     }
 
     /// Whether such an element belongs there.
+    /// Its shape is not compared with the axes here, but its number of axes is.
     fn takes(self, node: &Node, encoding: &Encoding) -> bool {
         use Encoding::{Awkward, Categorical, Csc, Csr, DataFrame, Nullable};
         let array = match node {
@@ -84,11 +101,14 @@ impl Expected {
             (Expected::X(..), Some(spec)) => spec.null || spec.shape.len() == 2,
             (Expected::Matrix(..), Some(spec)) => spec.shape.len() >= 2,
             (Expected::Rows(_), Some(spec)) => !spec.shape.is_empty(),
+            // Codes, categories, values and masks are lists; a column may also be one value for all rows.
             (Expected::Column(None), Some(spec)) => spec.shape.len() == 1,
             (Expected::Column(_), Some(spec)) => spec.shape.len() <= 1,
+            // A frame from before anndata 0.7.
             (Expected::Frame(_), Some(spec)) => matches!(spec.dtype, Dtype::Record { .. }),
             (Expected::Frame(_), None) => matches!(encoding, DataFrame),
             (Expected::Column(_), None) => matches!(encoding, Categorical | Nullable | Csr | Csc),
+            // An awkward array is no X, but may be a layer.
             (Expected::X(..), None) => matches!(encoding, Csr | Csc | DataFrame),
             (_, None) => matches!(encoding, Csr | Csc | Awkward | DataFrame),
         }
@@ -99,21 +119,26 @@ impl Expected {
 struct Checker<'a> {
     root: &'a Group,
     /// Groups above the root, of a file that stands in another one.
+    /// They count towards the depth that links may not exceed.
     above: usize,
     findings: Findings,
     /// Memory to work in.
     budget: u64,
     /// Nodes and bytes of values that may still come.
+    /// At 0 nodes the walk is over.
     nodes: u64,
     values: u64,
     /// Bytes of values that the whole file may hold.
+    /// From its size on disk, as far as compression may go. What claims more is refused before it is allocated.
     most: u64,
     /// Elements without `encoding-type`, and the first of them.
+    /// They are counted to be told in one note: of an old file it is all elements.
     unlabelled: u64,
     first_unlabelled: String,
 }
 
 /// Checks an open file of `size` bytes on disk.
+/// `budget` is the memory to work in, in bytes: an array whose chunks are larger is not checked, which is told too.
 pub fn check(root: &Group, size: u64, budget: u64) -> Findings {
     let most = limits::declared(size, limits::UNWRITTEN_CHECKED);
     let mut checker = Checker {
@@ -132,9 +157,11 @@ pub fn check(root: &Group, size: u64, budget: u64) -> Findings {
 }
 
 impl Checker<'_> {
+    /// An AnnData: the whole file, or one that lies in `uns` of another.
     fn file(&mut self) {
         let root = self.root;
         self.label("", &Node::Group(root.clone()), Some("anndata"));
+        // The axes come first, as all other elements are compared with them.
         let obs = self.axis("obs", &["obs"]);
         let var = self.axis("var", &["var"]);
         // A raw of `None` is an array.
@@ -156,9 +183,11 @@ impl Checker<'_> {
                 "varp" => self.folder(&name, Expected::Matrix(var, var)),
                 "uns" => self.folder(&name, Expected::Any),
                 "raw" => self.raw(obs, raw),
+                // Files from before anndata 0.7 have raw so.
                 "raw.X" => self.child(root, "", &name, Expected::X(obs, raw)),
                 "raw.var" => self.child(root, "", &name, Expected::Frame(raw)),
                 "raw.varm" => self.folder(&name, Expected::Rows(raw)),
+                // The categories of raw.var, in those files.
                 "raw.cat" => self.child(root, "", &name, Expected::Any),
                 _ => {
                     let what = "It is no part of an AnnData file, so anndata does not open it";
@@ -178,6 +207,7 @@ impl Checker<'_> {
     }
 
     /// Whether a reader of consolidated metadata sees what is looked at here.
+    /// Only Zarr has any; faults come with the path of their element.
     fn consolidated(&mut self) {
         if self.above > 0 {
             return; // that of the whole store
@@ -195,6 +225,8 @@ impl Checker<'_> {
     }
 
     /// A whole AnnData in `uns`.
+    /// It is checked as a file is, with the nodes and bytes that are left, and its findings are told with their paths
+    /// from the outer root.
     fn file_within(&mut self, path: &str, root: &Group) {
         let mut inner = Checker {
             root,
@@ -226,6 +258,7 @@ impl Checker<'_> {
     }
 
     /// The length of the frame that stands at one of `paths`.
+    /// `None` is told: the frame is missing, or its index cannot be counted. `name` is that of the axis.
     fn axis(&mut self, name: &'static str, paths: &[&'static str]) -> Option<Axis> {
         let path = paths.iter().copied().find(|path| self.has(path));
         let Some(path) = path else {
@@ -242,6 +275,9 @@ impl Checker<'_> {
     }
 
     /// The elements of a folder of the root, each at the same place.
+    ///
+    /// `layers`, `obsm` and so on: groups that hold elements by name. One of an encoding that is not known is taken for
+    /// such a group, as its label is told.
     fn folder(&mut self, path: &str, place: Expected) {
         let node = match self.root.get(path) {
             Ok(Some(node)) => node,
@@ -271,6 +307,8 @@ impl Checker<'_> {
         }
     }
 
+    /// `raw`: a matrix along the cells, over genes of its own, which `genes` are. A raw of `None` is an array, as is
+    /// any other `None`.
     fn raw(&mut self, obs: Option<Axis>, genes: Option<Axis>) {
         let raw = match self.root.get("raw") {
             Ok(Some(Node::Group(raw))) => raw,

@@ -1,6 +1,10 @@
 //! Sparse matrices: offsets that never decrease, indices in range, and what of rows is sorted and distinct.
 //!
 //! "Row" means a column where the matrix is CSC. A row of any length is read in blocks.
+//!
+//! Offsets come in steps of 2^18 rows; of those, rows of about a million non-zeros together are read and looked at on
+//! all cores. A longer row is read block by block, and only if its indices are out of order are they read again, to
+//! count those that are repeated.
 
 use std::ops::Range;
 use std::slice::from_ref;
@@ -27,6 +31,7 @@ struct Sorting {
     /// Rows that are not sorted.
     unsorted: u64,
     /// Non-zeros at a place of their row that a non-zero had before.
+    /// `[2, 5, 2, 2]` has two of them.
     repeated: u64,
 }
 
@@ -40,6 +45,7 @@ impl Sorting {
 }
 
 impl Checker<'_> {
+    /// A sparse matrix. That offsets and lengths fit at both ends is checked as it is opened; if not, nothing else is.
     pub fn sparse(&mut self, path: &str, group: &Group, layout: SparseFormat, place: Expected) {
         let sparse = match Sparse::open(group, layout) {
             Ok(sparse) => sparse,
@@ -71,6 +77,7 @@ impl Checker<'_> {
             self.findings
                 .error(path, "Its 'shape' is not a list of two sizes");
         }
+        // Values are read like those of any array. Indices and offsets are read here, once, as what they are.
         self.values(&below(path, "data"), &sparse.data);
         let indices = self.may_read(&below(path, "indices"), &sparse.indices);
         if !indices || !self.may_read(&below(path, "indptr"), &sparse.indptr) {
@@ -85,6 +92,7 @@ impl Checker<'_> {
                     let first = spans.first().map_or(0, |span| span.start);
                     order = order.and(self.rows(path, &sparse, first, &ptr));
                 }
+                // Offsets that decrease are told for each step, and the other steps are looked at.
                 Err(error) => self.findings.failed(path, &error),
             }
             start = end;
@@ -107,10 +115,13 @@ impl Checker<'_> {
     }
 
     /// Rows whose non-zeros begin at `first`, each at its entry of `ptr` from there.
+    ///
+    /// `ptr` begins with 0 and has one entry more than there are rows: `[0, 2, 5]` are rows of 2 and 3 non-zeros.
     fn rows(&mut self, path: &str, sparse: &Sparse, first: u64, ptr: &[u64]) -> Sorting {
         let mut order = Sorting::default();
         let mut row = 0;
         while row + 1 < ptr.len() {
+            // Rows before `end` have so many non-zeros at most; it is `row` where that one alone has more.
             let end = ptr.partition_point(|&p| p <= ptr[row] + NONZEROS) - 1;
             let found = if end == row {
                 self.long_row(sparse, first + ptr[row]..first + ptr[row + 1])
@@ -132,6 +143,7 @@ impl Checker<'_> {
             let starts = row.clone().step_by(NONZEROS as usize);
             starts.map(|start| start..row.end.min(start + NONZEROS))
         };
+        // Where blocks meet, the last index of one is compared with the first of the next.
         let (mut order, mut last) = (Sorting::default(), None);
         for block in blocks() {
             let indices = read(sparse, block)?;
@@ -141,6 +153,7 @@ impl Checker<'_> {
             order.unsorted |= here.unsorted | u64::from(before > first);
             last = indices.last().copied();
         }
+        // Equal indices need not be neighbours there: what was counted so far is not all.
         if order.unsorted > 0 {
             let count = row.end - row.start;
             let found = distinct::repeats(count, self.budget / 2, |see| {
@@ -162,6 +175,7 @@ fn read(sparse: &Sparse, nonzeros: Range<u64>) -> Result<Vec<u64>> {
     ints::read(&bytes, &sparse.indices.spec().dtype)
 }
 
+/// The same of whole rows that are short enough to be read together; `ptr` are their offsets, counted as in `rows`.
 fn order_of(sparse: &Sparse, first: u64, ptr: &[u64]) -> Result<Sorting> {
     let (start, end) = (ptr[0], ptr[ptr.len() - 1]);
     let indices = read(sparse, first + start..first + end)?;
@@ -172,6 +186,7 @@ fn order_of(sparse: &Sparse, first: u64, ptr: &[u64]) -> Result<Sorting> {
         .reduce(Sorting::default, Sorting::and))
 }
 
+/// Of one row, or a part of it.
 fn order_of_row(indices: &[u64]) -> Sorting {
     let equal = |sorted: &[u64]| sorted.windows(2).filter(|pair| pair[0] == pair[1]).count();
     if indices.is_sorted() {

@@ -1,4 +1,7 @@
 //! Reading all values of an array, block by block: whether its chunks decode, and whether its text is UTF-8.
+//!
+//! What is read is dropped: to read is the check. Before an array is read its claimed size is compared with the size of
+//! the file ([`Checker::may_read`]), so that a header alone costs neither memory nor days.
 
 use std::slice::from_ref;
 
@@ -8,9 +11,11 @@ use crate::rows::ranges::blocks;
 use crate::store::spec::{ArraySpec, Dtype};
 use crate::store::{Array, Buffer, OverLimit};
 
-/// Bytes that are read at a time.
+/// Bytes of text, and of indices, that are read at a time. Values of a fixed width come in the blocks of
+/// `rows::ranges`.
 pub const BLOCK: u64 = 8 << 20;
 /// Blocks of one array that may fail: the rest is not read.
+/// So many findings are shown of a node of the root; more would only take time.
 const MOST_FAILED: u64 = 20;
 /// What a text counts for besides its bytes.
 const TEXT: u64 = 16;
@@ -24,7 +29,9 @@ impl Checker<'_> {
         }
         match &spec.dtype {
             _ if heal::is_text(array).unwrap_or_default() => self.text(path, array),
+            // Text of any length lies elsewhere in an HDF5 file, so such records are read field by field.
             Dtype::Record { fields, .. } if spec.dtype.is_record_with_text() => {
+                // A guess of 64 bytes for each field.
                 for rows in blocks(spec.rows(), 64 * fields.len() as u64) {
                     for field in fields {
                         let read = if field.dtype.is_string() {
@@ -42,6 +49,7 @@ impl Checker<'_> {
         }
     }
 
+    /// Values of a fixed width. A block that fails does not end the reading: the bad ones among sound ones are told.
     fn fixed(&mut self, path: &str, array: &Array) {
         let (mut buffer, mut failed) = (Buffer::default(), 0);
         for rows in blocks(array.spec().rows(), array.spec().row_bytes()) {
@@ -60,6 +68,7 @@ impl Checker<'_> {
     }
 
     /// Blocks of text are as large as the texts before let expect.
+    /// A block has 256 rows at first, and no more than four times as many as the one before; one that fails ends it.
     fn text(&mut self, path: &str, array: &Array) {
         let rows = array.spec().rows();
         let (mut start, mut step, mut is_ascii) = (0, 256, true);
@@ -81,6 +90,9 @@ impl Checker<'_> {
     }
 
     /// Whether an array can be read in the memory at hand, and in a time that its file's size explains.
+    ///
+    /// What it declares is taken off what the file may still hold, so an array is asked once. An array that is larger
+    /// is an error; one whose chunk does not fit in memory is not checked, which is no fault of the file.
     pub fn may_read(&mut self, path: &str, array: &Array) -> bool {
         let spec = array.spec();
         if let Dtype::Unsupported(why) = &spec.dtype {
@@ -104,6 +116,7 @@ impl Checker<'_> {
             return false;
         }
         self.values -= bytes;
+        // A chunk is decoded whole, and a block has one row at the least.
         let at_once = row.max(array.chunk_bytes());
         if at_once > self.budget {
             let what = format!("It is read {at_once} bytes at a time");
@@ -118,6 +131,7 @@ impl Checker<'_> {
     }
 }
 
+/// Bytes that a row counts for. Numbers of no width count too, as their rows are walked through.
 fn row_bytes(spec: &ArraySpec) -> u64 {
     match spec.dtype {
         Dtype::String => spec.row_items().saturating_mul(TEXT),

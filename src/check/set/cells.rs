@@ -1,4 +1,7 @@
 //! Cells that are in two files of a set: their names as hashes of 64 bits, each with its file.
+//!
+//! So a cell takes 16 bytes, whatever its name. Where all cells of all files are more than the budget holds, nothing is
+//! compared, which is told.
 
 use anyhow::Result;
 use rayon::prelude::*;
@@ -9,6 +12,7 @@ use crate::frame::dataframe::Frame;
 use crate::report::words::{clause, count};
 
 /// The names of cells that were told.
+/// Each is a hash of the name, and the number of its file.
 pub struct Cells {
     names: Vec<(u64, u32)>,
     /// Names that may be held.
@@ -64,9 +68,11 @@ impl Cells {
             );
             return vec![finding(0, what, "give a larger --memory-limit")];
         }
+        // Equal hashes come together, those of the earliest file first.
         self.names.par_sort_unstable();
         let mut doubled = vec![(0u64, usize::MAX); names.len()];
         for group in self.names.chunk_by(|a, b| a.0 == b.0) {
+            // The same name twice in one file is counted once: pairs within a file are passed over.
             for pair in group.windows(2).filter(|pair| pair[0].1 != pair[1].1) {
                 let (earlier, file) = (group[0].1 as usize, pair[1].1 as usize);
                 let (count, first) = &mut doubled[file];

@@ -1,4 +1,7 @@
 //! What loaders look at of one file of a set: first what metadata say, then the values of what is on the genes.
+//!
+//! [`Outline`] takes no value but a few rows of matrices, to see whether they are sorted. [`Values`] reads var, varm,
+//! varp and the categories of obs, and keeps digests: elements are equal if their digests are.
 
 use std::collections::BTreeMap;
 
@@ -19,6 +22,7 @@ pub const FOLDERS: [&str; 4] = ["layers", "obsm", "varm", "varp"];
 /// What metadata say.
 pub struct Outline {
     pub format: Format,
+    /// Rows of var.
     pub genes: u64,
     /// The columns of obs and var in their order, each with its type.
     pub columns: BTreeMap<&'static str, Vec<(String, String)>>,
@@ -36,6 +40,7 @@ pub struct Outline {
 pub struct Matrix {
     /// `dense`, `csr` or `csc`, or what else it is.
     pub kind: String,
+    /// numpy's name; empty where the matrix is neither an array nor sparse.
     pub dtype: String,
     /// Whether rows that were looked at have indices out of order.
     pub unsorted: bool,
@@ -47,6 +52,7 @@ pub struct Values {
     pub genes: Digest,
     pub any_order: Digest,
     /// The columns of var, by name.
+    /// Types count, and so does the order of categories where they are ordered.
     pub var: BTreeMap<String, Digest>,
     /// What is in varm and varp, by path; `None` is equal to nothing.
     pub elements: BTreeMap<String, Option<Digest>>,
@@ -147,6 +153,7 @@ fn type_of(column: &Column) -> String {
     }
 }
 
+/// X or a layer. One that is null is missing: anndata reads it as `None`.
 fn matrix(root: &Group, path: &str) -> Result<Matrix> {
     let sparse = |kind: &str, group: &Group, layout| -> Result<Matrix> {
         let matrix = Sparse::open(group, layout)?;
@@ -179,6 +186,7 @@ fn matrix(root: &Group, path: &str) -> Result<Matrix> {
 /// Whether the indices of a few rows, at places all over the matrix, are in order.
 fn is_sorted(matrix: &Sparse) -> Result<bool> {
     const PLACES: u64 = 16;
+    // Most writers sort all rows or none, so a few of them tell.
     let step = (matrix.rows() / PLACES).max(1);
     let places = (0..matrix.rows()).step_by(usize::try_from(step)?);
     for row in places {
@@ -233,6 +241,7 @@ fn names(frame: &Frame) -> Result<(Digest, Digest)> {
     let (mut ordered, mut any) = (Sha256::new(), [0u64; 4]);
     for rows in frame.index_blocks()? {
         for name in frame.index_rows(rows)?.iter() {
+            // The sum of hashes does not depend on the order, and counts a name as often as it is there.
             let one = Sha256::digest(name);
             ordered.update(one);
             let (words, _) = one.as_chunks::<8>();
@@ -254,6 +263,7 @@ fn categories(column: &Column, ordered: bool) -> Result<Categories> {
     let mut hasher = Sha256::new();
     hasher.update(all.data.dtype().to_string());
     for key in keys {
+        // With their lengths, or `ab, c` would be `a, bc`.
         hasher.update((key.len() as u64).to_le_bytes());
         hasher.update(key);
     }

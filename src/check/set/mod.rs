@@ -3,6 +3,9 @@
 //! Every file is compared with the first. Metadata are looked at first, of all files; then the values of what is on the
 //! genes, the categories and the names of the cells. No matrix is read, but for a few rows. What each loader refuses was
 //! read in its code; docs/training.md says of which release.
+//!
+//! Each file is opened twice, one at a time: for [`Set::outline`], then for [`Set::values`]. Of the first file digests
+//! are kept, with which those of the others are compared; of all files, outlines, and a hash for each cell.
 
 mod cells;
 mod facts;
@@ -18,6 +21,7 @@ use super::Level;
 use crate::frame::dataframe::Frame;
 use crate::store::{Format, Group};
 
+/// Loaders, as findings name them.
 const CELLARIUM: &str = "cellarium-ml";
 const ANNBATCH: &str = "annbatch";
 const LAMINDB: &str = "lamindb";
@@ -49,9 +53,13 @@ pub struct SetFinding {
 
 /// The files of a set, which are told one after another, twice.
 pub struct Set {
+    /// The name of the first file, for sentences.
     first: String,
+    /// Those of the files so far.
     outlines: Vec<Outline>,
+    /// Those of the first file.
     values: Option<Values>,
+    /// Files whose values were looked at.
     looked: usize,
     cells: Cells,
     findings: Vec<SetFinding>,
@@ -129,6 +137,7 @@ pub fn of_shards(root: &Group, csr: bool, format: Format) -> Result<Vec<SetFindi
     for (path, why) in nan::all(root)? {
         told.never_equal(&path, why);
     }
+    // cellarium-ml and cell-load read no Zarr store at all, so none of its elements matters to them.
     findings.retain_mut(|finding| {
         let reads_it =
             |loader: &&str| format == Format::H5ad || ![CELLARIUM, CELL_LOAD].contains(loader);
@@ -193,12 +202,14 @@ impl Told<'_> {
         self.add(path, loaders, what, "write it with --csr");
     }
 
+    /// An element of varm or varp that is not equal to itself: with it, a file goes with no other.
     fn never_equal(&mut self, path: &str, why: &str) {
         let what = format!("It {why}, which numpy.array_equal finds alike in no two files");
         let remedy = leave_out(path);
         self.add(path, &[CELLARIUM], what, &remedy);
     }
 
+    /// What metadata tell apart.
     fn outlines(&mut self, first: &Outline, other: &Outline) {
         let of = self.first.to_owned();
         if first.genes != other.genes {
@@ -237,6 +248,7 @@ impl Told<'_> {
         }
     }
 
+    /// Columns of a frame that one file lacks, or has of another type. Their order is told only if nothing else is.
     fn columns(
         &mut self,
         frame: &str,
@@ -276,6 +288,7 @@ impl Told<'_> {
 
     fn matrix(&mut self, path: &str, first: &Matrix, other: &Matrix) {
         let of = self.first.to_owned();
+        // `csr` or `csc`
         let is_sparse = |matrix: &Matrix| matrix.kind.starts_with("cs");
         if first.kind != other.kind {
             let loaders: &[_] = if path == "X" && is_sparse(first) != is_sparse(other) {
@@ -291,6 +304,7 @@ impl Told<'_> {
         }
     }
 
+    /// What values tell apart.
     fn values(&mut self, first: &Values, other: &Values) {
         let of = self.first.to_owned();
         if first.genes != other.genes {
@@ -313,6 +327,7 @@ impl Told<'_> {
                 self.add(&path, &[CELLARIUM, ANNBATCH], what, &remedy);
             }
         }
+        // Names that only one file has are told by the outlines.
         for (path, digest) in &other.elements {
             let known = first.elements.get(path);
             if known.is_some_and(|known| known != digest || known.is_none()) {

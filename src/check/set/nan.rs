@@ -1,4 +1,7 @@
 //! What `numpy.array_equal` finds different from a copy of itself, as cellarium-ml compares varm and varp.
+//!
+//! NaN is not equal to NaN there, nor is a missing value of a frame to another, and sparse matrices cannot be compared
+//! so at all.
 
 use std::slice::from_ref;
 
@@ -58,6 +61,7 @@ fn array_has(array: &Array) -> Result<bool> {
     Ok(false)
 }
 
+/// A frame over genes is small, so its columns are read whole.
 fn frame_has(frame: &Frame) -> Result<bool> {
     for name in &frame.columns {
         let column = frame.find(name)?.context("It is missing")?;
@@ -79,6 +83,7 @@ fn frame_has(frame: &Frame) -> Result<bool> {
     Ok(false)
 }
 
+/// Complex numbers are not looked at.
 fn is_float(dtype: &Dtype) -> bool {
     dtype.kind() == Some(Kind::Float) && matches!(dtype.size(), 2 | 4 | 8)
 }
