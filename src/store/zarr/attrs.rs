@@ -1,4 +1,9 @@
 //! Attributes as JSON, and JSON as attributes.
+//!
+//! JSON has fewer types than HDF5, so a value has the widest of its kind when it comes back: `1` is int64, `[1.5, 2.5]`
+//! two float64, `"x"` a text, `null` nothing, `[]` a list of no texts. What is none of these, such as an object or a
+//! list of lists, stays JSON, and only a Zarr output can have it. NaN and infinities are texts of [`words`] within the
+//! program.
 
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
@@ -7,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::store::spec::{Attr, Attrs, ByteOrder, Dtype, Kind};
 use crate::store::words;
 
+/// All attributes of a node. None is an error: what has no type of its own stays JSON.
 pub fn from_json(json: &Map<String, Value>) -> Attrs {
     json.iter().fold(Attrs::default(), |attrs, (name, value)| {
         attrs.with(name, attr(value))
@@ -22,6 +28,7 @@ pub fn add_json(json: &mut Map<String, Value>, attrs: &Attrs) -> Result<()> {
     Ok(())
 }
 
+/// One value. A list of lists stays JSON.
 fn attr(value: &Value) -> Attr {
     match value {
         Value::Null => Attr::Null(Dtype::FLOAT64),
@@ -47,6 +54,7 @@ fn numbers(values: &[Value], shape: Vec<u64>) -> Option<Attr> {
         let bytes: Option<Vec<_>> = values.iter().map(bytes).collect();
         bytes.map(|b| (Dtype::native(kind, size), b.concat()))
     };
+    // An integer is tried as signed first; `18446744073709551615` needs the unsigned type.
     let (dtype, bytes) = all(Kind::Bool, 1, &|v| Some(vec![v.as_bool()? as u8]))
         .or_else(|| all(Kind::Int, 8, &|v| Some(v.as_i64()?.to_ne_bytes().into())))
         .or_else(|| all(Kind::Uint, 8, &|v| Some(v.as_u64()?.to_ne_bytes().into())))
@@ -65,6 +73,7 @@ fn numbers(values: &[Value], shape: Vec<u64>) -> Option<Attr> {
 }
 
 /// An attribute in JSON, as version 2 and 3 store it.
+/// An error for values that JSON does not have: complex numbers, and text as bytes.
 pub fn value(attr: &Attr) -> Result<Value> {
     match attr {
         Attr::Text(text) | Attr::Reference(text) => Ok(json!(text)),
@@ -91,6 +100,7 @@ pub fn value(attr: &Attr) -> Result<Value> {
 }
 
 /// Lists of lists, as deep as `shape` is long.
+/// 6 values of shape `[2, 3]` become 2 lists of 3, and one value of shape `[]` stays by itself.
 fn nest(mut values: Vec<Value>, shape: &[u64]) -> Result<Value> {
     let count = shape.iter().try_fold(1u64, |n, &d| n.checked_mul(d));
     ensure!(
@@ -109,6 +119,7 @@ fn nest(mut values: Vec<Value>, shape: &[u64]) -> Result<Value> {
 }
 
 /// NaN and infinities, which JSON does not have, are [words].
+/// `None` for numbers of other widths.
 fn number(bytes: &[u8], kind: Kind, order: ByteOrder) -> Option<Value> {
     let mut little = [0; 8];
     little.get_mut(..bytes.len())?.copy_from_slice(bytes);

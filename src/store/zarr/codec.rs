@@ -57,6 +57,7 @@ impl Codec {
         level: u8,
         dtype: &Dtype,
     ) -> Result<Codec> {
+        // Text of any length has no size: its bytes are shuffled one by one, which is not at all.
         let item = dtype.size().max(1);
         let as_typed = level.try_into();
         let as_typed = as_typed.map_err(|l| anyhow!("Blosc has no level {l}"))?;

@@ -20,6 +20,7 @@ pub fn is_collection(path: &Path) -> bool {
 }
 
 /// The datasets of the collection at `path`; none where it is none.
+/// By name, so `dataset_10` comes before `dataset_2`.
 pub fn datasets(path: &Path) -> Vec<PathBuf> {
     if !is_collection(path) {
         return vec![];

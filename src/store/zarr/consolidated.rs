@@ -1,6 +1,10 @@
 //! Consolidated metadata: a copy of what all nodes of a store say, in one file at its root. zarr-python 3, and so
 //! anndata, reads it in the place of the nodes' own files; those are what is read here. Where the two differ, one of
 //! them is wrong.
+//!
+//! Version 2 has a file `.zmetadata`, whose keys are paths of files: `{"metadata": {"obs/.zgroup": {..}}}`. Version 3
+//! has a key in the `zarr.json` of the root, whose keys are paths of nodes: `{"consolidated_metadata": {"metadata":
+//! {"obs": {..}}}}`. Both are compared as values of JSON, node by node.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -77,6 +81,7 @@ impl Consolidated {
         Ok(())
     }
 
+    /// What is wrong of the node at `path`, whose own files say `meta`; `None` where both agree, or both have none.
     fn fault(&self, path: &str, meta: Option<&Meta>) -> Option<Fault> {
         let (what, is_error) = match (self.nodes.get(path), meta) {
             (None, None) => return None,
@@ -118,6 +123,7 @@ pub fn faults(folder: &Path, bounds: &Bounds) -> Result<Vec<Fault>> {
     Ok(faults.flatten().collect())
 }
 
+/// What the files of all nodes say, by path.
 fn collect(
     folder: &Path,
     path: &str,
@@ -202,6 +208,7 @@ fn version_2(folder: &Path, bounds: &Bounds) -> Result<Option<BTreeMap<String, V
     Ok(Some(nodes))
 }
 
+/// A store of version 3 need not have any; `null` is none too.
 fn version_3(folder: &Path, bounds: &Bounds) -> Result<Option<BTreeMap<String, Value>>> {
     let file = folder.join(V3);
     super::check(bounds, &file)?;

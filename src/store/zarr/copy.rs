@@ -19,6 +19,7 @@ pub fn folder(
     parents: &[PathBuf],
     behind_link: bool,
 ) -> Result<()> {
+    // Compared without links, or a link to a folder above would not be seen.
     let real = from.canonicalize()?;
     super::check(bounds, from)?;
     ensure!(

@@ -3,6 +3,9 @@
 //! A chunk of whole rows lies in the stream of rows in one piece, which is why axis 0 is cut where rows are small.
 //! Where a row is larger than 64 MiB a later axis is cut, and a row comes in several chunks. Sizes: what the user asks
 //! (`--chunk-cells`, `--zarr-shard-size`), else bytes; at most 256 MiB, since a chunk is encoded in memory.
+//!
+//! A float32 matrix of 30,000 genes has rows of 120 kB, and chunks of 17 rows; a list of int32 has chunks of 524,288.
+//! Rows of 20 million float32 are 80 MB: the second axis is cut, and a chunk is `[1, 524288]`.
 
 use std::ops::Range;
 
@@ -63,6 +66,7 @@ impl Cut {
         sizes: &ChunkSizes,
         max_row_bytes: u64,
     ) -> Result<Cut> {
+        // Bytes from one value to the next along an axis.
         let step = |axis: usize| {
             let after = shape.iter().skip(axis + 1);
             after.fold(item.max(1) as u64, |n, &d| n.saturating_mul(d.max(1)))
@@ -75,10 +79,12 @@ impl Cut {
         chunk.iter_mut().take(axis).for_each(|n| *n = 1);
         let mut per_file = 1;
         if let Some(n) = chunk.get_mut(axis) {
+            // No chunk reaches beyond the array, but of one that grows nobody knows its end.
             let most = match rows {
                 Rows::Growing if axis == 0 => u64::MAX,
                 _ => *n,
             };
+            // The user counts in rows, which a later axis does not have.
             let whole_rows = |rows: Option<u64>| rows.filter(|_| axis == 0);
             let by_bytes = sizes.chunk / step(axis);
             let wanted = whole_rows(sizes.rows).unwrap_or(by_bytes);
@@ -105,6 +111,7 @@ impl Cut {
     }
 
     /// Cuts `items` values, the first of which starts a chunk, at the edges of chunks.
+    /// With chunks of 4 in runs of 10, 20 values are 0..4, 4..8, 8..10, 10..14, 14..18 and 18..20.
     pub fn pieces(&self, items: usize) -> Vec<Range<usize>> {
         let mut pieces = vec![];
         let mut start = 0;

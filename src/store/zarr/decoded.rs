@@ -1,5 +1,8 @@
 //! The folder of an array as zarrs sees it: where the compressor is one that it does not know, chunks are decompressed
 //! on the way to it.
+//!
+//! zarrs is then told that there is no compressor. A chunk is decompressed as a whole, whatever part of it is asked
+//! for.
 
 use std::path::Path;
 

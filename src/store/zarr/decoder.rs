@@ -1,6 +1,11 @@
 //! Decoding the chunks of an array: by `direct`, which reads what it can past zarrs, else by zarrs.
 //!
 //! A chunk of a sharded array is an inner chunk: its bytes alone are read, and the index of its shard once.
+//!
+//! The grid asks for a chunk by its chunk row and its column among the chunks of that row. From that follow its place
+//! in the grid of chunks (`position`), the file that holds it and the bytes there (`file_of`), and its values (`chunk`,
+//! and `decode` for text). Sizes that a shard claims of its chunks are checked before zarrs sees them, which would take
+//! as much memory.
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -32,6 +37,7 @@ use crate::store::spec::{Dtype, Kind};
 
 /// What decodes the chunks of an array, and what is kept of them.
 pub struct ChunkDecoder {
+    /// How a value is stored.
     pub item_type: ZarrType,
     pub shape: Vec<u64>,
     /// The shapes of what a file holds (a chunk or a shard) and of what is decoded at a time.
@@ -39,14 +45,18 @@ pub struct ChunkDecoder {
     chunk: Vec<u64>,
     pub folder: PathBuf,
     bounds: Bounds,
+    /// Bytes that decoded chunks may take.
     memory: u64,
+    /// Which rows and columns are in which chunk. Of text it counts a number for each, its place.
     pub grid: Grid,
     chunks: Chunks<Decoded>,
+    /// The indexes of shards, as zarrs keeps them.
     shards: ArrayShardedReadableExtCache,
     /// What decodes a chunk past zarrs, or why none does.
     direct: Result<Direct, String>,
     options: CodecOptions,
     kept: KeptChunks,
+    /// The chunk row of text that was decoded last, by its number, where the next read may want it.
     pub texts: Mutex<Option<(u64, Arc<Texts>)>>,
 }
 
@@ -125,11 +135,14 @@ impl ChunkDecoder {
         format!("{how}, {inner}chunks of shape {:?}", self.chunk)
     }
 
+    /// Fills `dst` with the rows in `ranges`, which are sorted and disjoint.
     pub fn read(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
         let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
         self.grid.read(ranges, dst, &self.kept, decode)
     }
 
+    /// Hands `rows` to `take` in parts, from many threads, as their chunks are decoded. False, and nothing done, where
+    /// a chunk holds parts of rows.
     pub fn each(&self, rows: Range<u64>, take: raw::Take) -> Result<bool> {
         let decode = |row, column, out: &mut [u8]| self.chunk(row, column, out);
         self.grid.each(rows, &self.kept, decode, take)
@@ -220,6 +233,7 @@ impl ChunkDecoder {
     }
 
     /// Where a chunk stands in the grid, from its chunk row and its place in it.
+    /// In an array of 3 x 4 x 5 chunks, column 7 of chunk row 2 is `[2, 1, 2]`.
     fn position(&self, row: u64, column: usize) -> Vec<u64> {
         let mut at = vec![0; self.shape.len()];
         let mut rest = column as u64;
@@ -245,9 +259,11 @@ impl ChunkDecoder {
     /// What holds the chunk `at`. An error where that lies out of the bounds, or where its index names bytes that it
     /// does not have: zarrs takes as much memory.
     fn file_of(&self, at: &[u64]) -> Result<ChunkFile> {
+        // Else other codecs lie around the shard, and where a chunk is cannot be told from outside.
         let sharded = self.shards.array_is_exclusively_sharded();
         let sizes = || self.chunk.iter().zip(&self.file);
         let place = at.iter().zip(sizes());
+        // Chunk 7 along an axis, in shards of 3 chunks, is in shard 2.
         let place: Vec<u64> = place
             .map(|(at, (chunk, file))| at.saturating_mul(*chunk) / file)
             .collect();
@@ -292,6 +308,7 @@ impl ChunkDecoder {
     fn check_encoded(&self, bytes: u64, shape: &[u64]) -> Result<()> {
         let memory = self.memory;
         match (self.item_type.size as u64, dtype::checked_items(shape)) {
+            // How long texts are is not known before.
             (0, _) => ensure!(bytes <= memory, "It has {bytes} bytes, more than {memory}"),
             (size, items) => {
                 let items = items.unwrap_or(u64::MAX);
@@ -328,6 +345,8 @@ fn opened(path: &Path, part: Option<(u64, u64)>) -> Result<Stored> {
     })
 }
 
+/// The array as zarrs is to read it: its metadata, changed where zarrs would not understand it, over the files of its
+/// folder.
 fn zarrs_array(
     folder: &Path,
     meta: &Meta,

@@ -2,6 +2,8 @@
 //!
 //! They are as anndata writes them: types, fill values and codecs of `.zarray` (Zarr v2, "Metadata") and `zarr.json`
 //! (Zarr v3, "Array metadata"; text and records by the extensions that zarr-python has).
+//!
+//! [`Description`] has what an appender knows when all rows are written: a growing array has its shape only then.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
@@ -48,6 +50,8 @@ impl Description<'_> {
         let dtype = stored(self.spec);
         let mut codecs = vec![v3_bytes(dtype)];
         codecs.extend(self.codec.v3());
+        // The chunks in a shard are encoded; the shard itself has an index of them at its end, with a checksum (Zarr
+        // v3, "Sharding codec").
         if self.shard.is_some() {
             codecs = vec![json!({
                 "name": "sharding_indexed",
@@ -62,6 +66,7 @@ impl Description<'_> {
                 },
             })];
         }
+        // With shards the grid is that of files, and the codec says how these are cut.
         let file = self.shard.unwrap_or(self.chunk);
         Ok(json!({
             "zarr_format": 3,
@@ -88,6 +93,7 @@ pub fn check(version: ZarrVersion, spec: &ArraySpec) -> Result<()> {
 }
 
 /// The file of a chunk at this place in the grid, below the folder of its array.
+/// `[0, 1]` is `0.1` in version 2 and `c/0/1` in version 3; a scalar, `[]`, is `0` and `c`.
 pub fn key(version: ZarrVersion, place: &[u64]) -> String {
     let numbers = place.iter().map(u64::to_string);
     match (version, place) {
@@ -107,6 +113,8 @@ fn stored(spec: &ArraySpec) -> &Dtype {
     if spec.null { NULL } else { &spec.dtype }
 }
 
+/// numpy's name of a type, as `<f8`, `|b1`, `|S5` or `<U3`; of records a list, as `[["a", "<i4"], ["b", "|S5", [2]]]`
+/// (Zarr v2, "Data type encoding").
 fn v2_dtype(dtype: &Dtype) -> Result<Value> {
     Ok(match dtype {
         Dtype::Number { kind, size, order } => {
@@ -155,6 +163,8 @@ fn v2_dtype(dtype: &Dtype) -> Result<Value> {
     })
 }
 
+/// A name, as `float64` and `string`, or an object with a name and a configuration. Byte order is no part of it: the
+/// codec `bytes` has that.
 fn v3_dtype(dtype: &Dtype) -> Result<Value> {
     let of_bytes = |name, bytes| json!({"name": name, "configuration": {"length_bytes": bytes}});
     Ok(match dtype {
@@ -193,6 +203,7 @@ fn v3_dtype(dtype: &Dtype) -> Result<Value> {
 fn v3_date(name: &str) -> Value {
     let (kind, rest) = name.split_at_checked(1).unwrap_or_default();
     let unit = rest.trim_start_matches('8').trim_matches(['[', ']']);
+    // `25s` is 25 and `s`.
     let digits = unit.len() - unit.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (step, unit) = unit.split_at(digits);
     let kind = if kind == "M" {
@@ -225,6 +236,7 @@ fn v3_field(field: &Field) -> Result<Value> {
 }
 
 /// An error unless the fields lie one after another.
+/// Neither version says at which byte a field begins, so gaps, as those of a C struct, cannot be told to readers.
 fn check_record(size: usize, fields: &[Field]) -> Result<()> {
     let mut end = 0;
     for field in fields {
@@ -272,6 +284,7 @@ fn zero(kind: Kind) -> Value {
 }
 
 /// The codec that makes bytes of values.
+/// A type of one byte has no order; records, dates and `U` are written in that of this machine.
 fn v3_bytes(dtype: &Dtype) -> Value {
     let order = match dtype {
         Dtype::String => return json!({"name": "vlen-utf8", "configuration": {}}),

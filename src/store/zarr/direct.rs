@@ -1,5 +1,8 @@
 //! Chunks of numbers that are decoded by `codec`, straight to their place. zarrs, which copies them on the way, decodes
 //! all others, and those that this cannot.
+//!
+//! From the metadata follows the list of filters that the bytes of every chunk went through. What is read so needs no
+//! change of bytes afterwards: numbers in the order of this machine, in rows one after another.
 
 use anyhow::{Result, bail, ensure};
 use serde_json::Value;
@@ -13,6 +16,7 @@ use crate::store::spec::{Dtype, Kind};
 
 /// What the bytes of a chunk went through.
 pub struct Direct {
+    /// In the order in which they were applied; none where chunks are stored as they are.
     filters: Vec<Filter>,
 }
 
@@ -24,6 +28,7 @@ impl Direct {
             Dtype::Number { kind, .. } => ensure!(kind != Kind::Bool, "they are bools"),
             _ => bail!("they are not numbers"),
         };
+        // In version 2 order is in the name of the type; in version 3 the codec `bytes` has it, which `v3` looks at.
         let swapped = match meta.version {
             2 => meta.json["dtype"]
                 .as_str()
@@ -81,6 +86,7 @@ fn v2(json: &Value) -> Result<Vec<Filter>> {
 fn v3(codecs: &Value, may_be_sharded: bool) -> Result<Vec<Filter>> {
     let codecs = codecs.as_array().map_or(&[][..], Vec::as_slice);
     match codecs {
+        // Shards in shards are left to zarrs.
         [shard] if may_be_sharded && shard["name"] == "sharding_indexed" => {
             v3(&shard["configuration"]["codecs"], false)
         }
@@ -110,6 +116,7 @@ pub fn filter_alone(json: &Value) -> Option<Filter> {
     }
 }
 
+/// The filter of a codec by its name, which is the same in both versions. Decoding needs no level, so that is 0.
 fn filter(name: &Value) -> Result<Filter> {
     Ok(match name.as_str() {
         Some("blosc") => Filter::Blosc,

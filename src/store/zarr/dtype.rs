@@ -1,6 +1,10 @@
 //! What the metadata of an array say about its values.
 //!
 //! zarrs is told that a value is raw bytes where it does not know the type: fixed text and records.
+//!
+//! Version 2 names types as numpy does (`<f8`), version 3 by words (`float64`). There, dates, fixed text and records
+//! are extensions, which zarr-python writes. A type that is not known is an error that says so: the array opens all the
+//! same, but is not read.
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
@@ -19,10 +23,12 @@ pub struct ZarrType {
     /// zarrs does not know the type and gets it as bytes without meaning.
     pub opaque: bool,
     /// Where it holds text of numpy's `U`: offset, bytes and byte order.
+    /// Of a record there may be several; bytes and offset are those in one value.
     pub utf32: Vec<(usize, usize, ByteOrder)>,
 }
 
 impl ZarrType {
+    /// An error for widths that are not read here, such as those of float128.
     pub fn number(kind: Kind, size: usize, order: ByteOrder) -> Result<ZarrType> {
         let known = match kind {
             Kind::Bool => size == 1,
@@ -58,6 +64,7 @@ impl ZarrType {
         })
     }
 
+    /// Text of any length.
     fn text() -> ZarrType {
         ZarrType {
             dtype: Dtype::String,
@@ -67,6 +74,7 @@ impl ZarrType {
         }
     }
 
+    /// Text of so many bytes, padded with NUL; the bound keeps a claim of metadata from becoming memory.
     pub fn fixed(size: usize) -> Result<ZarrType> {
         ensure!(
             (1..=limits::FIXED_TEXT).contains(&size),
@@ -107,6 +115,7 @@ impl ZarrType {
             whole.size = end
                 .filter(|&n| n <= limits::RECORD)
                 .context("records too large to address")?;
+            // `[["x", "<U2", [3]]]` has text at 0, 8 and 16.
             let each = (offset..whole.size).step_by(item_type.size);
             whole.utf32.extend(each.flat_map(|at| {
                 item_type
@@ -167,6 +176,8 @@ pub fn of(meta: &Meta) -> Result<ZarrType> {
 
 const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
 
+/// A type as version 2 has it: `<f8`, `|S5`, `>U3`, `<M8[ns]`, or a list of fields, each with name, type and maybe
+/// shape.
 fn v2_type(dtype: &Value) -> Result<ZarrType> {
     if let Some(fields) = dtype.as_array() {
         let part = |field: &Value| {
@@ -212,6 +223,7 @@ fn v2_type(dtype: &Value) -> Result<ZarrType> {
     }
 }
 
+/// A type as version 3 has it: a name, or an object with a name and a configuration. `order` comes from the codecs.
 fn v3_type(data_type: &Value, order: ByteOrder) -> Result<ZarrType> {
     let unknown = || format!("data type {data_type}");
     let name = data_type.as_str().or(data_type["name"].as_str());
@@ -274,6 +286,7 @@ fn endian(codecs: &Value) -> ByteOrder {
 }
 
 /// The metadata of an array of opaque values, made into what zarrs reads: raw bytes.
+/// Fill values are zeros, or base64 of the right length; any other is an error.
 pub fn as_opaque(meta: &Meta, item_type: &ZarrType) -> Result<Value> {
     let mut json = meta.json.clone();
     let fill = &mut json["fill_value"];
@@ -293,6 +306,7 @@ pub fn as_opaque(meta: &Meta, item_type: &ZarrType) -> Result<Value> {
 }
 
 /// Dates as zarrs is to read them: numbers of 8 bytes in the same order.
+/// NaT, no time, is the least number of 64 bits in numpy.
 pub fn as_numbers(meta: &Meta) -> Value {
     let mut json = meta.json.clone();
     if json["fill_value"] == "NaT" {

@@ -1,6 +1,7 @@
 //! The JSON of one node: what `.zarray`, `.zgroup`, `.zattrs` (v2) and `zarr.json` (v3) say.
 //!
 //! Metadata is read from the node's own folder; consolidated metadata may be stale (see `consolidated`).
+//! Each file is read whole. A folder that has those of both versions is taken for one of version 3.
 
 use std::io::ErrorKind;
 use std::path::Path;
@@ -28,11 +29,14 @@ pub struct Meta {
     pub is_array: bool,
     /// 2 or 3.
     pub version: u8,
+    /// What the file says: `.zarray`, `.zgroup` or `zarr.json`.
     pub json: Value,
+    /// `.zattrs`, or `attributes` of `zarr.json`.
     pub attrs: Map<String, Value>,
 }
 
 /// Whether a path is a node.
+/// An error where it cannot be looked at, as for a link that leads nowhere.
 pub fn is_node(path: &Path) -> Result<bool> {
     let found = std::fs::metadata(path).with_context(|| path.display().to_string())?;
     if !found.is_dir() {
@@ -70,6 +74,7 @@ pub fn is_node_at(path: &Path) -> Result<bool> {
 /// The metadata of the node in `folder`; `None` where there is no node. An error where links lead it, or a file of it,
 /// out of the bounds.
 pub fn load(folder: &Path, bounds: &Bounds) -> Result<Option<Meta>> {
+    // Each may be a link by itself.
     for file in ["", V3, ARRAY, GROUP, ATTRS] {
         super::check(bounds, &folder.join(file))?;
     }
@@ -123,6 +128,8 @@ pub fn load_attrs(folder: &Path) -> Result<Map<String, Value>> {
 }
 
 /// An array's metadata, in which Zarr has texts for NaN and infinities.
+/// The bare word `NaN` of `{"fill_value": NaN}`, which is no JSON, came out of `words::read` as a marked text; here it
+/// becomes the text `"NaN"`, which the specification has.
 fn array_json(mut json: Value) -> Value {
     if let Some(fill) = json.get_mut("fill_value")
         && let Some(word) = fill.as_str().and_then(words::word)
@@ -138,11 +145,13 @@ pub fn read_json(path: &Path) -> Result<Option<Value>> {
         Ok(text) => serde_json::from_slice(&words::read(text))
             .map(Some)
             .with_context(|| format!("{}: not valid JSON", path.display())),
+        // A path below a file is none either.
         Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(e) => Err(e).with_context(|| format!("Read {}", path.display())),
     }
 }
 
+/// Writes JSON, with NaN and infinities as the bare words that zarr-python writes.
 pub fn write_json(path: &Path, json: &Value) -> Result<()> {
     let text = words::write(serde_json::to_string_pretty(json)?);
     std::fs::write(path, text).with_context(|| format!("Write {}", path.display()))

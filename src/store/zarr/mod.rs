@@ -1,6 +1,14 @@
 //! Zarr stores in folders, of versions 2 and 3.
 //!
 //! Groups, names and attributes are the files of the folder itself; zarrs decodes chunks, but for those of `direct`.
+//!
+//! A node is a folder: of version 2 with `.zgroup` or `.zarray`, and `.zattrs`; of version 3 with `zarr.json`. The
+//! chunks of an array are files below its folder, such as `0.1` (version 2) and `c/0/1` (version 3); one that is
+//! missing holds the fill value. A folder without such metadata is no node.
+//!
+//! Reading: `meta` reads the JSON of a node each time it is asked, `dtype` its type; `read` and `read_text` say which
+//! chunks are wanted, and `decoder` decodes them. Writing: `write` cuts rows into chunks (`cut`), encodes them
+//! (`codec`), and puts them into files or Zarr shards (`shards`); `describe` makes the metadata.
 
 mod attrs;
 mod codec;
@@ -49,17 +57,22 @@ use super::{Container, Rows, ZarrVersion};
 /// A group of a store.
 #[derive(Clone)]
 pub struct Group {
+    /// Shared by all groups of the store.
     root: Arc<Root>,
+    /// From the root, with slashes; empty for the root itself.
     path: String,
     /// Of arrays that are written.
     sizes: ChunkSizes,
 }
 
 struct Root {
+    /// Of the root; empty where files are only counted.
     folder: PathBuf,
+    /// Where symbolic links may lead.
     bounds: Bounds,
     /// What the chunks of one read may take.
     memory: u64,
+    /// The groups that were entered, so that links in a circle come to an end.
     entered: Entered,
     /// How arrays are written.
     container: Container,
@@ -75,11 +88,13 @@ pub enum Node {
 }
 
 /// Whether a folder has the metadata of a node, whatever its name.
+/// False where it cannot be looked at.
 pub fn is_store(path: &Path) -> bool {
     meta::is_node(path).unwrap_or_default()
 }
 
 /// Opens the store in folder `path`.
+/// Consolidated metadata is read to warn where it is stale; nothing else comes from it.
 pub fn open(path: &Path, access: &Access) -> Result<Group> {
     let bounds = if access.follow_external {
         Bounds::Anywhere
@@ -110,6 +125,7 @@ pub fn open(path: &Path, access: &Access) -> Result<Group> {
 }
 
 /// Creates the folder `path`, where nothing stands yet.
+/// An error where something does.
 pub fn create(path: &Path, container: Container) -> Result<Group> {
     std::fs::create_dir(path)?;
     meta::write_group(path, container.zarr_version)?;
@@ -127,6 +143,7 @@ pub fn create(path: &Path, container: Container) -> Result<Group> {
 /// A store of which only the files are counted, until it is finished.
 pub fn counted(container: Container) -> Group {
     let count = Count::default();
+    // Version 3 has consolidated metadata in the `zarr.json` of its root.
     let (file, consolidated) = match container.zarr_version {
         ZarrVersion::V2 => (meta::GROUP, Some(meta::CONSOLIDATED)),
         ZarrVersion::V3 => (meta::V3, None),
@@ -160,6 +177,7 @@ fn root(root: Root) -> Group {
 }
 
 impl Group {
+    /// The same group, whose new arrays have chunks of so many bytes at the most.
     pub fn with_chunks_of(&self, bytes: u64) -> Group {
         let mut group = self.clone();
         group.sizes.chunk = bytes.min(group.sizes.chunk);
@@ -178,6 +196,7 @@ impl Group {
     }
 
     /// The store that goes on from what this one has counted.
+    /// Outputs that begin with the same elements count these once, and each goes on by itself.
     pub fn counted_on(&self) -> Group {
         let count = self.root.count.as_ref().map(Count::fork);
         counting(self.root.container, count.unwrap_or_default())
@@ -217,10 +236,13 @@ impl Group {
         self.path.clone()
     }
 
+    /// The nodes in this group, sorted.
     pub fn names(&self) -> Result<Vec<String>> {
         names(&self.folder())
     }
 
+    /// The node at `path` below this group; `None` where there is none. An error where its metadata cannot be read, or
+    /// where it is a group that too many paths lead to.
     pub fn get(&self, path: &str) -> Result<Option<Node>> {
         if self.root.count.is_some() {
             return Ok(None); // what is counted is not there
@@ -245,6 +267,7 @@ impl Group {
             }
             Some(_) => {
                 let found = std::fs::metadata(&folder).with_context(context)?;
+                // By device and inode, so that a link to a folder is that folder.
                 let identity = (found.dev(), found.ino().into());
                 let entered = self.root.entered.enter(identity, &below.path);
                 entered.with_context(context)?;
@@ -258,11 +281,14 @@ impl Group {
         consolidated::faults(&self.root.folder, &self.root.bounds)
     }
 
+    /// Read from disk at each call.
     pub fn attrs(&self) -> Result<Attrs> {
         let meta = meta::load(&self.folder(), &self.root.bounds)?;
         Ok(meta.map_or_else(Attrs::default, |m| attrs::from_json(&m.attrs)))
     }
 
+    /// Makes a group, and those that lead to it, and sets attributes of the last. One that is there already stays as it
+    /// is.
     pub fn create_group(&self, path: &str, attrs: &Attrs) -> Result<Group> {
         let path = &portable(path);
         let group = self.below(path)?;
@@ -291,6 +317,7 @@ impl Group {
         Ok(group)
     }
 
+    /// Adds attributes to those of the group at `path`, or of this one where that is empty.
     pub fn set_attrs(&self, path: &str, attrs: &Attrs) -> Result<()> {
         if let Some(count) = &self.root.count {
             self.count_groups(count, &portable(path), attrs);
@@ -304,6 +331,7 @@ impl Group {
             .with_context(|| format!("Write the attributes of '{}'", node.path))
     }
 
+    /// Makes the folder of an array, and groups that lead to it. The array is no node before its appender is finished.
     pub fn create_array(
         &self,
         path: &str,
@@ -326,10 +354,12 @@ impl Group {
             out.count();
             return Ok(out);
         }
+        // Only now: of an array that Zarr cannot store no folder is left.
         std::fs::create_dir(&folder).with_context(context)?;
         Ok(out)
     }
 
+    /// Copies a node with all below it, file by file. False, and nothing done, unless both stores are of version 2.
     pub fn copy(&self, name: &str, to: &Group, new_name: &str) -> Result<bool> {
         let new_name = &portable(new_name);
         let source = self.below(name)?;
@@ -353,6 +383,7 @@ impl Group {
         Ok(true)
     }
 
+    /// Writes the consolidated metadata: called on the root, when all nodes are written.
     pub fn finish(self) -> Result<()> {
         consolidated::write(&self.folder(), self.version())
     }
@@ -366,12 +397,14 @@ impl Group {
 
     /// The node at `path`, as if it were a group. A path that leaves the store is an error.
     fn below(&self, path: &str) -> Result<Group> {
+        // A name with a backslash that is there, as other writers made it, is read by that name.
         let path = &if self.folder().join(path).exists() {
             path.to_owned()
         } else {
             portable(path)
         };
         for name in path.split('/') {
+            // No `.` or `..`, and no empty name.
             let mut parts = Path::new(name).components();
             let plain =
                 parts.next() == Some(Component::Normal(name.as_ref())) && parts.next().is_none();
@@ -413,6 +446,7 @@ fn names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
+/// Adds attributes to those that a node has. Without any, version 2 has no `.zattrs`.
 fn set_attrs(folder: &Path, version: ZarrVersion, attrs: &Attrs) -> Result<()> {
     if *attrs == Attrs::default() {
         return Ok(());

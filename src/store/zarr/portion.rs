@@ -1,6 +1,9 @@
 //! An array that several processes write, each some of its files: all count the same chunks, and each writes its own.
 //!
 //! Files hold whole chunks, so no file is written by two. What is not written here is passed over, unread.
+//!
+//! Chunks are numbered through the array, row by row of the grid. Of a list in chunks of 12 values, 30 values are 3
+//! files: of two parts the first has rows 0..12, and the second 12..30.
 
 use std::ops::Range;
 
@@ -33,6 +36,7 @@ impl Appender {
         let files = u128::from(all.div_ceil(rows));
         let begin = |part: u64| (files * u128::from(part) / u128::from(of.max(1))) as u64;
         let (first, end) = (begin(number), begin(number + 1));
+        // Chunks of the whole array: the last file may have fewer than the others.
         let most = match self.cut.axis {
             _ if self.spec.row_items() == 0 => 0, // no chunk holds rows of no width
             0 => all.div_ceil(self.cut.chunk.first().copied().unwrap_or(1)),
@@ -71,6 +75,7 @@ impl Appender {
             self.chunks += rows * chunks;
             0
         };
+        // Chunks in which some of these rows lie, the one that is only begun too.
         let touched = from..self.chunks + u64::from(held > 0);
         let own = self.own.as_ref().map(|own| own.chunks.clone());
         let hit = own.map(|own| own.start.max(touched.start)..own.end.min(touched.end));

@@ -1,6 +1,9 @@
 //! Reading arrays: the decoder decodes chunks, the grid of chunks says which and where their rows go.
 //!
 //! Numbers come in this machine's byte order, whatever order they are stored in.
+//!
+//! `ranges` are rows, sorted and disjoint. An array whose type is not known opens, so that it can be listed, and each
+//! read of it is an error that says why.
 
 use std::ops::Range;
 use std::path::Path;
@@ -28,6 +31,7 @@ pub struct Array {
     /// Nothing where the array has no values, or none that can be read.
     chunked: Option<Box<ChunkDecoder>>,
     version: u8,
+    /// How chunks are stored, as far as metadata tell.
     layout: StorageInfo,
 }
 
@@ -72,6 +76,8 @@ impl Array {
         Ok(self.attrs.clone())
     }
 
+    /// Fills `dst`, which is as long as these rows are. Not for text of any length, but text of a fixed width has its
+    /// bytes.
     pub fn read_into(&self, ranges: &[Range<u64>], dst: &mut [u8]) -> Result<()> {
         ensure!(self.spec.dtype != Dtype::String, "Text has no fixed width");
         self.check(ranges)?;
@@ -95,6 +101,7 @@ impl Array {
         }
     }
 
+    /// The texts of these rows, one after another. Those of a fixed width come without their padding.
     pub fn read_strings(&self, ranges: &[Range<u64>]) -> Result<Strings> {
         self.check(ranges)?;
         ensure!(
@@ -117,6 +124,7 @@ impl Array {
         Ok(bytes.chunks(size).map(unpadded).collect())
     }
 
+    /// How values are stored; the bytes of the files are added up on the way.
     pub fn layout(&self) -> Result<StorageInfo> {
         let stored = self.chunked.as_ref().map(|chunked| stored(&chunked.folder));
         Ok(StorageInfo {
@@ -125,6 +133,7 @@ impl Array {
         })
     }
 
+    /// How chunks are decoded, in words for `--debug`.
     pub fn storage(&self) -> String {
         let version = self.version;
         let Some(chunked) = &self.chunked else {
@@ -133,17 +142,20 @@ impl Array {
         format!("{}, Zarr v{version}", chunked.how())
     }
 
+    /// What makes values of the stored chunks; the error says why zarrs does.
     pub fn recipe(&self) -> Result<Recipe> {
         let chunked = self.chunked.as_ref().context("It has no chunks")?;
         chunked.recipe()
     }
 
+    /// Chunk number `chunk` of a list as it is stored; `None` where it has no chunks, or zarrs alone finds them.
     pub fn stored(&self, chunk: u64) -> Result<Option<Vec<Stored>>> {
         self.chunked
             .as_ref()
             .map_or(Ok(None), |chunked| chunked.stored(chunk))
     }
 
+    /// Bytes of all chunks that hold the same rows, decoded: what a read takes at the least.
     pub fn chunk_bytes(&self) -> u64 {
         let Some(chunked) = &self.chunked else {
             return 1;
@@ -151,11 +163,13 @@ impl Array {
         chunked.values_bytes(chunked.grid.kept_bytes())
     }
 
+    /// Bytes that a read takes while it decodes.
     pub fn decode_bytes(&self) -> u64 {
         let decode = |chunked: &ChunkDecoder| chunked.values_bytes(chunked.grid.decode_bytes());
         self.chunked.as_deref().map_or(0, decode)
     }
 
+    /// An error where these rows cannot be read, whatever is in the chunks.
     fn check(&self, ranges: &[Range<u64>]) -> Result<()> {
         if let Dtype::Unsupported(why) = &self.spec.dtype {
             bail!("This program cannot read it: {why}");
@@ -182,6 +196,8 @@ fn stored(folder: &Path) -> Result<u64> {
     Ok(bytes)
 }
 
+/// The filters, chunks and byte order that the metadata name. The types of version 3 have no byte order, which is a
+/// matter of its codecs.
 fn layout(json: &Value) -> StorageInfo {
     let lists = [&json["filters"], &json["codecs"]];
     let listed = lists.into_iter().filter_map(Value::as_array).flatten();

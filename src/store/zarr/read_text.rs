@@ -1,4 +1,8 @@
 //! Reading arrays of text of any length: chunk rows decoded in parallel, of which only the texts asked for are kept.
+//!
+//! Where chunks hold parts of rows, texts must be put into their order. The grid does so for values of a fixed width,
+//! so it is given a number for each text, its place among all texts of the chunk row: the numbers come out in order,
+//! and then the texts are taken by them. So only texts that were asked for are copied.
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -91,6 +95,7 @@ impl ChunkDecoder {
             );
             Ok((bytes.into_owned(), offsets.to_vec()))
         };
+        // The chunks that hold the same rows, side by side.
         let columns = 0..self.grid.chunks_per_row();
         let texts = columns
             .into_par_iter()
@@ -106,6 +111,7 @@ fn lock<T>(slot: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The ranges that lie in each chunk row, cut at its edges.
+/// `[3..12]` in chunks of 5 rows are `(0, [3..5])`, `(1, [5..10])` and `(2, [10..12])`.
 fn by_chunk_row(ranges: &[Range<u64>], rows: u64) -> Vec<(u64, Vec<Range<u64>>)> {
     let mut jobs: Vec<(u64, Vec<Range<u64>>)> = vec![];
     for range in ranges {

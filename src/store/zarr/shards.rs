@@ -49,10 +49,13 @@ struct State {
 
 struct Shard {
     file: File,
+    /// Bytes so far: where the next chunk goes.
     end: u64,
     /// What the kernel was asked to write.
     flushed: u64,
+    /// Offset and length of each chunk.
     index: Vec<[u64; 2]>,
+    /// Chunks that are still to come.
     missing: u64,
 }
 
@@ -160,6 +163,7 @@ impl Shard {
     }
 
     /// Writes the index, with its checksum.
+    /// Little-endian, and CRC-32C: the index codecs that the metadata name.
     fn finish(mut self) -> Result<()> {
         let index = self.index.iter().flatten();
         let index: Vec<u8> = index.flat_map(|number| number.to_le_bytes()).collect();

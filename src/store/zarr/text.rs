@@ -26,6 +26,7 @@ pub fn unpadded(text: &[u8]) -> &[u8] {
 }
 
 /// Converts numpy's `U` in its place.
+/// `ab` in a `<U3` is 12 bytes before, and `ab` with 10 NUL after it. NUL at the end is padding in both.
 pub fn utf32_to_utf8(chunk: &mut [u8], item_type: &ZarrType) -> Result<()> {
     if item_type.utf32.is_empty() {
         return Ok(());
@@ -94,6 +95,7 @@ fn wider(dtype: &Dtype, characters: impl Fn(&Field) -> usize) -> Dtype {
 }
 
 /// Records of the type `from` as those of the type `to`, which is one of the above.
+/// Fields of numbers stay as they are, at a new offset.
 pub fn to_utf32(from: &Dtype, to: &Dtype, records: &[u8]) -> Result<Vec<u8>> {
     let (Dtype::Record { size: old, fields }, Dtype::Record { size, fields: to }) = (from, to)
     else {

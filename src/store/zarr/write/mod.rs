@@ -3,6 +3,9 @@
 //! A chunk is a run of consecutive values, so a stream of rows is cut without being rearranged. Chunks are encoded and
 //! written in the thread pool, each to a file of its own or to a Zarr shard; the metadata, which make the array exist,
 //! are written last.
+//!
+//! What does not fill a chunk waits in memory, so an appender holds less than one chunk besides those that are encoded
+//! at the moment. Chunks at the edges are filled up with zeros: Zarr stores all chunks of an array in one shape.
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -40,7 +43,9 @@ pub struct Appender {
     pub(super) path: String,
     version: ZarrVersion,
     pub(super) spec: ArraySpec,
+    /// Whether the first entry of the shape counts.
     rows: Rows,
+    /// Written with the metadata.
     attrs: Map<String, Value>,
     codec: Codec,
     pub(super) cut: Cut,
@@ -52,6 +57,7 @@ pub struct Appender {
     count: Option<Count>,
     /// The start of a chunk that is not complete.
     pub(super) bytes: Vec<u8>,
+    /// Texts that do not fill a chunk.
     texts: Strings,
     /// Values that were appended, and chunks that were written.
     pub(super) items: u64,
@@ -136,6 +142,7 @@ impl Appender {
             return Ok(());
         }
         let chunk = self.cut.items.saturating_mul(size);
+        // First what completes the chunk that waits, then whole chunks straight from `bytes`, then a new start of one.
         let missing = match self.bytes.len() {
             0 => 0,
             held => bytes.len().min(chunk - held),
@@ -149,6 +156,7 @@ impl Appender {
         let mut tail: &[u8] = &[];
         for piece in self.cut.pieces(rest.len() / size) {
             let piece = &rest[piece.start * size..piece.end * size];
+            // A short piece at the end waits for more rows; where rows are cut it ends its row, and is a chunk.
             if self.cut.axis == 0 && piece.len() < chunk {
                 tail = piece
             } else {
@@ -168,6 +176,7 @@ impl Appender {
     }
 
     /// Whether what comes next is stored in the same way here and there.
+    /// If so, a chunk is encoded once and written to both.
     pub fn is_as(&self, other: &Appender) -> bool {
         let how = |a: &Appender| (a.rows, a.items, a.chunks, a.cut.per_file, a.codec.v2());
         how(self) == how(other)
@@ -304,6 +313,8 @@ impl Appender {
     fn describe(&mut self, growing: bool) -> Result<()> {
         let shards = self.shards.take();
         let is_sharded = shards.is_some();
+        // A growing array that ended within its first shard: the shard is as small as the array, with no places for
+        // chunks that do not exist.
         let is_short = growing && self.cut.axis == 0 && self.chunks <= self.cut.per_file;
         if is_short {
             self.cut.per_file = self.chunks.max(1);
@@ -311,6 +322,7 @@ impl Appender {
         if let Some(shards) = shards {
             shards.finish(is_short.then_some(self.cut.per_file))?;
         }
+        // One process writes the metadata, all others their chunks.
         if let Some(own) = &self.own {
             own.check(&self.path)?;
             if !own.describes {
@@ -420,6 +432,7 @@ impl Appender {
     /// A chunk of text as numcodecs' `vlen-utf8` stores it: the number of texts, then for each its bytes and the
     /// text itself; numbers are u32, little-endian.
     fn vlen(&self, texts: Range<usize>) -> Result<Cow<'static, [u8]>> {
+        // Places beyond the array are empty texts.
         let padding = self.cut.items - texts.len();
         let mut out = vec![];
         out.extend(u32::try_from(self.cut.items)?.to_le_bytes());
