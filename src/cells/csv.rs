@@ -4,6 +4,9 @@
 //! scratch file as a categorical one, and from there it is as if the input had it. A line of the table is looked up
 //! among the names of cells, so its lines may be in any order, and may be of cells that the file does not have.
 
+use std::borrow::Cow;
+use std::fs::File;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -12,7 +15,7 @@ use tracing::{info, warn};
 
 use super::names::Names;
 use super::table::Lines;
-use super::{Obs, added, cut, listed, near, trimmed};
+use super::{Obs, added, cut, listed, near, trimmed, trimmed_name};
 use crate::dtype::number;
 use crate::frame::values::Data;
 use crate::output::Scratch;
@@ -24,7 +27,10 @@ use crate::store::spec::Dtype;
 
 /// The table and the columns of it that count.
 pub struct Table<'a> {
+    /// As it was typed.
     pub path: &'a Path,
+    /// Where it is read, once for each column: see [`readable`].
+    pub bytes: &'a Path,
     pub column: &'a str,
     /// The column that holds the names of cells; the first where none is given.
     pub join: Option<&'a str>,
@@ -42,15 +48,29 @@ const NO_VALUE: u32 = u32::MAX;
 /// The table does not have the name (so far).
 const NOT_FOUND: u32 = u32::MAX - 1;
 
+/// Where a table can be read more than once: a pipe, as of `<(zcat t.csv.gz)`, is copied to scratch.
+pub fn readable<'a>(path: &'a Path, scratch: &Scratch) -> Result<Cow<'a, Path>> {
+    let copy = || -> Result<Cow<'a, Path>> {
+        let mut pipe = File::open(path)?;
+        if pipe.metadata()?.is_file() {
+            return Ok(path.into());
+        }
+        let kept = scratch.folder()?.join("table");
+        io::copy(&mut pipe, &mut File::create(&kept)?)?;
+        Ok(kept.into())
+    };
+    copy().with_context(|| format!("Cannot read --csv-file {}", path.display()))
+}
+
 /// Those of `columns` that the table has beside the names of cells; where it has none, the first, for which there is an
 /// error then.
 pub fn columns_of<'c>(
-    table: &Path,
+    (path, bytes): (&Path, &Path),
     join: Option<&str>,
     columns: &[&'c str],
 ) -> Result<Vec<&'c str>> {
-    let context = || format!("Cannot read --csv-file {}", table.display());
-    let mut lines = Lines::open(table).with_context(context)?;
+    let context = || format!("Cannot read --csv-file {}", path.display());
+    let mut lines = Lines::open(bytes).with_context(context)?;
     lines.advance().with_context(context)?;
     let fields = (0..lines.count()).map(|at| lines.field(at).map(<[u8]>::to_vec));
     let fields = fields.collect::<Result<Vec<_>>>().with_context(context)?;
@@ -145,12 +165,12 @@ fn finite(text: &str) -> Option<f64> {
 impl Table<'_> {
     /// Reads the names of the cells, then the table, line by line. Several cells may have one name: they get one value.
     fn read(&self, obs: &Obs) -> Result<Joined> {
-        let mut lines = Lines::open(self.path)?;
+        let mut lines = Lines::open(self.bytes)?;
         let (key, at) = self.places(&mut lines)?;
         let (mut names, mut cells) = (Names::default(), Vec::new());
         for rows in obs.frame.index_blocks()? {
             for name in obs.frame.index_rows(rows)?.iter() {
-                cells.push(names.insert(trimmed(name)?.as_bytes())?);
+                cells.push(names.insert(trimmed_name(name))?);
             }
             self.ensure_memory(&cells, &names, &Names::default())?;
         }
@@ -404,7 +424,7 @@ mod tests {
             }
             let path = dir.path().join(format!("t.{ending}"));
             std::fs::write(&path, bytes).unwrap();
-            let table = Table { path: &path, column: "kind", join: None, memory: 1 << 20 };
+            let table = Table { path: &path, bytes: &path, column: "kind", join: None, memory: 1 << 20 };
             let mut obs = Obs::open(&root).unwrap();
             if let Ok(column) = join(&mut obs, &table, &Scratch::below(dir.path().into())) {
                 let Some(Node::Array(codes)) = column.get("codes").unwrap() else {

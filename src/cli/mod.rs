@@ -22,6 +22,7 @@ mod values;
 
 use std::ffi::OsString;
 use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
@@ -241,11 +242,21 @@ fn parse_from(typed: &[OsString]) -> Result<Cli, clap::Error> {
     });
     let cli = parsed?;
     let conflict = match &cli.command {
-        Command::Slice(args) => deal::conflict(&args.by),
+        Command::Slice(args) => deal::conflict(&args.by)
+            .or_else(|| two_from_stdin([&args.names, &args.join.genes.genes])),
+        Command::Filter(args) => two_from_stdin([&args.which.cells, &args.join.genes.genes]),
         _ => None,
     };
     let kind = clap::error::ErrorKind::ArgumentConflict;
     conflict.map_or(Ok(cli), |told| Err(Cli::command().error(kind, told)))
+}
+
+/// What is wrong with two lists that are both read from standard input: the second would be empty.
+fn two_from_stdin(lists: [&Option<PathBuf>; 2]) -> Option<&'static str> {
+    let both = lists
+        .iter()
+        .all(|list| list.as_deref() == Some(Path::new("-")));
+    both.then_some("standard input (-) can be read once: give one of the two lists as a file")
 }
 
 /// The same arguments, the first column of each of [`COLUMNS`] joined to it: `--obs-column=donor`.
@@ -271,10 +282,15 @@ fn one_column_each(typed: &[OsString]) -> Vec<OsString> {
 /// In slice and filter `--join` was a start of `--join-column`. Beside `--csv-file` it still is, where its value is no
 /// join of files.
 fn as_meant(mut typed: Vec<OsString>) -> Vec<OsString> {
-    let starts = |arg: &OsString, start: &str| arg.to_string_lossy().starts_with(start);
-    let command = typed.iter().skip(1).find(|arg| !starts(arg, "-"));
-    let takes_table = command.is_some_and(|command| command == "slice" || command == "filter");
-    if !takes_table || !typed.iter().any(|arg| starts(arg, "--c")) {
+    let program = Cli::command();
+    let command = usage::typed(&program, &typed).map(clap::Command::get_name);
+    let takes_table = matches!(command, Some("slice" | "filter"));
+    let is_table = |arg: &OsString| {
+        let text = arg.to_string_lossy();
+        let option = text.split('=').next().unwrap_or_default();
+        option.starts_with("--cs") && "--csv-file".starts_with(option)
+    };
+    if !takes_table || !typed.iter().any(is_table) {
         return typed;
     }
     let is_join = |value: &OsString| value == "inner" || value == "outer";

@@ -31,7 +31,7 @@ pub fn one_line(error: &clap::Error, args: &[OsString]) -> String {
 }
 
 /// The subcommand that was typed.
-fn typed<'c>(program: &'c Command, args: &[OsString]) -> Option<&'c Command> {
+pub fn typed<'c>(program: &'c Command, args: &[OsString]) -> Option<&'c Command> {
     let mut words = args.iter().skip(1).filter_map(|arg| arg.to_str());
     words.find_map(|word| program.find_subcommand(word))
 }

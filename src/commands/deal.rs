@@ -59,8 +59,13 @@ pub fn choose(
         choice = choice.dealt(&subsets)?;
     }
     if let Some(cut) = &deal.cut {
-        choice = choice.cut(deal.pad, |choice, span| cuts(cut, selection, choice, span))?;
-        ensure_few(choice.names.len() as u64)?;
+        let mut shards = 0;
+        choice = choice.cut(deal.pad, |choice, span| {
+            let cuts = cuts(cut, selection, choice, span)?;
+            shards += cuts.len().saturating_sub(1) as u64;
+            ensure_few(shards)?;
+            Ok(cuts)
+        })?;
     }
     match obs {
         Some(obs) => choice.sorted(obs, &deal.sort_by),

@@ -128,17 +128,17 @@ fn deal_identity(deal: &Deal) -> Value {
     } = deal;
     json!({
         "split": split.as_ref().map(split_identity),
-        "columns": columns,
+        "obs_column": columns,
         "always_include": always_include,
         "cut": cut.as_ref().map(|cut| match cut {
             Cut::Size(cells) => json!({"size": cells}),
-            Cut::Parts(count) => json!({"parts": count}),
-            Cut::Bytes(bytes) => json!({"bytes": bytes}),
+            Cut::Parts(count) => json!({"shards": count}),
+            Cut::Bytes(bytes) => json!({"max_bytes": bytes}),
         }),
         "shuffle": shuffle,
         "sort_by": sort_by,
         "pad": pad,
-        "table": csv_file.is_some(),
+        "csv_file": csv_file.is_some(),
         "join_column": join_column,
     })
 }
@@ -146,7 +146,7 @@ fn deal_identity(deal: &Deal) -> Value {
 /// The parts of a split and how cells are dealt to them.
 fn split_identity(split: &Split) -> Value {
     let (parts, unit, label) = match split {
-        Split::Column(column) => return json!({"column": column}),
+        Split::Column(column) => return json!({"split_column": column}),
         Split::Random {
             shares,
             unit,
@@ -160,14 +160,16 @@ fn split_identity(split: &Split) -> Value {
         Share::Rest => json!("rest"),
     };
     let parts = parts.iter().map(|(name, of)| json!([name, share(of)]));
+    let (by, strata) = match unit {
+        Unit::Cells => (None, None),
+        Unit::Groups(column) => (Some(column), None),
+        Unit::Strata(column) => (None, Some(column)),
+    };
     json!({
-        "parts": parts.collect::<Vec<_>>(),
-        "unit": match unit {
-            Unit::Cells => json!("cells"),
-            Unit::Groups(column) => json!({"groups": column}),
-            Unit::Strata(column) => json!({"strata": column}),
-        },
-        "label": label,
+        "split": parts.collect::<Vec<_>>(),
+        "split_by": by,
+        "stratify": strata,
+        "split_label": label,
     })
 }
 
@@ -195,14 +197,22 @@ pub fn why_unused(theirs: Option<&Value>, own: &Value) -> String {
 
 /// What differs between the identity of another run and that of this one, for a message.
 pub fn difference(theirs: &Value, own: &Value) -> String {
-    let version = |of: &Value| text(&of["version"]);
+    let version = |of: &Value| {
+        of["version"]
+            .as_str()
+            .unwrap_or("another version")
+            .to_owned()
+    };
     if theirs["version"] != own["version"] {
         let (theirs, own) = (version(theirs), version(own));
         return format!("they are of annslicer {theirs}, and this is {own}");
     }
     let changed = differing_input(&theirs["inputs"], &own["inputs"]);
     changed.unwrap_or_else(|| match differing_option(theirs, own) {
-        Some((option, theirs, own)) => format!("their {option} is {theirs}, and not {own}"),
+        Some((option, Some(theirs), Some(own))) => {
+            format!("their {option} is {theirs}, and not {own}")
+        }
+        Some((option, ..)) => format!("their {option} is another"),
         None => "they are of other options".into(),
     })
 }
@@ -210,17 +220,28 @@ pub fn difference(theirs: &Value, own: &Value) -> String {
 /// The first input that differs, and how.
 fn differing_input(theirs: &Value, own: &Value) -> Option<String> {
     let (theirs, own) = (theirs.as_array()?, own.as_array()?);
-    let same_path = |one: &&Value| own.iter().any(|other| other["path"] == one["path"]);
-    if let Some(other) = theirs.iter().find(|one| !same_path(one)) {
-        return Some(format!("they read {}", text(&other["path"])));
+    let path = |one: &Value| one["path"].as_str().unwrap_or_default().to_owned();
+    let beyond = |some: &[Value], others: &[Value]| {
+        let mut some = some.iter().map(path);
+        some.find(|one| !others.iter().any(|other| path(other) == *one))
+    };
+    if let Some(other) = beyond(theirs, own) {
+        return Some(format!("they read {other}"));
     }
-    // All paths that they read are read here too, so a size or time differs, or one is read here alone.
+    if let Some(added) = beyond(own, theirs) {
+        return Some(format!("they do not read {added}"));
+    }
+    // The same paths, so a size or time differs.
     let changed = own.iter().find(|one| !theirs.contains(one))?;
-    Some(format!("{} has changed since", text(&changed["path"])))
+    Some(format!("{} has changed since", path(changed)))
 }
 
-/// The first option that differs, and its value there and here.
-fn differing_option(theirs: &Value, own: &Value) -> Option<(String, String, String)> {
+/// The first option that differs, and its value there and here, as far as these are plain. An option is the last word
+/// of the path to a field.
+fn differing_option(
+    theirs: &Value,
+    own: &Value,
+) -> Option<(String, Option<String>, Option<String>)> {
     let (theirs, own) = (theirs.as_object()?, own.as_object()?);
     let mut names = own.keys().chain(theirs.keys());
     let name = names.find(|name| theirs.get(*name) != own.get(*name))?;
@@ -229,37 +250,22 @@ fn differing_option(theirs: &Value, own: &Value) -> Option<(String, String, Stri
     // "their --size is 10000, and not 20000".
     let deeper = differing_option(values[0], values[1]);
     let [theirs, own] = values.map(text);
-    Some(deeper.unwrap_or((option(name), theirs, own)))
+    let option = format!("--{}", name.replace('_', "-"));
+    Some(deeper.unwrap_or((option, theirs, own)))
 }
 
-/// The option that a field of an identity is of. Fields are called after options but for these.
-fn option(field: &str) -> String {
-    let option = match field {
-        "columns" => "obs-column",
-        "bytes" => "max-bytes",
-        "parts" => "shards",
-        "cut" => "size",
-        "table" => "csv-file",
-        "column" => "gene-column",
-        "list" => "genes",
-        "where" => "var-where",
-        "fill" => "missing-genes",
-        "uns" | "var" => &format!("{field}-merge"),
-        "suffixes" => "index-unique",
-        "categories" => "max-categories",
-        "join" | "label" | "groups" | "strata" | "split" => field,
-        "fraction" | "count" => "split",
-        other => &other.replace('_', "-"),
-    };
-    format!("--{option}")
-}
-
-/// A value for a message: text without its quotes.
-fn text(value: &Value) -> String {
+/// A value for a message: text without its quotes, names one after another; none of what has parts.
+fn text(value: &Value) -> Option<String> {
     match value {
-        Value::Null => "not given".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::Null => Some("not given".into()),
+        Value::String(text) => Some(text.clone()),
+        Value::Array(all) if all.is_empty() => Some("not given".into()),
+        Value::Array(all) if all.iter().all(Value::is_string) => {
+            let all: Vec<String> = all.iter().filter_map(text).collect();
+            Some(all.join(" "))
+        }
+        Value::Array(_) | Value::Object(_) => None,
+        other => Some(other.to_string()),
     }
 }
 
@@ -273,4 +279,55 @@ fn place(path: &Path) -> String {
 pub fn seed(request: &SliceRequest, fingerprints: &[u64], recorded: &Value) -> Option<Seed> {
     let seed = recorded.get("seed")?.as_str()?.parse().ok()?;
     (identity(request, fingerprints, Some(&seed)) == *recorded).then_some(seed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_told_by_its_option() {
+        let input = |path: &str, at: u64| json!({"path": path, "fingerprint": at});
+        let run = |inputs: &[Value], shards: Value| json!({"version": "1", "inputs": inputs, "shards": shards});
+        let one = [input("/a", 1)];
+        let two = [input("/a", 1), input("/b", 1)];
+        let later = [input("/a", 2)];
+        let split = |share: u64| json!({"split": {"split": [["train", {"count": share}]]}});
+        let by = |columns: Value| json!({"split": {"split_by": columns}});
+        for (theirs, own, told) in [
+            (
+                run(&one, json!(1)),
+                run(&later, json!(1)),
+                "/a has changed since",
+            ),
+            (
+                run(&one, json!(1)),
+                run(&two, json!(1)),
+                "they do not read /b",
+            ),
+            (run(&two, json!(1)), run(&one, json!(1)), "they read /b"),
+            (
+                run(&one, split(1)),
+                run(&one, split(2)),
+                "their --split is another",
+            ),
+            (
+                run(&one, by(Value::Null)),
+                run(&one, by(json!("donor"))),
+                "their --split-by is not given, and not donor",
+            ),
+            (
+                run(&one, json!({"obs_column": ["a", "b"]})),
+                run(&one, json!({"obs_column": ["a"]})),
+                "their --obs-column is a b, and not a",
+            ),
+            (
+                run(&one, json!({"cut": {"size": 5}})),
+                run(&one, json!({"cut": {"size": 7}})),
+                "their --size is 5, and not 7",
+            ),
+        ] {
+            assert_eq!(difference(&theirs, &own), told);
+        }
+    }
 }

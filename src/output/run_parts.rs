@@ -17,6 +17,7 @@ use super::paths::check_replaceable;
 use super::place::Output;
 use super::staging::StagingFolder;
 use super::{Outputs, resolve, split_prefix};
+use crate::limits;
 use crate::report::failure::{Failure, Kind};
 use crate::resources;
 use crate::store;
@@ -84,7 +85,8 @@ impl RunPart {
             of: of.parse().ok()?,
             kind,
         };
-        (kept_name(&part.name(prefix)) == folder).then_some(part)
+        let is_one = (1..=part.of).contains(&part.number) && part.of <= limits::PARTS;
+        (is_one && kept_name(&part.name(prefix)) == folder).then_some(part)
     }
 
     /// For a message.

@@ -52,7 +52,7 @@ pub fn missing_shards(paths: &[PathBuf]) -> Option<(u64, u64, u64)> {
     // The first shard is that of number 0.
     let pairs = numbers.iter().scan(0, |next, &number| {
         let gap = (*next, number);
-        *next = number + 1;
+        *next = number.saturating_add(1);
         Some(gap)
     });
     let gaps: Vec<(u64, u64)> = pairs.filter(|(from, to)| from < to).collect();

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use hdf5::types::VarLenUnicode;
 
@@ -236,6 +237,16 @@ fn words_that_are_nearly_right_are_told_what_was_meant() {
             "filter pbmc.h5ad f.h5ad --genes other.txt --missing-genes skip",
             1,
             "Of 1 gene in --genes, 1 is not in every input: 'nothing'",
+        ),
+        (
+            "slice pbmc.h5ad pbmc.h5ad p --join iner --compression gzip",
+            2,
+            "invalid value 'iner' for '--join",
+        ),
+        (
+            "filter pbmc.h5ad f.h5ad --cells - --genes -",
+            2,
+            "standard input (-) can be read once",
         ),
         (
             "slice pbmc.h5ad p --split train=80,test=20 --seed 0",
@@ -882,4 +893,44 @@ fn the_datasets_of_a_collection_that_are_alike_are_told_together() {
     let files: serde_json::Value =
         serde_json::from_str(&stdout(path, "info p.zarr --json")).unwrap();
     assert_eq!(files.as_array().unwrap().len(), 3);
+}
+
+/// Names and times that no run of this program makes, but a folder may have.
+#[test]
+fn odd_neighbours_do_not_end_a_run() {
+    let folder = folder();
+    let path = folder.path();
+    fs::copy(PBMC, path.join("p_shard_18446744073709551615.h5ad")).unwrap();
+    said(
+        path,
+        "merge m.h5ad p_shard_18446744073709551615.h5ad pbmc.h5ad",
+        0,
+    );
+    let part = ".part-1-of-18446744073709551615.q.annslicer-resume";
+    fs::create_dir(path.join(part)).unwrap();
+    let text = said(path, "slice pbmc.h5ad q --finish", 1);
+    assert!(text.contains("There are no parts of q"), "{text}");
+    let far = SystemTime::UNIX_EPOCH + Duration::from_secs(10_000_000_000);
+    let input = fs::File::open(path.join("pbmc.h5ad")).unwrap();
+    input.set_modified(far).unwrap();
+    said(path, "slice pbmc.h5ad r --manifest r.json", 0);
+}
+
+#[test]
+fn a_table_may_come_through_a_pipe() {
+    let folder = folder();
+    let path = folder.path();
+    let names = cells(Path::new(PBMC));
+    let lines = names.iter().enumerate();
+    let lines = lines.map(|(at, name)| format!("{name},{},{}\n", at % 2, at % 3));
+    let table = format!("cell,two,three\n{}", lines.collect::<String>());
+    fs::write(path.join("t.csv"), table).unwrap();
+    let program = env!("CARGO_BIN_EXE_annslicer");
+    let slice = "slice pbmc.h5ad p --obs-column two three --csv-file <(cat t.csv)";
+    let mut shell = Command::new("bash");
+    shell
+        .current_dir(path)
+        .args(["-c", &format!("{program} {slice}")]);
+    assert!(shell.status().unwrap().success());
+    assert_eq!(cells(&path.join("p_1_2.h5ad"))[0], names[5]);
 }

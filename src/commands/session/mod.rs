@@ -182,10 +182,12 @@ impl<'a> Session<'a> {
         let mut obs = Obs::open(root)?;
         if let Some(path) = &table.csv_file {
             let join = table.join_column.as_deref();
+            let bytes = csv::readable(path, scratch)?;
             // The table is read once for each of its columns that is needed: only one is held at a time.
-            for column in csv::columns_of(path, join, columns)? {
+            for column in csv::columns_of((path, &bytes), join, columns)? {
                 let table = Table {
                     path,
+                    bytes: &bytes,
                     column,
                     join,
                     memory: self.options.machine.memory,
