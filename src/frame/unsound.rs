@@ -62,8 +62,13 @@ fn categories(path: &str, node: Node) -> Result<()> {
     // One NaN among float categories is left out as the column is written, and its cells become missing, so what is
     // written is sound.
     let is_healed = heal::missing_level(group)?.is_some();
-    let ColumnKind::Categorical { categories, .. } = Column::open(node)?.kind else {
-        return Ok(());
+    let categories = match Column::open(node).map(|column| column.kind) {
+        Ok(ColumnKind::Categorical { categories, .. }) => categories,
+        Ok(_) => return Ok(()),
+        Err(why) => {
+            tell(path, &format!("is no column ({why:#})"));
+            return Ok(());
+        }
     };
     // Equal numbers have equal bytes now, and NaN is missing.
     let values = categories.read_all()?.comparable()?;

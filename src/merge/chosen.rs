@@ -65,10 +65,10 @@ impl GeneChoice {
     /// For the identity of a run; the list is among the files that are read.
     pub fn identity(&self) -> Value {
         json!({
-            "list": self.list.is_some(),
-            "column": self.column,
-            "where": self.expr.as_ref().map(|typed| &typed.text),
-            "lacking": match self.lacking {
+            "genes": self.list.is_some(),
+            "gene_column": self.column,
+            "var_where": self.expr.as_ref().map(|typed| &typed.text),
+            "missing_genes": match self.lacking {
                 Lacking::Refuse => "refuse",
                 Lacking::Fill => "fill",
                 Lacking::Skip => "skip",
@@ -185,7 +185,10 @@ impl Candidates {
         if let (Some(list), true) = (&list, by_column) {
             let lacking = named.iter().enumerate().filter(|(_, name)| name.is_none());
             let lacking: Vec<&[u8]> = lacking.map(|(number, _)| list.get(number)).collect();
-            asked.lacking.settle(&lacking, list.len(), &values)?;
+            // What is filled in is looked up by its name, too.
+            if asked.lacking != Lacking::Fill {
+                asked.lacking.settle(&lacking, list.len(), &values)?;
+            }
         }
         let skips = by_column && asked.lacking == Lacking::Skip;
         let list = list.map(|list| {
@@ -232,7 +235,12 @@ impl Lacking {
             .collect();
         let is_all = names.len() == of;
         match (self, names.first()) {
-            (Lacking::Fill, _) | (_, None) => {}
+            (_, None) => {}
+            (Lacking::Fill, Some(_)) => warn!(
+                "--genes: {} in no input, and so without any value: {}",
+                clause(names.len() as u64, "gene", ("is", "are")),
+                listed(names.iter().map(|name| &**name), names.len())
+            ),
             (Lacking::Skip, Some(_)) if !is_all => warn!(
                 "{} left out of --genes, which not every input has: {}",
                 clause(names.len() as u64, "gene", ("is", "are")),

@@ -4,7 +4,7 @@
 //! Each element is kept as a plan, or named in one warning. What needs values to decide, as columns whose categories
 //! differ or what inputs agree on over genes, asks for a second look at all of them ([`Outline::reopen`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, bail, ensure};
 use tracing::{info, warn};
@@ -100,17 +100,21 @@ impl Outline {
                 lost.push(format!("'{path}', which differs between the files"))
             }
         }
-        if !scan.unknown.is_empty() && outline.inputs.len() > 1 {
-            let names: Vec<String> = scan.unknown.iter().cloned().collect();
+        outline.tell_unknown(scan.unknown);
+        if !lost.is_empty() {
+            warn!("Left out: {}", lost.join("; "));
+        }
+        Ok(outline)
+    }
+
+    fn tell_unknown(&self, names: BTreeSet<String>) {
+        if !names.is_empty() && self.inputs.len() > 1 {
+            let names: Vec<String> = names.into_iter().collect();
             warn!(
                 "Elements that anndata does not know, {}, are kept of the first file alone",
                 named(&names)
             );
         }
-        if !lost.is_empty() {
-            warn!("Left out: {}", lost.join("; "));
-        }
-        Ok(outline)
     }
 
     /// Says how many genes the inputs have in common, and what may be wrong where those are few.

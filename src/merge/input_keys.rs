@@ -65,7 +65,7 @@ impl InputKeys {
         json!({
             "label": labels.map(|labels| &labels.column),
             "keys": labels.map(|labels| &labels.keys),
-            "suffixes": self.suffixes,
+            "index_unique": self.suffixes,
         })
     }
 

@@ -254,6 +254,11 @@ impl Joiner {
         number < self.of_first && self.genes[number as usize].files == self.files - self.alike
     }
 
+    /// Whether only a list names it.
+    fn is_in_none(&self, number: u32) -> bool {
+        number >= self.of_first && self.genes[number as usize].files == 0
+    }
+
     /// The numbers of listed genes; those that no file has get one too.
     fn listed(&mut self, list: &Strings) -> Result<Vec<u32>> {
         list.iter().map(|name| self.number(name)).collect()
@@ -277,7 +282,11 @@ impl Joiner {
         if chosen.list.is_none() {
             return Ok(());
         }
-        let lacking = listed.iter().filter(|number| !self.is_in_all(**number));
+        let lacking = listed.iter().filter(|number| match chosen.lacking {
+            // What some inputs lack is what is asked for; what all of them lack may be misspelt.
+            Lacking::Fill => self.is_in_none(**number),
+            Lacking::Refuse | Lacking::Skip => !self.is_in_all(**number),
+        });
         let lacking: Vec<&[u8]> = lacking
             .map(|number| &*self.genes[*number as usize].name)
             .collect();

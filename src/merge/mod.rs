@@ -65,11 +65,11 @@ impl Modes {
         } = self;
         json!({
             "join": join.name(),
-            "uns": uns.name(),
-            "var": var.name(),
+            "uns_merge": uns.name(),
+            "var_merge": var.name(),
             "pairwise": pairwise,
-            "fill": fill.map(|fill| fill.to_string()),
-            "categories": categories,
+            "fill_value": fill.map(|fill| fill.to_string()),
+            "max_categories": categories,
         })
     }
 }

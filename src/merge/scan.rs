@@ -84,7 +84,7 @@ impl Scan {
             arrays: BTreeMap::new(),
             genes: Genes::new(join, modes.var != Strategy::First),
             candidates,
-            raw_genes: Some(Genes::new(join, false)),
+            raw_genes: Some(Genes::new(modes.join, false)),
             odd: BTreeMap::new(),
             gene_arrays: BTreeMap::new(),
             squares: BTreeSet::new(),

@@ -167,7 +167,7 @@ impl ArrayPlan {
                 // The first axis of a row is the genes, where there are such: inputs may have other numbers of them.
                 let alike = |shape: &&Shape| match shape {
                     Shape::Text { row: other } => {
-                        other == row || width.is_some() && other.len() == row.len()
+                        other == row || width.is_some() && other.get(1..) == row.get(1..)
                     }
                     _ => false,
                 };
@@ -246,7 +246,7 @@ impl ArrayPlan {
                 bail!("Numbers and other kinds cannot be put together");
             };
             ensure!(
-                row.len() == first.len() && (width.is_some() || row == first),
+                row == first || width.is_some() && row.get(1..) == first.get(1..),
                 "Rows of shape {row:?} and of shape {first:?} cannot be put together"
             );
             dtypes.push(dtype.clone());
