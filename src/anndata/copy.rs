@@ -251,8 +251,10 @@ fn array(array: Array, parent: &Group, name: &str, out: &Group, to: &str) -> Res
         return fixed_text(&array, out, to, unlabelled);
     }
     let mut attrs = array_attrs(&array)?;
-    // Of categories, before anndata 0.8; now their group says it.
-    attrs.remove("ordered");
+    if unlabelled {
+        // Of categories, before anndata 0.8; now their group says it.
+        attrs.remove("ordered");
+    }
     if let Dtype::Record { fields, .. } = &spec.dtype
         && fields
             .iter()
@@ -400,8 +402,7 @@ fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
                 continue;
             }
         };
-        let mut leaf = older::leaf(values, &path)?;
-        if let Some(categories) = &categories {
+        let leaf = if let Some(categories) = &categories {
             let ordered = Attr::bool(categories.ordered);
             let group = Attrs::encoding("categorical", "0.2.0").with("ordered", ordered);
             out.create_group(&path, &group)?;
@@ -411,9 +412,10 @@ fn old_frame(frame: older::OldFrame, out: &Group, to: &str) -> Result<()> {
                 out,
                 &format!("{path}/categories"),
             )?;
-            leaf.path = format!("{path}/codes");
-            leaf.attrs = Attrs::encoding("array", "0.2.0");
-        }
+            older::codes(values, &format!("{path}/codes"), categories.count()?)
+        } else {
+            older::leaf(values, &path)?
+        };
         whole_leaf(&leaf, out)?;
     }
     Ok(())

@@ -70,7 +70,7 @@ fn raw_genes(root: &Group) -> Result<Option<u64>> {
 fn columns(leaf: &Leaf) -> Option<u64> {
     match &leaf.kind {
         LeafKind::Sparse(s) => Some(s.shape[1]),
-        LeafKind::Fixed(a) => Some(a.spec().shape.get(1).copied().unwrap_or(1)),
+        LeafKind::Fixed(a) | LeafKind::Text(a) => Some(a.spec().shape.get(1).copied().unwrap_or(1)),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use super::columns;
 use super::encoding::{Encoding, array_attrs};
-use crate::rows::leaf::{Leaf, LeafKind};
+use crate::rows::leaf::{Leaf, LeafKind, Levels};
 use crate::store::spec::{Attr, Attrs, Dtype, Field};
 use crate::store::{Array, Group, Node};
 
@@ -53,6 +53,28 @@ impl OldFrame {
             self.attrs = frame_attrs(&index, names.collect());
         }
         self
+    }
+}
+
+impl OldCategories {
+    /// How many there are. A scalar is a list of one.
+    pub fn count(&self) -> Result<u64> {
+        let found = self.parent.get(&self.name)?;
+        let missing = || format!("The categories '{}' are missing", self.name);
+        match found.with_context(missing)? {
+            Node::Array(array) => Ok(array.spec().rows()),
+            group => columns::column_length(&group),
+        }
+    }
+}
+
+/// The codes of a column, as they are written at `to`: those that R gives a missing value become -1.
+pub fn codes(array: Array, to: &str, count: u64) -> Leaf {
+    let missing = None;
+    Leaf {
+        path: to.into(),
+        attrs: Attrs::encoding("array", "0.2.0"),
+        kind: LeafKind::Codes(array, Levels { count, missing }),
     }
 }
 

@@ -260,23 +260,14 @@ impl Selection {
         let attrs =
             Attrs::encoding("categorical", "0.2.0").with("ordered", Attr::bool(categories.ordered));
         self.groups.push((to.clone(), attrs));
-        self.add(Leaf {
-            attrs: Attrs::encoding("array", "0.2.0"),
-            ..older::leaf(codes, &format!("{to}/codes"))?
-        })?;
+        let count = categories.count()?;
+        self.add(older::codes(codes, &format!("{to}/codes"), count))?;
         let copy = Copy::new(
             &categories.parent,
             &categories.name,
             &format!("{to}/categories"),
         );
         self.copies.push(copy);
-        let found = categories.parent.get(&categories.name)?;
-        let found = found.with_context(|| format!("'{to}' has no categories"))?;
-        let count = match &found {
-            // A scalar is a list of one.
-            Node::Array(array) => array.spec().rows(),
-            Node::Group(_) => columns::column_length(&found)?,
-        };
         self.categoricals.push((to, count));
         Ok(())
     }

@@ -333,7 +333,7 @@ impl Leaf {
                 healed::mask(a);
                 let bytes = ints::mask(a.read(ranges)?, &a.spec().dtype);
                 Block::Fixed {
-                    row: 1,
+                    row: a.spec().row_items() as usize,
                     bytes: bytes
                         .with_context(|| format!("Read '{}'", a.path()))?
                         .into(),

@@ -9,17 +9,18 @@
 //! rows, are attributes of the group; buffers are arrays in it.
 
 mod block;
+mod nodes;
 mod unite;
 mod write;
 
-use std::error::Error;
-use std::fmt::{Display, Formatter};
 use std::ops::Range;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 pub use self::block::AwkwardBlock;
+pub use self::nodes::{UnknownForm, form, row_length};
+use self::nodes::{check_parameters, index_type, inner_items, unknown_form};
 pub use self::unite::Type;
 pub use self::write::AwkwardWriter;
 use crate::dtype::ints;
@@ -120,110 +121,6 @@ impl Awkward {
     }
 }
 
-/// The form of an awkward array with these attributes.
-pub fn form(attrs: &Attrs) -> Result<Value> {
-    match attrs.get("form") {
-        Some(Attr::Text(form)) => Ok(serde_json::from_str(form)?),
-        Some(Attr::Json(form)) => Ok(form.clone()),
-        _ => bail!("it has no attribute 'form'"),
-    }
-}
-
-/// How many items each row has, as anndata counts them: fields where rows are records. `None` where rows differ,
-/// have none, or lie under a mask, of which anndata does not know.
-pub fn row_length(form: &Value) -> Option<u64> {
-    match form["class"].as_str()? {
-        "NumpyArray" => form["inner_shape"][0].as_u64(),
-        "RegularArray" if form["parameters"]["__array__"].is_null() => form["size"].as_u64(),
-        "RecordArray" => Some(form["contents"].as_array()?.len() as u64),
-        "IndexedOptionArray" | "IndexedArray" | "UnmaskedArray" => row_length(&form["content"]),
-        "UnionArray" => {
-            let mut lengths = form["contents"].as_array()?.iter().map(row_length);
-            let first = lengths.next()??;
-            lengths.all(|length| length == Some(first)).then_some(first)
-        }
-        _ => None,
-    }
-}
-
-/// A form that awkward knows and this program does not.
-#[derive(Debug)]
-pub struct UnknownForm(String);
-
-impl Error for UnknownForm {}
-
-impl Display for UnknownForm {
-    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
-        write!(f, "its form holds {}, whose rows cannot be taken", self.0)
-    }
-}
-
-/// What awkward makes an array of (`awkward.forms.from_dict`). Its first version added the type of the offsets.
-const CLASSES: [&str; 11] = [
-    "NumpyArray",
-    "EmptyArray",
-    "RegularArray",
-    "ListArray",
-    "ListOffsetArray",
-    "RecordArray",
-    "IndexedArray",
-    "IndexedOptionArray",
-    "BitMaskedArray",
-    "UnmaskedArray",
-    "UnionArray",
-];
-
-/// numpy's name for the type of a list of integers in a node, which a form writes as `i64`.
-fn index_type(form: &Value, part: &str) -> Result<&'static str> {
-    Ok(match form[part].as_str() {
-        Some("i8") => "int8",
-        Some("u8") => "uint8",
-        Some("i32") => "int32",
-        Some("u32") => "uint32",
-        Some("i64") => "int64",
-        _ => bail!("its form has {part} of no type"),
-    })
-}
-
-/// Values in a row of a plain node.
-fn inner_items(form: &Value) -> Result<u64> {
-    let Some(shape) = form["inner_shape"].as_array() else {
-        return Ok(1);
-    };
-    let items = (shape.iter()).try_fold(1u64, |items, size| items.checked_mul(size.as_u64()?));
-    items.with_context(|| format!("its form has values of shape {}", form["inner_shape"]))
-}
-
-/// Refuses what awkward refuses of the `parameters` of a node: text is a list of characters.
-fn check_parameters(form: &Value) -> Result<()> {
-    let parameters = &form["parameters"];
-    ensure!(
-        parameters.is_null() || parameters.is_object(),
-        "its form has the parameters {parameters}"
-    );
-    let of = match parameters["__array__"].as_str() {
-        Some("string") => "char",
-        Some("bytestring") => "byte",
-        _ => return Ok(()),
-    };
-    let content = &form["content"];
-    ensure!(
-        content["primitive"] == "uint8" && content["parameters"]["__array__"] == of,
-        "its form has text that is no list of {of}"
-    );
-    Ok(())
-}
-
-/// Why a node of a form is not read: awkward makes an array of it, or does not either.
-fn unknown_form(class: &str) -> anyhow::Error {
-    let stem = class.trim_end_matches(|c: char| "U_".contains(c) || c.is_ascii_digit());
-    if CLASSES.contains(&stem) {
-        UnknownForm(class.into()).into()
-    } else {
-        anyhow!("its form holds '{class}', of which awkward makes no array")
-    }
-}
-
 impl Form {
     /// Opens a node that must have `rows` rows at the least, and those below it.
     fn open(group: &Group, form: &Value, rows: u64, depth: usize) -> Result<Form> {
@@ -244,14 +141,8 @@ impl Form {
             ensure!(takes, "its form has {part} of {kind}");
             buffer(part, kind, 1, least)
         };
-        let inner = |rows: u64| -> Result<Box<Form>> {
-            Ok(Box::new(Form::open(
-                group,
-                &form["content"],
-                rows,
-                depth + 1,
-            )?))
-        };
+        let below = |form: &Value, rows| Form::open(group, form, rows, depth + 1);
+        let inner = |rows| below(&form["content"], rows).map(Box::new);
         Ok(match class {
             "NumpyArray" => {
                 let kind = form["primitive"].as_str();
@@ -273,11 +164,13 @@ impl Form {
                 Form::Regular(size, inner(items)?)
             }
             "RecordArray" => {
-                let contents = form["contents"]
-                    .as_array()
-                    .context("a record without contents")?;
-                let open = |c| Form::open(group, c, rows, depth + 1);
-                Form::Record(contents.iter().map(open).collect::<Result<_>>()?)
+                let open = |field| below(field, rows);
+                Form::Record(
+                    nodes::contents(form)?
+                        .iter()
+                        .map(open)
+                        .collect::<Result<_>>()?,
+                )
             }
             // How many rows the content needs, the index alone says, which is read with the rows.
             "IndexedOptionArray" => Form::Option(list("index", rows)?, inner(0)?),

@@ -304,16 +304,20 @@ fn fields(
     others: Option<Vec<String>>,
     other_types: Vec<Type>,
 ) -> Result<(Option<Vec<String>>, Vec<Type>)> {
-    let (Some(mut names), Some(others)) = (names, others) else {
-        ensure!(
-            types.len() == other_types.len(),
-            "Tuples of {} and of {} values, or tuples and records",
-            types.len(),
-            other_types.len()
-        );
-        let pairs = types.into_iter().zip(other_types);
-        let types: Result<_> = pairs.map(|(a, b)| a.united(b)).collect();
-        return Ok((None, types?));
+    let (mut names, others) = match (names, others) {
+        (Some(names), Some(others)) => (names, others),
+        (None, None) => {
+            ensure!(
+                types.len() == other_types.len(),
+                "Tuples of {} and of {} values",
+                types.len(),
+                other_types.len()
+            );
+            let pairs = types.into_iter().zip(other_types);
+            let types: Result<_> = pairs.map(|(a, b)| a.united(b)).collect();
+            return Ok((None, types?));
+        }
+        _ => bail!("Tuples and records"),
     };
     let optional = |of: Type| match of {
         Type::Option(inner, _) => Type::Option(inner, true),
