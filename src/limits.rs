@@ -47,6 +47,10 @@ pub const TURNING: u64 = 20_000_000_000;
 /// Parts of an expression that lie in one another: it is parsed on the stack.
 pub const EXPRESSION: usize = 100;
 
+/// Chunks of an array that are compared with those of another, with a byte of memory for each: a file may declare any
+/// number of chunks that it does not store.
+pub const COMPARED_CHUNKS: u64 = 1 << 24;
+
 /// Chunks in a Zarr shard: its index, 16 bytes for each, is in memory while it is written.
 pub const SHARD_CHUNKS: u64 = 1 << 20;
 

@@ -84,8 +84,11 @@ impl Findings {
     /// hand is no fault of the file: it is not checked.
     pub fn failed(&mut self, element: &str, error: &Error) {
         let what = format!("{error:#}");
-        let named = format!("Read '{element}': ");
-        let what = what.strip_prefix(&named).unwrap_or(&what);
+        let named = ["Read", "Open"].map(|step| format!("{step} '{element}': "));
+        let mut what = what.as_str();
+        while let Some(rest) = named.iter().find_map(|named| what.strip_prefix(named)) {
+            what = rest;
+        }
         if error.is::<OverLimit>() {
             self.is_partial = true;
             self.note(element, format!("It is not checked: {what}"));

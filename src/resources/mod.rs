@@ -173,7 +173,8 @@ pub fn format_size(bytes: u64) -> String {
     format!("{size:.decimals$} {unit}")
 }
 
-/// Bytes of a file, or of all in a folder; folders that are links are not looked into.
+/// Bytes of a file, or of all in a folder; folders that are links are not looked into, and links that lead nowhere, as
+/// editors leave them beside open files, have none.
 pub fn size_on_disk(path: &Path) -> Result<u64> {
     let found = fs::metadata(path).with_context(|| path.display().to_string())?;
     if !found.is_dir() {
@@ -183,7 +184,7 @@ pub fn size_on_disk(path: &Path) -> Result<u64> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let path = entry.path();
-        if !(entry.file_type()?.is_symlink() && path.is_dir()) {
+        if !entry.file_type()?.is_symlink() || path.is_file() {
             bytes += size_on_disk(&path)?;
         }
     }

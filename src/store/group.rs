@@ -7,14 +7,15 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 
 use super::array::ArrayOf;
+use super::dates::without_dates;
 use super::io::append::{Appender, AppenderOf, Noted};
 use super::io::ledger::{self, Ledger};
 use super::leftout::{self, To};
 use super::records::RecordAppender;
 use super::shown::{Place, Seen, Shown, View};
-use super::spec::{ArraySpec, Attrs, Dtype};
+use super::spec::{ArraySpec, Attrs};
 use super::zarr::Fault;
-use super::{Container, Format, Node, Rows, hdf5, warn_once, zarr};
+use super::{Container, Format, Node, Rows, hdf5, zarr};
 
 /// A folder of named nodes, open for reading or for writing.
 #[derive(Clone)]
@@ -40,19 +41,6 @@ impl From<GroupOf> for Group {
             view: None,
         }
     }
-}
-
-/// HDF5 has no dates: they become the numbers that they are.
-fn without_dates(spec: &ArraySpec, path: &str) -> ArraySpec {
-    let mut spec = spec.clone();
-    if let Dtype::Date(_) = spec.dtype {
-        warn_once(format!(
-            "'{path}' is {}, which .h5ad cannot hold: its values become whole numbers of that unit",
-            spec.dtype
-        ));
-        spec.dtype = Dtype::INT64;
-    }
-    spec
 }
 
 impl Group {
@@ -349,7 +337,7 @@ impl Group {
             ledger.attrs(self.path_of(path), attrs);
         }
         match &self.of {
-            GroupOf::Hdf5(g) => g.write_records(path, spec, records, attrs),
+            GroupOf::Hdf5(g) => g.write_records(path, &without_dates(spec, path), records, attrs),
             GroupOf::Zarr(g) => {
                 let (dtype, records) = zarr::with_utf32(&spec.dtype, records)
                     .with_context(|| format!("Write '{}'", self.path_of(path)))?;
@@ -374,7 +362,10 @@ impl Group {
             ledger.attrs(self.path_of(path), attrs);
         }
         Ok(match &self.of {
-            GroupOf::Hdf5(g) => RecordAppender::Hdf5(g.create_records(path, spec, attrs)?),
+            GroupOf::Hdf5(g) => {
+                let spec = without_dates(spec, path);
+                RecordAppender::Hdf5(g.create_records(path, &spec, attrs)?)
+            }
             GroupOf::Zarr(g) => {
                 let from = spec.dtype.clone();
                 let spec = ArraySpec::new(spec.shape.clone(), zarr::as_utf32(&from));

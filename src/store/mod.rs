@@ -7,6 +7,7 @@
 mod access;
 mod array;
 mod container;
+mod dates;
 mod group;
 mod hdf5;
 mod io;

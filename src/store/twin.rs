@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::array::Array;
 use super::io::stored::are_same;
+use crate::limits;
 
 /// Two lists of the same type and length, in chunks of the same shape and filters.
 pub struct Twin<'a> {
@@ -36,6 +37,10 @@ impl<'a> Twin<'a> {
         ensure!(recipe == its, "Its chunks or filters are others");
         let step = recipe.rows;
         let count = rows.div_ceil(step);
+        ensure!(
+            count <= limits::COMPARED_CHUNKS,
+            "It has {count} chunks, too many to compare"
+        );
         let chunks = (0..count).map(|_| AtomicU8::new(UNKNOWN));
         let twin = Twin {
             one,

@@ -18,6 +18,22 @@ use super::values::{read_references, texts_of, unpad};
 use crate::store::spec::{Attr, Attrs, Dtype, Strings, item_count};
 use crate::store::words;
 
+/// Whether an attribute, with what describes it, may be larger than the 64 KiB that an object header of the oldest format
+/// takes (HDF5 manual, "Large Attributes"): an object is made for those, or has none.
+pub fn is_large(attr: &Attr) -> bool {
+    let bytes = match attr {
+        // A length, an address and an index for each text of variable length.
+        Attr::Texts { values, .. } => values.len() * 16,
+        Attr::Bytes { bytes, .. } => bytes.len(),
+        _ => 16,
+    };
+    bytes > 64_000
+}
+
+pub fn has_large(attrs: &Attrs) -> bool {
+    attrs.iter().any(|(_, attr)| is_large(attr))
+}
+
 /// Makes a new object keep attributes that are large apart from its header, which tracking their order asks for.
 pub fn large() -> Property<'static> {
     Property::AttrOrder(H5P_CRT_ORDER_TRACKED)

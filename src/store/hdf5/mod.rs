@@ -32,6 +32,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use anyhow::{Context, Result, bail};
 use tracing::debug;
 
+use self::attrs::has_large;
+pub use self::attrs::is_large;
 use self::ffi::Id;
 pub use self::ffi::{is_stdout_closed, prepare};
 use self::files::Raw;
@@ -43,7 +45,7 @@ pub use self::records::RecordAppender;
 use self::virtual_dataset::Spread;
 pub use self::write::Appender;
 use super::access::{self, Access, Bounds, Entered};
-use super::spec::{ArraySpec, Attr, Attrs};
+use super::spec::{ArraySpec, Attrs};
 use super::{Container, Rows};
 use crate::report::once::warn_once;
 
@@ -83,18 +85,6 @@ struct OpenFile {
 pub enum Node {
     Group(Group),
     Array(Array),
-}
-
-/// Whether an attribute, with what describes it, may be larger than the 64 KiB that an object header of the oldest format
-/// takes (HDF5 manual, "Large Attributes"): an object is made for those, or has none.
-pub fn is_large(attr: &Attr) -> bool {
-    let bytes = match attr {
-        // A length, an address and an index for each text of variable length.
-        Attr::Texts { values, .. } => values.len() * 16,
-        Attr::Bytes { bytes, .. } => bytes.len(),
-        _ => 16,
-    };
-    bytes > 64_000
 }
 
 /// Whether a file has the signature of HDF5, whatever its name.
@@ -227,7 +217,8 @@ impl Group {
         Ok(Some(match node {
             open::Object::Group(id) => Node::Group(self.enter(id, &whole).with_context(context)?),
             open::Object::Dataset(id) => {
-                Node::Array(Array::open(id, self.file.clone()).with_context(context)?)
+                let array = Array::open(id, whole.clone(), self.file.clone());
+                Node::Array(array.with_context(context)?)
             }
         }))
     }
@@ -444,8 +435,4 @@ fn write_attrs(id: &Id, attrs: &Attrs) -> Result<()> {
         attrs::write(id, name, value)?;
     }
     Ok(())
-}
-
-fn has_large(attrs: &Attrs) -> bool {
-    attrs.iter().any(|(_, attr)| is_large(attr))
 }

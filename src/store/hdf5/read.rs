@@ -18,7 +18,7 @@ use super::ffi::{self, Dataset};
 use super::format::heap::{self, Heap};
 use super::guard::{claims, external};
 use super::storage::{Storage, VIRTUAL};
-use super::{Id, OpenFile, links, values, virtual_dataset};
+use super::{Id, OpenFile, values, virtual_dataset};
 use crate::limits;
 use crate::store::StorageInfo;
 use crate::store::io::raw;
@@ -27,6 +27,8 @@ use crate::store::spec::{ArraySpec, Attrs, ByteOrder, Dtype, Field, Strings};
 
 pub struct Array {
     id: Id,
+    /// By which it was opened: the library's own is that in another file where a link leads there.
+    path: String,
     spec: ArraySpec,
     file: Arc<OpenFile>,
     /// Looked at when values are first asked for: many nodes are opened for their shape or attributes alone.
@@ -42,10 +44,11 @@ pub struct Array {
 const TOGETHER: usize = 512;
 
 impl Array {
-    pub(super) fn open(id: Id, file: Arc<OpenFile>) -> Result<Array> {
+    pub(super) fn open(id: Id, path: String, file: Arc<OpenFile>) -> Result<Array> {
         let spec = datasets::spec(&id)?;
         Ok(Array {
             id,
+            path,
             spec,
             file,
             storage: OnceLock::new(),
@@ -55,7 +58,7 @@ impl Array {
     }
 
     pub fn path(&self) -> String {
-        links::path_of(&self.id)
+        self.path.clone()
     }
 
     pub(super) fn id(&self) -> &Id {

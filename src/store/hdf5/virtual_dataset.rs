@@ -79,7 +79,10 @@ impl Spread {
     /// is closed (`H5D_get_create_plist`, fill values that are text).
     pub fn close_sources(&self) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.clear();
+        let closed = std::mem::take(&mut *open);
+        // Closing takes the lock of the library, whose holder may wait for this list in `read`.
+        drop(open);
+        drop(closed);
     }
 
     /// Calls `read` for whatever holds some of the values of a dataset that are at the places `file` and belong to the

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tracing::warn;
 
 use super::meta::{self, ARRAY, ATTRS, CONSOLIDATED, GROUP, Meta, V3};
+use crate::limits;
 use crate::store::ZarrVersion;
 use crate::store::access::Bounds;
 
@@ -136,10 +137,16 @@ fn collect(
     let is_array = meta.is_array;
     nodes.insert(path.into(), meta);
     ensure!(path.split('/').count() <= 64, "'{path}' lies too deep");
+    // Links may lead to the same group by many paths.
+    ensure!(
+        nodes.len() as u64 <= limits::NODES,
+        "It has more than {} nodes",
+        limits::NODES
+    );
     if is_array {
         return Ok(());
     }
-    for name in super::names(folder)? {
+    for name in meta::names(folder)? {
         let below = if path.is_empty() {
             name.clone()
         } else {
@@ -264,7 +271,7 @@ fn collect_v2(folder: &Path, prefix: &str, nodes: &mut Map<String, Value>) -> Re
     if nodes.contains_key(&format!("{prefix}{ARRAY}")) {
         return Ok(());
     }
-    for name in super::names(folder)? {
+    for name in meta::names(folder)? {
         collect_v2(&folder.join(&name), &format!("{prefix}{name}/"), nodes)?;
     }
     Ok(())
@@ -272,7 +279,7 @@ fn collect_v2(folder: &Path, prefix: &str, nodes: &mut Map<String, Value>) -> Re
 
 /// Collects what the nodes below `folder` say, whose path is `prefix`.
 fn collect_v3(folder: &Path, prefix: &str, nodes: &mut Map<String, Value>) -> Result<()> {
-    for name in super::names(folder)? {
+    for name in meta::names(folder)? {
         let (below, path) = (folder.join(&name), format!("{prefix}{name}"));
         let node = meta::read_json(&below.join(V3))?;
         let mut node = node.with_context(|| format!("'{path}' is of another version"))?;

@@ -57,12 +57,16 @@ impl Count {
     }
 }
 
-/// Files below a folder.
+/// Files below a folder; a folder that is a link, which may lead in a circle, counts as one.
 pub fn files_in(folder: &Path) -> std::io::Result<u64> {
     let mut count = 0;
     for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        count += if path.is_dir() { files_in(&path)? } else { 1 };
+        let entry = entry?;
+        count += if entry.file_type()?.is_dir() {
+            files_in(&entry.path())?
+        } else {
+            1
+        };
     }
     Ok(count)
 }

@@ -186,6 +186,12 @@ fn v2_type(dtype: &Value) -> Result<ZarrType> {
                 Value::Null => vec![],
                 shape => dims(shape).context("a field without a shape")?,
             };
+            // A date alone is turned as it is read, and its type tells no order. Of a record, bytes stay.
+            let is_turned = |dtype: &str| dtype.starts_with(">M") || dtype.starts_with(">m");
+            ensure!(
+                !field[1].as_str().is_some_and(is_turned),
+                "dates in big-endian order within records"
+            );
             Ok((name.into(), v2_type(&field[1])?, shape))
         };
         return ZarrType::record(fields.iter().map(part).collect::<Result<_>>()?);

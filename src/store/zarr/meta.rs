@@ -9,8 +9,10 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Map, Value, json};
 
+use super::attrs::add_json;
 use crate::store::ZarrVersion;
 use crate::store::access::Bounds;
+use crate::store::spec::Attrs;
 use crate::store::words;
 
 /// The file that makes a folder a node of version 3, and those of version 2.
@@ -52,6 +54,46 @@ pub fn is_node(path: &Path) -> Result<bool> {
         }
     }
     Ok(false)
+}
+
+/// The nodes in a folder, sorted.
+pub fn names(folder: &Path) -> Result<Vec<String>> {
+    let context = || format!("List {}", folder.display());
+    let mut names = vec![];
+    for entry in std::fs::read_dir(folder).with_context(context)? {
+        let path = entry.with_context(context)?.path();
+        if is_node(&path)? {
+            let name = path.file_name().and_then(|n| n.to_str());
+            names.push(
+                name.with_context(|| format!("{}: not UTF-8", path.display()))?
+                    .into(),
+            );
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// Adds attributes to those that a node has. Without any, version 2 has no `.zattrs`.
+pub fn set_attrs(folder: &Path, version: ZarrVersion, attrs: &Attrs) -> Result<()> {
+    if *attrs == Attrs::default() {
+        return Ok(());
+    }
+    match version {
+        ZarrVersion::V2 => {
+            let mut json = load_attrs(folder)?;
+            add_json(&mut json, attrs)?;
+            write_json(&folder.join(ATTRS), &Value::Object(json))
+        }
+        ZarrVersion::V3 => {
+            let file = folder.join(V3);
+            let mut node = read_json(&file)?.context("The node is not there")?;
+            let mut json = node["attributes"].as_object().cloned().unwrap_or_default();
+            add_json(&mut json, attrs)?;
+            node["attributes"] = Value::Object(json);
+            write_json(&file, &node)
+        }
+    }
 }
 
 /// Whether a folder is a group.

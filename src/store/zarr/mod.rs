@@ -37,7 +37,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Map, Value};
+use serde_json::Map;
 use tracing::warn;
 
 pub use self::attrs::value as attr_value;
@@ -238,7 +238,7 @@ impl Group {
 
     /// The nodes in this group, sorted.
     pub fn names(&self) -> Result<Vec<String>> {
-        names(&self.folder())
+        meta::names(&self.folder())
     }
 
     /// The node at `path` below this group; `None` where there is none. An error where its metadata cannot be read, or
@@ -327,7 +327,7 @@ impl Group {
             "" => self.clone(),
             _ => self.below(path)?,
         };
-        set_attrs(&node.folder(), self.version(), attrs)
+        meta::set_attrs(&node.folder(), self.version(), attrs)
             .with_context(|| format!("Write the attributes of '{}'", node.path))
     }
 
@@ -426,46 +426,6 @@ impl Group {
 /// The path under which a node is written: zarr-python takes a backslash for a slash.
 pub fn portable(path: &str) -> String {
     path.replace('\\', "/")
-}
-
-/// The nodes in a folder, sorted.
-fn names(folder: &Path) -> Result<Vec<String>> {
-    let context = || format!("List {}", folder.display());
-    let mut names = vec![];
-    for entry in std::fs::read_dir(folder).with_context(context)? {
-        let path = entry.with_context(context)?.path();
-        if meta::is_node(&path)? {
-            let name = path.file_name().and_then(|n| n.to_str());
-            names.push(
-                name.with_context(|| format!("{}: not UTF-8", path.display()))?
-                    .into(),
-            );
-        }
-    }
-    names.sort_unstable();
-    Ok(names)
-}
-
-/// Adds attributes to those that a node has. Without any, version 2 has no `.zattrs`.
-fn set_attrs(folder: &Path, version: ZarrVersion, attrs: &Attrs) -> Result<()> {
-    if *attrs == Attrs::default() {
-        return Ok(());
-    }
-    match version {
-        ZarrVersion::V2 => {
-            let mut json = meta::load_attrs(folder)?;
-            attrs::add_json(&mut json, attrs)?;
-            meta::write_json(&folder.join(meta::ATTRS), &Value::Object(json))
-        }
-        ZarrVersion::V3 => {
-            let file = folder.join(meta::V3);
-            let mut node = meta::read_json(&file)?.context("The node is not there")?;
-            let mut json = node["attributes"].as_object().cloned().unwrap_or_default();
-            attrs::add_json(&mut json, attrs)?;
-            node["attributes"] = Value::Object(json);
-            meta::write_json(&file, &node)
-        }
-    }
 }
 
 /// An error where a file or folder of a store is a symbolic link, or lies below one, that leads out of it.

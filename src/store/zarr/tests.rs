@@ -5,7 +5,7 @@ use std::slice::from_ref;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::codec::compression::Compression;

@@ -3,10 +3,13 @@
 //! A text is held as an offset into the bytes of its chunk row; of what is read, only texts that were asked for are
 //! copied.
 
-use anyhow::{Context, Result, bail};
+use std::borrow::Cow;
+use std::ops::Range;
+
+use anyhow::{Context, Result, bail, ensure};
 
 use super::dtype::ZarrType;
-use crate::store::spec::{ByteOrder, Dtype, Field};
+use crate::store::spec::{ByteOrder, Dtype, Field, Strings};
 
 /// What one text counts for where its size must be guessed, in bytes.
 pub const TEXT_BYTES: usize = 32;
@@ -23,6 +26,27 @@ pub fn unpadded(text: &[u8]) -> &[u8] {
         .rposition(|&b| b != 0)
         .map_or(0, |last| last + 1);
     &text[..end]
+}
+
+/// A chunk of `items` places that holds some of `texts`, as numcodecs' `vlen-utf8` stores it: the number of texts, then
+/// for each its bytes and the text itself; numbers are u32, little-endian.
+pub fn vlen(texts: &Strings, here: Range<usize>, items: usize) -> Result<Cow<'static, [u8]>> {
+    // Places beyond the array are empty texts.
+    let padding = items - here.len();
+    let mut out = vec![];
+    out.extend(u32::try_from(items)?.to_le_bytes());
+    for i in here {
+        let text = texts.get(i);
+        ensure!(
+            std::str::from_utf8(text).is_ok(),
+            "Text {i} of a chunk is not UTF-8"
+        );
+        let len = u32::try_from(text.len()).context("A text of over 4 GiB")?;
+        out.extend(len.to_le_bytes());
+        out.extend(text);
+    }
+    out.resize(out.len() + 4 * padding, 0);
+    Ok(out.into())
 }
 
 /// Converts numpy's `U` in its place.

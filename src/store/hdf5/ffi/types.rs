@@ -196,7 +196,7 @@ pub fn pointers(of: &Id) -> Result<Vec<usize>> {
         }
         // Of an address in the file; other references are of pointers.
         H5T_class_t::H5T_REFERENCE if same_type(of, &copy_type(&H5T_STD_REF_OBJ)?) => {}
-        H5T_class_t::H5T_REFERENCE | H5T_class_t::H5T_VLEN => bail!("Selected with pointers"),
+        H5T_class_t::H5T_REFERENCE | H5T_class_t::H5T_VLEN => bail!("Values with pointers"),
         _ => {}
     }
     Ok(found)

@@ -163,7 +163,7 @@ impl Selected<'_> {
             let (size, pointers) = (type_size(of)?, pointers(of)?);
             let Places { count, .. } = places;
             let bytes = count.checked_mul(size);
-            ensure!(bytes == Some(values.len()), "Selected of another size");
+            ensure!(bytes == Some(values.len()), "Values of another size");
             ensure!(
                 count.checked_mul(pointers.len()) == Some(texts.len()),
                 "{} texts for {count} places",
@@ -189,7 +189,7 @@ impl Selected<'_> {
             let memory = places.memory.0;
             ensure!(places.count == others.count, "Another number of values");
             let bytes = places.count.checked_mul(type_size(of)?);
-            let mut values = vec![0u8; bytes.context("Selected too large to address")?];
+            let mut values = vec![0u8; bytes.context("Values too large to address")?];
             let buffer: *mut c_void = values.as_mut_ptr().cast();
             // SAFETY: the buffer holds exactly as many values of the type.
             unsafe { self.load(&places, of, buffer) }?;

@@ -23,7 +23,7 @@ use super::cut::{Cut, MAX_ROW_BYTES};
 use super::describe::{self, Description};
 use super::own::Own;
 use super::shards::{Shards, Slot, create_file};
-use super::text::TEXT_BYTES;
+use super::text::{self, TEXT_BYTES};
 use super::{Group, dtype, meta};
 use crate::report::failure::in_element;
 use crate::store::io::assembly::Assembly;
@@ -248,7 +248,9 @@ impl Appender {
         let mut pieces = self.cut.pieces(self.texts.len());
         let incomplete = |p: &mut Range<usize>| self.cut.axis == 0 && p.len() < self.cut.items;
         let tail = pieces.pop_if(incomplete);
-        self.write(pieces.len(), |i| self.vlen(pieces[i].clone()))?;
+        self.write(pieces.len(), |i| {
+            text::vlen(&self.texts, pieces[i].clone(), self.cut.items)
+        })?;
         self.chunks += pieces.len() as u64;
         let tail = tail.unwrap_or(0..0);
         if !pieces.is_empty() {
@@ -302,7 +304,9 @@ impl Appender {
             self.chunks += 1;
         }
         if self.texts.len() > 0 {
-            self.write(1, |_| self.vlen(0..self.texts.len()))?;
+            self.write(1, |_| {
+                text::vlen(&self.texts, 0..self.texts.len(), self.cut.items)
+            })?;
             self.chunks += 1;
         }
         self.describe(growing)?;
@@ -427,27 +431,6 @@ impl Appender {
         // A hint, so that what flushes the folder at the end waits less: the kernel begins to write what is dirty.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
         Ok(())
-    }
-
-    /// A chunk of text as numcodecs' `vlen-utf8` stores it: the number of texts, then for each its bytes and the
-    /// text itself; numbers are u32, little-endian.
-    fn vlen(&self, texts: Range<usize>) -> Result<Cow<'static, [u8]>> {
-        // Places beyond the array are empty texts.
-        let padding = self.cut.items - texts.len();
-        let mut out = vec![];
-        out.extend(u32::try_from(self.cut.items)?.to_le_bytes());
-        for i in texts {
-            let text = self.texts.get(i);
-            ensure!(
-                std::str::from_utf8(text).is_ok(),
-                "Text {i} of a chunk is not UTF-8"
-            );
-            let len = u32::try_from(text.len()).context("A text of over 4 GiB")?;
-            out.extend(len.to_le_bytes());
-            out.extend(text);
-        }
-        out.resize(out.len() + 4 * padding, 0);
-        Ok(out.into())
     }
 }
 
