@@ -458,3 +458,21 @@ def strings_that_become_missing_are_refused(case):
         case.check("demoted", [f"{p} has a mask" for p in _masked(trees.load(path))])
         want = corpus.read(source).obs["cat"].astype(object).fillna("none")
         case.check("demoted", [] if list(corpus.read(path).obs["cat"]) == list(want) else ["other values"])
+
+
+def an_external_link_is_read_where_it_leads(case):
+    """The file has a column of its own by the path that the linked one has in its file."""
+    folder = case.folder("linked")
+    ad.settings.allow_write_nullable_strings = True
+    for name, words in (("a", ["wrong", "wrong"]), ("b", ["right", None])):
+        obs = pd.DataFrame({"donor": pd.array(words, dtype="string")}, index=["c1", "c2"])
+        ad.AnnData(np.ones((2, 2), "f4"), obs=obs).write_h5ad(folder / f"{name}.h5ad", convert_strings_to_categoricals=False)
+    with h5py.File(folder / "a.h5ad", "r+") as file:
+        file["obs/who"] = h5py.ExternalLink("b.h5ad", "/obs/donor")
+        file["obs"].attrs["column-order"] = ["donor", "who"]
+    for options in ((), ("--plain-strings", "--missing-as", "none")):
+        if case.works(" ".join(options), "slice", folder / "a.h5ad", folder / "s", *options):
+            got = ad.read_h5ad(folder / "s_shard_0.h5ad").obs["who"].tolist()
+            want = ["right", "none" if options else "nan"]
+            got = ["nan" if pd.isna(value) else value for value in got]
+            case.check(" ".join(options), [] if got == want else [str(got)])

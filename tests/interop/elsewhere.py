@@ -191,6 +191,31 @@ def categories_by_reference(case):
         _travels(case, "fixed width", source, want=want)
 
 
+def codes_of_old_frames_that_are_missing_in_r(case):
+    """The same, with what R stores for a missing integer; and with a code beyond the categories, which is refused."""
+    def change(code):
+        def changed(file):
+            codes, names = file["obs/level/codes"][:].astype("i4"), file["obs/level/categories"][:]
+            codes[1] = code
+            for name in ("level", "maybe", "count"):
+                del file["obs"][name]
+            file["obs/__categories/level"] = np.array([n if isinstance(n, bytes) else n.encode() for n in names], "S4")
+            file["obs/level"] = codes
+            file["obs/level"].attrs["categories"] = file["obs/__categories/level"].ref
+            file["obs"].attrs["encoding-version"] = "0.1.0"
+            file["obs"].attrs["column-order"] = [name for name in file["obs"].attrs["column-order"] if name not in ("maybe", "count")]
+        return changed
+    for label, order in (("in order", ()), ("shuffled", ("--shuffle", "--seed", "1", "--block-bytes", "64"))):
+        source = _file(case, "missing", change(-(2**31)))
+        out = case.folder("out") / "s"
+        if case.works(label, "slice", source, out, *order):
+            got = ad.read_h5ad(out.parent / "s_shard_0.h5ad").obs["level"]
+            cell = _plain().obs_names[1]
+            case.check(label, [] if got.isna()[cell] else [f"{got[cell]} is not missing"])
+    done = case.run("slice", _file(case, "beyond", change(77)), case.folder("beyond") / "s")
+    case.check("beyond", [] if done.returncode == 1 and "beyond its" in done.stderr else [done.stderr])
+
+
 def matrices_without_genes(case):
     """MuDataSeurat (PMBio/MuDataSeurat#14): a modality of no features; anndataR (scverse/anndataR#304): no X."""
     for label, x in (("sparse", sp.csr_matrix((CELLS, 0), dtype="f4")), ("dense", np.zeros((CELLS, 0), "f4"))):

@@ -111,6 +111,25 @@ def genes_that_are_filled_in(case):
     case.check("varm", [] if right else [str(loads)])
 
 
+    told = "--genes: 2 genes are in no input, and so without any value: 'z', 'y'"
+    case.check("misspelt names are told", [] if told in case.stderr else [case.stderr])
+
+
+def raw_is_joined_as_asked_where_genes_are_filled(case):
+    folder = case.folder("in")
+    for name, genes in (("a", ["a", "b", "c"]), ("b", ["c", "b", "d"])):
+        adata = _source("csr")[:, ["a", "b"]].copy()
+        adata.obs_names = name + adata.obs_names
+        adata.raw = ad.AnnData(np.ones((adata.n_obs, 3), "f4"), obs=adata.obs, var=pd.DataFrame(index=genes))
+        adata.write_h5ad(folder / f"{name}.h5ad")
+    listed = _list(case.folder("list"), ["b", "z"])
+    for join, want in (("inner", ["b", "c"]), ("outer", ["a", "b", "c", "d"])):
+        out = case.folder("out") / "m.h5ad"
+        if case.works(join, "merge", out, folder / "a.h5ad", folder / "b.h5ad", "--genes", listed, "--missing-genes", "fill", "--join", join):
+            got = list(ad.read_h5ad(out).raw.var_names)
+            case.check(join, [] if got == want else [str(got)])
+
+
 def genes_that_are_skipped(case):
     source = _source("csr")
     want = source[:, ["d", "a"]].copy()

@@ -328,3 +328,65 @@ def awkward_arrays_of_differing_forms_are_merged(case):
     paths = [_write(case, p, f"{'in' if i == 0 else 'other'}.h5ad") for i, p in enumerate(parts)]
     done = case.run("merge", case.work / "m.h5ad", *paths)
     case.check("unmergeable", [] if done.returncode == 1 and all(p.name in done.stderr for p in paths) and "obsm/aw" in done.stderr else [done.stderr])
+
+
+def rows_of_other_shapes_are_refused(case):
+    """Layers of three axes, and of text, that would come under wrong genes: the numbers of values agree over all inputs."""
+    def numbers(depth):
+        return np.arange(N * 2 * depth, dtype="f4").reshape(N, 2, depth)
+    for label, layers in (("axes", [numbers(3), numbers(2), numbers(4)]), ("same", [numbers(3), numbers(3)])):
+        folder = case.folder(f"shapes_{label}")
+        paths = []
+        for i, layer in enumerate(layers):
+            adata = _adata(prefix=f"{label}{i}_")
+            paths.append(folder / f"{i}.h5ad")
+            adata.write_h5ad(paths[-1])
+            with h5py.File(paths[-1], "r+") as file:
+                file["layers/cube"] = layer
+                _label(file["layers/cube"])
+        for command in (("merge", folder / "m.h5ad", *paths), ("slice", *paths, folder / "s", "--shuffle", "--seed", "1")):
+            done = case.run(*command)
+            told = "cannot be put together" in done.stderr and "layers/cube" in done.stderr
+            right = done.returncode == 0 if label == "same" else done.returncode == 1 and told
+            case.check(f"{label}: {command[0]}", [] if right else [done.stderr])
+    folder = case.folder("texts")
+    for i, width in enumerate((2, 7)):
+        _adata(prefix=f"t{i}_").write_h5ad(folder / f"{i}.h5ad")
+        with h5py.File(folder / f"{i}.h5ad", "r+") as file:
+            file.create_dataset("layers/words", data=np.full((N, width), "w", dtype=object), dtype=h5py.string_dtype())
+            _label(file["layers/words"], "string-array")
+    done = case.run("merge", folder / "m.h5ad", folder / "0.h5ad", folder / "1.h5ad")
+    case.check("text", [] if done.returncode == 1 and "'layers/words' has 7 columns" in done.stderr else [done.stderr])
+
+
+def tuples_and_records_stay_apart(case):
+    folder = case.folder("tuples")
+    for name, rows in (("a", ak.Array([{"x": 1, "y": 2.0}] * N)), ("b", ak.Array([(1, 2.0)] * N))):
+        adata = _adata(prefix=name)
+        adata.obsm["pairs"] = rows
+        adata.write_h5ad(folder / f"{name}.h5ad")
+    done = case.run("merge", folder / "m.h5ad", folder / "a.h5ad", folder / "b.h5ad")
+    case.check("merge", [] if done.returncode == 1 and "Tuples and records" in done.stderr else [done.stderr])
+
+
+def dates_within_records_become_numbers(case):
+    root = _write(case, _adata(), "in.zarr")
+    group = zarr.open_group(root, mode="r+", use_consolidated=False)
+    for order in "<>":
+        records = np.array([("2020-01-01T00:00:01", 7)] * 3, dtype=[("d", f"{order}M8[s]"), ("n", f"{order}i4")])
+        folder = root / "uns" / "records"
+        folder.mkdir(exist_ok=True)
+        (folder / ".zarray").write_text(json.dumps({
+            "zarr_format": 2, "shape": [3], "chunks": [3], "dtype": records.dtype.descr, "compressor": None, "fill_value": None, "filters": None, "order": "C"}))
+        (folder / ".zattrs").write_text(json.dumps({"encoding-type": "rec-array", "encoding-version": "0.2.0"}))
+        (folder / "0").write_bytes(records.tobytes())
+        (root / ".zmetadata").unlink(missing_ok=True)
+        done = case.run("slice", root, case.folder("dates") / "s", "--format", "h5ad")
+        if order == ">":
+            case.check("big-endian", [] if done.returncode == 1 and "big-endian" in done.stderr else [done.stderr])
+            continue
+        case.check("warning", [] if done.returncode == 0 and "becomes" not in done.stderr and "whole numbers" in done.stderr else [done.stderr])
+        with h5py.File(case.work / "dates" / "s_shard_0.h5ad") as file:
+            got = file["uns/records"][()]
+        want = [(1577836801, 7)] * 3
+        case.check("values", [] if got.tolist() == want else [str(got)])
