@@ -120,10 +120,10 @@ pub fn record_names(array: &Array) -> Result<Vec<String>> {
 }
 
 /// One column of a frame that is one compound dataset.
-pub fn record_column(array: Array, root: &Group, name: &str) -> Result<OldColumn> {
-    let at = fields(&array)?.iter().position(|field| field.name == name);
-    let folder = categories_folder(&array, root)?;
-    field_column(&array, at.context("It is missing")?, folder.as_ref())
+pub fn record_column(array: &Array, root: &Group, name: &str) -> Result<OldColumn> {
+    let at = fields(array)?.iter().position(|field| field.name == name);
+    let folder = categories_folder(array, root)?;
+    field_column(array, at.context("It is missing")?, folder.as_ref())
 }
 
 fn fields(array: &Array) -> Result<&[Field]> {

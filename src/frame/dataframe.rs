@@ -1,5 +1,6 @@
 //! Dataframes: a group with one array (or group) for each column and one for the index.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,9 +18,12 @@ use crate::store::{Array, Group, Node};
 pub struct Frame {
     root: Group,
     path: String,
+    layout: Layout,
     pub index_name: String,
     /// The columns in their order, each once.
     pub columns: Vec<String>,
+    /// The same, to look names up in: some frames have thousands.
+    known: HashSet<String>,
     /// Those of the index. A column of another length is an error when it is found.
     rows: u64,
     /// The index where it is categorical: the text of each category. Read once, as every block of rows looks its codes
@@ -32,21 +36,24 @@ impl Frame {
     /// Opens the frame at `path` ("obs", "raw/var", of old files "raw.var", "obsm/frame"). Columns are looked at when
     /// they are [found](Frame::find).
     pub fn open(root: &Group, path: &str) -> Result<Frame> {
-        let (index_name, columns) = match layout(root, path)? {
-            Layout::Current(group) => (index_name(&group)?, column_order(&group)?),
-            Layout::Old(group) => index_first(columns(&group)?)?,
+        let layout = Layout::of(root, path)?;
+        let (index_name, columns) = match &layout {
+            Layout::Current(group) => (index_name(group)?, column_order(group)?),
+            Layout::Old(group) => index_first(columns(group)?)?,
             Layout::Records(array) => {
-                let mut names = older::record_names(&array)?;
+                let mut names = older::record_names(array)?;
                 names.retain(|name| !root.hides(&format!("{path}/{name}")));
                 index_first(names)?
             }
         };
-        let index = column(root, path, &index_name)?;
+        let index = layout.column(root, path, &index_name)?;
         let mut frame = Frame {
             root: root.clone(),
             path: path.into(),
+            layout,
             rows: index.rows(),
             index_name,
+            known: columns.iter().cloned().collect(),
             columns,
             index_categories: None,
             index,
@@ -65,10 +72,10 @@ impl Frame {
     /// Opens the column `name`; `None` where there is none, an error where it cannot be merged. The index is found only
     /// where it is listed as a column too.
     pub fn find(&self, name: &str) -> Result<Option<Column>> {
-        if !self.columns.iter().any(|c| c == name) {
+        if !self.known.contains(name) {
             return Ok(None);
         }
-        let column = column(&self.root, &self.path, name)?;
+        let column = self.layout.column(&self.root, &self.path, name)?;
         let (path, rows) = (&self.path, column.rows());
         ensure!(
             rows == self.rows,
@@ -135,7 +142,7 @@ impl Frame {
     pub fn lists_index(&self) -> bool {
         matches!(self.index.kind, ColumnKind::Plain)
             && self.index.dtype().is_string()
-            && self.columns.contains(&self.index_name)
+            && self.known.contains(&self.index_name)
     }
 }
 
@@ -159,33 +166,35 @@ enum Layout {
     Records(Array),
 }
 
-/// How the frame at `path` is stored; an error for any other node.
-fn layout(root: &Group, path: &str) -> Result<Layout> {
-    Ok(match root.get(path)? {
-        Some(Node::Array(array)) => Layout::Records(array),
-        Some(Node::Group(group)) => match Encoding::of_group(&group)? {
-            Encoding::DataFrame if older::is_frame(&group.attrs()?) => Layout::Old(group),
-            Encoding::DataFrame => Layout::Current(group),
-            other => bail!("'{path}' is {other:?}, no dataframe"),
-        },
-        None => bail!("It has no '{path}'"),
-    })
+impl Layout {
+    /// How the frame at `path` is stored; an error for any other node.
+    fn of(root: &Group, path: &str) -> Result<Layout> {
+        Ok(match root.get(path)? {
+            Some(Node::Array(array)) => Layout::Records(array),
+            Some(Node::Group(group)) => match Encoding::of_group(&group)? {
+                Encoding::DataFrame if older::is_frame(&group.attrs()?) => Layout::Old(group),
+                Encoding::DataFrame => Layout::Current(group),
+                other => bail!("'{path}' is {other:?}, no dataframe"),
+            },
+            None => bail!("It has no '{path}'"),
+        })
+    }
+
+    /// Opens one column; the error names it.
+    fn column(&self, root: &Group, path: &str, name: &str) -> Result<Column> {
+        let open = || match self {
+            Layout::Current(group) => Column::open(group.get(name)?.context("It is missing")?),
+            Layout::Old(group) => Column::open_old(older::column(group, root, name)?),
+            Layout::Records(array) => Column::open_old(older::record_column(array, root, name)?),
+        };
+        open().with_context(|| in_element("Column", format!("{path}/{name}")))
+    }
 }
 
 /// The index and the other columns.
 fn index_first(mut names: Vec<String>) -> Result<(String, Vec<String>)> {
     ensure!(!names.is_empty(), "It has no index");
     Ok((names.remove(0), names))
-}
-
-/// Opens one column, in whatever layout the frame is; the error names it.
-fn column(root: &Group, path: &str, name: &str) -> Result<Column> {
-    let open = || match layout(root, path)? {
-        Layout::Current(group) => Column::open(group.get(name)?.context("It is missing")?),
-        Layout::Old(group) => Column::open_old(older::column(&group, root, name)?),
-        Layout::Records(array) => Column::open_old(older::record_column(array, root, name)?),
-    };
-    open().with_context(|| in_element("Column", format!("{path}/{name}")))
 }
 
 /// Names as text: a number becomes one as Python prints it, and NaN, or a masked name, is an error.
