@@ -119,19 +119,8 @@ impl Demoted<'_> {
             .iter()
             .enumerate()
             .for_each(|(at, (_, row))| places[*row as usize] = at);
-        let mut values = Data::empty(&dtype);
-        let nothing = vec![0; dtype.size()];
-        for place in &places {
-            match *place {
-                usize::MAX if dtype.is_string() => values.push(b""),
-                usize::MAX => values.push(&nothing),
-                at => values.push(sorted.get(at)),
-            }
-        }
-        Ok(Values {
-            data: values,
-            missing: places.iter().map(|at| *at == usize::MAX).collect(),
-        })
+        let place = |at: usize| (at != usize::MAX).then_some(at);
+        Values::from(sorted).at(places.into_iter().map(place))
     }
 }
 
@@ -140,7 +129,7 @@ impl Demoted<'_> {
 pub struct United {
     categories: Categories,
     /// Of each category.
-    values: Data,
+    values: Values,
     pub plan: ValuesPlan,
 }
 
@@ -159,7 +148,7 @@ impl United {
         let mut plans = candidates(&parsed.data.dtype(), missing).into_iter();
         let fits = plans.find_map(|plan| {
             let values = parsed.clone().cast(&plan.dtype()).ok()?;
-            Some((plan, values.data))
+            Some((plan, values))
         });
         let (plan, values) = fits.context("No type holds its categories")?;
         tell(name, all.len() as u64, most, &plan);
@@ -186,21 +175,8 @@ impl United {
         let Data::Numbers { dtype, bytes } = &codes.data else {
             bail!("Its codes are text");
         };
-        let mut data = Data::empty(&self.values.dtype());
-        let (nothing, mut missing) = (vec![0; data.dtype().size()], vec![]);
-        let nothing: &[u8] = if data.dtype().is_string() {
-            b""
-        } else {
-            &nothing
-        };
-        for code in ints::read(bytes, dtype)? {
-            let code = usize::try_from(code)
-                .ok()
-                .filter(|c| *c < self.values.len());
-            data.push(code.map_or(nothing, |code| self.values.get(code)));
-            missing.push(code.is_none());
-        }
-        self.plan.convert(Values { data, missing })
+        self.plan
+            .convert(self.values.of_codes(&ints::read(bytes, dtype)?)?)
     }
 }
 

@@ -4,7 +4,7 @@
 //! were read. What compares values makes marks of NaN ([`Values::comparable`]), and so does text ([`Values::cast`]);
 //! what writes a column of floats makes NaN of marks.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use rayon::prelude::*;
 
 use crate::dtype::promote;
@@ -103,6 +103,43 @@ impl Values {
         self.missing.resize(self.data.len(), false);
         self.data.push(from.data.get(i));
         self.missing.push(from.is_missing(i));
+    }
+
+    /// The values at these places, in their order; missing where there is no place, an error for one beyond the last.
+    /// Of `[a, b, c]`, those at `[2, none, 0]` are `[c, missing, a]`.
+    pub fn at(&self, places: impl IntoIterator<Item = Option<usize>>) -> Result<Values> {
+        let mut taken = Values::from(Data::empty(&self.data.dtype()));
+        let blank = match &self.data {
+            Data::Numbers { dtype, .. } => vec![0; dtype.size()],
+            Data::Text(_) => vec![],
+        };
+        for place in places {
+            match place {
+                Some(at) if at < self.data.len() => taken.data.push(self.data.get(at)),
+                Some(at) => bail!("It has no value {at}, but {}", self.data.len()),
+                None => taken.data.push(&blank),
+            }
+            taken
+                .missing
+                .push(place.is_none_or(|at| self.is_missing(at)));
+        }
+        Ok(taken)
+    }
+
+    /// The values of cells with these codes, where these are the categories. An error for a code beyond them, which is
+    /// not -1 either.
+    pub fn of_codes(&self, codes: &[u64]) -> Result<Values> {
+        let known = self.data.len() as u64;
+        let beyond = codes
+            .iter()
+            .find(|code| **code >= known && **code != u64::MAX);
+        ensure!(
+            beyond.is_none(),
+            "It has code {}, but {known} categories",
+            beyond.map_or(-1, |code| *code as i64)
+        );
+        let place = |code: &u64| (*code < known).then_some(*code as usize);
+        self.at(codes.iter().map(place))
     }
 
     /// Whether value `i` is missing. NaN is not: a float column has no other mark.

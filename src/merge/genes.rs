@@ -177,7 +177,7 @@ impl Picked {
             _ => None,
         };
         let all = match &categories {
-            Some(categories) => decoded(column, categories)?,
+            Some(categories) => categories.of_codes(&column.codes(0..column.rows())?)?,
             None => column.read_all()?,
         };
         let found = all.data.len();
@@ -256,23 +256,4 @@ impl Picked {
         writer.append(&values)?;
         writer.finish()
     }
-}
-
-/// The values of a categorical column.
-fn decoded(column: &Column, categories: &Values) -> Result<Values> {
-    let mut values = Values::from(Data::empty(&categories.data.dtype()));
-    let blank = vec![0; categories.data.dtype().size()];
-    let known = categories.data.len();
-    for code in column.codes(0..column.rows())? {
-        match usize::try_from(code).ok().filter(|code| *code < known) {
-            Some(code) => values.push(categories, code),
-            None => {
-                let code = code as i64;
-                ensure!(code == -1, "It has code {code}, but {known} categories");
-                values.data.push(&blank);
-                values.missing.push(true);
-            }
-        }
-    }
-    Ok(values)
 }

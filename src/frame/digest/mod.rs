@@ -341,23 +341,7 @@ pub fn series(column: &Column, sources: Option<&[Option<u32>]>) -> Result<Digest
 /// Values by row. `plain` integers become floats, as in pandas, where some are missing; under a mask, and as categories,
 /// they stay integers.
 fn taken(values: Values, sources: &[Option<u32>], plain: bool) -> Result<Values> {
-    let mut data = Data::empty(&values.data.dtype());
-    let blank = vec![0; values.data.dtype().size()];
-    let mut missing = vec![];
-    for source in sources {
-        match source.map(|row| row as usize) {
-            Some(row) if row < values.data.len() => {
-                data.push(values.data.get(row));
-                missing.push(values.is_missing(row));
-            }
-            Some(row) => bail!("It has no row {row}"),
-            None => {
-                data.push(&blank);
-                missing.push(true);
-            }
-        }
-    }
-    let taken = Values { data, missing };
+    let taken = values.at(sources.iter().map(|row| row.map(|row| row as usize)))?;
     if plain && values.data.dtype().is_integer() && sources.contains(&None) {
         taken.clone().cast(&Dtype::FLOAT64).or(Ok(taken))
     } else {
@@ -370,22 +354,9 @@ fn decoded(column: &Column) -> Result<Values> {
     let ColumnKind::Categorical { categories, .. } = &column.kind else {
         return column.read_all();
     };
-    let all = categories.read_all()?;
-    let codes = column.codes(0..column.rows())?;
-    // A missing one (u64::MAX), and one that has no category, are both missing here.
-    let known = |code: &u64| u32::try_from(*code).ok();
-    let sources: Vec<Option<u32>> = codes.iter().map(known).collect();
-    let mut data = Data::empty(&all.data.dtype());
-    let blank = vec![0; all.data.dtype().size()];
-    let mut missing = vec![];
-    for source in sources {
-        let at = source
-            .map(|at| at as usize)
-            .filter(|at| *at < all.data.len());
-        data.push(at.map_or(blank.as_slice(), |at| all.data.get(at)));
-        missing.push(at.is_none());
-    }
-    Ok(Values { data, missing })
+    categories
+        .read_all()?
+        .of_codes(&column.codes(0..column.rows())?)
 }
 
 /// A folder, and what has no meaning here: by what is in it and how it is labelled.
