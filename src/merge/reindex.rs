@@ -80,13 +80,7 @@ impl Reindexed<'_> {
                 let nnz = Nnz::AtMost(matrix.nnz());
                 let mut writer = SparseWriter::create(out, to, &spec, nnz)?;
                 self.nonzeros(&matrix, |block, _| match block {
-                    Block::Sparse(mut block) => {
-                        // They have 64 bits where they were moved, and the type of the input where not.
-                        let indices = ints::read(&block.indices, &block.index)?;
-                        block.indices = ints::write(&indices, &spec.indices)?.into();
-                        block.index = spec.indices.clone();
-                        writer.append(&block)
-                    }
+                    Block::Sparse(block) => writer.append(&block),
                     _ => bail!("A block that is not sparse"),
                 })?;
                 writer.finish()?;

@@ -46,12 +46,7 @@ pub fn write(
     let spec = spec(matrix);
     let nnz = Nnz::Exactly(matrix.nnz());
     let mut writer = SparseWriter::create(to, path, &spec, nnz)?;
-    rows(matrix, 0, folder, |mut block| {
-        let indices = ints::read(&block.indices, &block.index)?;
-        block.indices = ints::write(&indices, &spec.indices)?.into();
-        block.index = spec.indices.clone();
-        writer.append(&block)
-    })?;
+    rows(matrix, 0, folder, |block| writer.append(&block))?;
     writer.finish().map(drop)
 }
 
