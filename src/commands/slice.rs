@@ -66,7 +66,7 @@ pub fn run(request: SliceRequest) -> Result<()> {
     }
     session.stage()?;
     if part.is_none() {
-        find_older(&request, &mut session);
+        find_older(&request, &mut session).map_err(blame)?;
     }
     if shards == 0 {
         none_to_write(&request)?;
@@ -119,7 +119,7 @@ fn left(
 fn finish(request: &SliceRequest) -> Result<()> {
     let seed = request.deal.seed.as_ref().map(|given| &given.seed);
     let mut session = slice_parts::take_all(request, seed)?;
-    find_older(request, &mut session);
+    find_older(request, &mut session)?;
     publish(session, seed).map(drop)
 }
 
@@ -143,11 +143,12 @@ fn growth(
 }
 
 /// Looks for shards of an earlier run. Names that were given tell no prefix, and a collection is replaced whole.
-fn find_older(request: &SliceRequest, session: &mut Session) {
-    if request.names.is_none() && !request.options.container.is_collection {
-        let is_split = request.deal.split.is_some();
-        session.find_older(&request.prefix, request.clean, is_split);
+fn find_older(request: &SliceRequest, session: &mut Session) -> Result<()> {
+    if request.names.is_some() || request.options.container.is_collection {
+        return Ok(());
     }
+    let is_split = request.deal.split.is_some();
+    session.find_older(&request.prefix, request.clean, is_split)
 }
 
 /// Puts the shards in their places, and says so.

@@ -48,6 +48,7 @@ pub use self::kept::Kept;
 use self::paths::check_replaceable;
 pub use self::paths::{
     collection_path, dataset_path, named_path, overlap, place_of, refuse_overlap, resolve,
+    without_inputs,
 };
 use self::place::Output;
 pub use self::run_parts::link_into;

@@ -123,6 +123,21 @@ pub fn refuse_overlap(outputs: &[PathBuf], inputs: &[PathBuf], typed: &[PathBuf]
     Ok(())
 }
 
+/// Those of `paths` that are no inputs, and neither lie inside one nor have one inside.
+pub fn without_inputs(paths: Vec<PathBuf>, inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let inputs = inputs.iter().map(|input| Lineage::of(input));
+    let inputs = inputs.collect::<Result<Vec<_>>>()?;
+    let mut others = vec![];
+    for path in paths {
+        let place = Lineage::of(&path)?;
+        let touches = |input: &Lineage| place.is_inside(input) || input.is_inside(&place);
+        if !inputs.iter().any(touches) {
+            others.push(path);
+        }
+    }
+    Ok(others)
+}
+
 /// What is said of an output that is an input, which a pattern may match since an earlier run wrote it.
 fn is_input(output: &Path, input: &Path, typed: &[PathBuf]) -> String {
     let matches = |typed: &&PathBuf| {

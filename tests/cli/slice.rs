@@ -147,3 +147,36 @@ fn shards_may_have_names_of_their_own() {
     );
     assert_eq!(names(path), before);
 }
+
+/// An input may be called like a shard of the prefix; `--clean` removes what earlier runs left, and no input.
+#[test]
+fn clean_leaves_inputs_alone() {
+    let folder = folder();
+    let path = folder.path();
+    let left = |args: &str| {
+        fs::rename(path.join("pbmc.h5ad"), path.join("pbmc_shard_12.h5ad")).unwrap();
+        done(
+            path,
+            "filter pbmc_shard_12.h5ad pbmc_shard_13.zarr --where n_genes>0",
+        );
+        fs::write(path.join("pbmc_shard_14.h5ad"), "older").unwrap();
+        for args in args.split(';') {
+            let said = done(path, args);
+            let is_part = args.contains("--part");
+            assert!(is_part || said.contains("--clean: 1 older shard"), "{said}");
+        }
+        let shards = [
+            "pbmc_shard_12.h5ad",
+            "pbmc_shard_13.zarr",
+            "pbmc_shard_14.h5ad",
+        ];
+        let shards = shards.map(|name| path.join(name).exists());
+        fs::rename(path.join("pbmc_shard_12.h5ad"), path.join("pbmc.h5ad")).unwrap();
+        shards
+    };
+    let slice = "slice pbmc_shard_12.h5ad pbmc_shard_13.zarr pbmc --size 700";
+    assert_eq!(left(&format!("{slice} --clean")), [true, true, false]);
+    let part = |number: u64| format!("{slice} --part {number}/2");
+    let parts = [part(1), part(2), format!("{slice} --finish --clean")];
+    assert_eq!(left(&parts.join(";")), [true, true, false]);
+}

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use anyhow::Result;
 use tracing::{info, warn};
 
 use super::Session;
@@ -14,8 +15,12 @@ use crate::report::words::{clause, count};
 impl Session<'_> {
     /// Looks for shards of an earlier run, called `prefix` and a number, or as the outputs are. They are removed when the
     /// outputs take their places if `clean` is set. Of a split, cells of other parts may be in these outputs by now.
-    pub fn find_older(&mut self, prefix: &Path, clean: bool, is_split: bool) {
-        let found = output::other_shards(prefix, &self.named, self.options.container.format);
+    /// Inputs are none of them, whatever they are called.
+    pub fn find_older(&mut self, prefix: &Path, clean: bool, is_split: bool) -> Result<()> {
+        let mut found = output::other_shards(prefix, &self.named, self.options.container.format);
+        for shards in [&mut found.older, &mut found.longer] {
+            *shards = output::without_inputs(std::mem::take(shards), &self.inputs)?;
+        }
         if let (true, [first, ..]) = (is_split, found.longer.as_slice()) {
             warn!(
                 "{} of other parts here, such as {}: where that is a part of an earlier split, remove them, as their \
@@ -29,6 +34,7 @@ impl Session<'_> {
             self.older.iter().for_each(|path| self.outputs.remove(path));
         }
         self.tell_older(clean);
+        Ok(())
     }
 
     /// Says which those are, the first and the last by name.
