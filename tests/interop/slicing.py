@@ -159,3 +159,21 @@ def slice_carries_what_it_does_not_know(case):
     made = case.slice("unknown nodes", case.corpus / "unknown_nodes.h5ad", "--size", "1000")
     for path in made or []:
         case.same_tree("unknown nodes", trees.load(case.corpus / "unknown_nodes.h5ad"), path)
+
+
+def chunks_that_lzf_cannot_shrink(case):
+    """The last chunk of an array whose length is not known before, nearly full, of values without a pattern."""
+    rng = np.random.default_rng(0)
+    cells = 300
+    obs = pd.DataFrame(index=[f"c{i}" for i in range(cells)])
+    for part in (0.95, 0.97, 0.985, 0.995):
+        nnz = int(32768 * part)
+        places = np.sort(rng.choice(cells * cells, nnz, replace=False))
+        distances = sp.csr_matrix((rng.random(nnz), (places // cells, places % cells)), shape=(cells, cells))
+        adata = ad.AnnData(sp.csr_matrix((cells, 2), dtype="f4"), obs=obs, obsp={"distances": distances})
+        source = case.work / f"{part}.h5ad"
+        adata.write_h5ad(source)
+        out = case.folder("lzf") / "s"
+        if case.works(f"{part}", "slice", source, out, "--compression", "lzf"):
+            got = ad.read_h5ad(out.parent / "s_shard_0.h5ad").obsp["distances"]
+            case.check(f"{part}", [] if (got != distances).nnz == 0 else ["values differ"])
