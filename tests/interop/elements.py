@@ -281,6 +281,19 @@ def x_from_raw_of_the_same_genes_keeps_layers(case):
     adata = corpus.read(source)
     _writes(case, "same genes", _with_x(adata, "raw"), source, "--x-from", "raw")
     _writes(case, "same genes, X kept", _with_x(adata, "raw", "old"), source, "--x-from", "raw", "--x-to", "layers/old")
+    for name, own in (("varm of both", ["PCs", "own"]), ("varm of raw", [])):
+        adata = objects.full()
+        adata.varm = {key: np.full((adata.n_vars, 2), 1.0) for key in own}
+        raw = adata.copy()
+        raw.varm = {key: np.full((adata.n_vars, 3), 2.0) for key in ("PCs", "of_raw")}
+        adata.raw = raw
+        source = corpus.write(adata, case.work / f"{name.replace(' ', '_')}.h5ad")
+        out = case.folder("varm") / "f.h5ad"
+        if case.works(name, "filter", source, out, "--x-from", "raw"):
+            got = {key: value.shape[1] for key, value in corpus.read(out).varm.items()}
+            want = {"PCs": 3, "of_raw": 3} | ({"own": 2} if own else {})
+            case.check(name, [] if got == want else [str(got)])
+            case.check(name, [] if ("'varm/PCs'" in case.stderr) == bool(own) else [case.stderr])
 
 
 def x_from_raw_of_old_files(case):

@@ -120,8 +120,8 @@ pub fn put(root: &Group, new: &NewX, old: Option<&OldX>, shown: &mut Shown) -> R
     Ok(lost)
 }
 
-/// Shows X and var of raw as those of the file. Returns what is lost: of the same genes varm of raw alone, as the file
-/// has its own; of others layers, varm and varp, and varm of raw takes that place.
+/// Shows X and var of raw as those of the file. Returns what is lost: of the same genes what varm of raw has by the same
+/// name; of others layers, varm and varp, and varm of raw takes that place.
 fn raw(root: &Group, old: Option<&OldX>, shown: &mut Shown) -> Result<Vec<String>> {
     // anndata 0.6 and before keep it at the root.
     let parts = if root.get("raw.X")?.is_some() {
@@ -149,7 +149,7 @@ fn raw(root: &Group, old: Option<&OldX>, shown: &mut Shown) -> Result<Vec<String
         .iter()
         .for_each(|path| shown.hide(path));
     if is_same {
-        return below(root, varm);
+        return varm_of_raw(root, varm, shown);
     }
     let mut lost = vec![];
     for folder in ["layers", "varm", "varp"] {
@@ -166,6 +166,30 @@ fn raw(root: &Group, old: Option<&OldX>, shown: &mut Shown) -> Result<Vec<String
             // A name that both have is that of raw now.
             .filter(|path| path.starts_with("varm/"))
             .for_each(|path| shown.show(path));
+    }
+    Ok(lost)
+}
+
+/// Shows what varm of raw holds in varm, beside what is there. Returns what is in its place.
+fn varm_of_raw(root: &Group, varm: &str, shown: &mut Shown) -> Result<Vec<String>> {
+    let own = names(root, "varm")?;
+    match root.get(varm)? {
+        None => return Ok(vec![]),
+        Some(_) if own.is_empty() => {
+            shown.put("varm", Place::from(varm));
+            return Ok(vec![]);
+        }
+        // A compound dataset of old, of which no field stands by itself.
+        Some(Node::Array(_)) => return below(root, varm),
+        Some(Node::Group(_)) => {}
+    }
+    let mut lost = vec![];
+    for name in names(root, varm)? {
+        let path = format!("varm/{name}");
+        shown.put(&path, Place::from(format!("{varm}/{name}").as_str()));
+        if own.contains(&name) {
+            lost.push(path);
+        }
     }
     Ok(lost)
 }

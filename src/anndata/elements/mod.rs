@@ -199,7 +199,7 @@ impl Elements {
         lost.retain(|path| !is_meant(drop, path) && (keep.is_empty() || is_meant(keep, path)));
         if !lost.is_empty() {
             warn_once(format!(
-                "--x-from raw leaves out what is on the other genes: {}",
+                "--x-from raw leaves out what is on the other genes, or has the name of what raw has: {}",
                 listed(lost.iter().map(String::as_str), lost.len())
             ));
         }
