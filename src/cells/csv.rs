@@ -145,7 +145,7 @@ impl Kinds {
     fn see(&mut self, value: &str) {
         self.bools = self.bools && boolean(value).is_some();
         self.ints = self.ints && number::integer(value).is_some();
-        self.floats = self.floats && finite(value).is_some();
+        self.floats = self.floats && number::float(value).is_some();
     }
 }
 
@@ -155,11 +155,6 @@ fn boolean(text: &str) -> Option<bool> {
         "False" | "FALSE" | "false" => Some(false),
         _ => None,
     }
-}
-
-/// A float but for infinity, which stays text as it was written.
-fn finite(text: &str) -> Option<f64> {
-    number::float(text).filter(|value| value.is_finite())
 }
 
 impl Table<'_> {
@@ -320,7 +315,7 @@ fn categories(values: &Names, kinds: Kinds) -> (Data, Vec<u32>) {
             },
         );
     }
-    if let Some(floats) = parsed(&texts, kinds.floats, finite) {
+    if let Some(floats) = parsed(&texts, kinds.floats, number::float) {
         return ranked(&floats, f64_order, |all| {
             numbers(
                 Dtype::FLOAT64,
@@ -335,7 +330,7 @@ fn categories(values: &Names, kinds: Kinds) -> (Data, Vec<u32>) {
     )
 }
 
-/// All are finite, so that any two have an order.
+/// None is NaN, which is a missing value, so any two have an order.
 fn f64_order(a: &f64, b: &f64) -> std::cmp::Ordering {
     a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal)
 }
@@ -454,7 +449,7 @@ mod tests {
             (&["01", "2"], "string", &[0, 1]),
             (&["00.5", "2"], "string", &[0, 1]),
             (&["99999999999999999999", "1"], "string", &[1, 0]),
-            (&["inf", "1.5"], "string", &[1, 0]),
+            (&["inf", "1.5", "-inf"], "float64", &[2, 1, 0]),
             (&[], "string", &[]),
         ];
         for (texts, dtype, rank) in cases {

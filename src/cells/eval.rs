@@ -46,9 +46,7 @@ pub fn keep(obs: &Obs, expr: &Expr, mask: &mut [bool]) -> Result<()> {
         let cells = columns.opened.iter().map(cells);
         let cells = cells.collect::<Result<Vec<_>>>()?;
         for sought in &mut columns.sought {
-            if let TypedValues::Texts(texts) = &cells[sought.column].values.values {
-                sought.look(texts);
-            }
+            sought.look(&cells[sought.column].values);
         }
         mask[rows.start as usize..rows.end as usize]
             .par_iter_mut()

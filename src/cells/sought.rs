@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use tracing::warn;
 
 use super::near;
-use crate::store::spec::Strings;
+use super::typed::Typed;
 
 /// Values that are kept of a column, and those of a block that are looked at for that.
 const KEPT: usize = 1000;
@@ -34,13 +34,13 @@ impl Sought {
         }
     }
 
-    /// Looks at the texts of some cells.
-    pub fn look(&mut self, texts: &Strings) {
-        self.is_found |= texts.iter().any(|text| text == self.text.as_bytes());
+    /// Looks at the texts of some cells, as far as they have any.
+    pub fn look(&mut self, cells: &Typed) {
+        self.is_found |= cells.texts().any(|text| text == self.text.as_bytes());
         if self.is_found {
             return;
         }
-        for text in texts.iter().take(LOOKED_AT) {
+        for text in cells.texts().take(LOOKED_AT) {
             let text = String::from_utf8_lossy(text);
             if self.seen.len() < KEPT && !self.seen.contains(&*text) {
                 self.seen.insert(text.into_owned());

@@ -55,6 +55,18 @@ impl Typed {
         })
     }
 
+    /// The texts that are there; none where they are no texts.
+    pub fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        let all = match &self.values {
+            TypedValues::Texts(texts) => texts.len(),
+            _ => 0,
+        };
+        (0..all).filter_map(|i| match self.get(i)? {
+            Value::Text(text) => Some(text),
+            _ => None,
+        })
+    }
+
     /// `None` where it is missing.
     pub fn get(&self, i: usize) -> Option<Value<'_>> {
         if self.missing.get(i).is_some_and(|m| *m) {
