@@ -37,6 +37,8 @@ pub struct SparseWriter {
     indptr: Appender,
     /// As wide as the number of non-zeros needs, which may be wider than that of the source.
     indptr_type: Dtype,
+    /// Whether indptr has its first entry.
+    begun: bool,
     /// Non-zeros so far.
     written: u64,
     /// Rows of a CSR matrix, columns of a CSC one.
@@ -90,19 +92,16 @@ impl SparseWriter {
             to.create_array(name, &spec, how, attrs)
         };
         let known = Rows::Known;
-        let mut writer = SparseWriter {
+        Ok(SparseWriter {
             path: path.into(),
             data: list(&cut, ("data", of_data), &spec.data, len, how)?,
             indices: list(&cut, ("indices", of_indices), &index, len, how)?,
             indptr: list(&node, ("indptr", of_indptr), &indptr_type, rows + 1, known)?,
             indptr_type,
+            begun: false,
             written: 0,
             rows,
-        };
-        writer
-            .indptr
-            .append(&ints::write(&[0], &writer.indptr_type)?)?;
-        Ok(writer)
+        })
     }
 
     /// Appends whole rows. Values must have the type that the writer was made with.
@@ -414,12 +413,23 @@ impl SparseWriter {
     /// Appends the ends of rows whose non-zeros were appended; `ptr` begins with 0.
     fn append_ends(&mut self, ptr: &[u64]) -> Result<()> {
         let ends: Vec<u64> = ptr[1..].iter().map(|end| self.written + end).collect();
+        self.begin()?;
         self.written += ptr.last().copied().unwrap_or(0);
         self.indptr.append(&ints::write(&ends, &self.indptr_type)?)
     }
 
+    /// Writes where the first row begins, once. Not as the matrix is created: who writes it is told after that.
+    fn begin(&mut self) -> Result<()> {
+        if self.begun {
+            return Ok(());
+        }
+        self.begun = true;
+        self.indptr.append(&ints::write(&[0], &self.indptr_type)?)
+    }
+
     /// Checks that as many non-zeros were written as indptr says; returns their number.
-    pub fn finish(self) -> Result<u64> {
+    pub fn finish(mut self) -> Result<u64> {
+        self.begin()?;
         let (data, indices) = (self.data.finish()?, self.indices.finish()?);
         let rows = self.indptr.finish()?;
         ensure!(

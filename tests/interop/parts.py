@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+import trees
 from safety import _library
 from tool import digest
 
@@ -330,3 +331,14 @@ def a_dry_run_tells_what_a_task_takes(case):
     sizes = [sum(output["bytes"] for output in part["outputs"]) for part in parts]
     case.check("bytes", [] if max(sizes) < 1.1 * min(sizes) else [f"{sizes} differ"])
     case.check("nothing", [] if not (case.work / "out").exists() else ["a dry run made a folder"])
+
+
+def parts_of_nothing(case):
+    """A merge of files without cells in parts: what begins an array is written once."""
+    folder = case.folder("nothing")
+    adata = ad.AnnData(sp.csr_matrix((0, 3), dtype="f4"), var=pd.DataFrame(index=["a", "b", "c"]))
+    adata.write_h5ad(folder / "e.h5ad")
+    for steps in (["--part", "1/2"], ["--part", "2/2"], ["--finish"]):
+        case.works(" ".join(steps), "merge", folder / "p.zarr", folder / "e.h5ad", *steps)
+    if case.works("whole", "merge", folder / "w.zarr", folder / "e.h5ad"):
+        case.same_tree("store", trees.load(folder / "w.zarr"), folder / "p.zarr")
