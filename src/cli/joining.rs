@@ -277,21 +277,40 @@ impl JoinArgs {
             keys,
             index_unique,
         } = self.labels;
+        let unused = self.modes.given(self.join).join(" and ");
         let mut modes = self.modes.resolve(self.join, categories);
         let genes = self.genes.resolve();
         // The obsp of a single file is whole; between cells of several files there is none.
         modes.pairwise |= (pairs || genes.is_some()) && found.paths.len() == 1;
-        Ok(JoinRequest {
+        let request = JoinRequest {
             typed,
             modes,
             genes,
             keys: InputKeys::of(label, keys, index_unique, &found.paths)?,
             inputs: found.paths,
-        })
+        };
+        // A pattern may match one file today and several tomorrow, so it is no error.
+        if pairs && request.one_file().is_some() && !unused.is_empty() {
+            warn!("Only one file is read, which is taken as it is: no effect of {unused}");
+        }
+        Ok(request)
     }
 }
 
 impl ModeArgs {
+    /// The options that say how files become one, as far as they are not left as they are by default.
+    fn given(&self, join: Join) -> Vec<&'static str> {
+        let options = [
+            ("--join", join != Join::default()),
+            ("--uns-merge", self.uns_merge != Keep::default()),
+            ("--var-merge", self.var_merge != Keep::default()),
+            ("--pairwise", self.pairwise),
+            ("--fill-value", self.fill_value.is_some()),
+        ];
+        let given = options.into_iter().filter(|(_, is_given)| *is_given);
+        given.map(|(option, _)| option).collect()
+    }
+
     fn resolve(self, join: Join, categories: u64) -> Modes {
         let join = match join {
             Join::Inner => merge::join::Join::Inner,
