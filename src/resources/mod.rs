@@ -62,8 +62,8 @@ fn memory_free() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| meminfo_free(&text));
     let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    let limits = cgroup_limit_files(&groups).into_iter();
-    let limits = limits.filter_map(|file| read(&file)?.trim().parse().ok()); // v2 says "max" for none
+    let groups = control_groups(&groups).into_iter();
+    let limits = groups.filter_map(|group| group.free());
     limits.chain(machine).chain(limit_left()).min()
 }
 
@@ -75,32 +75,75 @@ fn limit_left() -> Option<u64> {
     Some(least.saturating_sub(kib_field(&status, "VmSize:").unwrap_or(0)))
 }
 
-/// The limit files of every control group that `/proc/self/cgroup` puts this process in, from the
-/// innermost to the root: a limit anywhere above applies too. Inside a container the inner ones
-/// may not be visible.
-fn cgroup_limit_files(proc_self_cgroup: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+/// A control group that limits memory: its folder, and the names of its files and of the lines of `memory.stat`.
+struct ControlGroup {
+    folder: PathBuf,
+    limit: &'static str,
+    used: &'static str,
+    cached: &'static str,
+    shared: &'static str,
+}
+
+impl ControlGroup {
+    fn v2(folder: PathBuf) -> ControlGroup {
+        ControlGroup {
+            folder,
+            limit: "memory.max",
+            used: "memory.current",
+            cached: "file ",
+            shared: "shmem ",
+        }
+    }
+
+    fn v1(folder: PathBuf) -> ControlGroup {
+        ControlGroup {
+            folder,
+            limit: "memory.limit_in_bytes",
+            used: "memory.usage_in_bytes",
+            cached: "total_cache ",
+            shared: "total_shmem ",
+        }
+    }
+
+    /// What its limit leaves beside what all its processes take, as a notebook beside this program may; `None` where it
+    /// has no limit. Files that are cached give way; memory that is shared counts as cached, too, and does not.
+    fn free(&self) -> Option<u64> {
+        let read = |file: &str| fs::read_to_string(self.folder.join(file)).ok();
+        let number = |text: &str| text.trim().parse::<u64>().ok();
+        let limit = number(&read(self.limit)?)?; // version 2 says "max" for none
+        let used = read(self.used).and_then(|text| number(&text)).unwrap_or(0);
+        let stat = read("memory.stat").unwrap_or_default();
+        let field = |name| {
+            let mut lines = stat.lines();
+            lines.find_map(|line| number(line.strip_prefix(name)?))
+        };
+        let cached = field(self.cached).unwrap_or(used);
+        let cached = cached.saturating_sub(field(self.shared).unwrap_or(0));
+        Some(limit.saturating_sub(used.saturating_sub(cached)))
+    }
+}
+
+/// Every control group that `/proc/self/cgroup` puts this process in, from the innermost to the root: a limit anywhere
+/// above applies too. Inside a container the inner ones may not be visible.
+fn control_groups(proc_self_cgroup: &str) -> Vec<ControlGroup> {
+    let mut groups = Vec::new();
     for line in proc_self_cgroup.lines() {
         // hierarchy-ID:controllers:path, cgroups(7); version 2 is the line "0::path"
         let mut fields = line.splitn(3, ':').skip(1);
         let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
             continue;
         };
-        let (root, file) = match controllers {
-            "" => ("/sys/fs/cgroup", "memory.max"),
+        let (root, of): (_, fn(PathBuf) -> ControlGroup) = match controllers {
+            "" => ("/sys/fs/cgroup", ControlGroup::v2),
             some if some.split(',').any(|name| name == "memory") => {
-                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+                ("/sys/fs/cgroup/memory", ControlGroup::v1)
             }
             _ => continue,
         };
         let group = Path::new(path.trim_start_matches('/'));
-        files.extend(
-            group
-                .ancestors()
-                .map(|up| Path::new(root).join(up).join(file)),
-        );
+        groups.extend(group.ancestors().map(|up| of(Path::new(root).join(up))));
     }
-    files
+    groups
 }
 
 /// The most memory that this process has had, in bytes, where the kernel tells.
@@ -279,7 +322,11 @@ mod tests {
 
     #[test]
     fn every_control_group_up_to_the_root_is_asked() {
-        let v2 = cgroup_limit_files("0::/system.slice/job_7\n");
+        let limits = |text: &str| -> Vec<PathBuf> {
+            let groups = control_groups(text).into_iter();
+            groups.map(|g| g.folder.join(g.limit)).collect()
+        };
+        let v2 = limits("0::/system.slice/job_7\n");
         let expected = [
             "system.slice/job_7/memory.max",
             "system.slice/memory.max",
@@ -290,13 +337,36 @@ mod tests {
             expected.map(|file| Path::new("/sys/fs/cgroup").join(file))
         );
 
-        let v1 = cgroup_limit_files("5:cpu,cpuacct:/a\n4:hugetlb,memory:/slurm/a:b\nrubbish");
+        let v1 = limits("5:cpu,cpuacct:/a\n4:hugetlb,memory:/slurm/a:b\nrubbish");
         let expected = ["slurm/a:b", "slurm", ""].map(|group| {
             Path::new("/sys/fs/cgroup/memory")
                 .join(group)
                 .join("memory.limit_in_bytes")
         });
         assert_eq!(v1, expected);
+    }
+
+    #[test]
+    fn what_a_control_group_uses_is_not_free() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str, text: &str| fs::write(folder.path().join(file), text).unwrap();
+        let group = |of: fn(PathBuf) -> ControlGroup| of(folder.path().into());
+        assert_eq!(group(ControlGroup::v2).free(), None);
+        write("memory.max", "max\n");
+        assert_eq!(group(ControlGroup::v2).free(), None);
+        write("memory.max", "4000\n");
+        assert_eq!(group(ControlGroup::v2).free(), Some(4000));
+        write("memory.current", "3500\n");
+        write(
+            "memory.stat",
+            "anon 1900\nfile 1500\nshmem 300\nfile_mapped 7\n",
+        );
+        // 1,200 of what is used are files that give way.
+        assert_eq!(group(ControlGroup::v2).free(), Some(4000 - 2300));
+        write("memory.limit_in_bytes", "9000");
+        write("memory.usage_in_bytes", "5000");
+        write("memory.stat", "cache 1\ntotal_cache 4000\ntotal_shmem 0\n");
+        assert_eq!(group(ControlGroup::v1).free(), Some(8000));
     }
 
     #[test]
