@@ -2,7 +2,7 @@
 
 /// What `name` may have meant, as the end of a sentence; all of them where there are few.
 ///
-/// `; there is 'counts', 'spliced'` where all are named, `; similar is 'counts'` where only those that are alike are,
+/// `; there are 'counts', 'spliced'` where all are named, `; similar is 'counts'` where only those that are alike are,
 /// and nothing where none is. Upper and lower case are the same.
 pub fn near<S: AsRef<str>>(name: &str, known: &[S]) -> String {
     const MOST: usize = 5;
@@ -21,10 +21,11 @@ pub fn near<S: AsRef<str>>(name: &str, known: &[S]) -> String {
         .take(MOST)
         .map(|(_, k)| format!("'{}'", cut(k)))
         .collect();
+    let verb = if names.len() == 1 { "is" } else { "are" };
     match (names.is_empty(), known.len() <= MOST) {
         (true, _) => String::new(),
-        (false, true) => format!("; there is {}", names.join(", ")),
-        (false, false) => format!("; similar is {}", names.join(", ")),
+        (false, true) => format!("; there {verb} {}", names.join(", ")),
+        (false, false) => format!("; similar {verb} {}", names.join(", ")),
     }
 }
 
@@ -69,11 +70,11 @@ mod tests {
         ];
         let said = near("celltype", &known);
         assert!(
-            said.starts_with("; similar is 'cell_type', 'Cell_Types'"),
+            said.starts_with("; similar are 'cell_type', 'Cell_Types'"),
             "{said}"
         );
         assert!(!said.contains("batch"));
         assert_eq!(near("zzz", &known), "");
-        assert_eq!(near("b", &["a", "b"]), "; there is 'b', 'a'");
+        assert_eq!(near("b", &["a", "b"]), "; there are 'b', 'a'");
     }
 }
