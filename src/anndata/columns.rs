@@ -134,7 +134,7 @@ pub fn column_length(column: &Node) -> Result<u64> {
             let part = match Encoding::of_group(group)? {
                 Encoding::Categorical => "codes",
                 Encoding::Nullable => "values",
-                other => bail!("It is {other:?}, not a column"),
+                other => bail!("It is {other}, not a column"),
             };
             match group.get(part)? {
                 Some(Node::Array(array)) => Ok(array.spec().rows()),

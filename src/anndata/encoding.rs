@@ -1,6 +1,8 @@
 //! What an element is: `encoding-type` and `encoding-version` as an enum, guessed for files older than the
 //! attributes (anndata 0.5 to 0.7).
 
+use std::fmt::{Display, Formatter};
+
 use anyhow::{Result, ensure};
 
 use crate::store::spec::{Attrs, Dtype};
@@ -26,6 +28,25 @@ pub enum Encoding {
     Awkward,
     /// Anything else, by the name it gives itself.
     Unknown(String),
+}
+
+impl Display for Encoding {
+    /// As a message calls such an element: "it is a scalar".
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Encoding::Dict => "a folder",
+            Encoding::Array => "an array",
+            Encoding::StringArray => "an array of text",
+            Encoding::Scalar => "a scalar",
+            Encoding::Csr => "a CSR matrix",
+            Encoding::Csc => "a CSC matrix",
+            Encoding::DataFrame => "a dataframe",
+            Encoding::Categorical => "a categorical column",
+            Encoding::Nullable => "a nullable column",
+            Encoding::Awkward => "an awkward array",
+            Encoding::Unknown(name) => return write!(f, "of the encoding '{name}'"),
+        })
+    }
 }
 
 impl Encoding {

@@ -213,7 +213,7 @@ impl Selection {
                 self.copy(parent, name, to)
             }
             (encoding, _) => bail!(
-                "Rows of '{to}' cannot be taken: it is {encoding:?}, which annslicer does not know; remove it or \
+                "Rows of '{to}' cannot be taken: it is {encoding}, of which annslicer takes no rows; remove it or \
                  convert it first"
             ),
         }
@@ -378,7 +378,7 @@ impl Selection {
                 let (attrs, columns) = (array_attrs(&array)?, array.spec().shape[1]);
                 (LeafKind::SquareFixed(array), attrs, columns)
             }
-            (encoding, _) => bail!("'{to}' is {encoding:?}, which is no matrix of cells by cells"),
+            (encoding, _) => bail!("'{to}' is {encoding}, which is no matrix of cells by cells"),
         };
         check_rows(to, columns, self.cells)?;
         self.leaf(to, attrs, kind)

@@ -66,7 +66,7 @@ impl Column {
             Encoding::Unknown(name) => {
                 bail!("Its encoding '{name}' cannot be merged; remove the column first")
             }
-            other => bail!("{other:?} cannot be merged as a column; remove it first"),
+            other => bail!("It is {other}, which cannot be merged as a column; remove it first"),
         };
         let column = Column {
             attrs: group.attrs()?,

@@ -174,7 +174,7 @@ impl Layout {
             Some(Node::Group(group)) => match Encoding::of_group(&group)? {
                 Encoding::DataFrame if older::is_frame(&group.attrs()?) => Layout::Old(group),
                 Encoding::DataFrame => Layout::Current(group),
-                other => bail!("'{path}' is {other:?}, no dataframe"),
+                other => bail!("'{path}' is {other}, no dataframe"),
             },
             None => bail!("It has no '{path}'"),
         })

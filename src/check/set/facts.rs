@@ -178,7 +178,7 @@ fn matrix(root: &Group, path: &str) -> Result<Matrix> {
         Some(Node::Group(group)) => match Encoding::of_group(&group)? {
             Encoding::Csr => sparse("csr", &group, SparseFormat::Csr)?,
             Encoding::Csc => sparse("csc", &group, SparseFormat::Csc)?,
-            encoding => other(format!("{encoding:?}")),
+            encoding => other(encoding.to_string()),
         },
     })
 }
