@@ -94,7 +94,6 @@ pub fn run(request: SliceRequest) -> Result<()> {
     if let Some((published, (share, common))) = publish(session, seed)?.zip(growth) {
         published.tell_growth(share, common);
     }
-    // The shards are as they should be: a hint for those who train, and no warning.
     refused.iter().for_each(|what| info!("{what}"));
     Ok(())
 }
@@ -233,7 +232,7 @@ fn tell_values(request: &SliceRequest, cells: u64, choice: &Choice, paths: &[Pat
     }
 }
 
-/// What loaders of training code will refuse of so many shards.
+/// What loaders of training code will refuse of so many shards. These are as they should be, so it is told as a hint.
 fn refused_by_loaders(request: &SliceRequest, taken: &Group, shards: usize) -> Result<Vec<String>> {
     if shards < 2 {
         return Ok(vec![]);

@@ -4,9 +4,10 @@
 //! non-zeros in a row stays as it is on disk unless a caller asks for sorted rows: h5ad files hold unsorted rows, and
 //! non-zeros that repeat a column, and both come through.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rayon::prelude::*;
 
 use crate::dtype::ints;
@@ -157,6 +158,15 @@ impl CsrBlock {
             data: data.into(),
             item: self.item,
         })
+    }
+
+    /// Its indices as a type that may be another; an error where one has no place in that.
+    pub fn indices_as(&self, stored: &Dtype) -> Result<Cow<'_, [u8]>> {
+        if self.index == *stored {
+            return Ok(Cow::Borrowed(&self.indices));
+        }
+        let narrow = ints::map(&self.indices, &self.index, stored, Some)?;
+        Ok(Cow::Owned(narrow.context("An index has no place")?))
     }
 
     /// Sorts the non-zeros of each row by their index; those of the same index stay in their order.

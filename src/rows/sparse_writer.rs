@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use super::csr::{CsrBlock, Pieces};
 use super::nnz::Nnz;
@@ -202,7 +202,7 @@ impl SparseWriter {
     }
 
     fn append_indices(&mut self, block: &CsrBlock) -> Result<()> {
-        let stored = as_stored(block, &self.indices.spec().dtype)?;
+        let stored = block.indices_as(&self.indices.spec().dtype)?;
         self.indices.append(&stored)
     }
 
@@ -340,7 +340,7 @@ impl SparseWriter {
                         from.path
                     );
                     data(start, &block.data)?;
-                    indices(start, &as_stored(&block, &stored)?)?;
+                    indices(start, &block.indices_as(&stored)?)?;
                     *old = (block.indices.into_buffer(), block.data);
                     Ok(())
                 };
@@ -440,13 +440,4 @@ impl SparseWriter {
         );
         Ok(self.written)
     }
-}
-
-/// The indices of a block as a type that may be another.
-fn as_stored<'a>(block: &'a CsrBlock, stored: &Dtype) -> Result<Cow<'a, [u8]>> {
-    if block.index == *stored {
-        return Ok(Cow::Borrowed(&block.indices));
-    }
-    let narrow = ints::map(&block.indices, &block.index, stored, Some)?;
-    Ok(Cow::Owned(narrow.context("An index has no place")?))
 }
