@@ -34,7 +34,7 @@ fn what_matches_nothing_lists_near_names() {
         "merge m.h5ad pbmc.h5ad",
     ] {
         for (option, pattern, near) in [
-            ("--drop", "obs/n_gene", "similar is 'obs/n_genes'"),
+            ("--drop", "obs/n_gene", "similar are 'obs/n_genes'"),
             ("--keep", "obsm/X_ump", "'obsm/X_umap'"),
             ("--drop", "X_umap", "'obsm/X_umap'"),
             ("--drop", "layers/x*", ""),

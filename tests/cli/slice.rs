@@ -157,7 +157,7 @@ fn clean_leaves_inputs_alone() {
         fs::rename(path.join("pbmc.h5ad"), path.join("pbmc_shard_12.h5ad")).unwrap();
         done(
             path,
-            "filter pbmc_shard_12.h5ad pbmc_shard_13.zarr --where n_genes>0",
+            "filter pbmc_shard_12.h5ad pbmc_shard_13.zarr --where n_genes>0 --overwrite",
         );
         fs::write(path.join("pbmc_shard_14.h5ad"), "older").unwrap();
         for args in args.split(';') {

@@ -366,7 +366,7 @@ fn a_value_that_no_cell_has_is_told_with_what_is_like_it() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(
-        text.contains("WARNING: No cell has 'g1' in column 'phase'; there is 'G1'"),
+        text.contains("WARNING: No cell has 'g1' in column 'phase'; there are 'G1'"),
         "{text}"
     );
     assert!(text.contains("WARNING: No cell is kept"), "{text}");
@@ -397,7 +397,8 @@ fn a_text_that_no_cell_has_is_told_of_plain_columns_too() {
         String::from_utf8(output.stderr).unwrap()
     };
     let text = filter(&format!("{name}x"));
-    let wanted = format!("WARNING: No cell has '{name}x' in column 'barcode'; similar is '{name}'");
+    let wanted =
+        format!("WARNING: No cell has '{name}x' in column 'barcode'; similar are '{name}'");
     assert!(text.contains(&wanted), "{text}");
     let text = filter(name);
     assert!(!text.contains("No cell has"), "{text}");
