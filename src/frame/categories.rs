@@ -96,9 +96,8 @@ impl Union {
     /// Adds the categories of a column, the unused ones too; of a plain one its distinct values.
     pub fn add(&mut self, column: &Column) -> Result<()> {
         let ColumnKind::Categorical { categories, .. } = &column.kind else {
-            self.lose_order();
             for rows in column.blocks()? {
-                self.add_values(column.read(rows)?)?;
+                self.add_plain(column.read(rows)?)?;
             }
             return Ok(());
         };
@@ -112,10 +111,18 @@ impl Union {
         Ok(())
     }
 
-    /// Adds distinct values of a plain column.
+    /// Adds distinct values of a plain column. Where none is there, it has no say in the type, nor in the order.
     pub fn add_plain(&mut self, values: Values) -> Result<()> {
+        if values.is_void() {
+            return Ok(());
+        }
         self.lose_order();
         self.add_values(values).map(drop)
+    }
+
+    /// The types of what was added, as far as it has values.
+    pub fn dtypes(&self) -> Vec<Dtype> {
+        self.dictionaries.iter().map(|d| d.values.dtype()).collect()
     }
 
     /// As many categories at the most: those of different types may turn out to be the same.

@@ -161,7 +161,7 @@ impl Survey {
 
     /// The type that holds all categories, and all values of columns without; `None` where only text does.
     pub fn common_category(&self) -> Option<Dtype> {
-        let mut candidates = candidates(self.category_dtypes()).into_iter();
+        let mut candidates = candidates(&self.category_dtypes()).into_iter();
         candidates.find(|dtype| dtype.is_string() || self.union.fits(dtype))
     }
 
@@ -184,12 +184,13 @@ impl Survey {
         self.looked && self.used.iter().any(|dtype| !self.dtypes().contains(dtype))
     }
 
-    /// The types of what has rows, or of all where nothing has.
-    pub fn category_dtypes(&self) -> &[Dtype] {
-        if self.used.is_empty() {
-            &self.dtypes
+    /// The types of what has values, or of all where nothing has.
+    pub fn category_dtypes(&self) -> Vec<Dtype> {
+        let used = self.union.dtypes();
+        if used.is_empty() {
+            self.dtypes.clone()
         } else {
-            &self.used
+            used
         }
     }
 

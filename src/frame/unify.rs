@@ -69,7 +69,7 @@ impl ColumnPlan {
             }
             Some(dtype) if dtype.kind() != Some(Kind::Complex) => dtype,
             _ => {
-                log_text(survey.category_dtypes(), name);
+                log_text(&survey.category_dtypes(), name);
                 Dtype::String
             }
         };

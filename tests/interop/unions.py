@@ -390,3 +390,18 @@ def dates_within_records_become_numbers(case):
             got = file["uns/records"][()]
         want = [(1577836801, 7)] * 3
         case.check("values", [] if got.tolist() == want else [str(got)])
+
+
+def a_column_without_values_has_no_say_in_categories(case):
+    """Floats that are all NaN, as of a file without that annotation, leave the type and the order of categories as they are."""
+    folder = case.folder("void")
+    for label, categories in (("bools", pd.Categorical([True, False] * 2)), ("integers", pd.Categorical([1, 2] * 2)),
+                              ("ordered", pd.Categorical(["lo", "hi"] * 2, ["lo", "hi"], ordered=True))):
+        _adata(prefix="x", c=categories).write_h5ad(folder / "x.h5ad")
+        _adata(prefix="y", c=np.full(N, np.nan)).write_h5ad(folder / "y.h5ad")
+        for order in ("xy", "yx"):
+            out = folder / "m.h5ad"
+            if case.works(f"{label} {order}", "merge", out, *[folder / f"{name}.h5ad" for name in order], "--overwrite"):
+                got = ad.read_h5ad(out).obs["c"]
+                same = got.dtype == categories.dtype and got[[f"x{i}" for i in range(N)]].tolist() == list(categories)
+                case.check(f"{label} {order}", [] if same and got.isna().sum() == N else [f"{got.dtype} {got.tolist()}"])
