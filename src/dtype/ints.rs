@@ -101,6 +101,12 @@ pub fn read(bytes: &[u8], dtype: &Dtype) -> Result<Vec<u64>> {
     Ok(values)
 }
 
+/// Makes `values` the integers in the bytes of a block, in memory that it may have from another.
+fn fill(values: &mut Vec<u64>, reader: Reader, bytes: &[u8], size: usize) {
+    values.resize(bytes.len() / size, 0);
+    reader(bytes, values);
+}
+
 /// What `of` returns for each block of integers in `bytes`, in parallel.
 fn blocks<'a, T: Send>(
     bytes: &'a [u8],
@@ -110,8 +116,7 @@ fn blocks<'a, T: Send>(
     let (reader, size) = (reader(dtype)?, dtype.size());
     let blocks = bytes.par_chunks(BLOCK * size).with_min_len(BLOCKS);
     Ok(blocks.map_init(Vec::new, move |values, bytes| {
-        values.resize(bytes.len() / size, 0);
-        reader(bytes, values);
+        fill(values, reader, bytes, size);
         of(values)
     }))
 }
@@ -160,8 +165,7 @@ pub fn mark_missing(bytes: &mut [u8], dtype: &Dtype) -> Result<bool> {
     let (reader, size) = (reader(dtype)?, dtype.size());
     let blocks = bytes.par_chunks_mut(BLOCK * size).with_min_len(BLOCKS);
     let found = blocks.map_init(Vec::new, |values, codes| {
-        values.resize(codes.len() / size, 0);
-        reader(codes, values);
+        fill(values, reader, codes, size);
         let mut found = false;
         for (value, code) in values.iter().zip(codes.chunks_exact_mut(size)) {
             if FOREIGN.contains(value) {
@@ -254,8 +258,7 @@ pub fn map(
     let largest = blocks
         .with_min_len(BLOCKS)
         .map_init(Vec::new, |values, (mapped, bytes)| {
-            values.resize(bytes.len() / from.size(), 0);
-            reader(bytes, values);
+            fill(values, reader, bytes, from.size());
             let mut most = 0;
             for value in &mut *values {
                 *value = new(*value)?;
@@ -288,8 +291,7 @@ pub fn sorting(bytes: &[u8], dtype: &Dtype, order: &mut Vec<u32>) -> Result<bool
         static KEYS: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     }
     KEYS.with_borrow_mut(|keys| {
-        keys.resize(bytes.len() / dtype.size(), 0);
-        reader(dtype)?(bytes, keys);
+        fill(keys, reader(dtype)?, bytes, dtype.size());
         if keys.is_sorted() {
             return Ok(true);
         }
