@@ -255,7 +255,10 @@ struct SizeAndTime {
 fn size_and_time(path: &Path) -> io::Result<SizeAndTime> {
     let of = |file: Metadata| SizeAndTime {
         bytes: file.len(),
-        mtime_ns: (file.mtime().saturating_mul(1_000_000_000)).saturating_add(file.mtime_nsec()),
+        mtime_ns: file
+            .mtime()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(file.mtime_nsec()),
     };
     let found = fs::metadata(path)?;
     if !found.is_dir() {

@@ -125,13 +125,15 @@ pub fn refuse_overlap(outputs: &[PathBuf], inputs: &[PathBuf], typed: &[PathBuf]
 
 /// Those of `paths` that are no inputs, and neither lie inside one nor have one inside.
 pub fn without_inputs(paths: Vec<PathBuf>, inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    if paths.is_empty() {
+        return Ok(paths); // as nearly always: then no input, of which there may be thousands, is looked up
+    }
     let inputs = inputs.iter().map(|input| Lineage::of(input));
     let inputs = inputs.collect::<Result<Vec<_>>>()?;
     let mut others = vec![];
     for path in paths {
         let place = Lineage::of(&path)?;
-        let touches = |input: &Lineage| place.is_inside(input) || input.is_inside(&place);
-        if !inputs.iter().any(touches) {
+        if !inputs.iter().any(|input| place.overlaps(input)) {
             others.push(path);
         }
     }
@@ -162,8 +164,7 @@ fn is_input(output: &Path, input: &Path, typed: &[PathBuf]) -> String {
 
 /// Whether two paths lead to one place, or one to a place inside the other.
 pub fn overlap(a: &Path, b: &Path) -> Result<bool> {
-    let (a, b) = (Lineage::of(a)?, Lineage::of(b)?);
-    Ok(a.is_inside(&b) || b.is_inside(&a))
+    Ok(Lineage::of(a)?.overlaps(&Lineage::of(b)?))
 }
 
 /// A place and the folders above it: the path of each, and which file it is where it exists.
@@ -189,6 +190,11 @@ impl Lineage {
 
     fn is(&self, other: &Lineage) -> bool {
         same(&self.own, &other.own)
+    }
+
+    /// Whether both are one place, or one is inside the other.
+    fn overlaps(&self, other: &Lineage) -> bool {
+        self.is_inside(other) || other.is_inside(self)
     }
 
     /// Whether it is that place or inside it.
