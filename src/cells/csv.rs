@@ -103,7 +103,7 @@ pub fn join(obs: &mut Obs, table: &Table, scratch: &Scratch) -> Result<Group> {
         .read(obs)
         .and_then(|read| read.write(&scratch.folder()?.join(format!("{}.h5ad", obs.added()))))
         .with_context(context)?;
-    if obs.frame.columns.iter().any(|name| name == column) {
+    if obs.frame.has(column) {
         info!(
             "Column '{column}' of obs is replaced by that of {}",
             table.path.display()

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::expr::{Comparison, Expr, Literal, Operand};
 use super::sought::Sought;
-use super::typed::{Typed, TypedValues, Value, compare, rounded_to_half};
+use super::typed::{Typed, Value, compare, rounded_to_half};
 use super::{Obs, near, with_quotes};
 use crate::frame::column::{Column, ColumnKind};
 use crate::store::spec::Kind;
@@ -87,7 +87,6 @@ struct Cells {
     values: Arc<Typed>,
 }
 
-/// Values in one of the types that comparisons know; `missing` is empty where none is.
 impl Columns<'_> {
     fn compile_all(&mut self, exprs: &[Expr]) -> Result<Vec<Test>> {
         exprs.iter().map(|expr| self.compile(expr)).collect()
@@ -293,11 +292,11 @@ impl Opened {
 
     /// Warns of text that is none of the categories, and says what is like it.
     fn warn_of_no_category(&self, constant: &Constant) {
-        let Some(TypedValues::Texts(known)) = self.categories.as_ref().map(|c| &c.values) else {
+        let Some(categories) = &self.categories else {
             return;
         };
         if let (Constant::Text(text), None) = (constant, self.category(constant)) {
-            let known: Vec<_> = known.iter().map(String::from_utf8_lossy).collect();
+            let known: Vec<_> = categories.texts().map(String::from_utf8_lossy).collect();
             warn!(
                 "No cell has '{text}' in column '{}'{}",
                 self.name,

@@ -82,7 +82,7 @@ impl Obs {
     /// Whether there is a column `name`.
     pub fn has(&self, name: &str) -> bool {
         let added = self.joined.iter().any(|(joined, _)| joined == name);
-        added || self.frame.columns.iter().any(|column| column == name)
+        added || self.frame.has(name)
     }
 
     /// How many columns are added.
@@ -112,7 +112,7 @@ impl Obs {
         }
         // `obs.n_counts` is how pandas has it; here a point is a part of the name.
         let dotted = name.strip_prefix(axis).and_then(|n| n.strip_prefix('.'));
-        if let Some(column) = dotted.filter(|n| self.frame.columns.iter().any(|c| c == n)) {
+        if let Some(column) = dotted.filter(|n| self.frame.has(n)) {
             bail!(Failure::key(format!(
                 "{axis} has no column '{name}'; write {column}, without '{axis}.'"
             )));

@@ -10,13 +10,13 @@ use crate::store::spec::{Kind, Strings};
 
 /// The values of a block of cells, or the categories of a column.
 pub struct Typed {
-    pub values: TypedValues,
+    values: TypedValues,
     /// Which of them are missing; empty where none is.
     missing: Vec<bool>,
 }
 
 /// Integers of 64 bits, with and without sign, are compared as 128 bits.
-pub enum TypedValues {
+enum TypedValues {
     Bools(Vec<u8>),
     Ints(Vec<i128>),
     Floats(Vec<f64>),

@@ -69,10 +69,15 @@ impl Frame {
         self.rows
     }
 
+    /// Whether it lists a column of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.known.contains(name)
+    }
+
     /// Opens the column `name`; `None` where there is none, an error where it cannot be merged. The index is found only
     /// where it is listed as a column too.
     pub fn find(&self, name: &str) -> Result<Option<Column>> {
-        if !self.known.contains(name) {
+        if !self.has(name) {
             return Ok(None);
         }
         let column = self.layout.column(&self.root, &self.path, name)?;
@@ -142,7 +147,7 @@ impl Frame {
     pub fn lists_index(&self) -> bool {
         matches!(self.index.kind, ColumnKind::Plain)
             && self.index.dtype().is_string()
-            && self.known.contains(&self.index_name)
+            && self.has(&self.index_name)
     }
 }
 
