@@ -70,11 +70,14 @@ impl OldCategories {
 
 /// The codes of a column, as they are written at `to`: those that R gives a missing value become -1.
 pub fn codes(array: Array, to: &str, count: u64) -> Leaf {
-    let missing = None;
+    let levels = Levels {
+        count,
+        missing: None,
+    };
     Leaf {
         path: to.into(),
         attrs: Attrs::encoding("array", "0.2.0"),
-        kind: LeafKind::Codes(array, Levels { count, missing }),
+        kind: LeafKind::Codes(array, levels),
     }
 }
 

@@ -258,7 +258,8 @@ impl Checker<'_> {
     }
 
     /// The length of the frame that stands at one of `paths`.
-    /// `None` is told: the frame is missing, or its index cannot be counted. `name` is that of the axis.
+    /// `None` is told: the frame is missing, or its index cannot be counted; one that cannot be opened is told later.
+    /// `name` is that of the axis.
     fn axis(&mut self, name: &'static str, paths: &[&'static str]) -> Option<Axis> {
         // What cannot be opened is there, and found where its nodes are walked.
         if paths.iter().any(|path| self.root.get(path).is_err()) {

@@ -61,8 +61,8 @@ pub fn default_memory_limit() -> u64 {
 fn memory_free() -> Option<u64> {
     let read = |path: &Path| fs::read_to_string(path).ok();
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| meminfo_free(&text));
-    let groups = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
-    let groups = control_groups(&groups).into_iter();
+    let cgroup = read(Path::new("/proc/self/cgroup")).unwrap_or_default();
+    let groups = control_groups(&cgroup).into_iter();
     let limits = groups.filter_map(|group| group.free());
     limits.chain(machine).chain(limit_left()).min()
 }

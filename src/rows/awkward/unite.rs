@@ -10,6 +10,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use super::nodes::contents;
 use super::write::FormWriter;
 use super::{AwkwardBlock, AwkwardWriter, inner_items};
 use crate::dtype::{ints, promote};
@@ -62,11 +63,10 @@ impl Type {
             "RecordArray" => {
                 let names = form["fields"].as_array();
                 let names = names.map(|names| names.iter().filter_map(Value::as_str));
-                let contents = form["contents"].as_array().context("No contents")?;
-                let contents: Result<_> = contents.iter().map(Type::of).collect();
+                let types: Result<_> = contents(form)?.iter().map(Type::of).collect();
                 Type::Record(
                     names.map(|names| names.map(String::from).collect()),
-                    contents?,
+                    types?,
                     parameters,
                 )
             }
